@@ -1,0 +1,38 @@
+"""One mini-batch, as the data pipelines make it and the training loop and the objectives take it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Batch:
+    """B examples, padded to the longest of them (L tokens).
+
+    inputs: what the model is called with: input_ids_BL, attention_mask_BL (1 for real tokens), token_type_ids_BL
+        where the tokenizer makes them; int64.
+    labels: [B] int64 class ids, [B] float32 scores, or [B, L] int64 label ids with -100 where nothing is scored; None for
+        unlabelled data.
+    indices: [B] positions of the examples in their split, so that cached teacher outputs can be found.
+    divisors: what a loss term's sum is divided by, by the name of what it averages over: "examples", "tokens" (real
+        tokens), "labels" (scored labels). The pipeline sets the batch's own counts. The training loop replaces them by those
+        of the whole update (all micro-batches) per process, so that a term summed over micro-batches and averaged over
+        processes is the mean over the update, however it was cut.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor | None
+    indices: np.ndarray
+    divisors: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """[B, L] bool, True for real tokens."""
+        return self.inputs["attention_mask"].bool()
+
+    def to(self, device) -> "Batch":
+        """The same batch with its tensors on a device."""
+        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
+        return Batch(inputs, labels, self.indices, self.divisors)
