@@ -1,0 +1,67 @@
+"""Where a checkpoint is and what its config says, found without importing torch: the flags are checked with it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from utils import files
+from utils.errors import CheckpointError
+
+_HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
+
+
+def resolve(path) -> str:
+    """The folder or hub name that a path flag means.
+
+    path: a checkpoint folder (has config.json), a run folder (has args.json; its ckpt/ is taken once the run has
+        finished), or the name of a model on the Hugging Face hub (returned as it is).
+    Raises CheckpointError where it is none of them.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        parts = str(path).split("/")
+        if len(parts) > 2 or Path(parts[0]).exists() or parts[0] in (".", "..", "~", "", "outputs"):
+            raise CheckpointError(f"{path}: no such folder; expected a checkpoint folder, a run folder or a hub name")
+        return str(path)
+    if not folder.is_dir():
+        raise CheckpointError(f"{path}: a file; expected the folder that holds config.json and model.safetensors")
+    if (folder / "config.json").exists():
+        return str(folder)
+    if (folder / "args.json").exists():
+        if (folder / "results.json").exists() and (folder / "ckpt" / "config.json").exists():
+            return str(folder / "ckpt")
+        raise CheckpointError(f"{path}: this run has not finished; give its command again, it continues where it stopped")
+    found = sorted(entry.name for entry in folder.iterdir())[:8]
+    raise CheckpointError(
+        f"{path}: neither a checkpoint (config.json) nor a run folder (args.json); found {', '.join(found) or 'nothing'}"
+    )
+
+
+def read_config(path) -> dict | None:
+    """config.json of a local checkpoint or finished run; None for a hub name, whose config is seen when it is loaded.
+
+    Raises CheckpointError where resolve() does, and where config.json is not a JSON object.
+    """
+    resolved = resolve(path)
+    file = Path(resolved) / "config.json"
+    if not file.exists():
+        return None
+    try:
+        config = files.read_json(file)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file}: not valid JSON ({error}); the checkpoint is damaged, write it again") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise CheckpointError(f"{file}: expected a Hugging Face config with a model_type")
+    return config
+
+
+def fingerprint(path) -> str:
+    """SHA-256 over names and bytes of a local checkpoint's configuration, weights and tokenizer; a hub name stands for itself."""
+    resolved = resolve(path)
+    folder = Path(resolved)
+    if not folder.exists():
+        return resolved
+    digest = hashlib.sha256()
+    for file in sorted({file for pattern in _HASHED for file in folder.glob(pattern)}):
+        digest.update(f"{file.name} {files.sha256(file)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""Command-line flags: the shared groups, declared once, and a parser that reports every problem in one message.
+
+Nothing here imports torch, so that `--help` answers at once.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from utils import checkpoints
+from utils.errors import CheckpointError, FlagError
+
+# Flags that may change between two starts of the same run: they alter neither the data nor the weights.
+NOT_SETTINGS = {
+    "output_dir", "overwrite", "debug", "log_interval", "report_to", "dry_run", "do_train", "do_test", "do_infer",
+    "save_minutes", "stage",
+}  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that collects problems instead of stopping at the first one."""
+
+    def __init__(self, doc: str):
+        super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
+        self.problems = []
+        self.required = []
+
+    def add_argument_group(self, *args, **kwargs):
+        """A titled group whose required flags are collected too."""
+        group = super().add_argument_group(*args, **kwargs)
+        add = group.add_argument
+
+        def add_argument(*names, required=False, **options):
+            action = add(*names, **options)
+            if required:
+                self.required.append(action)
+            return action
+
+        group.add_argument = add_argument
+        return group
+
+    def _get_value(self, action, arg_string):
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            self.problems.append(str(error).removeprefix("argument "))
+            return action.default
+
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices and value != action.default:
+            choices = ", ".join(map(str, action.choices))
+            self.problems.append(f"{'/'.join(action.option_strings)}: {value!r} is not one of {choices}")
+
+    def error(self, message):
+        """A malformed command line (a flag without its value): nothing after it can be trusted."""
+        raise FlagError("\n".join(["the flags cannot be used:", *(f"  {p}" for p in [*self.problems, message])]))
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action):
+        if action.default in (None, False, "") or not action.option_strings:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _number(kind, low, high, low_open, described):
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (low <= value <= high) or (low_open and value == low):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {described}")
+        return value
+
+    return parse
+
+
+positive_int = _number(int, 1, math.inf, False, "a whole number of at least 1")
+count = _number(int, 0, math.inf, False, "a whole number of at least 0")
+positive = _number(float, 0, sys.float_info.max, True, "a number above 0")
+non_negative = _number(float, 0, sys.float_info.max, False, "a number of at least 0")
+fraction = _number(float, 0, 1, False, "a number from 0 to 1")
+percent = _number(float, 0, 100, False, "a percentage from 0 to 100")
+
+
+def task(names):
+    """The flag group that says which task and where its files are.  names: the registry's task names."""
+
+    def add(parser):
+        group = parser.add_argument_group("task")
+        group.add_argument("--task_name", choices=names, required=True, help="which task", metavar="NAME")
+        group.add_argument("--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself")
+        group.add_argument("--data_type", help="input pipeline: bert_cls, bert_ner or combined; follows the task")
+        group.add_argument("--max_length", "--max_seq_length", type=positive_int, default=128, help="tokens, with specials")
+        group.add_argument("--max_train_samples", type=positive_int, help="use this many training rows, a fixed sample")
+        group.add_argument("--selection_metric", help="the dev metric that chooses checkpoints; the task's own")
+        group.add_argument("--do_train", action="store_true", help="train (what is done when none of the three is given)")
+        group.add_argument("--do_test", action="store_true", help="score the labelled test file with the selected model")
+        group.add_argument("--do_infer", action="store_true", help="write predictions for the unlabelled test file")
+
+    return add
+
+
+def training(parser):
+    """The flag group of every stage that trains.  Defaults are the papers'."""
+    group = parser.add_argument_group("training")
+    add = group.add_argument
+    add("--per_device_train_batch_size", "--train_batch_size", type=positive_int, default=32, help="examples per process")
+    add("--num_grad_accum_steps", "--gradient_accumulation_steps", type=positive_int, default=1,
+        help="micro-batches per update; the update is that of one batch as large as all of them")  # fmt: skip
+    add("--learning_rate", type=positive, default=3e-5, help="peak")
+    add("--weight_decay", type=non_negative, default=0.01, help="on matrices, not on biases and norms")
+    add("--adam_beta1", type=fraction, default=0.9)
+    add("--adam_beta2", type=fraction, default=0.999)
+    add("--adam_epsilon", type=positive, default=1e-6)
+    add("--max_grad_norm", type=non_negative, default=5.0, help="clip the gradient's norm; 0: never")
+    add("--num_train_epochs", type=positive_int, default=10)
+    add("--max_steps", type=positive_int, help="stop after this many updates")
+    add("--num_patience_epochs", type=positive_int, default=5, help="stop after this many epochs without improvement")
+    add("--lr_scheduler_type", choices=("linear", "cosine", "constant"), default="linear", help="after the warm-up")
+    add("--warmup_proportion", "--warmup_ratio", type=fraction, default=0.1, help="share of the updates")
+    add("--eval_interval", "--eval_steps", type=count, default=0, help="updates between evaluations; 0: once an epoch")
+    for name, what in (("cls", "of the task head"), ("hidn", "of hidden states"), ("att", "of attention probabilities")):
+        add(f"--{name}_dropout", type=fraction, help=f"dropout {what}; the checkpoint's")
+
+
+def runtime(parser):
+    """The flag group of every stage: where results go, on what it runs, what is printed."""
+    group = parser.add_argument_group("run")
+    add = group.add_argument
+    add("--output_dir", help="the run folder; outputs/<stage>/<what identifies the run>")
+    add("--overwrite", action="store_true", help="start afresh where a run with this folder exists")
+    add("--per_device_eval_batch_size", "--eval_batch_size", type=positive_int, default=32, help="examples per process")
+    add("--seed", type=count, default=776)
+    add("--precision", choices=("fp32", "bf16", "fp16"), help="bf16 on a GPU that has it, else fp32")
+    add("--use_fp16", action="store_true", help="the same as --precision fp16")
+    add("--use_cpu", action="store_true", help="do not use a GPU")
+    add("--compile", action="store_true", help="torch.compile the trained model")
+    add("--log_interval", "--logging_steps", type=positive_int, default=50, help="updates between log lines")
+    add("--save_minutes", type=non_negative, default=5, help="minutes between states for resuming; 0: at every evaluation")
+    add("--report_to", choices=("none", "tensorboard", "wandb", "trackio"), default="none", help="a tracker beside the log")
+    add("--dry_run", action="store_true", help="a few rows and updates through every step; leaves nothing behind")
+    add("--debug", action="store_true", help="show tracebacks of users' errors")
+
+
+def model_path(parser, flag, role, *, required=True, default=None):
+    """Declare a flag that names a model: a hub name, a checkpoint folder or a run folder."""
+    group = parser.add_argument_group("models") if not hasattr(parser, "_models") else parser._models
+    parser._models = group
+    group.add_argument(flag, required=required and default is None, default=default, metavar="PATH",
+                       help=f"{role}: a hub name, a checkpoint folder or a run folder")  # fmt: skip
+
+
+def parser(doc: str, *groups) -> Parser:
+    """A parser with the shared groups in it.  doc: the script's docstring, shown by --help."""
+    result = Parser(doc)
+    for group in groups:
+        group(result)
+    return result
+
+
+def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argparse.Namespace:
+    """Parse, check everything that can be checked without a model, and fill in what follows from the rest.
+
+    stage: the first folder below outputs/.  name(args): the second.  check(args): yields what else is wrong, as strings.
+    Raises FlagError with all problems in one message.
+    """
+    args, unknown = parser.parse_known_args(argv)
+    problems = parser.problems
+    problems += [f"{flag}: no such flag (see --help)" for flag in unknown if flag.startswith("-")]
+    problems += [f"{word!r}: belongs to no flag" for word in unknown if not word.startswith("-")]
+    problems += [f"{'/'.join(a.option_strings)}: required" for a in parser.required if getattr(args, a.dest) is None]
+    args.stage = stage
+    if args.use_fp16:
+        if args.precision not in (None, "fp16"):
+            problems.append(f"--use_fp16 contradicts --precision {args.precision}")
+        args.precision = "fp16"
+    del args.use_fp16
+    if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
+        args.do_train = True
+    if not problems and check is not None:
+        problems += list(check(args))
+    if problems:
+        raise FlagError("\n".join(["the flags cannot be used:", *(f"  {problem}" for problem in problems)]))
+    if args.output_dir is None:
+        args.output_dir = str(Path("outputs") / stage / name(args))
+    return args
+
+
+def config_of(args, flag: str):
+    """(config, problem) of the checkpoint that a path flag names; config is None for a hub name or where it is unusable."""
+    path = getattr(args, flag)
+    try:
+        return (checkpoints.read_config(path) if path is not None else None), None
+    except CheckpointError as error:
+        return None, f"--{flag}: {error}"
+
+
+def settings(args) -> dict:
+    """The flags that make the run what it is: a run is continued only if they have not changed."""
+    return {key: value for key, value in sorted(vars(args).items()) if key not in NOT_SETTINGS}
