@@ -1,0 +1,83 @@
+"""Running a model over a split without gradients, each example once however many processes there are."""
+
+import contextlib
+
+import numpy as np
+import torch
+
+from utils import distributed
+
+
+def autocast(device, precision: str):
+    """The autocast context of --precision; float32 needs none."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+@torch.no_grad()
+def predict(model, split, *, batch_size: int, precision: str, variants=(None,), use=None) -> dict:
+    """A model's outputs for every row of a split, in the split's order.
+
+    variants, use: for nested models: use(variant) is called before each forward pass, so that one pass over the data serves all
+    variants.  The model is put into eval mode and back.
+    Returns {variant: outputs}: float32 logits [N, C] for one score vector per row, or a list of N int64 arrays [L] with the
+    predicted label of each token.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    batches = split.in_order(batch_size)
+    mine = batches[distributed.rank() :: distributed.world()]
+    rows = {variant: [] for variant in variants}
+    try:
+        for indices in mine:
+            batch = split.collate(indices).to(device)
+            for variant in variants:
+                if use is not None:
+                    use(variant)
+                with autocast(device, precision):
+                    logits = model(**batch.inputs).logits.float()
+                rows[variant].extend(zip(indices.tolist(), _per_row(logits, batch)))
+    finally:
+        model.train(was_training)
+    return {variant: _in_order(rows[variant], len(split)) for variant in variants}
+
+
+def _per_row(logits, batch):
+    if logits.ndim == 2:
+        return list(logits.cpu().numpy())
+    labels, mask = logits.argmax(-1).cpu().numpy(), batch.mask.cpu().numpy()
+    return [row[real] for row, real in zip(labels, mask)]
+
+
+def _in_order(rows, number):
+    ordered = [None] * number
+    for part in distributed.gather(rows):
+        for index, output in part:
+            ordered[index] = output
+    assert all(output is not None for output in ordered)
+    return np.stack(ordered) if ordered[0].dtype == np.float32 else ordered
+
+
+def evaluate(model, splits: dict, *, args) -> dict:
+    """{split name: metrics} of a model on labelled splits."""
+    options = {"batch_size": args.per_device_eval_batch_size, "precision": args.precision}
+    return {name: split.score(predict(model, split, **options)[None]) for name, split in splits.items()}
+
+
+def test_and_infer(run, model, data):
+    """What --do_test and --do_infer ask for, with the selected model; the results are added to results.json.
+
+    data: the task's data; its `test` split is read now.  Raises DataError where the file is missing or, for --do_test, unlabelled.
+    """
+    if run.args.do_test:
+        run.add_results(metrics=evaluate(model, {"test": data.split("test", labelled=True)}, args=run.args))
+    if run.args.do_infer:
+        test = data.split("test")
+        options = {"batch_size": run.args.per_device_eval_batch_size, "precision": run.args.precision}
+        outputs = predict(model, test, **options)[None]
+        if distributed.is_main():
+            path = test.write_submission(outputs, run.folder / "predictions")
+            run.add_results(predictions=str(path.relative_to(run.folder)))
+        distributed.barrier()

@@ -1,0 +1,107 @@
+"""The log: log.txt, the console, metrics.jsonl, and an optional tracker that cannot stop a run."""
+
+import json
+import logging
+import math
+import os
+import sys
+from pathlib import Path
+
+from utils import files
+
+logger = logging.getLogger("compression")
+
+
+class _Console(logging.StreamHandler):
+    """Lines on stderr that do not break a progress bar in two."""
+
+    def emit(self, record):
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def start(folder, *, is_main: bool):
+    """Send the log to the console and to folder/log.txt, which is appended to; only warnings from other processes."""
+    logger.handlers.clear()
+    logger.propagate = False
+    logger.setLevel(logging.INFO if is_main else logging.WARNING)
+    console = _Console()
+    console.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(console)
+    if is_main:
+        file = logging.FileHandler(Path(folder) / "log.txt", mode="a", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        logger.addHandler(file)
+
+
+def table(rows: list[dict], columns: list[str] | None = None) -> str:
+    """Rows as aligned text; numbers to four significant places, large ones with separators."""
+
+    def cell(value):
+        if isinstance(value, bool) or value is None:
+            return "" if value is None else str(value)
+        if isinstance(value, float):
+            return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns] + [[cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths)) for line in lines)
+
+
+class Metrics:
+    """metrics.jsonl: one JSON object per logged step, and the same numbers to a tracker if one is asked for.
+
+    Rows carry the stage and the step.  When a run is continued from an earlier state, the rows after that state are
+    dropped, so that the file shows the run as if it had never been interrupted.
+    """
+
+    def __init__(self, folder, *, tracker: str, name: str, settings: dict):
+        self.path = Path(folder) / "metrics.jsonl"
+        self._tracker = _tracker(tracker, folder, name, settings)
+
+    def add(self, stage: str, step: int, values: dict):
+        """Append one row.  Non-finite numbers are written as strings: JSON has none."""
+        row = {"stage": stage, "step": step, **{key: _plain(value) for key, value in values.items()}}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+        if self._tracker is not None:
+            try:
+                self._tracker({f"{stage}/{key}": v for key, v in values.items() if isinstance(v, int | float)}, step)
+            except Exception as error:
+                logger.warning("the tracker failed and is switched off: %s", error)
+                self._tracker = None
+
+    def rewind(self, stage: str, step: int):
+        """Drop the rows of a stage after a step, and a last line cut short by a kill."""
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if row["stage"] != stage or row["step"] <= step:
+                kept.append(line)
+        files.write_text(self.path, "".join(line + "\n" for line in kept))
+
+
+def _plain(value):
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _tracker(kind, folder, name, settings):
+    """A function (values, step) of the tracker asked for.  Its absence is an error before anything is trained."""
+    if kind == "none":
+        return None
+    if kind == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(os.path.join(folder, "tensorboard"))
+        return lambda values, step: [writer.add_scalar(key, value, step) for key, value in values.items()]
+    library = __import__(kind)  # wandb and trackio share these two calls
+    library.init(project="bert-compression", name=name, config=settings)
+    return lambda values, step: library.log(values, step=step)

@@ -1,0 +1,360 @@
+"""The training loop, once, for every method.
+
+An objective takes a batch (utils.batch.Batch) and returns its loss terms by name, already weighted: the loop adds, logs, scales,
+accumulates, clips and steps.  It may instead return a list of functions that return such terms: each is run forward and backward
+before the next, so that several sub-networks of one student cost the memory of the largest (the last must use every parameter).
+A term is a sum divided by one of batch.divisors, so that cutting an update into micro-batches or processes does not change it.
+"""
+
+import math
+import time
+from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from utils import distributed, logs, snapshots
+from utils.errors import RunError
+from utils.evaluation import autocast
+from utils.runs import Interrupted
+
+logger = logs.logger
+
+
+@dataclass
+class Score:
+    """One evaluation.  value: what is maximised.  metrics: {split: {name: value}}.  choice: what the method selected, if it selects."""
+
+    value: float
+    metrics: dict
+    choice: dict = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    """The outcome of fit().  checkpoint: folder of the best model; metrics and choice are those of its evaluation."""
+
+    checkpoint: str
+    best_step: int
+    num_steps: int
+    metrics: dict
+    last_metrics: dict
+    choice: dict
+    seconds: float
+
+
+def learning_rate(update: int, *, total: int, peak: float, warmup: float, kind: str) -> float:
+    """The rate of an update, counted from 0: linear warm-up over a share of all updates, then linear, cosine or constant."""
+    num_warmup = math.ceil(total * warmup)
+    if update < num_warmup:
+        return peak * (update + 1) / num_warmup
+    progress = (update - num_warmup) / max(1, total - num_warmup)
+    return peak * {"linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress)), "constant": 1.0}[kind]
+
+
+def optimizer(model, args) -> torch.optim.AdamW:
+    """AdamW over what is trained; decay on matrices only, not on biases and norms."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": args.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    betas = (args.adam_beta1, args.adam_beta2)
+    return torch.optim.AdamW(groups, lr=args.learning_rate, betas=betas, eps=args.adam_epsilon, fused=True)
+
+
+def micro_batches(update, *, per_device: int) -> list[tuple[np.ndarray, bool]]:
+    """This process's micro-batches of an update, as (positions, real).
+
+    update: [N] positions of all the examples of one update.  It is cut into micro-batches of at most per_device examples for
+    each process.  A process left without examples gets one that is not real: it runs along with weight 0.
+    """
+    world, rank = distributed.world(), distributed.rank()
+    parts = []
+    for chunk in np.array_split(update, math.ceil(len(update) / (per_device * world))):
+        part = np.array_split(chunk, world)[rank]
+        parts.append((part, True) if len(part) else (chunk[:1], False))
+    return parts
+
+
+class _Progress:
+    """A bar on a terminal; nothing in a log, where the logged lines are the progress."""
+
+    def __init__(self, total, done, stage):
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=total, initial=done, desc=stage, unit="update", disable=None, leave=False)
+        self.update, self.close = self.bar.update, self.bar.close
+
+
+def fit(student, objective, train, *, evaluate, save, args, run, stage="train", rows=None) -> Result:
+    """Train a student, keep its best state, continue where an earlier start of the same run stopped.
+
+    objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for several processes.
+    train: a split with counts(), collate() and epoch().  evaluate() -> Score, called every eval_interval updates and at the end.
+    save(folder): writes the student as it is now; called whenever the score improves.  rows: written to the log beside the terms.
+    Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any moment and started again
+    ends with the same bits.  Raises Interrupted after saving; RunError where a loss or gradient is not finite.
+    """
+    return _Loop(student, objective, train, evaluate, save, args, run, stage).run_to_end()
+
+
+class _Loop:
+    def __init__(self, student, objective, train, evaluate, save, args, run, stage):
+        self.student, self.objective, self.train, self.args, self.run, self.stage = student, objective, train, args, run, stage
+        self.evaluate, self.save = evaluate, save
+        self.device, self.folder = run.device, run.state(stage)
+        self.per_update = args.per_device_train_batch_size * distributed.world() * args.num_grad_accum_steps
+        self.per_epoch = math.ceil(len(train) / self.per_update)
+        self.total = min(self.per_epoch * args.num_train_epochs, args.max_steps or math.inf)
+        self.eval_interval = args.eval_interval or self.per_epoch
+        # `position` counts updates tried; `step` those done: under fp16 an update may be skipped while the scale is found
+        self.position = self.step = self.best_step = 0
+        self.best_value, self.best, self.last = -math.inf, None, None
+        self.seconds, self.started = 0.0, time.time()
+        self.order_of, self.order = None, None
+
+    def run_to_end(self) -> Result:
+        snapshot = snapshots.latest(self.folder)
+        if snapshot is not None:
+            tensors, values = snapshots.read(snapshot, self.device)
+            if values["done"]:
+                logger.info("%s: finished before", self.stage)
+                return self._result(values)
+        self.student.to(self.device).train()
+        self.optimizer = optimizer(self.student, self.args)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.args.precision == "fp16")
+        if snapshot is not None:
+            self._restore(tensors, values)
+        self.module = self._wrap()
+        self._announce()
+        self._window()
+        self.progress = _Progress(self.total, self.position, self.stage)
+        try:
+            while self.position < self.total and not self._out_of_patience():
+                self._update()
+                evaluated = self.step % self.eval_interval == 0 or self.position == self.total
+                if evaluated:
+                    self._evaluate()
+                if self.run.interrupted and self.position < self.total:
+                    self._snapshot()
+                    raise Interrupted
+                if not evaluated and self._state_is_due():
+                    self._snapshot()
+        finally:
+            self.progress.close()
+        self._snapshot(done=True)
+        return self._result(snapshots.read(snapshots.latest(self.folder), self.device)[1])
+
+    # ---- One update
+
+    def _update(self):
+        epoch, index = divmod(self.position, self.per_epoch)
+        if self.order_of != epoch:
+            self.order_of, self.order = epoch, self.train.epoch(self.args.seed, epoch, self.per_update)
+        update = self.order[index]
+        rate = learning_rate(
+            self.step, total=self.total, peak=self.args.learning_rate, warmup=self.args.warmup_proportion,
+            kind=self.args.lr_scheduler_type,
+        )  # fmt: skip
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        entropy = [self.args.seed, *self.stage.encode(), self.position, distributed.rank()]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
+        divisors = {name: count / distributed.world() for name, count in self.train.counts(update).items()}
+        terms = self._backward(micro_batches(update, per_device=self.args.per_device_train_batch_size), divisors)
+        norm = self._step(terms)
+        self.position += 1
+        self.progress.update(1)
+        self.logged["examples"] += len(update)
+        self.logged["norm"] += norm
+        self.logged["updates"] += 1
+        if self.step % self.args.log_interval == 0 or self.position == self.total:
+            self._log(rate)
+
+    def _backward(self, parts, divisors):
+        """Forward and backward of all micro-batches; returns the update's terms as detached tensors."""
+        terms = defaultdict(float)
+        for number, (positions, real) in enumerate(parts):
+            batch = self.train.collate(positions).to(self.device)
+            batch.divisors = divisors
+            with autocast(self.device, self.args.precision):
+                passes = self.objective(self.module, batch)
+            if isinstance(passes, dict):
+                passes = [lambda terms=passes: terms]
+            for index, run_pass in enumerate(passes):
+                last = number == len(parts) - 1 and index == len(passes) - 1
+                with nullcontext() if last or distributed.world() == 1 else self.module.no_sync():
+                    with autocast(self.device, self.args.precision):
+                        named = run_pass()
+                    loss = sum(named.values()) * float(real)
+                    self.scaler.scale(loss).backward()
+                for name, term in named.items():
+                    terms[name] = terms[name] + term.detach() * float(real)
+        return dict(terms)
+
+    def _step(self, terms) -> float:
+        """Check, clip and step; returns the gradient's norm."""
+        self.scaler.unscale_(self.optimizer)
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None], foreach=True)
+        flags = torch.stack([torch.stack(list(terms.values())).float().sum(), norm.float()])
+        flags = torch.cat([flags, torch.tensor([float(self.run.interrupted)], device=flags.device)])
+        bad = distributed.all_reduce(
+            torch.where(flags.isfinite(), flags * torch.tensor([0, 0, 1.0], device=flags.device), 2.0), "max"
+        )
+        loss_bad, norm_bad, interrupted = bad.tolist()
+        self.run.interrupted = interrupted > 0
+        if loss_bad == 2 or (norm_bad == 2 and self.args.precision != "fp16"):
+            self._not_finite(terms, float(norm))
+        if self.args.max_grad_norm > 0:
+            torch.nn.utils.clip_grads_with_norm_(trained, self.args.max_grad_norm, norm, foreach=True)
+        self.scaler.step(self.optimizer)
+        scale = self.scaler.get_scale()
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        skipped = norm_bad == 2
+        if skipped and scale < 1:
+            self._not_finite(terms, float(norm))
+        self.step += not skipped
+        for name, term in terms.items():
+            self.sums[name] = self.sums[name] + term * (not skipped)
+        return 0.0 if skipped else float(norm)
+
+    def _not_finite(self, terms, norm):
+        values = ", ".join(f"{name} {float(term):.4g}" for name, term in terms.items())
+        raise RunError(
+            f"{self.stage}, update {self.step + 1}: loss or gradient is not finite ({values}; gradient norm {norm:.4g}).\n"
+            f"The weights were not changed and the last state is kept in {self.folder}. Try a lower --learning_rate, a longer "
+            f"--warmup_proportion, a smaller --max_grad_norm, or --precision bf16 or fp32 (now {self.args.precision})."
+        )
+
+    # ---- Evaluation, states, the log
+
+    def _evaluate(self):
+        score = self.evaluate()
+        assert math.isfinite(score.value), "metrics are finite by construction"
+        improved = score.value > self.best_value
+        self.last = score
+        row = {f"{split}/{name}": v for split, values in score.metrics.items() for name, v in values.items()}
+        text = " ".join(f"{name} {value:.4f}" for name, value in row.items())
+        choice = (
+            " | " + " ".join(f"{k} {v}" for k, v in score.choice.items() if not isinstance(v, list | dict))
+            if score.choice
+            else ""
+        )
+        logger.info("step %d/%d | %s%s%s", self.step, self.total, text, choice, " | best" if improved else "")
+        self._row({**row, "score": score.value, **({"choice": score.choice} if score.choice else {})})
+        if improved:
+            self.best_value, self.best, self.best_step = score.value, score, self.step
+        if improved or self._state_is_due(evaluated=True):
+            self._snapshot(save_best=self.save if improved else None)
+        self._window()
+
+    def _out_of_patience(self) -> bool:
+        patience = self.args.num_patience_epochs * self.per_epoch
+        out = self.best is not None and self.step - self.best_step >= max(patience, self.eval_interval)
+        if out:
+            logger.info("no improvement for %d updates: stopped", self.step - self.best_step)
+        return out
+
+    def _state_is_due(self, evaluated=False) -> bool:
+        minutes = self.args.save_minutes
+        due = evaluated if minutes == 0 else time.time() - self.saved_at > 60 * minutes
+        return bool(distributed.gather(due)[0]) if distributed.world() > 1 else due
+
+    def _snapshot(self, *, save_best=None, done=False):
+        if distributed.is_main():
+            tensors = {}
+            if not done:
+                named = [*self.student.named_parameters(), *self.student.named_buffers()]
+                tensors = {f"student/{name}": tensor for name, tensor in named}
+                for index, state in self.optimizer.state_dict()["state"].items():
+                    tensors.update({f"optimizer/{index}/{key}": tensor for key, tensor in state.items()})
+            values = {
+                "done": done, "position": self.position, "step": self.step, "best_step": self.best_step,
+                "best_value": self.best_value if self.best else None, "best": vars(self.best) if self.best else None,
+                "last": vars(self.last) if self.last else None, "scaler": self.scaler.state_dict(),
+                "seconds": self.seconds + time.time() - self.started,
+            }  # fmt: skip
+            snapshots.write(self.folder, f"snapshot-{self.position}{'-done' if done else ''}",
+                            tensors=tensors, values=values, save_best=save_best)  # fmt: skip
+        distributed.barrier()
+        self.saved_at = time.time()
+
+    def _restore(self, tensors, values):
+        named = dict([*self.student.named_parameters(), *self.student.named_buffers()])
+        moments = defaultdict(dict)
+        with torch.no_grad():
+            for key, tensor in tensors.items():
+                kind, rest = key.split("/", 1)
+                if kind == "student":
+                    named[rest].copy_(tensor)
+                else:
+                    index, name = rest.split("/")
+                    moments[int(index)][name] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": dict(moments), "param_groups": groups})
+        self.scaler.load_state_dict(values["scaler"])
+        self.position, self.step, self.best_step = values["position"], values["step"], values["best_step"]
+        self.best = Score(**values["best"]) if values["best"] else None
+        self.last = Score(**values["last"]) if values["last"] else None
+        self.best_value = self.best.value if self.best else -math.inf
+        self.seconds = values["seconds"]
+        if self.run.metrics is not None:
+            self.run.metrics.rewind(self.stage, self.step)
+        logger.info("%s: continued from update %d", self.stage, self.step)
+
+    def _wrap(self):
+        self.saved_at = time.time()
+        if self.args.compile:
+            self.student.compile()
+        if distributed.world() == 1:
+            return self.student
+        devices = [self.device] if self.device.type == "cuda" else None
+        return torch.nn.parallel.DistributedDataParallel(self.student, devices, broadcast_buffers=False)
+
+    def _announce(self):
+        a = self.args
+        logger.info(
+            "%s: %d examples, %d updates (%d an epoch), %d examples an update = %d per process x %d processes x %d accumulated; "
+            "warm-up %d updates; evaluated every %d",
+            self.stage, len(self.train), self.total, self.per_epoch, self.per_update, a.per_device_train_batch_size,
+            distributed.world(), a.num_grad_accum_steps, math.ceil(self.total * a.warmup_proportion), self.eval_interval,
+        )  # fmt: skip
+
+    def _window(self):
+        self.sums, self.logged, self.window_started = defaultdict(float), defaultdict(float), time.time()
+
+    def _log(self, rate):
+        names = list(self.sums)
+        means = distributed.all_reduce(torch.stack([self.sums[name] for name in names]).float() / self.logged["updates"])
+        values = dict(zip(names, (means / distributed.world()).tolist()))
+        loss, seconds = sum(values.values()), time.time() - self.window_started
+        speed, norm = self.logged["examples"] / seconds, self.logged["norm"] / self.logged["updates"]
+        eta = (self.total - self.position) * seconds / self.logged["updates"]
+        terms = " + ".join(f"{name} {value:.4f}" for name, value in values.items())
+        logger.info(
+            "step %d/%d %d%% | loss %.4f = %s | lr %.2e | %.0f ex/s | eta %s",
+            self.step, self.total, 100 * self.position // self.total, loss, terms, rate, speed, _duration(eta),
+        )  # fmt: skip
+        row = {"loss": loss, **values, "grad_norm": norm, "lr": rate, "examples_per_second": speed, "eta_seconds": round(eta)}
+        self._row(row)
+        self._window()
+
+    def _row(self, values):
+        if self.run.metrics is not None:
+            self.run.metrics.add(self.stage, self.step, values)
+
+    def _result(self, values) -> Result:
+        best, last = Score(**values["best"]), Score(**values["last"])
+        return Result(
+            str(snapshots.latest(self.folder) / "best"), values["best_step"], values["step"], best.metrics, last.metrics,
+            best.choice, round(values["seconds"], 1),
+        )  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f}h" if seconds >= 5400 else f"{seconds / 60:.0f}m" if seconds >= 90 else f"{seconds:.0f}s"
