@@ -1,11 +1,21 @@
 """Running a model over a split without gradients, each example once however many processes there are."""
 
 import contextlib
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from utils import distributed
+
+
+@dataclass
+class Score:
+    """One evaluation.  value: what is maximised.  metrics: {split: {name: value}}.  choice: what a method that selects has chosen."""
+
+    value: float
+    metrics: dict
+    choice: dict = field(default_factory=dict)
 
 
 def autocast(device, precision: str):
@@ -66,10 +76,20 @@ def evaluate(model, splits: dict, *, args) -> dict:
     return {name: split.score(predict(model, split, **options)[None]) for name, split in splits.items()}
 
 
+def scorer(model, splits: dict, *, metric: str, args):
+    """A function () -> Score of a model: the first split's metric decides, all splits are reported."""
+
+    def score():
+        metrics = evaluate(model, splits, args=args)
+        return Score(metrics[next(iter(splits))][metric], metrics)
+
+    return score
+
+
 def test_and_infer(run, model, data):
     """What --do_test and --do_infer ask for, with the selected model; the results are added to results.json.
 
-    data: the task's data; its `test` split is read now.  Raises DataError where the file is missing or, for --do_test, unlabelled.
+    data: the task's data; its `test` split is read now.  Raises DataError where it is missing or, for --do_test, unlabelled.
     """
     if run.args.do_test:
         run.add_results(metrics=evaluate(model, {"test": data.split("test", labelled=True)}, args=run.args))

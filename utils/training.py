@@ -10,26 +10,17 @@ import math
 import time
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from utils import distributed, logs, snapshots
 from utils.errors import RunError
-from utils.evaluation import autocast
+from utils.evaluation import Score, autocast
 from utils.runs import Interrupted
 
 logger = logs.logger
-
-
-@dataclass
-class Score:
-    """One evaluation.  value: what is maximised.  metrics: {split: {name: value}}.  choice: what the method selected, if it selects."""
-
-    value: float
-    metrics: dict
-    choice: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -89,12 +80,12 @@ class _Progress:
         self.update, self.close = self.bar.update, self.bar.close
 
 
-def fit(student, objective, train, *, evaluate, save, args, run, stage="train", rows=None) -> Result:
+def fit(student, objective, train, *, evaluate, save, args, run, stage="train") -> Result:
     """Train a student, keep its best state, continue where an earlier start of the same run stopped.
 
     objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for several processes.
     train: a split with counts(), collate() and epoch().  evaluate() -> Score, called every eval_interval updates and at the end.
-    save(folder): writes the student as it is now; called whenever the score improves.  rows: written to the log beside the terms.
+    save(folder): writes the student as it is now; called whenever the score improves.
     Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any moment and started again
     ends with the same bits.  Raises Interrupted after saving; RunError where a loss or gradient is not finite.
     """
@@ -134,8 +125,8 @@ class _Loop:
         self.progress = _Progress(self.total, self.position, self.stage)
         try:
             while self.position < self.total and not self._out_of_patience():
-                self._update()
-                evaluated = self.step % self.eval_interval == 0 or self.position == self.total
+                stepped = self._update()
+                evaluated = (stepped and self.step % self.eval_interval == 0) or self.position == self.total
                 if evaluated:
                     self._evaluate()
                 if self.run.interrupted and self.position < self.total:
@@ -150,7 +141,9 @@ class _Loop:
 
     # ---- One update
 
-    def _update(self):
+    def _update(self) -> bool:
+        """One update, or under fp16 a try; says whether the weights have changed."""
+        before = self.step
         epoch, index = divmod(self.position, self.per_epoch)
         if self.order_of != epoch:
             self.order_of, self.order = epoch, self.train.epoch(self.args.seed, epoch, self.per_update)
@@ -171,8 +164,10 @@ class _Loop:
         self.logged["examples"] += len(update)
         self.logged["norm"] += norm
         self.logged["updates"] += 1
-        if self.step % self.args.log_interval == 0 or self.position == self.total:
+        stepped = self.step > before
+        if (stepped and self.step % self.args.log_interval == 0) or self.position == self.total:
             self._log(rate)
+        return stepped
 
     def _backward(self, parts, divisors):
         """Forward and backward of all micro-batches; returns the update's terms as detached tensors."""
