@@ -1,0 +1,6 @@
+"""The mathematics of the methods, in plain torch: no model, no data, no flags.
+
+losses: task losses, soft labels, hidden states, patient distillation; which layers are matched.
+importance: scores of attention heads and neurons from mask gradients, and their global ranking.
+linear: linear layers that compute with the first kept units.
+"""
