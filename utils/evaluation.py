@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from utils import distributed
+from utils import distributed, logs
+
+logger = logs.logger
 
 
 @dataclass
 class Score:
-    """One evaluation.  value: what is maximised.  metrics: {split: {name: value}}.  choice: what a method that selects has chosen."""
+    """One evaluation.  value: what is maximised.  metrics: {split: {name: value}}.  choice: what was selected, if anything."""
 
     value: float
     metrics: dict
@@ -89,15 +91,21 @@ def scorer(model, splits: dict, *, metric: str, args):
 def test_and_infer(run, model, data):
     """What --do_test and --do_infer ask for, with the selected model; the results are added to results.json.
 
-    data: the task's data; its `test` split is read now.  Raises DataError where it is missing or, for --do_test, unlabelled.
+    data: the task's data; its test splits are read now.  Raises DataError where one is missing or, for --do_test, unlabelled.
     """
     if run.args.do_test:
-        run.add_results(metrics=evaluate(model, {"test": data.split("test", labelled=True)}, args=run.args))
-    if run.args.do_infer:
-        test = data.split("test")
-        options = {"batch_size": run.args.per_device_eval_batch_size, "precision": run.args.precision}
-        outputs = predict(model, test, **options)[None]
+        splits = {name: data.split(name, labelled=True) for name in data.test_splits()}
+        metrics = evaluate(model, splits, args=run.args)
+        run.report(**metrics)
         if distributed.is_main():
-            path = test.write_submission(outputs, run.folder / "predictions")
-            run.add_results(predictions=str(path.relative_to(run.folder)))
+            run.add_results(metrics=metrics)
+    if run.args.do_infer:
+        options = {"batch_size": run.args.per_device_eval_batch_size, "precision": run.args.precision}
+        for name in data.test_splits():
+            split = data.split(name)
+            outputs = predict(model, split, **options)[None]
+            if distributed.is_main():
+                path = split.write_submission(outputs, run.folder / "predictions")
+                logger.info("%s: predictions in %s", name, path)
+                run.add_results(predictions={name: str(path.relative_to(run.folder))})
         distributed.barrier()

@@ -201,3 +201,58 @@ def config_of(args, flag: str):
 def settings(args) -> dict:
     """The flags that make the run what it is: a run is continued only if they have not changed."""
     return {key: value for key, value in sorted(vars(args).items()) if key not in NOT_SETTINGS}
+
+
+def percentages(text: str) -> list[float]:
+    """A flag type: comma-separated sparsities in percent, `80,90` or `80,90S`, ascending and without repeats."""
+    values = sorted({percent(part.strip().removesuffix("S")) for part in text.split(",") if part.strip()})
+    if not values or values[-1] >= 100:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected percentages below 100, like 0,50,90")
+    return [int(value) if value == int(value) else value for value in values]
+
+
+def distillation(parser):
+    """The flag group of every stage that learns from a teacher's outputs."""
+    add = parser.add_argument_group("distillation").add_argument
+    add("--model_type", help="objective and family: sparsebert_cls, kdbert_cls, pkdbert_cls, ftbert_cls, ..._ner, or kd, ft")
+    add("--temperature", type=positive, default=1.0, help="of the soft labels")
+    for term in ("hidden", "patient", "soft_label", "task"):
+        add(f"--{term}_weight", type=non_negative, help="weight of this term; 1 over the number of the objective's terms")
+    add("--cache_teacher", action="store_true", help="keep the teacher's outputs for train in memory, computed once")
+
+
+def weights(args) -> dict:
+    """The term weights given by flags."""
+    names = ("hidden", "patient", "soft_label", "task")
+    return {name: getattr(args, f"{name}_weight") for name in names if getattr(args, f"{name}_weight") is not None}
+
+
+def layer_or_sparsity(text: str) -> str:
+    """A flag type: `4L` (keep 4 layers) or `90S` (drop 90% of heads and neurons), in one spelling."""
+    number, unit = text[:-1], text[-1:].upper()
+    try:
+        if unit == "L":
+            return f"{positive_int(number)}L"
+        if unit == "S":
+            return f"{percent(number):g}S"
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    raise argparse.ArgumentTypeError(f"{text!r}: expected a number with L (layers kept, 4L) or S (percent dropped, 90S)")
+
+
+def check_student(wanted: str, config: dict, flag: str):
+    """Yield what is wrong with taking `4L` or `90S` from a teacher with this config."""
+    number = float(wanted[:-1])
+    compression = config.get("compression") or {}
+    if wanted.endswith("L"):
+        layers = next((config[key] for key in ("num_hidden_layers", "n_layers", "num_layers") if key in config), None)
+        if layers is not None and number > layers:
+            yield f"{flag} {wanted}: the teacher has {layers} layers"
+        return
+    grid = sorted(float(key) for key in compression.get("grid", {}))
+    if not grid:
+        yield f"{flag} {wanted}: the teacher is not nested (no grid in its config); sparsify it first with run_sparsification.py"
+    elif number not in grid:
+        yield f"{flag} {wanted}: not in the teacher's grid: {', '.join(f'{s:g}' for s in grid)}"
+    elif number < compression.get("sparsity", 0):
+        yield f"{flag} {wanted}: the teacher's own sparsity is {compression['sparsity']:g} already"

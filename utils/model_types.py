@@ -1,4 +1,4 @@
-"""--model_type, the papers' word for objective, family and head in one: `kdbert_cls` = kd + bert + cls; `ft`, `kd` alone will do."""
+"""--model_type, the papers' word for objective, family and head: `kdbert_cls` = kd + bert + cls; `ft` or `kd` alone will do."""
 
 import re
 
@@ -12,8 +12,15 @@ def objective_of(model_type: str | None, default: str) -> str:
     return default if model_type is None else re.match("pkd|ft|kd|sparse", model_type).group()
 
 
-def check(args, kind: str, config: dict | None, *, objectives=OBJECTIVES):
-    """Yield what is wrong with --model_type and --data_type for a task's kind and a checkpoint's config (None: not known yet)."""
+def check(args, task, config: dict | None, *, objectives=OBJECTIVES):
+    """Yield what contradicts the task or a checkpoint's config (None: not known yet): model type, data type, selection metric.
+
+    task: an entry of the registry.  The task's own selection metric is filled in where none is given.
+    """
+    kind = task.kind
+    args.selection_metric = args.selection_metric or task.selection_metric
+    if args.selection_metric not in task.metrics:
+        yield f"--selection_metric: {args.selection_metric!r} is not one of {task.name}'s: {', '.join(task.metrics)}"
     if args.data_type is not None:
         if args.data_type not in _DATA_TYPES:
             yield f"--data_type: {args.data_type!r} is not one of {', '.join(_DATA_TYPES)}"

@@ -88,13 +88,11 @@ class Run:
         return self.checkpoint
 
     def add_results(self, **values):
-        """Add to results.json after the run has finished: test metrics, predictions."""
-        if distributed.is_main():
-            results = files.read_json(self.folder / "results.json")
-            for key, value in values.items():
-                results[key] = {**results.get(key, {}), **value} if isinstance(value, dict) else value
-            files.write_json(self.folder / "results.json", results)
-        distributed.barrier()
+        """Merge into results.json after the run has finished: test metrics, predictions.  For the main process."""
+        results = files.read_json(self.folder / "results.json")
+        for key, value in values.items():
+            results[key] = {**results.get(key, {}), **value}
+        files.write_json(self.folder / "results.json", results)
 
 
 def start(args, *, inputs: dict) -> Run:

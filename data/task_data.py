@@ -1,0 +1,47 @@
+"""One task's splits, tokenised for one model; read when they are first asked for."""
+
+from data import demo, pipelines
+from utils.runs import DRY_RUN_ROWS
+
+
+class TaskData:
+    """The data of a run.
+
+    train: Split.  dev: {split name: Split}, the first one selects checkpoints.  tokenizer: of the model at tokenizer_path
+    (None: that of the demo task).
+    """
+
+    def __init__(self, task, args, *, tokenizer_path):
+        self.task, self.args, self._splits = task, args, {}
+        if tokenizer_path is None:
+            tokenizer_path = demo.build_tokenizer(task.folder(args.data_dir))
+        self.tokenizer = pipelines.load_tokenizer(tokenizer_path)
+
+    @property
+    def train(self):
+        """The training split, cut to --max_train_samples."""
+        return self.split("train", max_samples=self.args.max_train_samples)
+
+    @property
+    def dev(self) -> dict:
+        """The splits that every evaluation scores, as far as their files are there."""
+        return {name: self.split(name) for name in self.task.available_eval_splits(self.args.data_dir)}
+
+    def splits(self) -> dict:
+        """Train and dev, by name."""
+        return {"train": self.train, **self.dev}
+
+    def test_splits(self) -> tuple[str, ...]:
+        """The names of the splits that --do_test and --do_infer are about."""
+        return self.task.test_splits
+
+    def split(self, name: str, *, labelled=False, max_samples=None):
+        """A split by name.  labelled: its labels are needed (DataError where the file has none)."""
+        if name not in self._splits:
+            rows = DRY_RUN_ROWS if self.args.dry_run else max_samples
+            examples = self.task.read(self.args.data_dir, name, max_samples=rows)
+            self._splits[name] = pipelines.encode(examples, self.tokenizer, task=self.task, max_length=self.args.max_length)
+        split = self._splits[name]
+        if labelled:
+            pipelines.require_labels(split)
+        return split

@@ -1,0 +1,87 @@
+"""Fine-tune any encoder of the architecture table on a task: the teachers of all other stages.
+
+    python run_finetuning.py --task_name mrpc --model_path bert-base-uncased --data_dir datasets
+    torchrun --nproc_per_node 4 run_finetuning.py ...             # same flags; the examples per update are printed
+    python run_finetuning.py --task_name demo --use_cpu           # generated data, a small BERT from random weights
+Reads a pretrained encoder or any checkpoint of this repository; writes a run folder that run_sparsification.py and
+run_distillation.py read.
+"""
+
+from utils import flags, runs
+
+
+def parse(argv=None):
+    """The flags, checked."""
+    from data import tasks
+
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime)
+    flags.model_path(parser, "--model_path", "the encoder; for the demo task also `scratch`, a small BERT with random weights",
+                     required=False)  # fmt: skip
+    parser.add_argument("--model_type", help="ftbert_cls, ftbert_ner or ft")
+
+    def check(args):
+        from utils import model_types
+
+        task = tasks.get(args.task_name)
+        if args.model_path is None and args.task_name == "demo":
+            args.model_path = "scratch"
+        if args.model_path is None:
+            yield "--model_path: required"
+            return
+        config = None
+        if args.model_path != "scratch":
+            config, problem = flags.config_of(args, "model_path")
+            yield from [problem] if problem else []
+        elif args.task_name != "demo":
+            yield f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained encoder"
+        yield from model_types.check(args, task, config, objectives=("ft",))
+
+    return flags.resolve(parser, argv, stage="finetuning", name=lambda args: args.task_name, check=check)
+
+
+def main(args):
+    """Fine-tune; returns the folder of the selected checkpoint."""
+    import models
+    from data import tasks
+    from data.task_data import TaskData
+    from modules.objectives import Objective
+    from utils import evaluation, training
+
+    # ---- Run folder, device, seed: a finished run is reported, an unfinished one continued, changed settings refused
+    task = tasks.get(args.task_name)
+    scratch = args.model_path == "scratch"
+    weights = None if scratch else args.model_path
+    run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "model": weights})
+
+    # ---- Data and model. Where the weights come from, in this order: 1. this run's own finished checkpoint; 2. its last state
+    # (training.fit restores it); 3. the given checkpoint; 4. for the demo task, random weights
+    data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else weights)
+    labels = {"kind": task.kind, "label_names": task.label_names}
+    if run.finished:
+        model = models.load_model(run.checkpoint, **labels)
+    elif scratch:
+        model = models.small_bert(data.tokenizer, **labels)
+    else:
+        model = models.load_model(args.model_path, new_head=True, **labels)
+    model = models.with_dropout(model, args).to(run.device)
+
+    if not run.finished:
+        run.report(model=models.describe(model), data={name: len(split) for name, split in data.splits().items()})
+        # ---- Objective: the loss against the gold labels
+        objective = Objective("ft", task.kind, layers=[])
+        # ---- Train, then keep the epoch that was best on dev
+        result = training.fit(
+            model, lambda student, batch: objective(student, batch, None), data.train, args=args, run=run,
+            evaluate=evaluation.scorer(model, data.dev, metric=args.selection_metric, args=args),
+            save=lambda folder: models.save_model(model, folder, tokenizer=data.tokenizer),
+        )  # fmt: skip
+        run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
+                   best_step=result.best_step, num_steps=result.num_steps)  # fmt: skip
+        model = models.load_model(run.checkpoint, **labels).to(run.device)
+
+    evaluation.test_and_infer(run, model, data)
+    return run.checkpoint
+
+
+if __name__ == "__main__":
+    runs.guard(main, parse)

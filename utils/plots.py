@@ -1,0 +1,113 @@
+"""Pictures of sparsification and of MiniDisc's trade-off, as PNG files."""
+
+import math
+import textwrap
+
+# Colours that stay apart for the colour-blind (Okabe and Ito), each with its own marker for print in grey.
+STYLES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D")]
+CHOSEN = "#000000"
+X_LABEL = "Sparsity (% of heads and neurons removed)"
+SETTINGS = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+}
+
+
+def tradeoff(path, rows, *, chosen, metric, title, lam):
+    """Metric and trade-off t(A) over sparsity, one above the other, with the chosen assistant marked.
+
+    path: PNG file to write; its folder exists.
+    rows: {"sparsity": percent, "metric": value, "t": value}, one per candidate; without "t" (or None) a row is no candidate
+        and appears only above (the student's own sparsity).
+    chosen: sparsity of the assistant, or None where there was none.
+    metric: its name as it is to be read on the axis, with the split: "dev F1 (fraction)".  lam: lambda, to be printed.
+    Returns the matplotlib figure. Source: methods/minidisc.md, section 2.6.
+    """
+    rows = sorted(rows, key=lambda row: row["sparsity"])
+    candidates = [row for row in rows if row.get("t") is not None]
+    formula = f"t(A) = metric + {lam:g} (1 - scale)"
+    panels = [("metric", metric, metric, rows, STYLES[0]), ("t", "t(A)", formula, candidates, STYLES[1])]
+
+    def draw(figure):
+        for axes, (key, label, legend, points, style) in zip(figure.subplots(2, 1, sharex=True), panels):
+            _line(axes, points, key, legend, style)
+            for row in points:
+                if row["sparsity"] == chosen:
+                    named = f"chosen: {chosen:g} %, {row[key]:.4f}"
+                    axes.axvline(chosen, color=CHOSEN, linestyle=":", linewidth=1.2, zorder=1)
+                    axes.plot(chosen, row[key], "*", color=CHOSEN, markersize=15, zorder=4, label=named)
+            _y_label(axes, label)
+            _legend(axes)
+        axes.set_xlabel(X_LABEL)
+
+    return _save(path, title, draw, rows, height=5.6)
+
+
+def curve(path, rows, *, metric, title, reference=None):
+    """Metric over sparsity: what a sparsified model keeps before any distillation.
+
+    path: PNG file to write; its folder exists.
+    rows: {"sparsity": percent, "metric": value}; with "series" (a name), one line for each.
+    metric: its name as it is to be read on the axis, with the split.  reference: (name, value) of a horizontal line.
+    Returns the matplotlib figure.
+    """
+    rows = sorted(rows, key=lambda row: row["sparsity"])
+    names = list(dict.fromkeys(row.get("series", metric) for row in rows))
+    assert len(names) <= len(STYLES), names
+
+    def draw(figure):
+        axes = figure.subplots()
+        for name, style in zip(names, STYLES):
+            _line(axes, [row for row in rows if row.get("series", metric) == name], "metric", name, style)
+        if reference is not None:
+            name, value = reference
+            axes.axhline(value, color="#555555", linestyle="--", linewidth=1.2, label=f"{name}: {value:.4f}")
+        _y_label(axes, metric)
+        axes.set_xlabel(X_LABEL)
+        if len(names) > 1 or reference is not None:
+            _legend(axes)
+
+    return _save(path, title, draw, rows, height=3.8)
+
+
+def _line(axes, points, key, label, style):
+    color, marker = style
+    values = [math.nan if point[key] is None else point[key] for point in points]
+    axes.plot([point["sparsity"] for point in points], values, color=color, marker=marker, label=label, zorder=3)
+    axes.margins(x=0.04, y=0.12)
+
+
+def _y_label(axes, label):
+    axes.set_ylabel(textwrap.fill(label, 22), parse_math=False)
+
+
+def _legend(axes):
+    """Above the axes, where no line can run through it."""
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _save(path, title, draw, rows, *, height):
+    import matplotlib  # late: half a second that --help does not need
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MultipleLocator
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(6.4, height), dpi=160, layout="constrained")  # no pyplot: no window, no state left behind
+        draw(figure)
+        figure.suptitle(title, parse_math=False, wrap=True)
+        sparsities = [row["sparsity"] for row in rows]
+        for axes in figure.axes:
+            axes.xaxis.set_major_locator(MultipleLocator(10 if max(sparsities) - min(sparsities) > 30 else 5))
+        figure.savefig(path, format="png", metadata={"Software": None})
+    return figure

@@ -1,0 +1,78 @@
+"""A frozen teacher's outputs for batches of a split: computed anew, or kept from one pass over the split.
+
+B examples, L tokens, T tokens of a whole split, D hidden size.
+"""
+
+import numpy as np
+import torch
+
+from utils import logs
+from utils.evaluation import autocast
+
+logger = logs.logger
+
+
+class Teacher:
+    """A frozen model in eval mode, run without gradients; never wrapped for several processes, never saved.
+
+    layers: indices of the hidden states wanted (0 is the embedding output).  Call it with a batch: (logits, [states_BLD, ...]).
+    Its outputs do not change during a run, so cache(split) computes them once; the rows are then found by batch.indices.
+    """
+
+    def __init__(self, model, *, layers, precision: str):
+        self.model, self.layers, self.precision = model, list(layers), precision
+        self._logits, self._states, self._starts, self._tags = None, None, None, False
+
+    def __call__(self, batch):
+        """(logits, states) of a batch, on the batch's device."""
+        return self._run(batch) if self._logits is None else self._recall(batch)
+
+    @torch.no_grad()
+    def _run(self, batch):
+        with autocast(batch.inputs["input_ids"].device, self.precision):
+            output = self.model(**batch.inputs, output_hidden_states=bool(self.layers))
+        states = [output.hidden_states[layer].float() for layer in self.layers]
+        return output.logits.float(), states
+
+    def cache(self, split, *, batch_size: int):
+        """Keep the outputs for every row of a split in main memory: 4 bytes a number in fp32, else 2."""
+        device = next(self.model.parameters()).device
+        lengths = np.asarray(split.lengths)
+        self._starts = np.concatenate([[0], np.cumsum(lengths)])
+        kept = torch.float32 if self.precision == "fp32" else torch.bfloat16
+        logits = [None] * len(split)
+        for indices in split.in_order(batch_size):
+            batch = split.collate(indices).to(device)
+            rows, states = self._run(batch)
+            if self._states is None:
+                shape = (len(self.layers), int(self._starts[-1]), states[0].shape[-1] if states else 0)
+                self._states = torch.empty(shape, dtype=kept)
+                logger.info("teacher outputs kept in memory: %.2f GiB", self._states.nbytes / 2**30)
+            positions, mask = torch.from_numpy(self._positions(indices)), batch.mask
+            for number, state_BLD in enumerate(states):
+                self._states[number, positions] = state_BLD[mask].to("cpu", kept)
+            for index, row, real in zip(indices.tolist(), rows.cpu(), mask.cpu()):
+                logits[index] = row if row.ndim == 1 else row[real]  # [C], or [tokens, C] where tokens are tagged
+        self._tags = logits[0].ndim == 2
+        self._logits = torch.cat(logits) if self._tags else torch.stack(logits)
+
+    def _positions(self, indices) -> np.ndarray:
+        """Where the real tokens of some rows stand among the T tokens of the split, row after row."""
+        starts, lengths = self._starts[indices], np.diff(self._starts)[indices]
+        ends = np.cumsum(lengths)
+        return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+
+    def _recall(self, batch):
+        device, mask = batch.inputs["input_ids"].device, batch.mask
+        positions = torch.from_numpy(self._positions(batch.indices))
+
+        def padded(flat):
+            full = torch.zeros(*mask.shape, flat.shape[-1], device=device)
+            full[mask] = flat.to(device).float()
+            return full
+
+        if self._tags:
+            logits = padded(self._logits[positions])
+        else:
+            logits = self._logits[torch.from_numpy(batch.indices)].to(device)
+        return logits, [padded(states[positions]) for states in self._states]
