@@ -2,7 +2,7 @@
 
     python run_distillation.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --layer_or_sparsity 90S
     python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc --layer_or_sparsity 4L
-    python run_distillation.py --task_name mrpc --teacher_model_path ... --student_model_path any/checkpoint --model_type kdbert_cls
+    python run_distillation.py --task_name mrpc --teacher_model_path ... --student_model_path any/checkpoint
 The student: 90S, the teacher's crop at 90% sparsity (a nested teacher of run_sparsification.py); 4L, its embeddings, 4 of its
 layers and its head; or any checkpoint of the same tokenizer. Objectives (--model_type): sparsebert (hidden states and soft
 labels, the default), kdbert (soft and hard labels), pkdbert (patient), ftbert (hard labels only, no teacher).
@@ -93,7 +93,7 @@ def main(args):
         result = training.fit(
             student, step, data.train, args=args, run=run,
             evaluate=evaluation.scorer(student, data.dev, metric=args.selection_metric, args=args),
-            save=lambda folder: models.save_model(student, folder, tokenizer=data.tokenizer),
+            save=lambda folder, _: models.save_model(student, folder, tokenizer=data.tokenizer),
         )  # fmt: skip
         run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
                    best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip

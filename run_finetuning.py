@@ -73,7 +73,7 @@ def main(args):
         result = training.fit(
             model, lambda student, batch: objective(student, batch, None), data.train, args=args, run=run,
             evaluate=evaluation.scorer(model, data.dev, metric=args.selection_metric, args=args),
-            save=lambda folder: models.save_model(model, folder, tokenizer=data.tokenizer),
+            save=lambda folder, _: models.save_model(model, folder, tokenizer=data.tokenizer),
         )  # fmt: skip
         run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
                    best_step=result.best_step, num_steps=result.num_steps)  # fmt: skip

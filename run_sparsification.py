@@ -1,4 +1,4 @@
-"""Sort a fine-tuned model's heads and neurons by importance and write the grid of sparsities (MiniDisc, section 2.2; no training).
+"""Sort a fine-tuned model's heads and neurons by importance and write the grid of sparsities (MiniDisc; no training).
 
     python run_sparsification.py --task_name mrpc --model_path outputs/finetuning/mrpc
 Reads a fine-tuned checkpoint; writes the same function, reordered ("nested"): every sparsity of the grid is a prefix of its

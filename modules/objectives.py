@@ -1,6 +1,6 @@
 """The conventional distillation objectives, as weighted loss terms by name.
 
-B examples, C classes, L tokens, D hidden size.  Source: MiniDisc (Zhang et al. 2024) and its published code, whose names these are:
+B examples, C classes, L tokens, D hidden size.  Source: MiniDisc (Zhang et al. 2024); the names are its code's:
 
     ft      task                          fine-tuning
     kd      soft_label + task             Hinton et al. 2015

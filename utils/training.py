@@ -85,7 +85,7 @@ def fit(student, objective, train, *, evaluate, save, args, run, stage="train") 
 
     objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for several processes.
     train: a split with counts(), collate() and epoch().  evaluate() -> Score, called every eval_interval updates and at the end.
-    save(folder): writes the student as it is now; called whenever the score improves.
+    save(folder, score): writes the student as it is now; called whenever the score improves.
     Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any moment and started again
     ends with the same bits.  Raises Interrupted after saving; RunError where a loss or gradient is not finite.
     """
@@ -174,7 +174,7 @@ class _Loop:
         terms = defaultdict(float)
         for number, (positions, real) in enumerate(parts):
             batch = self.train.collate(positions).to(self.device)
-            batch.divisors = divisors
+            batch.divisors, batch.update = divisors, self.position
             with autocast(self.device, self.args.precision):
                 passes = self.objective(self.module, batch)
             if isinstance(passes, dict):
@@ -245,7 +245,7 @@ class _Loop:
         if improved:
             self.best_value, self.best, self.best_step = score.value, score, self.step
         if improved or self._state_is_due(evaluated=True):
-            self._snapshot(save_best=self.save if improved else None)
+            self._snapshot(save_best=(lambda folder: self.save(folder, score)) if improved else None)
         self._window()
 
     def _out_of_patience(self) -> bool:
