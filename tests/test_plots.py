@@ -1,0 +1,126 @@
+"""Pictures: what is drawn where, that no text runs into another, and what importing costs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils import plots
+
+ROOT = Path(__file__).parents[1]
+TITLE = "MRPC: choice of an assistant for a 90 % sparse student, $seed_776$"
+METRIC = "dev mean of accuracy and F1 (fraction)"
+ROWS = [  # out of order; the last is the student's own sparsity, which is no candidate
+    {"sparsity": 80, "metric": 0.75, "t": 0.91},
+    {"sparsity": 50, "metric": 0.80, "t": 0.90},
+    {"sparsity": 70, "metric": 0.78, "t": 0.92},
+    {"sparsity": 90, "metric": 0.60, "t": None},
+]
+
+
+def points(line):
+    return list(zip(line.get_xdata(), line.get_ydata()))
+
+
+def drawn_with(axes, marker):
+    """The points of the line that has this marker."""
+    (line,) = [line for line in axes.lines if line.get_marker() == marker]
+    return points(line)
+
+
+def texts(figure):
+    """What can be read in the picture: (text, box in pixels)."""
+    found = [figure._suptitle]
+    for axes in figure.axes:
+        found += [axes.xaxis.label, axes.yaxis.label]
+        sides = [axes.yaxis, axes.xaxis] if axes is figure.axes[-1] else [axes.yaxis]
+        for side in sides:
+            low, high = side.get_view_interval()
+            found += [tick.label1 for tick in side.get_major_ticks() if low <= tick.get_loc() <= high]
+        found += axes.get_legend().get_texts() if axes.get_legend() else []
+    return [(text.get_text(), text.get_window_extent()) for text in found if text.get_text()]
+
+
+def assert_readable(figure):
+    """No text overlaps another or leaves the picture; none is smaller than 9 points."""
+    boxes = texts(figure)
+    assert len(boxes) > 8
+    for index, (text, box) in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
+        for other, other_box in boxes[index + 1 :]:
+            assert not box.overlaps(other_box), (text, other)
+    for axes in figure.axes:
+        assert all(label.get_fontsize() >= 9 for label in [*axes.get_xticklabels(), *axes.get_yticklabels()])
+
+
+def test_tradeoff(tmp_path):
+    path = tmp_path / "tradeoff.png"
+    figure = plots.tradeoff(path, ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2)
+    upper, lower = figure.axes
+    assert drawn_with(upper, "o") == [(50, 0.80), (70, 0.78), (80, 0.75), (90, 0.60)]
+    assert drawn_with(lower, "s") == [(50, 0.90), (70, 0.92), (80, 0.91)]
+    assert drawn_with(upper, "*") == [(70, 0.78)] and drawn_with(lower, "*") == [(70, 0.92)]
+    assert upper.get_ylabel().replace("\n", " ") == METRIC and lower.get_ylabel() == "t(A)"
+    legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert legends == [
+        [METRIC, "chosen: 70 %, 0.7800"],
+        ["t(A) = metric + 0.2 (1 - scale)", "chosen: 70 %, 0.9200"],
+    ]
+    assert_readable(figure)
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG") and int.from_bytes(content[16:20]) == 1024  # pixels across
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[3:]])
+def test_tradeoff_without_an_assistant(tmp_path, rows):
+    """Nothing is marked where nothing was chosen; one point, or no candidate at all, can be drawn too."""
+    figure = plots.tradeoff(tmp_path / "tradeoff.png", rows, chosen=None, metric="dev acc", title="no assistant", lam=0.2)
+    assert [line.get_marker() for axes in figure.axes for line in axes.lines] == ["o", "s"]
+    assert len(drawn_with(figure.axes[0], "o")) == len(rows)
+
+
+def test_curve(tmp_path):
+    figure = plots.curve(tmp_path / "curve.png", ROWS, metric="dev F1 (fraction)", title=TITLE)
+    (axes,) = figure.axes
+    assert drawn_with(axes, "o") == [(50, 0.80), (70, 0.78), (80, 0.75), (90, 0.60)]
+    assert axes.get_legend() is None  # one line, named by its axis
+    assert_readable(figure)
+
+
+def test_curve_with_series_and_reference(tmp_path):
+    rows = [row | {"series": "scored on train"} for row in ROWS]
+    rows += [{"sparsity": row["sparsity"], "metric": row["metric"] - 0.1, "series": "scored on dev"} for row in ROWS]
+    figure = plots.curve(tmp_path / "curve.png", rows, metric="dev F1", title=TITLE, reference=("teacher", 0.876))
+    (axes,) = figure.axes
+    assert drawn_with(axes, "o")[0] == (50, 0.80) and drawn_with(axes, "s")[0] == (50, pytest.approx(0.70))
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "scored on train",
+        "scored on dev",
+        "teacher: 0.8760",
+    ]
+    assert set(axes.lines[-1].get_ydata()) == {0.876}
+    assert_readable(figure)
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    for name in ("first.png", "second.png"):
+        plots.tradeoff(tmp_path / name, ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2)
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_nothing_is_imported_early_and_nothing_left_behind(tmp_path):
+    """matplotlib comes with the first picture, pyplot (windows, global state) never; settings are as before."""
+    program = (
+        "import sys\n"
+        "from utils import plots\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "import matplotlib\n"
+        "settings = lambda: [matplotlib.rcParams[key] for key in plots.SETTINGS]\n"
+        "before = settings()\n"
+        f"plots.curve({str(tmp_path / 'curve.png')!r}, {ROWS!r}, metric='m', title='t')\n"
+        "assert settings() == before\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
