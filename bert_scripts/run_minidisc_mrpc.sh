@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# MiniDisc on MRPC: distil to 90% sparsity with one assistant, chosen on the way.
+#   SEED=1 bash bert_scripts/run_minidisc_mrpc.sh --lam 0.3                   # after run_sparsification_mrpc.sh
+# expect  not measured
+# time    not measured
+set -euo pipefail
+cd "$(dirname "$0")/.."
+TEACHER=${TEACHER:-outputs/sparsification/mrpc}
+TARGET=${TARGET:-90}                       # sparsity of the student in percent
+DATA_DIR=${DATA_DIR:-datasets}
+OUTPUT=${OUTPUT:-outputs/minidisc/mrpc_${TARGET}S}
+${LAUNCH:-python} run_minidisc.py --task_name mrpc --data_dir "$DATA_DIR" --teacher_model_path "$TEACHER" --output_dir "$OUTPUT" \
+    --model_type sparsebert_cls --target_sparsity "$TARGET" --lam 0.2 --cache_teacher \
+    --per_device_train_batch_size 16 --learning_rate 3e-5 --num_train_epochs 10 --eval_interval 10 --seed "${SEED:-776}" "$@"

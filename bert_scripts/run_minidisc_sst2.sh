@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# MiniDisc on SST-2: distil to 90% sparsity with one assistant, chosen on the way.
+#   SEED=1 bash bert_scripts/run_minidisc_sst2.sh --lam 0.3                   # after run_sparsification_sst2.sh
+# expect  not measured
+# time    not measured
+set -euo pipefail
+cd "$(dirname "$0")/.."
+TEACHER=${TEACHER:-outputs/sparsification/sst2}
+TARGET=${TARGET:-90}                       # sparsity of the student in percent
+DATA_DIR=${DATA_DIR:-datasets}
+OUTPUT=${OUTPUT:-outputs/minidisc/sst2_${TARGET}S}
+${LAUNCH:-python} run_minidisc.py --task_name sst2 --data_dir "$DATA_DIR" --teacher_model_path "$TEACHER" --output_dir "$OUTPUT" \
+    --model_type sparsebert_cls --target_sparsity "$TARGET" --lam 0.2 --cache_teacher \
+    --per_device_train_batch_size 16 --learning_rate 1e-5 --num_train_epochs 10 --eval_interval 0 --seed "${SEED:-776}" "$@"
