@@ -1,0 +1,233 @@
+"""The training loop on a small plain model: updates against torch's own optimiser, resuming, stopping."""
+
+import argparse
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from utils import flags, logs, runs, snapshots, training
+from utils.batch import Batch
+from utils.errors import RunError
+from utils.evaluation import Score
+
+
+class Points:
+    """A split of random points: input_ids are features, labels classes. Follows the protocol of data.pipelines.Split."""
+
+    def __init__(self, number=50, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        self.features = torch.randn(number, 6, generator=generator)
+        self.labels = (self.features[:, 0] + self.features[:, 1] > 0).long()
+        self.lengths = np.full(number, 6)
+
+    def __len__(self):
+        return len(self.features)
+
+    def counts(self, indices):
+        return {"examples": float(len(indices)), "tokens": 6.0 * len(indices), "labels": float(len(indices))}
+
+    def collate(self, indices):
+        inputs = {"features": self.features[indices], "attention_mask": torch.ones(len(indices), 6, dtype=torch.long)}
+        return Batch(inputs, self.labels[indices], np.asarray(indices), self.counts(indices))
+
+    def epoch(self, seed, epoch, batch_size):
+        order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        return [order[start : start + batch_size] for start in range(0, len(self), batch_size)]
+
+
+class Classifier(torch.nn.Module):
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.first, self.dropout, self.last = torch.nn.Linear(6, 8), torch.nn.Dropout(dropout), torch.nn.Linear(8, 2)
+
+    def forward(self, features, attention_mask):
+        return self.last(self.dropout(torch.tanh(self.first(features))))
+
+
+def objective(model, batch):
+    logits = model(**batch.inputs)
+    return {"task": F.cross_entropy(logits, batch.labels, reduction="sum") / batch.divisors["examples"]}
+
+
+def options(*extra):
+    parser = flags.parser("", flags.training, flags.runtime)
+    words = ["--per_device_train_batch_size", "8", "--num_train_epochs", "3", "--learning_rate", "0.01", "--save_minutes", "0"]
+    return flags.resolve(parser, [*words, *extra], stage="test", name=lambda args: "run")
+
+
+def make_run(folder, args):
+    args.precision = args.precision or "fp32"
+    run = runs.Run(folder, args, torch.device("cpu"), finished=False)
+    folder.mkdir(exist_ok=True)
+    run.metrics = logs.Metrics(folder, tracker="none", name="test", settings={})
+    return run
+
+
+def train(folder, *extra, dropout=0.0, model=None, objective=objective, after_evaluation=lambda run, count: None):
+    """Run the loop; returns (result, model). after_evaluation(run, number of the evaluation) may interrupt it."""
+    args = options(*extra)
+    model, data, dev, count = model or Classifier(dropout), Points(), Points(40, seed=1), []
+    run = make_run(folder, args)
+
+    def evaluate():
+        count.append(1)
+        after_evaluation(run, len(count))
+        with torch.no_grad():
+            model.eval()
+            accuracy = (model(**dev.collate(np.arange(40)).inputs).argmax(-1) == dev.labels).float().mean().item()
+            model.train()
+        return Score(accuracy, {"dev": {"acc": accuracy}})
+
+    def save(path, score):
+        path.mkdir()
+        torch.save(model.state_dict(), path / "model.pt")
+
+    return training.fit(model, objective, data, evaluate=evaluate, save=save, args=args, run=run), model
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_ten_updates_beside_plain_torch(tmp_path):
+    """The reference writes out one update: mean loss, clipping by the global norm, decay on matrices only, linear schedule."""
+    _, model = train(tmp_path / "run", "--max_grad_norm", "0.3", "--weight_decay", "0.1")
+    reference, data = Classifier(), Points()
+    decayed = [p for p in reference.parameters() if p.ndim == 2]
+    plain = [p for p in reference.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], eps=1e-6, fused=False, foreach=False
+    )
+    updates = [indices for epoch in range(3) for indices in data.epoch(776, epoch, 8)]
+    total, warmup = len(updates), math.ceil(0.1 * len(updates))
+    assert total == 21
+    for number, indices in enumerate(updates):
+        rate = 0.01 * ((number + 1) / warmup if number < warmup else 1 - (number - warmup) / (total - warmup))
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = rate
+        batch = data.collate(indices)
+        F.cross_entropy(reference(**batch.inputs), batch.labels).backward()
+        norm = torch.cat([p.grad.flatten() for p in reference.parameters()]).norm()
+        for parameter in reference.parameters():
+            parameter.grad *= min(1.0, 0.3 / norm)
+        optimizer.step()
+        optimizer.zero_grad()
+    for ours, theirs in zip(model.parameters(), reference.parameters()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulation_gives_the_update_of_the_whole_batch(tmp_path):
+    """50 examples in updates of 24: the last one of 2 is short, and its micro-batches must not count as full ones."""
+    _, whole = train(tmp_path / "whole", "--per_device_train_batch_size", "24")
+    _, parts = train(tmp_path / "parts", "--per_device_train_batch_size", "8", "--num_grad_accum_steps", "3")
+    for a, b in zip(whole.parameters(), parts.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_updates_of_100_batches_accumulated_by_4():
+    """The golden value of the papers' document: 25 updates, not the 26 of a loop that steps on step % 4 == 0."""
+    assert math.ceil(100 * 8 / (8 * 4)) == len(Points(800).epoch(0, 0, 32)) == 25
+    parts = training.micro_batches(np.arange(32), per_device=8)
+    assert [len(part) for part, real in parts] == [8, 8, 8, 8]
+
+
+def test_several_passes_are_one_update(tmp_path):
+    """A list of functions is run one by one; two halves of the loss give the gradient of the whole."""
+
+    def halves(model, batch):
+        return [lambda name=name: {name: objective(model, batch)["task"] / 2} for name in ("a", "b")]
+
+    _, whole = train(tmp_path / "whole")
+    _, parts = train(tmp_path / "parts", objective=halves)
+    for a, b in zip(whole.parameters(), parts.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulation", ["1", "3"])
+def test_interrupted_run_ends_with_the_same_bits(tmp_path, accumulation):
+    """Interrupted after the first evaluation, continued with a fresh model: dropout and data order must follow the update."""
+    words = ["--num_grad_accum_steps", accumulation, "--eval_interval", "2"]
+    _, whole = train(tmp_path / "whole", *words, dropout=0.3)
+
+    def interrupt(run, number):
+        run.interrupted = number == 2
+
+    def interrupt_at_once(run, number):
+        run.interrupted = number == 1
+
+    for stop in (interrupt, interrupt_at_once):
+        with pytest.raises(runs.Interrupted):
+            train(tmp_path / "parts", *words, dropout=0.3, after_evaluation=stop)
+    result, parts = train(tmp_path / "parts", *words, dropout=0.3)
+    assert equal(whole, parts) and not equal(whole, Classifier())
+    assert torch.load(f"{result.checkpoint}/model.pt", weights_only=True)
+    assert (tmp_path / "parts" / "metrics.jsonl").read_text().count('"dev/acc"') == (
+        tmp_path / "whole" / "metrics.jsonl"
+    ).read_text().count('"dev/acc"')
+
+
+def test_finished_stage_is_not_trained_again(tmp_path):
+    first, _ = train(tmp_path / "run")
+    second, untouched = train(tmp_path / "run")
+    assert second == first and equal(untouched, Classifier())
+
+
+def test_non_finite_loss_stops_before_the_update(tmp_path):
+    """A NaN in the ninth update: the error names the step, and the state on the disk is that of the seventh."""
+    calls = []
+
+    def poisoned(model, batch):
+        calls.append(1)
+        return {"task": objective(model, batch)["task"] * (float("nan") if len(calls) == 9 else 1.0)}
+
+    with pytest.raises(RunError, match=r"update 9.*not finite"):
+        train(tmp_path / "run", objective=poisoned)
+    tensors, values = snapshots.read(snapshots.latest(tmp_path / "run" / "state" / "train"), "cpu")
+    assert values["step"] == 7 and all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_patience_stops(tmp_path):
+    """With a score that never rises, training ends one epoch after the best."""
+    args = options("--num_train_epochs", "9", "--num_patience_epochs", "1")
+    run, model = make_run(tmp_path / "run", args), Classifier()
+    result = training.fit(
+        model, objective, Points(), evaluate=lambda: Score(-0.5, {"dev": {"corr": -0.5}}), save=lambda folder, _: folder.mkdir(),
+        args=args, run=run,
+    )  # fmt: skip
+    assert (result.best_step, result.num_steps) == (7, 14)  # 7 updates an epoch; a negative score is saved too
+
+
+def test_half_written_snapshot_is_not_used(tmp_path):
+    """Killed while saving: the folder aside and a renamed but not yet pointed-at folder are ignored."""
+    folder = tmp_path / "state"
+    snapshots.write(folder, "snapshot-1", tensors={"a": torch.ones(2)}, values={"step": 1}, save_best=lambda best: best.mkdir())
+    (folder / "tmp").mkdir()
+    shutil.copytree(folder / "snapshot-1", folder / "snapshot-2")
+    assert snapshots.latest(folder).name == "snapshot-1"
+    snapshots.write(folder, "snapshot-2", tensors={"a": torch.zeros(2)}, values={"step": 2})
+    tensors, values = snapshots.read(snapshots.latest(folder), "cpu")
+    assert values == {"step": 2} and not tensors["a"].any() and (snapshots.latest(folder) / "best").exists()
+    assert sorted(entry.name for entry in folder.iterdir()) == ["latest", "snapshot-2"]
+    snapshots.write(folder, "snapshot-2", tensors={}, values={"step": 2})  # the same again, after a crash before the next
+    assert snapshots.read(snapshots.latest(folder), "cpu")[1] == {"step": 2}
+
+
+def test_learning_rate():
+    """Counted in updates: peak at the end of the warm-up; linear would reach 0 one update after the last."""
+    rates = [training.learning_rate(u, total=10, peak=1.0, warmup=0.2, kind="linear") for u in range(10)]
+    assert rates == pytest.approx([0.5, 1.0, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+    assert training.learning_rate(9, total=10, peak=1.0, warmup=0, kind="constant") == 1
+    assert training.learning_rate(5, total=10, peak=1.0, warmup=0, kind="cosine") == pytest.approx(0.5)
+
+
+def test_every_problem_with_the_flags_is_named_at_once():
+    with pytest.raises(flags.FlagError) as error:
+        options("--learning_rate", "0", "--num_train_epochs", "x", "--lr_scheduler_type", "step", "--epochs", "3")
+    for word in ("--learning_rate", "--num_train_epochs", "--lr_scheduler_type", "--epochs"):
+        assert word in str(error.value)
+    assert isinstance(options(), argparse.Namespace)
