@@ -3,4 +3,5 @@
 losses: task losses, soft labels, hidden states, patient distillation; which layers are matched.
 importance: scores of attention heads and neurons from mask gradients, and their global ranking.
 linear: linear layers that compute with the first kept units.
+objectives: which terms each conventional distillation objective adds up.
 """
