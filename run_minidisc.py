@@ -59,7 +59,7 @@ def main(args):
     labels = {"kind": task.kind, "label_names": task.label_names}
     data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
     if not run.finished:
-        path, hops = args.teacher_model_path, []
+        path, hops, checkpoints = args.teacher_model_path, [], []
         for iteration in range(1, args.target_iteration + 1):
             # ---- Teacher of this iteration, its candidates
             teacher = models.freeze(models.load_model(path, **labels)).to(run.device)
@@ -79,6 +79,7 @@ def main(args):
             # ---- Train the candidates together; keep the best state of the best one
             result = hop(iteration, teacher, sorted({*points}), candidates, data=data, run=run)
             path = result.checkpoint
+            checkpoints.append(path)
             hops.append({"iteration": iteration, **result.choice, "best_step": result.best_step, "num_steps": result.num_steps,
                          "seconds": result.seconds, "metrics": result.metrics})  # fmt: skip
             if result.choice["pick"] == target:
@@ -86,7 +87,8 @@ def main(args):
         # ---- Report, draw, finish
         split = next(iter(data.dev))
         if distributed.is_main():
-            for entry in hops[:-1]:
+            for entry, checkpoint in zip(hops[:-1], checkpoints):
+                run.keep(checkpoint, f"assistant_{entry['iteration']}")
                 metric = f"{split} {args.selection_metric}"
                 plots.tradeoff(run.folder / f"tradeoff_{entry['iteration']}.png", entry["table"], chosen=entry["pick"],
                                lam=args.lam, metric=metric, title=f"{task.name}: the assistant")  # fmt: skip

@@ -67,16 +67,21 @@ class Run:
             logger.info("%s: %s", key.replace("_", " "), text)
         self._report.update(values)
 
-    def finish(self, checkpoint, *, metrics: dict, **results) -> Path:
-        """Move the selected checkpoint to ckpt/, write results.json, remove the state.  Idempotent until the last step.
+    def keep(self, checkpoint, name: str):
+        """Keep a checkpoint of the state under a name of its own in the run folder.  For the main process."""
+        aside = self.folder / f"{name}.tmp"
+        shutil.rmtree(aside, ignore_errors=True)
+        files.link_tree(checkpoint, aside)
+        files.replace_folder(aside, self.folder / name)
 
-        checkpoint: the folder to keep.  metrics: {split: {name: value}}.  results: whatever else the stage found out.
+    def finish(self, checkpoint, *, metrics: dict, **results) -> Path:
+        """Keep the selected checkpoint in ckpt/, write results.json, remove the state.  Idempotent until the last step.
+
+        checkpoint: the folder to keep, or None.  metrics: {split: {name: value}}.  results: whatever else the stage found out.
         """
         if distributed.is_main():
-            aside = self.folder / "ckpt.tmp"
-            shutil.rmtree(aside, ignore_errors=True)
-            files.link_tree(checkpoint, aside)
-            files.replace_folder(aside, self.checkpoint)
+            if checkpoint is not None:
+                self.keep(checkpoint, "ckpt")
             task = {"task": self.args.task_name} if hasattr(self.args, "task_name") else {}
             seconds = round(self.seconds, 1)
             written = {"stage": self.args.stage, **task, "metrics": metrics, **results, **self._report, "seconds": seconds}
