@@ -43,7 +43,7 @@ def texts(figure):
 
 
 def assert_readable(figure):
-    """No text overlaps another or leaves the picture; none is smaller than 9 points."""
+    """No text overlaps another or leaves the picture, no legend stands among the lines; nothing is smaller than 9 points."""
     boxes = texts(figure)
     assert len(boxes) > 8
     for index, (text, box) in enumerate(boxes):
@@ -52,6 +52,7 @@ def assert_readable(figure):
         for other, other_box in boxes[index + 1 :]:
             assert not box.overlaps(other_box), (text, other)
     for axes in figure.axes:
+        assert axes.get_legend() is None or axes.get_legend().get_window_extent().y0 >= axes.bbox.y1
         assert all(label.get_fontsize() >= 9 for label in [*axes.get_xticklabels(), *axes.get_yticklabels()])
 
 
