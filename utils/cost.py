@@ -23,7 +23,8 @@ def linear_macs(layers, tokens=MACS_TOKENS):
     """Multiply-accumulates of the layers' linear weights for one example of so many tokens.
 
     The convention of the published tables: no biases, no attention products, no embeddings, no head; BERT-base has 10.87e9
-    at 128 tokens. Weights count as they are stored: crop a model, slicing it in place changes nothing here. Source: methods/minidisc.md, section 5.
+    at 128 tokens. Weights count as they are stored: crop a model, slicing it in place changes nothing here.
+    Source: methods/minidisc.md, section 5.
     """
     return tokens * sum(module.weight.numel() for module in layers.modules() if isinstance(module, nn.Linear))
 
