@@ -49,10 +49,7 @@ def main(args):
     import models
     from data import tasks
     from data.task_data import TaskData
-    from modules.losses import matched_layers
-    from modules.objectives import Objective, Targets
-    from utils import evaluation, model_types, training
-    from utils.teacher import Teacher
+    from utils import evaluation
 
     # ---- Run folder, device, seed
     task = tasks.get(args.task_name)
@@ -78,23 +75,8 @@ def main(args):
         run.report(teacher=models.describe(teacher), student=models.describe(student),
                    teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))  # fmt: skip
 
-        # ---- Objective
-        layers = matched_layers(len(models.layers(student)), len(models.layers(teacher)))
-        name = model_types.objective_of(args.model_type, "sparse")
-        objective = Objective(name, task.kind, layers, args.temperature, flags.weights(args))
-        targets = Teacher(teacher, layers=objective.teacher_layers, precision=args.precision)
-        if args.cache_teacher and objective.needs_teacher:
-            targets.cache(data.train, batch_size=args.per_device_eval_batch_size)
-
-        def step(student, batch):
-            return objective(student, batch, Targets(*targets(batch)) if objective.needs_teacher else None)
-
-        # ---- Train, keep what was best on dev
-        result = training.fit(
-            student, step, data.train, args=args, run=run,
-            evaluate=evaluation.scorer(student, data.dev, metric=args.selection_metric, args=args),
-            save=lambda folder, _: models.save_model(student, folder, tokenizer=data.tokenizer),
-        )  # fmt: skip
+        # ---- Objective; train, keep what was best on dev
+        result = models.distil(student, teacher, data, args=args, run=run)
         run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
                    best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
 

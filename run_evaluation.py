@@ -1,9 +1,9 @@
 """Score and measure checkpoints side by side: dev metrics, parameters, MACs, time per example.
 
-    python run_evaluation.py --task_name mrpc --model_path outputs/finetuning/mrpc outputs/distillation/mrpc_90S outputs/minidisc/mrpc_90S
+    python run_evaluation.py --task_name mrpc --model_path outputs/finetuning/mrpc outputs/minidisc/mrpc_90S
     python run_evaluation.py --task_name mrpc --model_path outputs/sparsification/mrpc --sparsities 0,50,90
-Reads any checkpoints of one task; writes a table (results.json, table.csv). MACs by the published convention: linear layers of the
-encoder at 128 tokens. Times: median over repeated forward passes of one dev batch of real length, on this machine.
+Reads any checkpoints of one task; writes a table (results.json, table.csv). MACs by the published convention: linear layers of
+the encoder at 128 tokens. Times: median over repeated forward passes of one dev batch of real length, on this machine.
 """
 
 from utils import flags, runs
@@ -58,7 +58,8 @@ def main(args):
         for sparsity in args.sparsities or [None]:
             small = model if sparsity is None else models.crop(model, sparsity)
             metrics = evaluation.evaluate(small, data.dev, args=args)
-            time = cost.latency(small.eval(), batch.to(run.device).inputs, repeats=args.num_repeats)["median_ms"] / len(batch.indices)
+            passes = cost.latency(small.eval(), batch.to(run.device).inputs, repeats=args.num_repeats)
+            time = passes["median_ms"] / len(batch.indices)
             named = {f"{split}/{name}": value for split, values in metrics.items() for name, value in values.items()}
             rows.append({"model": str(path), **named, **models.describe(small), "ms_per_example": round(time, 4)})
     logs.logger.info("%s", "\n" + logs.table(rows))

@@ -109,19 +109,13 @@ def hop(iteration, teacher, points, candidates, *, data, run):
     import numpy as np
 
     import models
-    from modules.losses import matched_layers
-    from modules.objectives import Objective, Targets
-    from utils import evaluation, logs, model_types, training
-    from utils.teacher import Teacher
+    from utils import evaluation, logs, training
 
-    args, task = run.args, data.task
+    args, stage = run.args, f"iteration_{iteration}"
+    if (result := training.finished(run, stage)) is not None:
+        return result
     student = models.with_dropout(models.crop(teacher, points[0]), args).to(run.device)
-    layers = matched_layers(len(models.layers(student)), len(models.layers(teacher)))
-    objective = Objective(model_types.objective_of(args.model_type, "sparse"), task.kind, layers, args.temperature,
-                          flags.weights(args))  # fmt: skip
-    targets = Teacher(teacher, layers=objective.teacher_layers, precision=args.precision)
-    if args.cache_teacher:
-        targets.cache(data.train, batch_size=args.per_device_eval_batch_size)
+    objective, answers = models.teaching(student, teacher, data, args)
     lam = args.lam if len(candidates) > 1 or candidates[0] != args.target_sparsity else 0.0
 
     def step(module, batch):
@@ -129,11 +123,11 @@ def hop(iteration, teacher, points, candidates, *, data, run):
         if args.train_grid == "sandwich" and len(points) > 2:
             others = np.random.default_rng([args.seed, batch.update]).permutation(points[1:-1])[: args.num_sandwich]
             chosen = [points[0], *sorted(others.tolist()), points[-1]]
-        answers = Targets(*targets(batch))  # the teacher runs once for all sub-networks
+        targets = answers(batch)  # the teacher runs once for all sub-networks
 
         def at(sparsity):
             models.set_sparsity(student, sparsity)
-            terms = objective(module, batch, answers)
+            terms = objective(module, batch, targets)
             return {f"{sparsity:g}/{name}": term / len(chosen) for name, term in terms.items()}
 
         return [lambda sparsity=sparsity: at(sparsity) for sparsity in reversed(chosen)]  # the largest last: it uses every weight
@@ -159,12 +153,8 @@ def hop(iteration, teacher, points, candidates, *, data, run):
     def save(folder, score):
         models.save_model(models.crop(student, score.choice["pick"]), folder, tokenizer=data.tokenizer)
 
-    run.report(
-        **{f"iteration_{iteration}": {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": candidates}}
-    )
-    return training.fit(
-        student, step, data.train, evaluate=evaluate, save=save, args=args, run=run, stage=f"iteration_{iteration}"
-    )
+    run.report(**{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": candidates}})
+    return training.fit(student, step, data.train, evaluate=evaluate, save=save, args=args, run=run, stage=stage)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,9 @@ def latest(folder: Path) -> Path | None:
 
 def read(snapshot: Path, device) -> tuple[dict, dict]:
     """(tensors, values) of a snapshot."""
-    weights = snapshot / "state.safetensors"
-    tensors = load_file(weights, device=str(device)) if weights.exists() else {}
-    return tensors, files.read_json(snapshot / "state.json")
+    return load_file(snapshot / "state.safetensors", device=str(device)), read_values(snapshot)
+
+
+def read_values(snapshot: Path) -> dict:
+    """What JSON holds of a snapshot."""
+    return files.read_json(snapshot / "state.json")

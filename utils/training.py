@@ -92,6 +92,19 @@ def fit(student, objective, train, *, evaluate, save, args, run, stage="train") 
     return _Loop(student, objective, train, evaluate, save, args, run, stage).run_to_end()
 
 
+def finished(run, stage: str) -> Result | None:
+    """The result of a stage of this run that has been trained to its end, or None: nothing needs to be prepared for it then."""
+    snapshot = snapshots.latest(run.state(stage))
+    values = snapshots.read_values(snapshot) if snapshot is not None else {"done": False}
+    if not values["done"]:
+        return None
+    best, last = Score(**values["best"]), Score(**values["last"])
+    return Result(
+        str(snapshot / "best"), values["best_step"], values["step"], best.metrics, last.metrics, best.choice,
+        round(values["seconds"], 1),
+    )  # fmt: skip
+
+
 class _Loop:
     def __init__(self, student, objective, train, evaluate, save, args, run, stage):
         self.student, self.objective, self.train, self.args, self.run, self.stage = student, objective, train, args, run, stage
@@ -108,17 +121,15 @@ class _Loop:
         self.order_of, self.order = None, None
 
     def run_to_end(self) -> Result:
+        result = finished(self.run, self.stage)
+        if result is not None:
+            return result
         snapshot = snapshots.latest(self.folder)
-        if snapshot is not None:
-            tensors, values = snapshots.read(snapshot, self.device)
-            if values["done"]:
-                logger.info("%s: finished before", self.stage)
-                return self._result(values)
         self.student.to(self.device).train()
         self.optimizer = optimizer(self.student, self.args)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.args.precision == "fp16")
         if snapshot is not None:
-            self._restore(tensors, values)
+            self._restore(*snapshots.read(snapshot, self.device))
         self.module = self._wrap()
         self._announce()
         self._window()
@@ -137,7 +148,7 @@ class _Loop:
         finally:
             self.progress.close()
         self._snapshot(done=True)
-        return self._result(snapshots.read(snapshots.latest(self.folder), self.device)[1])
+        return finished(self.run, self.stage)
 
     # ---- One update
 
@@ -342,13 +353,6 @@ class _Loop:
     def _row(self, values):
         if self.run.metrics is not None:
             self.run.metrics.add(self.stage, self.step, values)
-
-    def _result(self, values) -> Result:
-        best, last = Score(**values["best"]), Score(**values["last"])
-        return Result(
-            str(snapshots.latest(self.folder) / "best"), values["best_step"], values["step"], best.metrics, last.metrics,
-            best.choice, round(values["seconds"], 1),
-        )  # fmt: skip
 
 
 def _duration(seconds: float) -> str:

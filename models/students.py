@@ -1,0 +1,66 @@
+"""Students and the facts about them: made from a teacher or from nothing, with other dropout, measured."""
+
+import copy
+
+import torch
+
+from models import architectures
+from models.sparse_bert import crop, keep_layers, kept, sparsity
+from utils import cost
+from utils.errors import FlagError
+
+# What --hidn_dropout, --att_dropout and --cls_dropout are called in the families' configs
+_DROPOUTS = {
+    "hidn": ("hidden_dropout_prob", "dropout", "dropout_rate", "embedding_dropout", "mlp_dropout"),
+    "att": ("attention_probs_dropout_prob", "attention_dropout"),
+    "cls": ("classifier_dropout", "cls_dropout", "seq_classif_dropout", "qa_dropout", "classifier_dropout_prob"),
+}
+
+
+def shrink(teacher, wanted: str, *, which: str = "first"):
+    """A student cut from a teacher: `4L` keeps 4 layers (which: first or even), `90S` is the crop at 90% sparsity."""
+    if wanted.endswith("L"):
+        return keep_layers(teacher, int(wanted[:-1]), which=which)
+    return crop(teacher, float(wanted[:-1]))
+
+
+def with_dropout(model, args):
+    """The model with the dropout probabilities that the flags give, or as it is where they give none.
+
+    Raises FlagError for a probability that the model's config has no name for.
+    """
+    given = {name: value for name in _DROPOUTS if (value := getattr(args, f"{name}_dropout")) is not None}
+    if not given:
+        return model
+    config = copy.deepcopy(model.config)
+    for name, value in given.items():
+        keys = [key for key in _DROPOUTS[name] if hasattr(config, key)]
+        if not keys:
+            raise FlagError(f"--{name}_dropout: {config.model_type} has no such dropout ({', '.join(_DROPOUTS[name])})")
+        for key in keys:
+            setattr(config, key, value)
+    with torch.random.fork_rng():
+        rebuilt = type(model)(config)
+    rebuilt.load_state_dict(model.state_dict())
+    return rebuilt.train(model.training)
+
+
+def small_bert(tokenizer, *, kind, label_names):
+    """A BERT of 6 layers, 128 wide, 8 heads, 512 neurons with random weights: the demo task's model, trained from nothing."""
+    from transformers import BertConfig
+
+    labels = {"label2id": {name: i for i, name in enumerate(label_names)}, "id2label": dict(enumerate(label_names))}
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=6, num_attention_heads=8, intermediate_size=512,
+        max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id, **labels,
+    )  # fmt: skip
+    return architectures.stock_class("bert", kind)(config).eval()
+
+
+def describe(model, at=None) -> dict:
+    """Size of a model, or of its crop at a sparsity: utils.cost.measure, sparsity in percent, kept heads and neurons in all."""
+    if at is not None:
+        model = crop(model, at)
+    units = kept(model)
+    totals = {"layers": len(architectures.layers(model)), "heads": sum(units["heads"]), "neurons": sum(units["neurons"])}
+    return {**cost.measure(model, architectures.layers(model)), "sparsity": sparsity(model), **totals}
