@@ -1,0 +1,1 @@
+"""Text to batches: the task registry, the file readers, tokenising and collation, the demo task.  Knows no model."""

@@ -1,0 +1,203 @@
+"""Examples to a tokenised split.
+
+    tokenizer = pipelines.load_tokenizer("outputs/finetuning/mrpc")
+    split = pipelines.encode(task.read("datasets", "train"), tokenizer, task=task, max_length=128)
+    for indices in split.epoch(seed, epoch, batch_size):
+        batch = split.collate(indices)
+"""
+
+import copy
+import hashlib
+import itertools
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from data.readers import Examples
+from data.splits import NOT_SCORED, Split, require_labels
+from utils import checkpoints
+from utils.errors import CheckpointError, FlagError
+
+__all__ = ["Split", "encode", "load_tokenizer", "require_labels", "tokenizer_hash"]
+
+logger = logging.getLogger("compression")
+
+_CHUNK = 10_000  # texts handed to the tokenizer at once; bounds the memory
+_TOKENIZER_FILES = "tokenizer.json vocab.txt vocab.json spiece.model spm.model sentencepiece.bpe.model tokenizer.model".split()
+
+
+def load_tokenizer(path):
+    """The fast tokenizer of a checkpoint.
+
+    path: a hub name, a checkpoint folder, a finished run folder, or a folder with nothing but a tokenizer's files.
+    Raises CheckpointError where there is none, or none that pads and is fast.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(path).expanduser()
+    source = str(folder) if (folder / "tokenizer.json").is_file() else checkpoints.resolve(path)
+    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
+        raise CheckpointError(
+            f"{source}: found no tokenizer; expected tokenizer.json (or {', '.join(_TOKENIZER_FILES[1:])}); copy the "
+            f"tokenizer's files there from the model that this checkpoint was made of"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
+        reason = str(error).strip().split("\n")[0]
+        where = "its files are damaged or need a package" if Path(source).is_dir() else "the hub has no such model or is out of reach"
+        raise CheckpointError(
+            f"{source}: the tokenizer cannot be loaded: {where} ({reason}); expected a folder with tokenizer.json or a name on "
+            f"the Hugging Face hub that can be reached or is in the cache"
+        ) from error
+    if not getattr(tokenizer, "is_fast", False) or tokenizer.pad_token_id is None or len(tokenizer) < 10:
+        raise CheckpointError(
+            f"{source}: found a {type(tokenizer).__name__} with {len(tokenizer)} tokens and pad token {tokenizer.pad_token!r}; "
+            f"expected an encoder's fast tokenizer (tokenizer.json) with a vocabulary and a pad token"
+        )
+    return tokenizer
+
+
+def tokenizer_hash(tokenizer) -> str:
+    """Hex SHA-256 of the vocabulary (added tokens included): equal where the same ids mean the same pieces."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+
+
+def encode(examples: Examples, tokenizer, *, task, max_length: int = 128) -> Split:
+    """Tokenise a split.  max_length: tokens of a row, specials included.
+
+    Sentences and pairs are cut at the end, pairs from the longer side; how many were is logged.  For tagging, sentences that
+    are too long become several rows between words; a word's first piece carries its label; a word without pieces becomes
+    one unknown token.
+    Raises FlagError for a max_length that the tokenizer cannot have.
+    """
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)  # its own truncation and padding, which a checkpoint may store
+    backend.no_padding()
+    backend.no_truncation()
+    specials = backend.num_special_tokens_to_add(examples.second is not None)
+    if not specials + 2 <= max_length <= tokenizer.model_max_length:
+        raise FlagError(
+            f"--max_length: found {max_length}; expected {specials + 2} (specials and a piece of each text) to "
+            f"{tokenizer.model_max_length} (what the tokenizer of this model allows)"
+        )
+    with_types = "token_type_ids" in tokenizer.model_input_names
+    options = {"pad_id": tokenizer.pad_token_id, "pad_type": tokenizer.pad_token_type_id, "padding_side": tokenizer.padding_side}
+    if task.kind == "tagging":
+        return _encode_words(examples, tokenizer, backend, task, max_length, with_types, options)
+    backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
+    ids, types, lengths, num_truncated = [], [], [], 0
+    texts = examples.first if examples.second is None else list(zip(examples.first, examples.second))
+    for start in range(0, len(texts), _CHUNK):
+        encodings = backend.encode_batch_fast(texts[start : start + _CHUNK])
+        ids.append(_flat(encoding.ids for encoding in encodings))
+        lengths += [len(encoding) for encoding in encodings]
+        num_truncated += sum(1 for encoding in encodings if len(encoding) == max_length and encoding.overflowing)
+        if with_types:
+            types.append(_flat(encoding.type_ids for encoding in encodings))
+    if num_truncated:
+        logger.info("%s: %d of %d examples cut to %d tokens", examples.path, num_truncated, len(texts), max_length)
+    labels = examples.labels
+    if labels is not None:
+        labels = np.array(labels, np.float32 if task.kind == "regression" else np.int64)
+    return Split(
+        examples, task, ids=np.concatenate(ids), types=np.concatenate(types) if with_types else None,
+        lengths=np.array(lengths, np.int64), labels=labels, num_truncated=num_truncated, **options,
+    )  # fmt: skip
+
+
+def _flat(lists):
+    return np.fromiter(itertools.chain.from_iterable(lists), np.int32)
+
+
+def _encode_words(examples, tokenizer, backend, task, max_length, with_types, options):
+    """The rows of a tagging task.  The pieces of each distinct word are made once; everything else is index arithmetic."""
+    words = list(itertools.chain.from_iterable(examples.first))
+    pieces, starts, sizes = _pieces_of_words(words, tokenizer, backend)
+    before, after = _specials(backend)
+    room = max_length - len(before) - len(after)
+    num_truncated = int((sizes > room).sum())
+    sizes = np.minimum(sizes, room)
+    sentence_sizes = [len(sentence) for sentence in examples.first]
+    rows = _windows(sentence_sizes, sizes, room)  # [N + 1] word positions at which rows begin
+    if len(rows) - 1 > len(examples) or num_truncated:
+        logger.info(
+            "%s: %d sentences longer than %d tokens became %d further rows; %d words cut", examples.path,
+            _number_cut(sentence_sizes, rows), max_length, len(rows) - 1 - len(examples), num_truncated,
+        )  # fmt: skip
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    content = ends[rows[1:]] - ends[rows[:-1]]
+    lengths = content + len(before) + len(after)
+    # Specials in front of row r move it by (r + 1) * before + r * after.
+    row_of_word = np.repeat(np.arange(len(content)), np.diff(rows))
+    first_pieces = ends[:-1] + (row_of_word + 1) * len(before) + row_of_word * len(after)
+    row_starts = np.cumsum(lengths) - lengths
+    ids = np.empty(lengths.sum(), np.int32)
+    for offset, special in enumerate(before):
+        ids[row_starts + offset] = special
+    for offset, special in enumerate(after):
+        ids[row_starts + lengths - len(after) + offset] = special
+    offsets = np.arange(sizes.sum()) - np.repeat(ends[:-1], sizes)  # of each piece within its word
+    ids[np.repeat(first_pieces, sizes) + offsets] = pieces[np.repeat(starts, sizes) + offsets]
+    labels = None
+    if examples.labels is not None:
+        labels = np.full(len(ids), NOT_SCORED, np.int64)
+        labels[first_pieces] = np.fromiter(itertools.chain.from_iterable(examples.labels), np.int64)
+    return Split(
+        examples, task, ids=ids, types=np.zeros_like(ids) if with_types else None, lengths=lengths.astype(np.int64),
+        labels=labels, first_pieces=first_pieces, num_truncated=num_truncated, **options,
+    )  # fmt: skip
+
+
+def _pieces_of_words(words, tokenizer, backend):
+    """(pieces of all distinct words, for each word where its pieces begin, for each word how many)."""
+    position = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    prefix = _prefix(backend)
+    encodings = backend.encode_batch_fast([prefix + word for word in position], add_special_tokens=False)
+    pieces = [encoding.ids or [tokenizer.unk_token_id] for encoding in encodings]
+    if any(found == [None] for found in pieces):
+        raise CheckpointError("the tokenizer makes nothing of some words and has no unknown token; use that of another model")
+    sizes = np.array([len(found) for found in pieces])
+    starts = np.cumsum(sizes) - sizes
+    indices = np.array([position[word] for word in words])
+    return _flat(pieces), starts[indices], sizes[indices]
+
+
+def _prefix(backend):
+    """A blank for tokenizers that tell a word after a blank from one at the start of a text (RoBERTa's), else nothing."""
+    alone, second = (backend.encode(text, add_special_tokens=False).ids[-1] for text in ("a", "a a"))
+    return "" if alone == second else " "
+
+
+def _specials(backend):
+    """The ids of the special tokens before and after a single text."""
+    encoding = backend.encode("a")
+    special = encoding.special_tokens_mask
+    start, end = special.index(0), len(special) - special[::-1].index(0)
+    return encoding.ids[:start], encoding.ids[end:]
+
+
+def _windows(sentence_sizes, sizes, room):
+    """The word positions at which rows begin, and the number of words: a row ends with its sentence or before the word
+    that would not fit.  sentence_sizes: words of each sentence.  sizes: [words] pieces of each word, each within room."""
+    ends = np.cumsum(sizes)
+    begins, first = [], 0
+    for size in sentence_sizes:
+        start, last = first, first + size
+        while True:
+            begins.append(start)
+            used = ends[start - 1] if start else 0
+            start = int(np.searchsorted(ends[start:last], used + room, side="right")) + start
+            if start >= last:
+                break
+        first = last
+    return np.array([*begins, first])
+
+
+def _number_cut(sentence_sizes, rows):
+    """How many sentences became more than one row."""
+    begins = np.cumsum(sentence_sizes) - sentence_sizes
+    owners = np.searchsorted(begins, rows[:-1], side="right")
+    return int((np.bincount(owners) > 1).sum())

@@ -1,0 +1,246 @@
+"""Files to columns: GLUE's tab-separated tables and CoNLL's column files.
+
+Everything is checked while it is read: what does not fit is a DataError that names the file and the line; no row is
+skipped in silence.  Nothing here imports torch.
+"""
+
+import logging
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.errors import DataError
+
+logger = logging.getLogger("compression")
+
+_SHOWN = 5  # line numbers listed when several lines have the same fault
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where a tab-separated file keeps what is needed.
+
+    first, second, label: names of columns; second is None for single sentences.
+    headerless: the names of the columns of files that have no header line; empty where every file has one.
+    """
+
+    first: str
+    second: str | None
+    label: str
+    headerless: tuple[str, ...] = ()
+
+
+@dataclass
+class Examples:
+    """N examples, column by column.
+
+    ids: the file's own index of a row where it has one, else its position.
+    first: the first sentences, or for tagging the sentences as lists of words; second: the second ones, or None.
+    labels: class ids, float scores, or lists of label ids, one per word; None for an unlabelled file.
+    """
+
+    ids: list[str]
+    first: list
+    second: list[str] | None
+    labels: list | None
+    path: Path
+    split: str
+
+    def __len__(self):
+        return len(self.first)
+
+    def take(self, positions) -> "Examples":
+        """The examples at these positions, in their order."""
+
+        def pick(column):
+            return None if column is None else [column[i] for i in positions]
+
+        return Examples(*map(pick, (self.ids, self.first, self.second, self.labels)), self.path, self.split)
+
+
+def read_lines(path) -> list[str]:
+    """The lines of a UTF-8 file, without line ends (LF or CRLF), byte order mark and blank lines at the end.
+
+    Only a line feed ends a line: other characters that Python counts as line ends are text.
+    Raises DataError for a file that is missing, cannot be read, or has other bytes than UTF-8's.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; datasets/README.md says which files a task needs") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a text file") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}:{line}: found the byte 0x{data[error.start]:02x}, which is not UTF-8; expected a UTF-8 text file; "
+            f"convert it, for instance with iconv -f latin1 -t utf-8"
+        ) from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def read_table(path, table: Table, *, split: str, label_ids: dict[str, int] | None, score_range=None) -> Examples:
+    """One tab-separated file with GLUE's columns.  Cells are cut at tabs only: quotes are part of the text.
+
+    label_ids: the label words of the file and their ids; None: the label is a score within score_range.
+    A test file may lack the label column; the labels are None then.  Raises DataError.
+    """
+    rows = [line.split("\t") for line in read_lines(path)]
+    headerless = bool(table.headerless) and (not rows or table.first not in rows[0])
+    names, start = (table.headerless, 1) if headerless else (tuple(rows.pop(0)) if rows else (), 2)
+    labelled = table.label in names or split != "test"
+    _check_columns(path, names, [c for c in (table.first, table.second, table.label if labelled else None) if c])
+    if not rows:
+        raise DataError(f"{path}:{start}: found no rows, the file is empty; expected one example on each line")
+    _check_widths(path, rows, start, names, headerless)
+
+    def column(name):
+        position = names.index(name)
+        return [row[position] for row in rows]
+
+    first = column(table.first)
+    second = column(table.second) if table.second else None
+    labels = column(table.label) if labelled else None
+    for name, texts in ((table.first, first), (table.second, second)):
+        _check_texts(path, name, texts or [], start, labelled)
+    if labels is not None:
+        parse = _parse_scores if label_ids is None else _parse_classes
+        labels = parse(path, labels, start, score_range if label_ids is None else label_ids)
+    id_name = next((name for name in ("index", "id") if name in names), None)
+    ids = column(id_name) if id_name else [str(i) for i in range(len(rows))]
+    return Examples(ids, first, second, labels, Path(path), split)
+
+
+def _check_columns(path, names, wanted):
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        found = ", ".join(names) if names else "an empty file"
+        raise DataError(
+            f"{path}:1: found the columns {found}; expected {', '.join(wanted)} (missing: {', '.join(missing)}); "
+            f"the columns are separated by tabs and named as GLUE names them"
+        )
+
+
+def _check_widths(path, rows, start, names, headerless):
+    wrong = [i for i, row in enumerate(rows) if len(row) != len(names)]
+    if wrong:
+        origin = "the columns are " + ", ".join(names) if headerless else "as in the header"
+        _fail(
+            path, wrong, start, f"{len(rows[wrong[0]])} tab-separated columns", f"{len(names)} ({origin})",
+            f"a tab or a line end inside a text breaks a row: mend or remove it (awk -F'\\t' 'NF != {len(names)}' lists such rows)",
+        )  # fmt: skip
+
+
+def _check_texts(path, name, texts, start, labelled):
+    empty = [i for i, text in enumerate(texts) if not text.strip()]
+    if empty and labelled:
+        _fail(path, empty, start, f"an empty {name}", "a text", "fill it in or remove the row")
+    if empty:  # each row of a test file must be answered, so these stay
+        logger.warning("%s:%d: %s is empty in %d rows; kept, they get a prediction", path, start + empty[0], name, len(empty))
+
+
+def _parse_classes(path, labels, start, label_ids):
+    wrong = [i for i, label in enumerate(labels) if label not in label_ids]
+    if wrong:
+        expected = "one of " + ", ".join(label_ids)
+        _fail(path, wrong, start, f"the label {labels[wrong[0]]!r}", expected, "correct it, or remove the row")
+    return [label_ids[label] for label in labels]
+
+
+def _parse_scores(path, labels, start, score_range):
+    low, high = score_range
+
+    def parse(text):
+        try:
+            return float(text)
+        except ValueError:
+            return math.nan
+
+    scores = [parse(text) for text in labels]
+    wrong = [i for i, score in enumerate(scores) if not low <= score <= high]  # NaN is never within
+    if wrong:
+        expected = f"a number from {low} to {high}"
+        _fail(path, wrong, start, f"the score {labels[wrong[0]]!r}", expected, "correct it, or remove the row")
+    return scores
+
+
+def _fail(path, wrong, start, found, expected, advice):
+    """Raise the DataError about the first wrong row; further ones are counted.  wrong: positions; start: line of row 0."""
+    more = ""
+    if len(wrong) > 1:
+        listed = ", ".join(str(start + i) for i in wrong[1 : 1 + _SHOWN]) + (", ..." if len(wrong) > 1 + _SHOWN else "")
+        more = f" ({len(wrong) - 1} more such lines: {listed})"
+    raise DataError(f"{path}:{start + wrong[0]}: found {found}; expected {expected}; {advice}{more}")
+
+
+def read_words(path, *, split: str, label_names: tuple[str, ...]) -> Examples:
+    """One CoNLL file: a word per line, columns separated by blanks or tabs, the label last, a blank line after a sentence.
+
+    -DOCSTART- lines end a sentence and are no words.  Labels in IOB1 (an entity starts with I- unless it follows another
+    of its type) become IOB2 (every entity starts with B-), with a message.  A test file of one column has no labels.
+    Raises DataError.
+    """
+    sentences, numbers, words, width = [], [], [], None
+    for number, line in enumerate(read_lines(path), 1):
+        cells = re.split("[ \t]+", line.strip(" \t"))
+        if cells == [""] or cells[0] == "-DOCSTART-":
+            words = []
+            continue
+        width = width or len(cells)
+        if len(cells) != width or (width == 1 and split != "test"):
+            raise DataError(
+                f"{path}:{number}: found {len(cells)} columns; expected {width if width > 1 else 'at least 2'}: a word, then "
+                f"others as in the first row, its label last; separate them by one blank or tab and words by line ends"
+            )
+        if not words:
+            sentences.append(words)
+            numbers.append(number)
+        words.append((cells[0], cells[-1]))
+    if not sentences:
+        raise DataError(f"{path}:1: found no words, the file is empty; expected a word and its label on each line")
+    first = [[word for word, _ in sentence] for sentence in sentences]
+    labels = None
+    if width > 1:
+        labels = _tags(path, [[tag for _, tag in sentence] for sentence in sentences], numbers, label_names)
+    return Examples([str(i) for i in range(len(first))], first, None, labels, Path(path), split)
+
+
+def _tags(path, sentences, numbers, label_names):
+    """Label ids of checked tags in IOB2.  sentences: lists of tags; numbers: the line of each sentence's first word."""
+    label_ids = {name: i for i, name in enumerate(label_names)}
+    starts_inside, starts_again = [], []  # (line, tag): I- that continues nothing; B- that follows no entity of its type
+    for sentence, number in zip(sentences, numbers):
+        previous = "O"
+        for line, tag in enumerate(sentence, number):
+            if tag not in label_ids:
+                raise DataError(
+                    f"{path}:{line}: found the label {tag!r}; expected one of {', '.join(label_names)}, in the last column; "
+                    f"convert other schemes to IOB2"
+                )
+            continues = tag != "O" and previous[2:] == tag[2:]
+            if tag[0] == "I" and not continues:
+                starts_inside.append((line, tag))
+            elif tag[0] == "B" and not continues:
+                starts_again.append((line, tag))
+            previous = tag
+    if starts_inside and starts_again:
+        (line, tag), (other_line, other_tag) = starts_inside[0], starts_again[0]
+        raise DataError(
+            f"{path}:{line}: found {tag}, which continues no entity, but line {other_line} has {other_tag} as IOB2 does; expected "
+            f"every entity to start with B- (IOB2), or none that could start with I- (IOB1); correct one of them"
+        )
+    if starts_inside:
+        logger.info("%s: the labels are IOB1 (line %d); converted to IOB2", path, starts_inside[0][0])
+        sentences = [_iob2(sentence) for sentence in sentences]
+    return [[label_ids[tag] for tag in sentence] for sentence in sentences]
+
+
+def _iob2(tags):
+    before = ["O", *tags[:-1]]
+    return ["B" + tag[1:] if tag[0] == "I" and previous[2:] != tag[2:] else tag for previous, tag in zip(before, tags)]

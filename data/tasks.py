@@ -1,0 +1,188 @@
+"""The registry of tasks: files, columns, labels, metrics.  Nothing here imports torch, so that the flags can use it.
+
+    task = tasks.get("mrpc")
+    train = task.read("datasets", "train")      # columns, see readers.Examples
+
+Adding a task in GLUE's format is adding an entry to the table at the end.
+"""
+
+import logging
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data import demo, readers
+from data.readers import Examples, Table
+from utils.errors import DataError, FlagError
+
+logger = logging.getLogger("compression")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    kind: "classification" (one of label_names per example), "regression" (one number), "tagging" (a label per word).
+    label_names: the classes in the order of their ids; empty for regression.
+    metrics: the names under which utils.metrics reports; selection_metric is the one that chooses checkpoints.
+    filenames: the file of each split, inside the task's folder.  eval_splits: those that are scored while training; the
+        first one selects.  test_splits: those that GLUE wants predictions for.
+    table: where the columns are; None for CoNLL files.
+    file_labels: the label words of the files, in the order of their ids.
+    submissions: split to the file name that GLUE wants; submission_labels: the words in it, by id.
+    """
+
+    name: str
+    kind: str
+    label_names: tuple[str, ...]
+    metrics: tuple[str, ...]
+    selection_metric: str
+    table: Table | None
+    file_labels: tuple[str, ...]
+    filenames: dict[str, str]
+    eval_splits: tuple[str, ...] = ("dev",)
+    test_splits: tuple[str, ...] = ("test",)
+    submissions: dict[str, str] | None = None
+    submission_labels: tuple[str, ...] = ()
+    score_range: tuple[float, float] | None = None
+    folder_name: str = ""
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the task head: the number of classes, 1 for regression."""
+        return len(self.label_names) or 1
+
+    def folder(self, data_dir) -> Path:
+        """The folder with the task's files: data_dir/<task>, or data_dir itself where it holds them.
+
+        The demo task's files are made where they are absent.  Raises DataError for a folder that is not there.
+        """
+        data_dir = Path(data_dir).expanduser()
+        inside = data_dir / (self.folder_name or self.name)
+        names = list(self.filenames.values())
+        if inside.is_dir():
+            return inside
+        if any((data_dir / name).is_file() for name in names):
+            return data_dir
+        if self.name == "demo":
+            return demo.write(inside)
+        found = "no such folder" if not data_dir.is_dir() else f"no folder {inside.name}/ and no {names[0]} in it"
+        raise DataError(
+            f"{data_dir}: {found}; expected {inside} with {', '.join(names)}, or --data_dir naming the folder of these "
+            f"files; datasets/README.md says where to get them"
+        )
+
+    def files(self, data_dir) -> dict[str, Path]:
+        """The file of each split whose file is there.  Raises DataError where the folder or all of its files are missing."""
+        folder = self.folder(data_dir)
+        files = {split: folder / name for split, name in self.filenames.items() if (folder / name).is_file()}
+        if not files:
+            raise DataError(f"{folder}: found none of {', '.join(self.filenames.values())}; {self.name} is read from these")
+        return files
+
+    def available_eval_splits(self, data_dir) -> tuple[str, ...]:
+        """The splits to score: the first always (reading it says what is wrong), later ones whose file is there."""
+        files = self.files(data_dir)
+        for split in self.eval_splits[1:]:
+            if split not in files:
+                logger.info("%s: no %s, so %s is not scored", self.name, self.filenames[split], split)
+        return self.eval_splits[:1] + tuple(split for split in self.eval_splits[1:] if split in files)
+
+    def read(self, data_dir, split: str, *, max_samples: int | None = None) -> Examples:
+        """The examples of a split: "train", one of eval_splits or test_splits; "test" means the first of these.
+
+        A test file may be labelled or not; the labels are None where it is not.
+        max_samples: a sample of so many examples, in the file's order.  It is the same for every run, and a smaller one
+        is part of a larger one.
+        Raises DataError naming file and line for whatever does not fit.
+        """
+        split = self.test_splits[0] if split == "test" else split
+        path = self.folder(data_dir) / self.filenames[split]
+        role = "test" if split in self.test_splits else split
+        if self.table is None:
+            examples = readers.read_words(path, split=role, label_names=self.label_names)
+        else:
+            ids = {label: i for i, label in enumerate(self.file_labels)} or None
+            examples = readers.read_table(path, self.table, split=role, label_ids=ids, score_range=self.score_range)
+        examples.split = split
+        if max_samples is not None and max_samples < len(examples):
+            order = list(range(len(examples)))
+            random.Random(0).shuffle(order)
+            examples = examples.take(sorted(order[:max_samples]))
+        return examples
+
+
+def get(name: str) -> Task:
+    """The task of this name.  Raises FlagError for another one."""
+    if name not in _TASKS:
+        raise FlagError(f"--task_name: found {name!r}; expected one of {', '.join(NAMES)}")
+    return _TASKS[name]
+
+
+_FILES = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
+_MNLI_FILES = {
+    "train": "train.tsv",
+    "dev_matched": "dev_matched.tsv",
+    "dev_mismatched": "dev_mismatched.tsv",
+    "test_matched": "test_matched.tsv",
+    "test_mismatched": "test_mismatched.tsv",
+}
+_DIGITS = ("0", "1")
+_ENTAILMENT = ("not_entailment", "entailment")  # the papers' order; the hub's GLUE has it the other way round
+_ACC = ("acc",)
+_ACC_F1 = ("acc", "f1", "acc_and_f1")
+
+
+def _glue(name, official, labels, metrics, table, *, named=False):
+    """A GLUE classification task.  named: its files and GLUE's submissions hold the label's name, else 0 or 1."""
+    words = labels if named else _DIGITS
+    return Task(
+        name, "classification", labels, metrics, metrics[-1], table, words, _FILES,
+        submissions={"test": f"{official}.tsv"}, submission_labels=words,
+    )  # fmt: skip
+
+
+def _mnli():
+    labels = ("contradiction", "neutral", "entailment")
+    matched = replace(
+        _glue("mnli", "MNLI-m", labels, _ACC, Table("sentence1", "sentence2", "gold_label"), named=True),
+        filenames=_MNLI_FILES,
+        eval_splits=("dev_matched", "dev_mismatched"),
+        test_splits=("test_matched", "test_mismatched"),
+        submissions={"test_matched": "MNLI-m.tsv", "test_mismatched": "MNLI-mm.tsv"},
+    )
+    mismatched = {"eval_splits": ("dev_mismatched",), "test_splits": ("test_mismatched",), "folder_name": "mnli"}
+    return matched, replace(matched, name="mnlimm", **mismatched)
+
+
+def _stsb():
+    table = Table("sentence1", "sentence2", "score")
+    metrics = ("pearson", "spearman", "corr")
+    submissions = {"test": "STS-B.tsv"}
+    return Task("stsb", "regression", (), metrics, "corr", table, (), _FILES, submissions=submissions, score_range=(0.0, 5.0))
+
+
+def _conll():
+    labels = ("O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI"))
+    files = {"train": "train.txt", "dev": "dev.txt", "test": "test.txt"}
+    return Task("conll", "tagging", labels, ("precision", "recall", "f1"), "f1", None, labels, files)
+
+
+_TASKS = {
+    task.name: task
+    for task in (
+        _glue("cola", "CoLA", ("unacceptable", "acceptable"), ("matthews_corrcoef",),
+              Table("sentence", None, "label", headerless=("source", "label", "mark", "sentence"))),
+        _glue("sst2", "SST-2", ("negative", "positive"), _ACC, Table("sentence", None, "label")),
+        _glue("mrpc", "MRPC", ("not_equivalent", "equivalent"), _ACC_F1, Table("#1 String", "#2 String", "Quality")),
+        _stsb(),
+        _glue("qqp", "QQP", ("not_duplicate", "duplicate"), _ACC_F1, Table("question1", "question2", "is_duplicate")),
+        *_mnli(),
+        _glue("qnli", "QNLI", _ENTAILMENT, _ACC, Table("question", "sentence", "label"), named=True),
+        _glue("rte", "RTE", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label"), named=True),
+        _glue("wnli", "WNLI", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label")),
+        _conll(),
+        _glue("demo", "demo", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label"), named=True),
+    )
+}  # fmt: skip
+NAMES = tuple(_TASKS)
