@@ -5,7 +5,8 @@ import copy
 import torch
 
 from models import architectures
-from models.sparse_bert import crop, keep_layers, kept, sparsity
+from models.slicing import kept, sparsity
+from models.sparse_bert import crop, keep_layers
 from utils import cost
 from utils.errors import FlagError
 

@@ -1,0 +1,46 @@
+"""Hugging Face encoders with the methods' parts fitted.  Importing it makes the Auto classes know the cropped models.
+
+architectures: the one table of attribute paths.  attention: stock attention with heads missing.  slicing: nested models and the
+classes of cropped ones.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving:
+checkpoints.  students: made from teachers, measured.  distillation: one student, one teacher.
+"""
+
+from models import slicing
+from models.architectures import blocks, encoder, layers
+from models.distillation import distil, teaching
+from models.loading import freeze, load_model
+from models.saving import save_model
+from models.scoring import mask_of, scoring_masks
+from models.slicing import grid, kept, set_sparsity, sliced, sparsity
+from models.sparse_bert import crop, export_dense, keep_layers, sort_units
+from models.students import describe, shrink, small_bert, with_dropout
+from utils.checkpoints import fingerprint
+
+__all__ = [
+    "blocks",
+    "crop",
+    "describe",
+    "distil",
+    "encoder",
+    "export_dense",
+    "fingerprint",
+    "freeze",
+    "grid",
+    "keep_layers",
+    "kept",
+    "layers",
+    "load_model",
+    "mask_of",
+    "save_model",
+    "scoring_masks",
+    "set_sparsity",
+    "shrink",
+    "sliced",
+    "small_bert",
+    "sort_units",
+    "sparsity",
+    "teaching",
+    "with_dropout",
+]
+
+slicing.register()

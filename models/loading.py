@@ -1,0 +1,250 @@
+"""Models from checkpoints.  Nothing is re-initialised in silence: every weight that is missing or left over is named.
+
+What a checkpoint folder may hold is checked before transformers sees it; the rest of its complaints become CheckpointErrors.
+"""
+
+import contextlib
+import inspect
+import json
+import logging
+import re
+from pathlib import Path
+
+import torch
+
+from models import architectures
+from models.slicing import sparse_class
+from utils import checkpoints
+from utils.errors import CheckpointError
+
+logger = logging.getLogger("compression")
+
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_POOLER = re.compile(r"(^|\.)pooler\.")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def load_model(path, *, kind=None, label_names=None, new_head=False):
+    """A model from a checkpoint, float32, in eval mode.
+
+    path: a hub name, a checkpoint folder or a finished run folder.
+    kind: None, the encoder alone; or "classification", "regression", "tagging", "spans", with the stock task head.
+    label_names: of the task, in the order of their ids; () or None for regression and spans.
+    new_head: make a task head where the checkpoint has none: its weights, and those of a pooler that it needs, are initialised
+        as transformers does, and their names are logged.
+    Raises CheckpointError where the checkpoint is missing, damaged or not safetensors; where its head is missing or another
+        task's; where labels differ; where a weight is missing or left over (pretraining heads may be left over).
+    """
+    folder = local_folder(path)
+    config, names = checkpoints.read_config(folder), weight_names(folder)
+    has_head = _check_head(path, config, kind, new_head)
+    expected = list(label_names) if label_names else None
+    if has_head:
+        _check_labels(path, config, kind, expected)
+    try:
+        loader = _loader(config["model_type"], kind)
+        options = _encoder_options(loader, names) if kind is None else _head_options(kind, expected, has_head)
+        model, report = _from_pretrained(folder, loader, options)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    _check_keys(path, model, report, kind, new_head=new_head and not has_head)
+    return model.eval()
+
+
+def freeze(model):
+    """The same model in eval mode, without gradients."""
+    return model.eval().requires_grad_(False)
+
+
+def local_folder(path) -> Path:
+    """The folder of a checkpoint; a hub name is looked up in the cache, and downloaded where that is possible.
+
+    Raises CheckpointError where there is none.
+    """
+    resolved = checkpoints.resolve(path)
+    if Path(resolved).is_dir():
+        return Path(resolved)
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(huggingface_hub.snapshot_download(resolved, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"{path}: neither a folder here nor a model that can be had from the Hugging Face hub ({reason}); "
+            "check the name, or copy the checkpoint here and give its folder"
+        ) from error
+
+
+def weight_names(folder) -> set[str]:
+    """Names of the weights in a checkpoint folder, from the headers of its safetensors files, whose sizes are checked.
+
+    Raises CheckpointError for other formats, missing shards, and truncated or damaged files.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    index = folder / "model.safetensors.index.json"
+    files = [folder / "model.safetensors"]
+    if not files[0].exists() and index.exists():
+        files = [folder / name for name in sorted({*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})]
+    names = set()
+    for file in files:
+        if not file.exists():
+            pickles = sorted(found.name for pattern in _PICKLES for found in folder.glob(pattern))
+            if pickles:
+                raise CheckpointError(
+                    f"{folder}: only pickled weights ({', '.join(pickles)}), which can run code when they are read; "
+                    "expected model.safetensors: convert them where you trust them "
+                    "(AutoModel.from_pretrained(folder).save_pretrained(other_folder))"
+                )
+            raise CheckpointError(f"{file}: not found; the checkpoint is incomplete, copy or write it again")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                names |= {*opened.keys()}
+        except SafetensorError as error:
+            raise CheckpointError(f"{file}: damaged or cut off ({error}); copy or write it again") from error
+    return names
+
+
+# ---- Checks, in the order in which they are made
+
+
+def _check_head(path, config, kind, new_head) -> bool:
+    """Whether the checkpoint has the task's head."""
+    found = (config.get("architectures") or [""])[0].partition("For")[2]
+    if kind is None or found == architectures.HEADS[kind]:
+        return kind is not None
+    if found in architectures.HEADS.values():
+        raise CheckpointError(
+            f"{path}: this checkpoint has a head for {_in_words(found)}, the task is {kind}; "
+            "take a checkpoint of this task, or the encoder that it was fine-tuned from"
+        )
+    if not new_head:
+        raise CheckpointError(
+            f"{path}: this checkpoint has no task head ({(config.get('architectures') or ['unknown class'])[0]}); "
+            f"expected one fine-tuned for {kind}: run run_finetuning.py on it first"
+        )
+    return False
+
+
+def _check_labels(path, config, kind, expected):
+    """A head's labels against the task's."""
+    if kind == "spans" or (expected is None and kind != "regression"):
+        return
+    if config.get("id2label"):
+        ids = {int(number): str(name) for number, name in config["id2label"].items()}
+    elif config.get("label2id"):
+        ids = {int(number): str(name) for name, number in config["label2id"].items()}
+    else:
+        ids = {number: f"LABEL_{number}" for number in range(config.get("num_labels") or 2)}
+    found = [ids[number] for number in sorted(ids)]
+    if kind == "regression":
+        if len(found) != 1:
+            raise CheckpointError(f"{path}: a regression head has one output, this checkpoint's has {len(found)} labels: {found}")
+        return
+    if len(found) == len(expected) and found == [f"LABEL_{number}" for number in range(len(found))]:
+        logger.warning("%s: the checkpoint does not name its labels; taken to be, in this order: %s", path, ", ".join(expected))
+    elif [name.casefold() for name in found] != [name.casefold() for name in expected]:
+        raise CheckpointError(
+            f"{path}: the checkpoint's labels contradict the task's\n  checkpoint: {_numbered(found)}\n"
+            f"  task:       {_numbered(expected)}\nTake a checkpoint of this task, or fine-tune its encoder again"
+        )
+
+
+def _check_keys(path, model, report, kind, *, new_head):
+    """Weights that are missing or left over."""
+    prefix = architectures.prefix(model)
+    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    made = [name for name in missing if new_head and (not name.startswith(prefix) or _POOLER.search(name))]
+    lost = [name for name in missing if name not in made]
+    task_head = r"^(classifier|pre_classifier|qa_outputs|score|summary|classification_head|logits_proj|dropout)\."
+    allowed = re.compile("|".join([architectures.PRETRAINING_HEADS, _POOLER.pattern, *([task_head] if kind is None else [])]))
+    left = [name for name in unexpected if not allowed.search(name)]
+    if lost or left:
+        text = [f"{len(names)} {what}: {_some(names)}" for names, what in ((lost, "missing"), (left, "unexpected")) if names]
+        raise CheckpointError(
+            f"{path}: the weights do not fit a {type(model).__name__}: {'; '.join(text)}. "
+            "The checkpoint is of another structure, or its config.json is"
+        )
+    if made:
+        logger.info("%s: new, randomly initialised: %s", path, ", ".join(made))
+
+
+# ---- transformers
+
+
+def _head_options(kind, expected, has_head) -> dict:
+    """Config settings for a task head."""
+    if kind == "regression":
+        return {"num_labels": 1, "problem_type": "regression"}
+    if kind == "spans":
+        return {}
+    assert expected or has_head, "a new head needs label_names"
+    if not expected:
+        return {}
+    options = {"id2label": dict(enumerate(expected)), "label2id": {name: number for number, name in enumerate(expected)}}
+    return options | ({"problem_type": "single_label_classification"} if kind == "classification" else {})
+
+
+def _encoder_options(loader, names) -> dict:
+    """Options for a bare encoder: without a pooler where the checkpoint has none and the class would make one."""
+    stock = getattr(loader, "stock", loader)
+    makes_one = "add_pooling_layer" in inspect.signature(stock.__init__).parameters
+    return {"add_pooling_layer": False} if makes_one and not any(_POOLER.search(name) for name in names) else {}
+
+
+def _loader(model_type, kind):
+    """What loads a checkpoint of a family: its class; outside the table, an Auto class.
+
+    Raises CheckpointError where the family has no head of this kind.
+    """
+    import transformers
+
+    if model_type.removeprefix(architectures.PREFIX) not in architectures.TABLE:
+        return getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.HEADS[kind]}")
+    stock = architectures.stock_class(model_type, kind)
+    return sparse_class(stock) if model_type.startswith(architectures.PREFIX) else stock
+
+
+def _from_pretrained(folder, loader, options):
+    """(model, loading report) from a local folder."""
+    import transformers
+
+    try:
+        with _quiet(transformers):
+            return loader.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+            )
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+        raise CheckpointError(f"cannot be loaded: {' '.join(lines[:4])}") from error
+
+
+@contextlib.contextmanager
+def _quiet(transformers):
+    """Without transformers' own report of keys, which _check_keys replaces, and without its progress bar."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _in_words(head):
+    return " or ".join(kind for kind, name in architectures.HEADS.items() if name == head)
+
+
+def _numbered(names):
+    return ", ".join(f"{number} {name}" for number, name in enumerate(names))
+
+
+def _some(names, limit=6):
+    return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")

@@ -1,0 +1,83 @@
+"""Masks on heads and neurons of a whole model: their gradients are the importance, zeros switch units off.
+
+They multiply the inputs of the two output projections of each layer (transformers 5 ignores head_mask= without a word).
+B examples, L layers, A heads, F neurons, D head dimension; "..." positions.
+"""
+
+import contextlib
+
+import torch
+from torch import nn
+
+from models import architectures
+from models.slicing import kept, whole
+
+
+class Masks:
+    """heads: [L, A], neurons: [L, F]: parameters of ones, outside the model.
+
+    per_example: let gradients() tell the examples of a batch apart.
+    """
+
+    def __init__(self, num_layers, num_heads, num_neurons, *, per_example, device, dtype):
+        self.heads = nn.Parameter(torch.ones(num_layers, num_heads, device=device, dtype=dtype))
+        self.neurons = nn.Parameter(torch.ones(num_layers, num_neurons, device=device, dtype=dtype))
+        self.per_example = per_example
+        self._used = {"heads": [None] * num_layers, "neurons": [None] * num_layers}
+
+    def gradients(self, loss):
+        """(heads, neurons): d loss / d mask for the last forward pass, [L, A] and [L, F]; [B, L, A] and [B, L, F] per example.
+
+        Per example: how the batch's loss changes with the units of that example alone.
+        """
+        if not self.per_example:
+            return torch.autograd.grad(loss, (self.heads, self.neurons))
+        used = [*self._used["heads"], *self._used["neurons"]]
+        found = torch.autograd.grad(loss, used)
+        return torch.stack(found[: len(self.heads)], dim=1), torch.stack(found[len(self.heads) :], dim=1)
+
+    def hook(self, unit, layer, size):
+        """A forward pre-hook for the output projection of one layer.  size: features of a unit."""
+
+        def multiply(_, args):
+            (features,) = args  # [B, ..., units * size]
+            mask_U = getattr(self, unit)[layer]
+            if self.per_example:
+                mask = mask_U.expand(len(features), -1).clone()
+                self._used[unit][layer] = mask
+                mask = mask.unflatten(0, (-1, *[1] * (features.dim() - 2)))
+            else:
+                mask = mask_U
+            return (features * mask.repeat_interleave(size, dim=-1).to(features.dtype),)
+
+        return multiply
+
+
+@contextlib.contextmanager
+def scoring_masks(model, *, per_example=False):
+    """A context in which masks act on a model; it yields them (Masks).
+
+    Freeze nothing for speed's sake: the model's own gradients are not asked for.  Raises CheckpointError for a cropped model.
+    """
+    num_heads, num_neurons = whole(model)
+    blocks = architectures.blocks(model)
+    masks = Masks(
+        len(blocks), num_heads, num_neurons, per_example=per_example, device=model.device, dtype=model.dtype
+    )  # fmt: skip
+    handles = []
+    for block in blocks:
+        for module, unit, size in ((block.attention_out, "heads", block.head_dim), (block.ffn_out, "neurons", 1)):
+            handles.append(module.register_forward_pre_hook(masks.hook(unit, block.number, size)))
+    try:
+        yield masks
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def mask_of(model, s):
+    """{"heads": [L, A], "neurons": [L, F]}: 1 for the units that a nested model keeps at sparsity s, else 0."""
+    sizes, counts = dict(zip(("heads", "neurons"), whole(model))), kept(model, s)
+    return {
+        unit: (torch.arange(sizes[unit]) < torch.tensor(counts[unit])[:, None]).to(model.device, model.dtype) for unit in sizes
+    }

@@ -1,0 +1,238 @@
+"""Encoders with fewer heads and neurons: the classes of cropped models, and slicing a nested model in place.
+
+The classes are generated from the table in models/architectures.py: subclasses of the stock ones with model_type
+"sparse-<stock>", which differ in the sizes of some Linears. config.compression says which:
+
+    {"kind": "sparse", "sparsity": s, "heads": [kept in each layer], "neurons": [...], "original_heads": A,
+     "original_neurons": F, "grid": {"90": {"heads": [...], "neurons": [...]}, ...}}
+    and, where the position bias has a column per head, "position_heads": [[column of each kept head], ...]
+
+A nested model's heads and neurons are sorted by importance, so that each point of its grid is a prefix of its weights. It stays
+a stock model. T5 and MPNet share one position bias between layers whose heads are now in different orders: they become sparse-*.
+L layers, A heads, F neurons.
+"""
+
+import contextlib
+import functools
+
+import torch
+from torch import nn
+
+from models import architectures, attention
+from models.architectures import PREFIX
+from modules.linear import EmptyLinear, slice_linear
+from utils.errors import CheckpointError
+
+UNITS = ("heads", "neurons")
+
+
+# ---- Classes and their registration
+
+
+class SparseConfig:
+    """Mixed into a stock config class.  The first one made registers its models, as importing their code takes seconds."""
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        _register_models(self.model_type)
+
+
+class SparseModel:
+    """Mixed into a stock model class: the stock model, then the Linears shrunk to the counts in config.compression."""
+
+    def __init__(self, config, *args, **kwargs):
+        super().__init__(config, *args, **kwargs)
+        _shrink(self)
+
+
+@functools.cache
+def sparse_config(stock):
+    """The config class of cropped models, for a stock config class."""
+    members = {"model_type": PREFIX + stock.model_type, "__module__": __name__}
+    return type(f"Sparse{stock.__name__}", (SparseConfig, stock), members)
+
+
+@functools.cache
+def sparse_class(stock):
+    """The class of cropped models, for a stock model class."""
+    members = {"config_class": sparse_config(stock.config_class), "stock": stock, "__module__": __name__}
+    return type(f"Sparse{stock.__name__}", (SparseModel, stock), members)
+
+
+def register():
+    """Make AutoConfig, and by way of the configs AutoModel and its task heads, know sparse-*; cheap."""
+    import transformers
+
+    for architecture in architectures.TABLE.values():
+        config = sparse_config(getattr(transformers, f"{architecture.stock}Config"))
+        transformers.AutoConfig.register(config.model_type, config, exist_ok=True)
+
+
+@functools.cache
+def _register_models(model_type):
+    """Make the Auto classes know one family's cropped models; once."""
+    import transformers
+
+    for kind in (None, *architectures.row(model_type).heads):
+        auto = getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.HEADS[kind]}")
+        model_class = sparse_class(architectures.stock_class(model_type, kind))
+        auto.register(model_class.config_class, model_class, exist_ok=True)
+
+
+def stock_class(model):
+    """The stock class behind a model's class."""
+    return getattr(type(model), "stock", type(model))
+
+
+# ---- What config.compression says
+
+
+def entry_of(model) -> dict | None:
+    """config.compression of a nested or cropped model."""
+    return getattr(model.config, "compression", None)
+
+
+def sparsity(model) -> float:
+    """The model's own sparsity in percent: 0 where nothing is removed."""
+    entry = entry_of(model)
+    return float(entry["sparsity"]) if entry else 0.0
+
+
+def grid(model) -> list[float]:
+    """Sparsities in percent that a nested model can be sliced or cropped to, its own and larger, ascending; [] for others."""
+    entry = entry_of(model)
+    return sorted(float(key) for key in entry["grid"]) if entry else []
+
+
+def kept(model, s=None) -> dict[str, list[int]]:
+    """Kept units of each layer as stored, or at sparsity s: {"heads": [L], "neurons": [L]}.
+
+    Raises CheckpointError where s is not in the model's grid.
+    """
+    if s is None or s == sparsity(model):
+        made = architectures.blocks(model)
+        return {"heads": [block.num_heads for block in made], "neurons": [block.num_neurons for block in made]}
+    points = grid(model)
+    if s not in points:
+        known = ", ".join(f"{point:g}" for point in points)
+        raise CheckpointError(
+            f"sparsity {s:g}: this model offers {known or 'none'}"
+            + ("; a removed unit does not come back" if points and s < points[0] else "")
+            + ("" if points else "; sort it by importance first (run_sparsification.py)")
+        )
+    counts = entry_of(model)["grid"][key(s)]
+    return {unit: list(counts[unit]) for unit in UNITS}
+
+
+def whole(model) -> tuple[int, int]:
+    """(A, F) of a model from which nothing was removed.  Raises CheckpointError for a cropped one."""
+    counts = kept(model)
+    entry = entry_of(model)
+    if len({*counts["heads"]}) > 1 or len({*counts["neurons"]}) > 1 or (entry and entry["sparsity"] > 0):
+        raise CheckpointError(
+            f"this model is cropped to {sparsity(model):g}% sparsity; units are scored and sorted before cropping, "
+            "so take the checkpoint that it was cropped from"
+        )
+    return counts["heads"][0], counts["neurons"][0]
+
+
+def key(s) -> str:
+    """A sparsity as a JSON key."""
+    return f"{float(s):g}"
+
+
+# ---- Slicing in place
+
+
+def set_sparsity(model, s) -> None:
+    """Let a nested model compute with the units kept at sparsity s; None: as stored.
+
+    In place and cheap: weights, their names, optimiser and wrappers stay as they are; gradients of all slices meet in the
+    same tensors, and are zero beyond the slice.  A parameter of a layer that the slice empties gets no gradient.
+    Raises CheckpointError where s is not in the grid.
+    """
+    stored = kept(model)
+    counts = kept(model, s)
+    for number, block in enumerate(architectures.blocks(model)):
+        gate(model, block, counts["heads"][number])
+        for part in block.parts:
+            linear = model.get_submodule(part.name)
+            count = counts[part.unit][number]
+            if isinstance(linear, nn.Linear):
+                size = None if count == stored[part.unit][number] else count * part.size
+                rows, columns = (size, None) if part.dim == 0 else (None, size)
+                slice_linear(linear, rows=rows, columns=columns, groups=part.groups)
+    model.active_sparsity = s
+
+
+@contextlib.contextmanager
+def sliced(model, s):
+    """A context in which a nested model computes at sparsity s; afterwards as before."""
+    before = getattr(model, "active_sparsity", None)
+    set_sparsity(model, s)
+    try:
+        yield model
+    finally:
+        set_sparsity(model, before)
+
+
+def gate(model, block, num_heads):
+    """Tell a layer's attention how many heads it has, and which columns of the position bias are theirs; in place."""
+    row, entry = architectures.of(model), entry_of(model)
+    inside = row.attention_out.startswith(f"{row.attention}.")
+    attention.install(block.attention, row.gate, inner_out=row.attention_out.rpartition(".")[2] if inside else None)
+    attention.keep(block.attention, num_heads, block.head_dim)
+    if entry and "position_heads" in entry:
+        block.attention.position_heads = entry["position_heads"][block.number]
+
+
+# ---- Shrinking a model as it is built
+
+
+def _shrink(model):
+    """Cut a just built stock model down to the counts in its config.  Works on the meta device.
+
+    Raises CheckpointError where the counts do not fit the rest of the config.
+    """
+    entry, blocks = entry_of(model), architectures.blocks(model)
+    if entry is None:  # a config made by hand
+        return
+    _check(model, entry, blocks)
+    for block in blocks:
+        for part in block.parts:
+            _shrink_part(model, part, entry[part.unit][block.number])
+        gate(model, block, entry["heads"][block.number])
+    if not any(entry["heads"]):  # no attention anywhere: what only attention reads would never get a gradient
+        base = architectures.encoder(model)
+        for path in architectures.of(model).position_tables:
+            if architectures.has(base, path):
+                base.get_submodule(path).requires_grad_(False)
+
+
+def _shrink_part(model, part, count):
+    """Replace one Linear by one with its first `count` units."""
+    old = model.get_submodule(part.name)
+    index = torch.arange(count, device=old.weight.device)
+    parameters = {name: nn.Parameter(part.select(tensor.detach(), index)) for name, tensor in old.named_parameters()}
+    rows, columns = parameters["weight"].shape
+    parent, _, leaf = part.name.rpartition(".")
+    parent = model.get_submodule(parent)
+    if count == 0:
+        new = EmptyLinear(columns, rows, bias=parameters.get("bias") if part.dim == 1 else None)
+        parent._is_hf_initialized = True  # transformers' own initialisation would look for the weight
+    else:
+        new = nn.Linear(columns, rows, bias="bias" in parameters, device="meta")
+        for name, parameter in parameters.items():
+            setattr(new, name, parameter)
+    setattr(parent, leaf, new)
+
+
+def _check(model, entry, blocks):
+    for unit, size in (("heads", blocks[0].num_heads), ("neurons", blocks[0].num_neurons)):
+        counts = entry.get(unit)
+        fits = isinstance(counts, list) and len(counts) == len(blocks)
+        if not fits or not all(isinstance(count, int) and 0 <= count <= size for count in counts):
+            raise CheckpointError(
+                f"config.json: compression.{unit} is {counts}; expected {len(blocks)} numbers from 0 to {size} "
+                f"for this {model.config.model_type} config"
+            )

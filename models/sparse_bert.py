@@ -1,0 +1,205 @@
+"""New models from old ones: cropped, with fewer layers, or dense again; and sorting by importance, in place.
+
+A new model is built without values and then filled with copies, so no random number is drawn.
+L layers, A heads, F neurons.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from models import architectures
+from models.slicing import (
+    UNITS,
+    SparseModel,
+    entry_of,
+    gate,
+    grid,
+    kept,
+    key,
+    set_sparsity,
+    sparse_class,
+    sparse_config,
+    stock_class,
+    whole,
+)
+from modules import importance
+from modules.linear import scatter
+from utils.errors import CheckpointError
+
+# ---- New models
+
+
+@torch.no_grad()
+def crop(model, s):
+    """A new, smaller model with the units that a nested model keeps at sparsity s (percent); same logits as the slice.
+
+    Trainable, in the old model's mode; its grid has the points from s on. A crop of a crop is the crop.
+    Raises CheckpointError where s is not in the grid.
+    """
+    cropped, tensors = _crop_shape(model, s), _tensors(model)
+    counts = kept(cropped)
+    for part in _parts(model):
+        index = torch.arange(counts[part.unit][part.layer], device=model.device)
+        for name in (f"{part.name}.weight", f"{part.name}.bias"):
+            if name in tensors:
+                tensors[name] = part.select(tensors[name], index)
+    return _fill(cropped, tensors, like=model)
+
+
+def keep_layers(model, number, *, which="first"):
+    """A new model with `number` of the encoder's layers, its embeddings and its head.
+
+    which: "first"; or "even": evenly spaced from the first to the last, layer round(i (L - 1) / (number - 1)).
+    A nested model's grid, which was made for all layers together, is dropped; a cropped model's counts are kept per layer.
+    Raises CheckpointError where the model has fewer layers.
+    """
+    total = len(architectures.layers(model))
+    if not 1 <= number <= total:
+        raise CheckpointError(f"{number} layers wanted: this model has {total}")
+    step = (total - 1) / max(number - 1, 1)
+    chosen = list(range(number)) if which == "first" else [round(i * step) for i in range(number)]
+    assert chosen[0] == 0, "layer 0 is special in T5 (it owns the position bias) and in ModernBERT (it has no norm)"
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers = number
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[layer] for layer in chosen]
+    entry = entry_of(model)
+    if entry and number < total:
+        if isinstance(model, SparseModel):
+            per_layer = {name: [entry[name][layer] for layer in chosen] for name in (*UNITS, "position_heads") if name in entry}
+            config.compression = {**entry, **per_layer, "grid": {}}
+        else:
+            del config.compression
+    shorter, tensors = _empty(type(model), config, like=model), _tensors(model)
+    prefix = f"{architectures.prefix(model)}{architectures.of(model).layers}."
+    for name in [name for name in tensors if name.startswith(prefix)]:
+        layer, _, rest = name.removeprefix(prefix).partition(".")
+        tensor = tensors.pop(name)
+        if int(layer) in chosen:
+            tensors[f"{prefix}{chosen.index(int(layer))}.{rest}"] = tensor
+    return _fill(shorter, tensors, like=model)
+
+
+@torch.no_grad()
+def export_dense(model):
+    """The stock model with removed units filled by zeros: same logits, loads anywhere, no speed-up, no grid."""
+    config, entry = copy.deepcopy(model.config), entry_of(model)
+    stock, tensors = stock_class(model), _tensors(model)
+    if entry is not None:
+        del config.compression
+        config.__class__ = stock.config_class
+    dense = _empty(stock, config, like=model)
+    if entry is not None:
+        counts = kept(model)
+        for part in _parts(model):
+            units = list(range(counts[part.unit][part.layer]))
+            if part.unit == "heads" and "position_heads" in entry:
+                units = entry["position_heads"][part.layer]
+            index = torch.tensor(units, dtype=torch.int64, device=model.device)
+            for leaf, parameter in dense.get_submodule(part.name).named_parameters():
+                name = f"{part.name}.{leaf}"
+                if name not in tensors:  # an emptied layer owns no weight
+                    tensors[name] = torch.zeros(parameter.shape, dtype=model.dtype, device=model.device)
+                elif leaf == "weight" or part.dim == 0:
+                    size = {"dim": part.dim, "groups": part.groups, "size": part.size}
+                    tensors[name] = scatter(tensors[name], index, entry[f"original_{part.unit}"], **size)
+    return _fill(dense, tensors, like=model)
+
+
+# ---- Sorting, in place
+
+
+@torch.no_grad()
+def sort_units(model, head_scores_LA, neuron_scores_LF, *, grid):
+    """Permute each layer's heads and neurons into descending importance and write the grid; the function stays the same.
+
+    head_scores_LA, neuron_scores_LF: raw sums of |d loss / d mask|; normalised per layer and ranked globally, heads and
+        neurons apart.  grid: sparsities in percent; 0 is always added.  Source: MiniDisc; minidisc.md, 2.2.
+    T5 and MPNet models become sparse-*, see models/slicing.py.
+    Raises CheckpointError for a cropped model.
+    """
+    num_heads, num_neurons = whole(model)
+    set_sparsity(model, None)
+    scores = {"heads": head_scores_LA, "neurons": neuron_scores_LF}
+    size = {"heads": num_heads, "neurons": num_neurons}
+    points = sorted({0.0, *map(float, grid)})
+    orders = {unit: importance.orders(scores[unit]) for unit in UNITS}
+    removed = {unit: importance.removed_counts(scores[unit], points) for unit in UNITS}
+    for part in _parts(model):
+        for tensor in model.get_submodule(part.name).parameters():
+            tensor.copy_(part.select(tensor, orders[part.unit][part.layer].to(tensor.device)))
+
+    counts = {s: {unit: [size[unit] - count for count in removed[unit][s]] for unit in UNITS} for s in points}
+    entry = {"kind": "sparse", "sparsity": 0.0, **counts[0.0], "original_heads": num_heads, "original_neurons": num_neurons}
+    entry["grid"] = {key(s): counts[s] for s in points}
+    if architectures.of(model).bias_by_head:
+        before = (entry_of(model) or {}).get("position_heads", [list(range(num_heads))] * len(head_scores_LA))
+        order = orders["heads"].tolist()
+        entry["position_heads"] = [[columns[head] for head in heads] for columns, heads in zip(before, order)]
+    model.config.compression = entry
+    if "position_heads" in entry:
+        _become_sparse(model)
+
+
+def _become_sparse(model):
+    """Turn a stock model whose heads have left their columns of the position bias into its sparse class, in place."""
+    stock = stock_class(model)
+    model.config.__class__ = sparse_config(stock.config_class)
+    model.__class__ = sparse_class(stock)
+    for block in architectures.blocks(model):
+        gate(model, block, block.num_heads)
+    _empty(type(model), model.config, like=model)  # transformers learns what a class can record when one is built
+
+
+# ---- Building and filling
+
+
+def _crop_shape(model, s):
+    """The crop without values, on the meta device."""
+    counts, entry, config = kept(model, s), entry_of(model), copy.deepcopy(model.config)
+    if entry is None:
+        return _empty(type(model), config, like=model)
+    points = {key(point): entry["grid"][key(point)] for point in grid(model) if point >= s}
+    config.compression = {**entry, "sparsity": float(s), **counts, "grid": points}
+    model_class = stock_class(model)
+    if "position_heads" in entry:
+        kept_columns = [columns[:count] for columns, count in zip(entry["position_heads"], counts["heads"])]
+        config.compression["position_heads"] = kept_columns
+    if "position_heads" in entry or any(count < entry[f"original_{unit}"] for unit in UNITS for count in counts[unit]):
+        model_class = sparse_class(model_class)
+        config.__class__ = model_class.config_class
+    return _empty(model_class, config, like=model)
+
+
+def _empty(model_class, config, *, like):
+    """A model without values, with a pooler only if `like` has one."""
+    with torch.device("meta"):
+        model = model_class(config)
+    base = architectures.encoder(model)
+    if getattr(architectures.encoder(like), "pooler", None) is None and hasattr(base, "pooler"):
+        base.pooler = None
+    return model
+
+
+def _tensors(model):
+    """Parameters and buffers by name; shared ones under each of their names."""
+    return dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)])
+
+
+def _fill(model, tensors, *, like):
+    """Give an empty model copies of these tensors, what is shared staying shared, and the mode of `like`."""
+    copies = {}
+    for name, old in _tensors(model).items():
+        source = tensors[name]
+        if id(source) not in copies:
+            value = source.detach().clone()
+            copies[id(source)] = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, copies[id(source)])
+    return model.train(like.training)
+
+
+def _parts(model):
+    return [part for block in architectures.blocks(model) for part in block.parts]

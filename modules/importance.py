@@ -1,0 +1,70 @@
+"""Importance of attention heads and feed-forward neurons from the gradients of masks, and the global ranking.
+
+Source: MiniDisc (Zhang et al. 2024), sparsification, after Michel et al. 2019.
+L layers, U units in a layer (heads or neurons), B examples.
+"""
+
+from fractions import Fraction
+
+import torch
+
+
+class Accumulator:
+    """Sums |d loss / d mask| over batches, for both kinds of units.
+
+    masks: has .heads and .neurons, and .gradients(loss) -> (heads, neurons), each [L, U], or [B, L, U] where the masks
+        distinguish the examples (models.scoring_masks).
+    heads, neurons: the sums so far, [L, U] float64.
+    """
+
+    def __init__(self, masks):
+        self.masks = masks
+        self.heads = torch.zeros_like(masks.heads, dtype=torch.float64, requires_grad=False)
+        self.neurons = torch.zeros_like(masks.neurons, dtype=torch.float64, requires_grad=False)
+
+    def add(self, loss, *, weight):
+        """Add one batch.
+
+        loss: the batch's mean loss, with its graph.  weight: how many examples (or labels) the mean was taken over; with it
+            neither the batch size nor a short last batch matters to a sum of signed gradients, and sums over parts of the
+            data add up.
+        """
+        for total_LU, gradient in zip((self.heads, self.neurons), self.masks.gradients(loss)):
+            total_LU += weight * magnitudes(gradient)
+
+    def reduce(self, all_reduce):
+        """Sum over processes.  all_reduce: sums a tensor over the processes in place."""
+        all_reduce(self.heads)
+        all_reduce(self.neurons)
+
+
+def magnitudes(gradient):
+    """Absolute values of a mask's gradient, [L, U] float64; those of [B, L, U] are summed over the examples."""
+    absolute = gradient.detach().abs().double()
+    return absolute.sum(0) if absolute.dim() == 3 else absolute
+
+
+def normalise(scores_LU):
+    """Each layer's scores divided by their L2 norm, so that layers can be compared.  Source: minidisc.md, 2.2."""
+    return scores_LU / (scores_LU.norm(dim=1, keepdim=True) + 1e-17)
+
+
+def orders(scores_LU):
+    """[L, U] int64: each layer's units in descending importance; equal ones keep their order."""
+    return torch.sort(scores_LU, dim=1, descending=True, stable=True).indices
+
+
+def removed_counts(scores_LU, sparsities):
+    """How many units each layer loses at each sparsity, when the globally least important ones are removed.
+
+    scores_LU: raw sums; they are normalised here.  sparsities: percent.
+    round(s / 100 * L * U), halves to even, units go at sparsity s; ties are broken by (layer, index).  One stable sort.
+    Returns {sparsity: [count of layer 0, ...]}; a layer's count never falls as the sparsity grows, so all points are nested.
+    """
+    num_layers, num_units = scores_LU.shape
+    ascending = torch.sort(normalise(scores_LU).flatten(), stable=True).indices // num_units
+    counts = {}
+    for sparsity in sparsities:
+        removed = round(Fraction(str(sparsity)) * num_layers * num_units / 100)  # exact: no binary fraction of s decides a half
+        counts[sparsity] = torch.bincount(ascending[:removed], minlength=num_layers).tolist()
+    return counts
