@@ -60,7 +60,7 @@ def main(args):
     if run.finished:
         model = models.load_model(run.checkpoint, **labels)
     elif scratch:
-        model = models.small_bert(data.tokenizer, **labels)
+        model = models.small_bert(data.tokenizer, label_names=task.label_names)
     else:
         model = models.load_model(args.model_path, new_head=True, **labels)
     model = models.with_dropout(model, args).to(run.device)

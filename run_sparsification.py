@@ -63,10 +63,9 @@ def main(args):
 
     # ---- 1. Importance: mask gradients of the task loss, in eval mode, weighted by batch size
     scored = data.scoring_split(args.scoring_split, args.num_scoring_samples)
-    size = 1 if args.per_example else args.scoring_batch_size
-    with models.scoring_masks(model) as masks:
+    with models.scoring_masks(model, per_example=args.per_example) as masks:
         scores = importance.Accumulator(masks)
-        for indices in scored.epoch(args.seed, 0, size)[distributed.rank() :: distributed.world()]:
+        for indices in scored.epoch(args.seed, 0, args.scoring_batch_size)[distributed.rank() :: distributed.world()]:
             batch = scored.collate(indices).to(run.device)
             scores.add(losses.task_loss(model(**batch.inputs).logits, batch.labels, kind=task.kind), weight=len(indices))
         scores.reduce(distributed.all_reduce)

@@ -31,17 +31,23 @@ class TaskData:
         """Train and dev, by name."""
         return {"train": self.train, **self.dev}
 
+    def scoring_split(self, name: str, max_samples: int | None):
+        """The rows that units are scored on: a fixed sample of train, or of the split that selects."""
+        if name == "train":
+            return self.split("train", max_samples=max_samples or self.args.max_train_samples)
+        return self.split(self.task.eval_splits[0], max_samples=max_samples)
+
     def test_splits(self) -> tuple[str, ...]:
         """The names of the splits that --do_test and --do_infer are about."""
         return self.task.test_splits
 
     def split(self, name: str, *, labelled=False, max_samples=None):
         """A split by name.  labelled: its labels are needed (DataError where the file has none)."""
-        if name not in self._splits:
-            rows = DRY_RUN_ROWS if self.args.dry_run else max_samples
-            examples = self.task.read(self.args.data_dir, name, max_samples=rows)
-            self._splits[name] = pipelines.encode(examples, self.tokenizer, task=self.task, max_length=self.args.max_length)
-        split = self._splits[name]
+        key = (name, DRY_RUN_ROWS if self.args.dry_run else max_samples)
+        if key not in self._splits:
+            examples = self.task.read(self.args.data_dir, name, max_samples=key[1])
+            self._splits[key] = pipelines.encode(examples, self.tokenizer, task=self.task, max_length=self.args.max_length)
+        split = self._splits[key]
         if labelled:
             pipelines.require_labels(split)
         return split

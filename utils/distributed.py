@@ -1,13 +1,23 @@
-"""Processes: torchrun starts them, torch's own process group joins them; without torchrun there is one."""
+"""Processes: torchrun starts them, torch's own process group joins them; without torchrun there is one.
+
+torch is imported when it is first needed: the run scripts import this before they know whether --help is all that is asked for.
+"""
 
 import os
-
-import torch
-import torch.distributed as dist
+import sys
 
 
-def start(use_cpu: bool) -> torch.device:
-    """Join the process group that torchrun's environment describes, if any, and return this process's device."""
+def _group():
+    """torch.distributed if this process has joined a group, else None."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
+
+
+def start(use_cpu: bool):
+    """Join the process group that torchrun's environment describes, if any; returns this process's torch.device."""
+    import torch
+    import torch.distributed as dist
+
     cuda = torch.cuda.is_available() and not use_cpu
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
@@ -20,18 +30,18 @@ def start(use_cpu: bool) -> torch.device:
 
 def stop():
     """Leave the process group."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    if _group():
+        _group().destroy_process_group()
 
 
 def world() -> int:
     """Number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return _group().get_world_size() if _group() else 1
 
 
 def rank() -> int:
     """This process's number; 0 writes files."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return _group().get_rank() if _group() else 0
 
 
 def is_main() -> bool:
@@ -41,21 +51,22 @@ def is_main() -> bool:
 
 def barrier():
     """Wait for all processes."""
-    if dist.is_initialized():
-        dist.barrier()
+    if _group():
+        _group().barrier()
 
 
 def gather(value) -> list:
     """Every process's picklable value, by rank, on every process.  Objects, not tensors: predictions may be ragged."""
-    if not dist.is_initialized():
+    if not _group():
         return [value]
-    values = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    values = [None] * world()
+    _group().all_gather_object(values, value)
     return values
 
 
 def all_reduce(tensor, op: str = "sum"):
     """Sum (or "max") of a tensor over the processes, in place."""
-    if dist.is_initialized():
-        dist.all_reduce(tensor, dist.ReduceOp.SUM if op == "sum" else dist.ReduceOp.MAX)
+    if _group():
+        operation = _group().ReduceOp
+        _group().all_reduce(tensor, operation.SUM if op == "sum" else operation.MAX)
     return tensor

@@ -60,6 +60,11 @@ def replace_folder(aside, folder):
     sync(Path(folder).parent)
 
 
+def remove(path):
+    """Remove a folder with everything in it, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def link_tree(source, target):
     """Copy a folder by hard links (plain copies where the file system has none).  Its files must not be edited in place."""
 

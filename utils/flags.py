@@ -4,6 +4,7 @@ Nothing here imports torch, so that `--help` answers at once.
 """
 
 import argparse
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -256,3 +257,23 @@ def check_student(wanted: str, config: dict, flag: str):
         yield f"{flag} {wanted}: not in the teacher's grid: {', '.join(f'{s:g}' for s in grid)}"
     elif number < compression.get("sparsity", 0):
         yield f"{flag} {wanted}: the teacher's own sparsity is {compression['sparsity']:g} already"
+
+
+def path_of_students(text: str) -> list[str]:
+    """A flag type: `80,90S` or `6,4L` or `80S,6L`; a number without a unit has that of the one after it."""
+    parts = [part.strip() for part in text.split(",")]
+    for index in reversed(range(len(parts) - 1)):
+        if parts[index] and parts[index][-1].upper() not in "LS":
+            parts[index] += parts[index + 1][-1:]
+    return [layer_or_sparsity(part) for part in parts]
+
+
+def check_path(path: list[str], config: dict):
+    """Yield what is wrong with a path of students from a teacher with this config: each must be smaller than the one before."""
+    for wanted in path:
+        yield from check_student(wanted, config, "--layer_or_sparsity_path")
+    for unit, shrinks, what in (("L", lambda a, b: b < a, "fewer layers"), ("S", lambda a, b: b > a, "a higher sparsity")):
+        sizes = [float(wanted[:-1]) for wanted in path if wanted.endswith(unit)]
+        for before, after in itertools.pairwise(sizes):
+            if not shrinks(before, after):
+                yield f"--layer_or_sparsity_path: {after:g}{unit} after {before:g}{unit}; a student needs {what} than its teacher"

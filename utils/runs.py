@@ -35,7 +35,7 @@ class Run:
     """One run folder and this process's place in it.  Made by start().
 
     folder: Path.  device: torch.device.  args: resolved flags.  finished: results.json exists, only tests and predictions
-    are left.  metrics: the metrics.jsonl writer.
+    are left.  metrics: the metrics.jsonl writer.  inputs: {name: hash} of what is read.
     """
 
     def __init__(self, folder, args, device, *, finished):
@@ -43,7 +43,7 @@ class Run:
         self.started = time.time()
         self.seconds_before = 0.0
         self.interrupted = False
-        self.metrics = None
+        self.metrics, self.inputs = None, {}
         self._report = {}
 
     @property
@@ -130,6 +130,7 @@ def start(args, *, inputs: dict) -> Run:
     finished = distributed.gather(finished if distributed.is_main() else None)[0]
     logs.start(folder, is_main=distributed.is_main())
     run = Run(folder, args, device, finished=finished)
+    run.inputs = wanted["inputs"]
     if finished and not (getattr(args, "do_test", False) or getattr(args, "do_infer", False)):
         _announce_finished(run)
         raise Finished
@@ -161,8 +162,7 @@ def guard(main, parse):
     finally:
         if args is not None and args.dry_run and args.output_dir and os.path.basename(args.output_dir).startswith("dry_run_"):
             shutil.rmtree(args.output_dir, ignore_errors=True)
-        if "torch" in sys.modules:
-            distributed.stop()
+        distributed.stop()
     sys.exit(code)
 
 

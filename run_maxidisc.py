@@ -1,0 +1,149 @@
+"""Distil along a given path of teacher assistants, or along every path with one assistant (MaxiDisc; Zhang et al. 2024).
+
+    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --layer_or_sparsity_path 80,90S
+    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target 90S --all_paths
+Each hop takes the current teacher, cuts the next model from it as run_distillation.py does, and distils it; the best on dev is the
+teacher of the next hop. --all_paths is the maximal effort that MiniDisc is measured against: every grid point between teacher
+and target as the assistant, and none. A hop that was trained before from the same teacher with the same settings is found in
+--hops_dir and used again. Writes the best student, results.json with score and seconds of every trial, and a picture.
+"""
+
+from utils import flags, runs
+
+
+def parse(argv=None):
+    """The flags, checked."""
+    from data import tasks
+
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation)
+    flags.model_path(parser, "--teacher_model_path", "the teacher; nested for sparsities")
+    add = parser.add_argument_group("maxidisc").add_argument
+    add("--layer_or_sparsity_path", type=flags.path_of_students, help="the assistants and the student: 80,90S or 6,4L or 80S,6L")
+    add("--all_paths", action="store_true", help="every path with one assistant to --target, and the direct one")
+    add("--target", type=flags.layer_or_sparsity, default="90S", help="the student of --all_paths: 90S or 4L")
+    add("--trunc_sparsity", type=flags.percent, default=50, help="smallest sparsity of an assistant of --all_paths; 0: any")
+    add("--layer_choice", choices=("first", "even"), default="first", help="which layers 4L keeps")
+    add("--hops_dir", help="where finished hops are kept and found; hops/ beside the run folder")
+
+    def check(args):
+        from utils import model_types
+
+        config, problem = flags.config_of(args, "teacher_model_path")
+        yield from [problem] if problem else []
+        yield from model_types.check(args, tasks.get(args.task_name), config)
+        if bool(args.layer_or_sparsity_path) == args.all_paths:
+            yield "--layer_or_sparsity_path, --all_paths: give one of them"
+        if args.layer_or_sparsity_path and config:
+            yield from flags.check_path(args.layer_or_sparsity_path, config)
+        if args.all_paths and config:
+            yield from flags.check_student(args.target, config, "--target")
+
+    def name(args):
+        return f"{args.task_name}_{'-'.join(args.layer_or_sparsity_path or ['all', args.target])}"
+
+    args = flags.resolve(parser, argv, stage="maxidisc", name=name, check=check)
+    return args
+
+
+def main(args):
+    """Distil along the path or paths; returns the folder of the best student."""
+    import models
+    from data import tasks
+    from data.task_data import TaskData
+    from utils import distributed, evaluation, plots
+
+    # ---- Run folder, device, seed, data
+    task = tasks.get(args.task_name)
+    run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path})
+    labels = {"kind": task.kind, "label_names": task.label_names}
+    data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
+    if not run.finished:
+        teacher = models.load_model(args.teacher_model_path, **labels).to(run.device)
+        run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))
+        paths = [args.layer_or_sparsity_path] if args.layer_or_sparsity_path else all_paths(teacher, args)
+        split, trials = next(iter(data.dev)), []
+        for path in paths:
+            # ---- One trial: hop by hop, each from the best checkpoint of the one before
+            folder, hops = args.teacher_model_path, []
+            for number, wanted in enumerate(path):
+                hop = one_hop(folder, wanted, "-".join(path[: number + 1]), data=data, run=run, labels=labels)
+                folder = hop["checkpoint"]
+                hops.append(hop)
+            score = hops[-1]["metrics"][split][args.selection_metric]
+            trials.append({"path": path, "score": score, "seconds": sum(hop["seconds"] for hop in hops),
+                           "reused": [hop["reused"] for hop in hops], "metrics": hops[-1]["metrics"], "checkpoint": folder,
+                           "assistants": [hop["metrics"][split][args.selection_metric] for hop in hops[:-1]]})  # fmt: skip
+        # ---- The best trial, the table, the picture
+        best = max(trials, key=lambda trial: trial["score"])
+        run.report(trials=[{"path": " > ".join(t["path"]), "score": t["score"], "seconds": t["seconds"]} for t in trials])
+        if distributed.is_main() and len(trials) > 1:
+            points = [t for t in trials if len(t["path"]) == 2 and t["path"][0].endswith("S")]
+            direct = next((("no assistant", t["score"]) for t in trials if len(t["path"]) == 1), None)
+            rows = [{"sparsity": float(t["path"][0][:-1]), "metric": t["score"], "series": "student"} for t in points]
+            rows += [{"sparsity": float(t["path"][0][:-1]), "metric": t["assistants"][0], "series": "assistant"} for t in points]
+            if rows:
+                plots.curve(run.folder / "trials.png", rows, metric=f"{split} {args.selection_metric}", reference=direct,
+                            title=f"{task.name}: {args.target} students over the assistant's sparsity")  # fmt: skip
+        checkpoint = best["checkpoint"]
+        for trial in trials:
+            del trial["checkpoint"]
+        run.finish(checkpoint, metrics=best["metrics"], trials_in_full=trials, path=best["path"],
+                   total_seconds=sum(trial["seconds"] for trial in trials))  # fmt: skip
+
+    evaluation.test_and_infer(run, models.load_model(run.checkpoint, **labels).to(run.device), data)
+    return run.checkpoint
+
+
+def all_paths(teacher, args) -> list[list[str]]:
+    """The direct path to the target and every path with one assistant from the teacher's grid, or with fewer layers."""
+    import models
+
+    if args.target.endswith("L"):
+        between = [f"{n}L" for n in range(len(models.layers(teacher)) - 1, int(args.target[:-1]), -1)]
+    else:
+        low, high = models.sparsity(teacher), float(args.target[:-1])
+        between = [f"{s:g}S" for s in models.grid(teacher) if low < s < high and s >= args.trunc_sparsity]
+    return [[args.target], *([assistant, args.target] for assistant in between)]
+
+
+def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
+    """Distil `wanted` (90S, 4L) from the teacher in a folder, or find it among the finished hops.
+
+    Returns {"checkpoint": folder, "metrics", "seconds", "reused"}.  A hop is known by the hash of its teacher, its data and its
+    settings, not by a name.
+    """
+    import hashlib
+    import json
+    from pathlib import Path
+
+    import models
+    from utils import checkpoints, distributed, files, logs
+
+    args = run.args
+    settings = {key: value for key, value in flags.settings(args).items() if key not in NOT_A_HOPS and not key.endswith("_path")}
+    inputs = {name: value for name, value in run.inputs.items() if name.startswith("data")}
+    identity = {"teacher": checkpoints.fingerprint(folder), "student": wanted, "settings": settings, "inputs": inputs}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    kept = Path(args.hops_dir or run.folder.parent / "hops") / f"{args.task_name}_{wanted}_{key}"
+    if (kept / "hop.json").exists():
+        logs.logger.info("%s: trained before, taken from %s", stage, kept)
+        return {**files.read_json(kept / "hop.json"), "checkpoint": str(kept / "ckpt"), "reused": True}
+    teacher = models.freeze(models.load_model(folder, **labels)).to(run.device)
+    student = models.with_dropout(models.shrink(teacher, wanted, which=args.layer_choice), args).to(run.device)
+    result = models.distil(student, teacher, data, args=args, run=run, stage=stage)
+    hop = {"metrics": result.metrics, "seconds": result.seconds, "best_step": result.best_step, "identity": identity}
+    if distributed.is_main():
+        aside = kept.with_name(kept.name + ".tmp")
+        files.remove(aside)
+        aside.mkdir(parents=True)
+        files.link_tree(result.checkpoint, aside / "ckpt")
+        files.write_json(aside / "hop.json", hop)
+        files.replace_folder(aside, kept)
+    distributed.barrier()
+    return {**hop, "checkpoint": str(kept / "ckpt"), "reused": False}
+
+
+NOT_A_HOPS = {"all_paths", "target", "trunc_sparsity", "hops_dir", "layer_or_sparsity_path", "data_dir"}
+
+if __name__ == "__main__":
+    runs.guard(main, parse)
