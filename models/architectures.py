@@ -36,6 +36,7 @@ class Architecture:
     ffn_groups: 2 where one matrix in ffn_in makes both halves of a gated feed-forward.
     head_dim: name of the attention module's attribute.
     by_head: further projections onto heads, where a variant has them.
+    norms: in families that normalise before a block, the norms before attention and before the feed-forward.
     position_tables: parameters that only attention uses and all layers share.
     bias_by_head: the shared position bias has a column per head, which must follow the heads when a layer is sorted.
     heads: tasks that the stock encoder has a head for.
@@ -54,6 +55,7 @@ class Architecture:
     head_dim: str = "attention_head_size"
     gate: type = attention.Gate
     by_head: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ()
     position_tables: tuple[str, ...] = ()
     bias_by_head: bool = False
     base: str = "Model"
@@ -138,6 +140,7 @@ TABLE = {
         ffn_groups=2,
         ffn_out="mlp.Wo",
         head_dim="head_dim",
+        norms=("attn_norm", "mlp_norm"),
     ),
     # The encoder alone. transformers' T5ForSequenceClassification and T5ForQuestionAnswering need the decoder.
     "t5": Architecture(
@@ -153,6 +156,7 @@ TABLE = {
         ffn_in=("layer.1.DenseReluDense.wi", "layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"),
         ffn_out="layer.1.DenseReluDense.wo",
         head_dim="key_value_proj_dim",
+        norms=("layer.0.layer_norm", "layer.1.layer_norm"),
         gate=attention.T5Gate,
         position_tables=("encoder.block.0.layer.0.SelfAttention.relative_attention_bias",),
         bias_by_head=True,

@@ -3,7 +3,6 @@
 What a checkpoint folder may hold is checked before transformers sees it; the rest of its complaints become CheckpointErrors.
 """
 
-import contextlib
 import inspect
 import json
 import logging
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 
 from models import architectures
+from models.saving import quiet
 from models.slicing import sparse_class
 from utils import checkpoints
 from utils.errors import CheckpointError
@@ -209,10 +209,8 @@ def _loader(model_type, kind):
 
 def _from_pretrained(folder, loader, options):
     """(model, loading report) from a local folder."""
-    import transformers
-
     try:
-        with _quiet(transformers):
+        with quiet():
             return loader.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
             )
@@ -221,21 +219,6 @@ def _from_pretrained(folder, loader, options):
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
         raise CheckpointError(f"cannot be loaded: {' '.join(lines[:4])}") from error
-
-
-@contextlib.contextmanager
-def _quiet(transformers):
-    """Without transformers' own report of keys, which _check_keys replaces, and without its progress bar."""
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
 
 
 def _in_words(head):

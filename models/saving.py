@@ -1,8 +1,27 @@
 """Models to checkpoints."""
 
+import contextlib
+
 
 def save_model(model, folder, *, tokenizer=None):
     """Write config.json and model.safetensors, and the tokenizer's files; whether a slice is set does not matter."""
-    model.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Without transformers' progress bars and its report of missing and unexpected keys, which load_model replaces."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

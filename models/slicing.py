@@ -44,6 +44,13 @@ class SparseModel:
         super().__init__(config, *args, **kwargs)
         _shrink(self)
 
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """transformers' own; what is frozen (see _freeze_unread) stays frozen, which it would forget."""
+        result = super().from_pretrained(*args, **kwargs)
+        _freeze_unread(result[0] if isinstance(result, tuple) else result)
+        return result
+
 
 @functools.cache
 def sparse_config(stock):
@@ -195,18 +202,26 @@ def _shrink(model):
     Raises CheckpointError where the counts do not fit the rest of the config.
     """
     entry, blocks = entry_of(model), architectures.blocks(model)
-    if entry is None:  # a config made by hand
-        return
+    if entry is None:
+        raise CheckpointError(f"config.json: model_type {model.config.model_type} needs a compression entry, found none")
     _check(model, entry, blocks)
     for block in blocks:
         for part in block.parts:
             _shrink_part(model, part, entry[part.unit][block.number])
         gate(model, block, entry["heads"][block.number])
-    if not any(entry["heads"]):  # no attention anywhere: what only attention reads would never get a gradient
-        base = architectures.encoder(model)
-        for path in architectures.of(model).position_tables:
-            if architectures.has(base, path):
-                base.get_submodule(path).requires_grad_(False)
+    _freeze_unread(model)
+
+
+def _freeze_unread(model):
+    """Ask for no gradient of what nothing reads any more, as it would never get one: DDP waits for such parameters."""
+    row, base, entry = architectures.of(model), architectures.encoder(model), entry_of(model)
+    for block in architectures.blocks(model):
+        for norm, unit in zip(row.norms, UNITS):
+            if entry[unit][block.number] == 0:
+                block.layer.get_submodule(norm).requires_grad_(False)
+    for path in row.position_tables if not any(entry["heads"]) else ():
+        if architectures.has(base, path):
+            base.get_submodule(path).requires_grad_(False)
 
 
 def _shrink_part(model, part, count):

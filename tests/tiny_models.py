@@ -1,0 +1,75 @@
+"""Tiny random encoders of every family, for tests: 3 layers, 4 heads, 10 neurons, and a batch with padding."""
+
+import torch
+import transformers
+
+from models import architectures, sort_units
+
+GRID = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 100)
+LAYERS, HEADS, NEURONS = 3, 4, 10
+_SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+_BERT = {**_SIZES, "intermediate_size": NEURONS, "max_position_embeddings": 40}
+_DEBERTA = {**_BERT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4, "type_vocab_size": 0,
+            "norm_rel_ebd": "layer_norm", "position_biased_input": False, "pooler_hidden_size": 16}  # fmt: skip
+_MODERN = {**_BERT, "local_attention": 6, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "cls_token_id": 2,
+           "sep_token_id": 1}  # fmt: skip
+_T5 = {"vocab_size": 40, "d_model": 16, "d_kv": 6, "d_ff": NEURONS, "num_layers": LAYERS, "num_heads": HEADS,
+       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10}  # fmt: skip
+# Name of a case: model_type and config
+CASES = {
+    "bert": ("bert", _BERT),
+    "roberta": ("roberta", _BERT),
+    "xlm-roberta": ("xlm-roberta", _BERT),
+    "electra": ("electra", {**_BERT, "embedding_size": 12}),
+    "distilbert": ("distilbert", {"vocab_size": 40, "dim": 16, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": NEURONS}),
+    "mpnet": ("mpnet", {**_BERT, "relative_attention_num_buckets": 32}),
+    "deberta-v2": ("deberta-v2", {**_DEBERTA, "share_att_key": True}),
+    "deberta-v2 own position keys": ("deberta-v2", {**_DEBERTA, "share_att_key": False, "conv_kernel_size": 3}),
+    "modernbert": ("modernbert", _MODERN),
+    "modernbert with biases": ("modernbert", {**_MODERN, "attention_bias": True, "mlp_bias": True}),
+    "t5": ("t5", _T5),
+    "t5 gated": ("t5", {**_T5, "feed_forward_proj": "gated-gelu"}),
+}
+
+
+def build(case="bert", *, kind="task", dtype=torch.float64, seed=0, **settings):
+    """A model in eval mode, all parameters random.  kind "task": classification with 3 labels, or tagging for t5."""
+    model_type, sizes = CASES[case]
+    if kind == "task":
+        kind = architectures.TABLE[model_type].heads[0]
+    labels = {} if kind is None else {"num_labels": 3}
+    config = transformers.AutoConfig.for_model(model_type, **{**sizes, **labels, **settings})
+    generator = torch.Generator().manual_seed(seed)
+    model = architectures.stock_class(model_type, kind)(config).to(dtype).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.4)
+    return model
+
+
+def inputs(seed=0):
+    """input_ids and attention_mask of 3 examples of 9, 7 and 4 tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    input_ids = torch.randint(3, 40, (3, 9), generator=generator)
+    mask = torch.ones_like(input_ids)
+    mask[1, 7:], mask[2, 4:] = 0, 0
+    return {"input_ids": input_ids * mask, "attention_mask": mask}
+
+
+def output(model, batch=None):
+    """Logits, or the last hidden states of a bare encoder; of tagging and encoders only at real tokens."""
+    batch = batch or inputs()
+    result = model(**batch)
+    values = result.logits if "logits" in result else result.last_hidden_state
+    return values if values.dim() == 2 else values[batch["attention_mask"].bool()]
+
+
+def nest(model, seed=0):
+    """The model sorted by random scores, with GRID: from 60 on some layer is empty, at 100 all are."""
+    generator = torch.Generator().manual_seed(seed)
+    heads = torch.rand(LAYERS, HEADS, generator=generator, dtype=torch.float64) ** 3
+    neurons = torch.rand(LAYERS, NEURONS, generator=generator, dtype=torch.float64) ** 3
+    heads[1, 1:] *= 1e-3  # layer 1 has one head of weight: it is the last to go, its others the first
+    neurons[2] = torch.tensor([1.0] + [1e-4] * (NEURONS - 1))
+    sort_units(model, heads, neurons, grid=GRID)
+    return model
