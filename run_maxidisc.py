@@ -2,10 +2,10 @@
 
     python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --layer_or_sparsity_path 80,90S
     python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target 90S --all_paths
-Each hop takes the current teacher, cuts the next model from it as run_distillation.py does, and distils it; the best on dev is the
-teacher of the next hop. --all_paths is the maximal effort that MiniDisc is measured against: every grid point between teacher
-and target as the assistant, and none. A hop that was trained before from the same teacher with the same settings is found in
---hops_dir and used again. Writes the best student, results.json with score and seconds of every trial, and a picture.
+Each hop takes the current teacher, cuts the next model from it as run_distillation.py does, and distils it; what is best on dev
+is the teacher of the next hop. --all_paths is the maximal effort that MiniDisc is measured against: every grid point between
+teacher and target as the assistant, and none. A hop that was trained before from the same teacher with the same settings is
+found in --hops_dir and used again. Writes the best student, score and seconds of every trial, and a picture.
 """
 
 from utils import flags, runs

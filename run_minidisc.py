@@ -69,7 +69,7 @@ def main(args):
             points = [s for s in models.grid(teacher) if own < s < target and s >= args.trunc_sparsity]
             points += [target] if args.include_target else []
             if iteration == args.target_iteration:
-                points = [*points, target] if args.final_hop == "grid" else [target]
+                points = [*(p for p in points if p != target), target] if args.final_hop == "grid" else [target]
                 candidates = [target]
             elif not points:
                 run.report(**{f"iteration_{iteration}": f"no candidate between {own:g}% and {target:g}%: no assistant"})
@@ -77,7 +77,7 @@ def main(args):
             else:
                 candidates = points
             # ---- Train the candidates together; keep the best state of the best one
-            result = hop(iteration, teacher, sorted({*points}), candidates, data=data, run=run)
+            result = hop(iteration, teacher, sorted(points), candidates, data=data, run=run)
             path = result.checkpoint
             checkpoints.append(path)
             hops.append({"iteration": iteration, **result.choice, "best_step": result.best_step, "num_steps": result.num_steps,
@@ -88,7 +88,7 @@ def main(args):
         split = next(iter(data.dev))
         if distributed.is_main():
             for entry, checkpoint in zip(hops[:-1], checkpoints):
-                run.keep(checkpoint, f"assistant_{entry['iteration']}")
+                run.keep(checkpoint, f"assistant_{entry['iteration']}", {"task": task.name, "metrics": entry["metrics"]})
                 metric = f"{split} {args.selection_metric}"
                 plots.tradeoff(run.folder / f"tradeoff_{entry['iteration']}.png", entry["table"], chosen=entry["pick"],
                                lam=args.lam, metric=metric, title=f"{task.name}: the assistant")  # fmt: skip

@@ -4,6 +4,7 @@ Nothing here imports torch, so that `--help` answers at once.
 """
 
 import argparse
+import importlib.util
 import itertools
 import math
 import sys
@@ -15,7 +16,7 @@ from utils.errors import CheckpointError, FlagError
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
     "output_dir", "overwrite", "debug", "log_interval", "report_to", "dry_run", "do_train", "do_test", "do_infer",
-    "save_minutes", "stage",
+    "save_minutes", "stage", "hops_dir",
 }  # fmt: skip
 
 
@@ -179,6 +180,9 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
             problems.append(f"--use_fp16 contradicts --precision {args.precision}")
         args.precision = "fp16"
     del args.use_fp16
+    if args.report_to != "none" and importlib.util.find_spec(args.report_to) is None:
+        extra = "-r requirements-tensorboard.txt" if args.report_to == "tensorboard" else args.report_to
+        problems.append(f"--report_to {args.report_to}: not installed (pip install {extra})")
     if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
         args.do_train = True
     if not problems and check is not None:

@@ -64,7 +64,7 @@ def entities(predictions, labels) -> dict[str, float]:
     predictions, labels: lists of sentences, each a list of tags such as B-PER.  Sentences are kept apart, so that no entity
     runs from one into the next.  seqeval's default mode, which is conlleval's: an I- that continues nothing starts an entity.
     """
-    from seqeval.metrics import precision_recall_fscore_support
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
     assert [len(sentence) for sentence in predictions] == [len(sentence) for sentence in labels]
     values = precision_recall_fscore_support(labels, predictions, average="micro", zero_division=0)

@@ -15,7 +15,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from utils import checkpoints, distributed, files, flags, logs
+from utils import cards, checkpoints, distributed, files, flags, logs
 from utils.errors import FlagError, RunError, UserError
 
 logger = logs.logger
@@ -67,12 +67,18 @@ class Run:
             logger.info("%s: %s", key.replace("_", " "), text)
         self._report.update(values)
 
-    def keep(self, checkpoint, name: str):
-        """Keep a checkpoint of the state under a name of its own in the run folder.  For the main process."""
+    def keep(self, checkpoint, name: str, results: dict):
+        """Keep a checkpoint of the state under a name of its own in the run folder, with a card.  For the main process."""
         aside = self.folder / f"{name}.tmp"
-        shutil.rmtree(aside, ignore_errors=True)
+        files.remove(aside)
         files.link_tree(checkpoint, aside)
+        provenance, config = files.read_json(self.folder / "args.json"), files.read_json(aside / "config.json")
+        files.write_text(aside / "README.md", cards.card(self.args, provenance, results, config))
         files.replace_folder(aside, self.folder / name)
+
+    def save_clock(self):
+        """Remember the seconds spent so far, for the next start.  For the main process."""
+        files.write_text(self.folder / "state" / "seconds", f"{self.seconds:.1f}")
 
     def finish(self, checkpoint, *, metrics: dict, **results) -> Path:
         """Keep the selected checkpoint in ckpt/, write results.json, remove the state.  Idempotent until the last step.
@@ -80,11 +86,11 @@ class Run:
         checkpoint: the folder to keep, or None.  metrics: {split: {name: value}}.  results: whatever else the stage found out.
         """
         if distributed.is_main():
-            if checkpoint is not None:
-                self.keep(checkpoint, "ckpt")
             task = {"task": self.args.task_name} if hasattr(self.args, "task_name") else {}
             seconds = round(self.seconds, 1)
-            written = {"stage": self.args.stage, **task, "metrics": metrics, **results, **self._report, "seconds": seconds}
+            written = {"stage": self.args.stage, **task, "metrics": metrics, **self._report, **results, "seconds": seconds}
+            if checkpoint is not None:
+                self.keep(checkpoint, "ckpt", written)
             files.write_json(self.folder / "results.json", written)
             shutil.rmtree(self.folder / "state", ignore_errors=True)
         distributed.barrier()
@@ -131,6 +137,8 @@ def start(args, *, inputs: dict) -> Run:
     logs.start(folder, is_main=distributed.is_main())
     run = Run(folder, args, device, finished=finished)
     run.inputs = wanted["inputs"]
+    if (folder / "state" / "seconds").exists():
+        run.seconds_before = float((folder / "state" / "seconds").read_text())
     if finished and not (getattr(args, "do_test", False) or getattr(args, "do_infer", False)):
         _announce_finished(run)
         raise Finished

@@ -287,6 +287,7 @@ class _Loop:
             }  # fmt: skip
             snapshots.write(self.folder, f"snapshot-{self.position}{'-done' if done else ''}",
                             tensors=tensors, values=values, save_best=save_best)  # fmt: skip
+            self.run.save_clock()
         distributed.barrier()
         self.saved_at = time.time()
 
