@@ -171,6 +171,7 @@ class Part:
     name: of the Linear in the model.  unit: "heads" or "neurons".  groups, size: layout, see modules/linear.py.
     """
 
+    linear: nn.Module = field(repr=False)
     name: str
     layer: int
     unit: str
@@ -283,7 +284,7 @@ def blocks(model) -> list[Block]:
                 ffn_in=[find(path) for path in ffn_in],
                 ffn_out=find(architecture.ffn_out),
                 head_dim=head_dim,
-                parts=[Part(f"{start}{architecture.layers}.{number}.{path}", number, *rest) for path, *rest in layout],
+                parts=[Part(find(path), f"{start}{architecture.layers}.{number}.{path}", number, *rest) for path, *rest in layout],
             )
         )
     return made

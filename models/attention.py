@@ -68,22 +68,20 @@ class T5Gate(Gate):
         return output, position_bias, probabilities
 
 
-def install(module, gate, *, inner_out):
-    """Refine a stock attention module by a gate, in place; a second time changes nothing."""
-    if not isinstance(module, Gate):
-        module.__class__ = _gated(gate, type(module))
-        module.inner_out = inner_out
+def install(module, gate, *, inner_out, position_heads):
+    """Refine a stock attention module by a gate, in place."""
+    module.__class__ = _gated(gate, type(module))
+    module.inner_out, module.position_heads = inner_out, position_heads
 
 
 def keep(module, num_heads, head_dim):
     """Let a gated attention module work with its first heads only."""
+    if module.num_kept == num_heads:
+        return
     module.num_kept = num_heads
-    for name in _COUNTS:
+    for name, value in (*((name, num_heads) for name in _COUNTS), *((name, num_heads * head_dim) for name in _WIDTHS)):
         if hasattr(module, name):
-            setattr(module, name, num_heads)
-    for name in _WIDTHS:
-        if hasattr(module, name):
-            setattr(module, name, num_heads * head_dim)
+            setattr(module, name, value)
 
 
 @functools.cache

@@ -158,17 +158,16 @@ def set_sparsity(model, s) -> None:
     same tensors, and are zero beyond the slice.  A parameter of a layer that the slice empties gets no gradient.
     Raises CheckpointError where s is not in the grid.
     """
-    stored = kept(model)
-    counts = kept(model, s)
-    for number, block in enumerate(architectures.blocks(model)):
-        gate(model, block, counts["heads"][number])
+    counts = None if s is None else kept(model, s)
+    for block in architectures.blocks(model):
+        stored = {"heads": block.num_heads, "neurons": block.num_neurons}
+        wanted = stored if s is None else {unit: counts[unit][block.number] for unit in UNITS}
+        gate(model, block, wanted["heads"])
         for part in block.parts:
-            linear = model.get_submodule(part.name)
-            count = counts[part.unit][number]
-            if isinstance(linear, nn.Linear):
-                size = None if count == stored[part.unit][number] else count * part.size
+            if isinstance(part.linear, nn.Linear):
+                size = None if wanted[part.unit] == stored[part.unit] else wanted[part.unit] * part.size
                 rows, columns = (size, None) if part.dim == 0 else (None, size)
-                slice_linear(linear, rows=rows, columns=columns, groups=part.groups)
+                slice_linear(part.linear, rows=rows, columns=columns, groups=part.groups)
     model.active_sparsity = s
 
 
@@ -184,13 +183,18 @@ def sliced(model, s):
 
 
 def gate(model, block, num_heads):
-    """Tell a layer's attention how many heads it has, and which columns of the position bias are theirs; in place."""
-    row, entry = architectures.of(model), entry_of(model)
-    inside = row.attention_out.startswith(f"{row.attention}.")
-    attention.install(block.attention, row.gate, inner_out=row.attention_out.rpartition(".")[2] if inside else None)
+    """Tell a layer's attention, in place, how many heads it has, and which columns of the position bias are theirs."""
+    if not isinstance(block.attention, attention.Gate):
+        row = architectures.of(model)
+        inside = row.attention_out.startswith(f"{row.attention}.")
+        columns = (entry_of(model) or {}).get("position_heads")
+        attention.install(
+            block.attention,
+            row.gate,
+            inner_out=row.attention_out.rpartition(".")[2] if inside else None,
+            position_heads=columns and columns[block.number],
+        )
     attention.keep(block.attention, num_heads, block.head_dim)
-    if entry and "position_heads" in entry:
-        block.attention.position_heads = entry["position_heads"][block.number]
 
 
 # ---- Shrinking a model as it is built
@@ -226,7 +230,7 @@ def _freeze_unread(model):
 
 def _shrink_part(model, part, count):
     """Replace one Linear by one with its first `count` units."""
-    old = model.get_submodule(part.name)
+    old = part.linear
     index = torch.arange(count, device=old.weight.device)
     parameters = {name: nn.Parameter(part.select(tensor.detach(), index)) for name, tensor in old.named_parameters()}
     rows, columns = parameters["weight"].shape

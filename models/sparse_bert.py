@@ -128,7 +128,7 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, *, grid):
     orders = {unit: importance.orders(scores[unit]) for unit in UNITS}
     removed = {unit: importance.removed_counts(scores[unit], points) for unit in UNITS}
     for part in _parts(model):
-        for tensor in model.get_submodule(part.name).parameters():
+        for tensor in part.linear.parameters():
             tensor.copy_(part.select(tensor, orders[part.unit][part.layer].to(tensor.device)))
 
     counts = {s: {unit: [size[unit] - count for count in removed[unit][s]] for unit in UNITS} for s in points}
@@ -150,6 +150,7 @@ def _become_sparse(model):
     model.__class__ = sparse_class(stock)
     for block in architectures.blocks(model):
         gate(model, block, block.num_heads)
+        block.attention.position_heads = model.config.compression["position_heads"][block.number]
     _empty(type(model), model.config, like=model)  # transformers learns what a class can record when one is built
 
 

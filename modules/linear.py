@@ -59,7 +59,7 @@ def slice_linear(linear, *, rows=None, columns=None, groups=1):
     """Let a Linear compute with so many rows of each group, or so many columns; None for all.  In place, cheap."""
     if type(linear) is nn.Linear:
         linear.__class__ = SliceableLinear
-    linear.rows, linear.columns, linear.groups = rows, columns, groups
+    vars(linear).update(rows=rows, columns=columns, groups=groups)  # nn.Module's own way takes ten times as long
 
 
 class EmptyLinear(nn.Module):
