@@ -1,9 +1,9 @@
 """Examples to a tokenised split.
 
-    tokenizer = pipelines.load_tokenizer("outputs/finetuning/mrpc")
-    split = pipelines.encode(task.read("datasets", "train"), tokenizer, task=task, max_length=128)
-    for indices in split.epoch(seed, epoch, batch_size):
-        batch = split.collate(indices)
+tokenizer = pipelines.load_tokenizer("outputs/finetuning/mrpc")
+split = pipelines.encode(task.read("datasets", "train"), tokenizer, task=task, max_length=128)
+for indices in split.epoch(seed, epoch, batch_size):
+    batch = split.collate(indices)
 """
 
 import copy
@@ -47,7 +47,9 @@ def load_tokenizer(path):
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         reason = str(error).strip().split("\n")[0]
-        where = "its files are damaged or need a package" if Path(source).is_dir() else "the hub has no such model or is out of reach"
+        where = (
+            "its files are damaged or need a package" if Path(source).is_dir() else "the hub has no such model or is out of reach"
+        )
         raise CheckpointError(
             f"{source}: the tokenizer cannot be loaded: {where} ({reason}); expected a folder with tokenizer.json or a name on "
             f"the Hugging Face hub that can be reached or is in the cache"
@@ -84,7 +86,11 @@ def encode(examples: Examples, tokenizer, *, task, max_length: int = 128) -> Spl
             f"{tokenizer.model_max_length} (what the tokenizer of this model allows)"
         )
     with_types = "token_type_ids" in tokenizer.model_input_names
-    options = {"pad_id": tokenizer.pad_token_id, "pad_type": tokenizer.pad_token_type_id, "padding_side": tokenizer.padding_side}
+    options = {
+        "pad_id": tokenizer.pad_token_id,
+        "pad_type": tokenizer.pad_token_type_id,
+        "padding_side": tokenizer.padding_side,
+    }
     if task.kind == "tagging":
         return _encode_words(examples, tokenizer, backend, task, max_length, with_types, options)
     backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)

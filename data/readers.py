@@ -133,7 +133,7 @@ def _check_widths(path, rows, start, names, headerless):
         origin = "the columns are " + ", ".join(names) if headerless else "as in the header"
         _fail(
             path, wrong, start, f"{len(rows[wrong[0]])} tab-separated columns", f"{len(names)} ({origin})",
-            f"a tab or a line end inside a text breaks a row: mend or remove it (awk -F'\\t' 'NF != {len(names)}' lists such rows)",
+            f"a tab or line end inside a text breaks a row: mend or remove it (awk -F'\\t' 'NF != {len(names)}' lists them)",
         )  # fmt: skip
 
 
@@ -214,7 +214,10 @@ def read_words(path, *, split: str, label_names: tuple[str, ...]) -> Examples:
 def _tags(path, sentences, numbers, label_names):
     """Label ids of checked tags in IOB2.  sentences: lists of tags; numbers: the line of each sentence's first word."""
     label_ids = {name: i for i, name in enumerate(label_names)}
-    starts_inside, starts_again = [], []  # (line, tag): I- that continues nothing; B- that follows no entity of its type
+    starts_inside, starts_again = (
+        [],
+        [],
+    )  # (line, tag): I- that continues nothing; B- that follows no entity of its type
     for sentence, number in zip(sentences, numbers):
         previous = "O"
         for line, tag in enumerate(sentence, number):
@@ -232,8 +235,8 @@ def _tags(path, sentences, numbers, label_names):
     if starts_inside and starts_again:
         (line, tag), (other_line, other_tag) = starts_inside[0], starts_again[0]
         raise DataError(
-            f"{path}:{line}: found {tag}, which continues no entity, but line {other_line} has {other_tag} as IOB2 does; expected "
-            f"every entity to start with B- (IOB2), or none that could start with I- (IOB1); correct one of them"
+            f"{path}:{line}: found {tag}, which continues no entity, but line {other_line} has {other_tag} as in IOB2; "
+            f"expected every entity to start with B- (IOB2), or none that could start with I- (IOB1); correct one of them"
         )
     if starts_inside:
         logger.info("%s: the labels are IOB1 (line %d); converted to IOB2", path, starts_inside[0][0])

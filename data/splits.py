@@ -73,7 +73,10 @@ class Split:
             padded_BL[real_BL] = values[flat]
             return torch.from_numpy(padded_BL)
 
-        inputs = {"input_ids": padded(self._ids, self._pad_id), "attention_mask": torch.from_numpy(real_BL.astype(np.int64))}
+        inputs = {
+            "input_ids": padded(self._ids, self._pad_id),
+            "attention_mask": torch.from_numpy(real_BL.astype(np.int64)),
+        }
         if self._types is not None:
             inputs["token_type_ids"] = padded(self._types, self._pad_type)
         labels = None

@@ -1,0 +1,46 @@
+"""What all tests share: one thread, no network, and the real data and encoder where they are."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def _folder(variable, default, flag_file):
+    folder = Path(os.environ.get(variable) or ROOT.parent / "shared" / default)
+    if not (folder / flag_file).exists():
+        pytest.skip(f"no {flag_file} in {folder}; set {variable}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The parent of the real task folders: $DATA_DIR or ../shared/datasets."""
+    return _folder("DATA_DIR", "datasets", "mrpc/train.tsv")
+
+
+@pytest.fixture(scope="session")
+def encoder_dir() -> Path:
+    """A real pretrained encoder with its tokenizer: $MODEL_DIR or ../shared/models/all-MiniLM-L6-v2."""
+    return _folder("MODEL_DIR", "models/all-MiniLM-L6-v2", "config.json")
+
+
+@pytest.fixture(scope="session")
+def demo_dir(tmp_path_factory) -> Path:
+    """A data folder with the demo task in it."""
+    from data import demo
+
+    folder = tmp_path_factory.mktemp("data")
+    demo.write(folder / "demo")
+    return folder
