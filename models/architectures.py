@@ -257,7 +257,8 @@ def layers(model) -> nn.ModuleList:
 
 def blocks(model) -> list[Block]:
     """Handles of each encoder layer's projections."""
-    architecture, start = of(model), prefix(model)
+    architecture = of(model)
+    start = f"{prefix(model)}{architecture.layers}"
     made = []
     for number, layer in enumerate(layers(model)):
         find = layer.get_submodule
@@ -284,7 +285,7 @@ def blocks(model) -> list[Block]:
                 ffn_in=[find(path) for path in ffn_in],
                 ffn_out=find(architecture.ffn_out),
                 head_dim=head_dim,
-                parts=[Part(find(path), f"{start}{architecture.layers}.{number}.{path}", number, *rest) for path, *rest in layout],
+                parts=[Part(find(path), f"{start}.{number}.{path}", number, *rest) for path, *rest in layout],
             )
         )
     return made

@@ -48,6 +48,9 @@ def load_model(path, *, kind=None, label_names=None, new_head=False):
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _check_keys(path, model, report, kind, new_head=new_head and not has_head)
+    for tensor in [*model.parameters(), *model.buffers()]:
+        # Out of the mapped file: it may be replaced, and rounding in matrix products depends on how a weight is aligned
+        tensor.data = tensor.data.clone()
     return model.eval()
 
 

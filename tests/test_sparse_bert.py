@@ -78,10 +78,11 @@ def test_reloads_bit_equal(case, s, tmp_path):
         mine, other = dict(model.named_parameters()), dict(again.named_parameters())
         assert mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
         assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
-        assert torch.equal(output(again), output(model))
+        assert torch.allclose(output(again), output(model), rtol=0, atol=1e-5)  # transformers leaves the weights unaligned
         assert models.grid(again) == models.grid(model) and models.kept(again) == models.kept(model)
         assert models.sparsity(again) == s
         assert torch.equal(output(models.crop(again, 100)), output(models.crop(model, 100)))
+    assert torch.equal(output(models.load_model(tmp_path, kind=kind)), output(model))
 
 
 @torch.no_grad()
@@ -94,7 +95,8 @@ def test_nested_is_stock(case, tmp_path):
     models.save_model(models.export_dense(models.crop(model, 90)), tmp_path / "dense")
     assert (model.config.model_type == model_type) == (model_type not in BIAS_BY_HEAD)
     if model_type not in BIAS_BY_HEAD:
-        assert type(model) is stock and torch.equal(output(stock.from_pretrained(tmp_path / "nested")), output(model))
+        loaded = stock.from_pretrained(tmp_path / "nested")
+        assert type(model) is stock and torch.allclose(output(loaded), output(model), rtol=0, atol=1e-5)
     dense, report = stock.from_pretrained(tmp_path / "dense", output_loading_info=True)
     assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert "compression" not in dense.config.to_dict()
@@ -226,7 +228,8 @@ def test_bare_encoder(case, s, tmp_path):
     if model.config.model_type != "t5":  # AutoModel takes a stock T5 for an encoder with a decoder
         loaded.append(transformers.AutoModel.from_pretrained(tmp_path))
     for again in loaded:
-        assert torch.equal(output(again), output(model))
+        assert torch.allclose(output(again), output(model), rtol=0, atol=1e-5)
+    assert torch.equal(output(loaded[0]), output(model))
 
 
 def test_a_family_that_is_not_in_the_table():
