@@ -49,6 +49,7 @@ def main(args):
     import models
     from data import tasks
     from data.task_data import TaskData
+    from modules.tradeoff import candidates
     from utils import distributed, evaluation, plots
 
     # ---- Run folder, device, seed, data
@@ -66,18 +67,16 @@ def main(args):
             own = models.sparsity(teacher)
             if iteration == 1:
                 run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))
-            points = [s for s in models.grid(teacher) if own < s < target and s >= args.trunc_sparsity]
-            points += [target] if args.include_target else []
-            if iteration == args.target_iteration:
-                points = [*(p for p in points if p != target), target] if args.final_hop == "grid" else [target]
-                candidates = [target]
-            elif not points:
+            points = candidates(models.grid(teacher), own=own, target=target, smallest=args.trunc_sparsity,
+                                include_target=args.include_target)  # fmt: skip
+            last = iteration == args.target_iteration
+            if not (points or last):
                 run.report(**{f"iteration_{iteration}": f"no candidate between {own:g}% and {target:g}%: no assistant"})
                 continue
-            else:
-                candidates = points
+            others = points if args.final_hop == "grid" or not last else []
+            eligible = [target] if last else points
             # ---- Train the candidates together; keep the best state of the best one
-            result = hop(iteration, teacher, sorted(points), candidates, data=data, run=run)
+            result = hop(iteration, teacher, sorted({*others, *eligible}), eligible, data=data, run=run)
             path = result.checkpoint
             checkpoints.append(path)
             hops.append({"iteration": iteration, **result.choice, "best_step": result.best_step, "num_steps": result.num_steps,
@@ -100,8 +99,8 @@ def main(args):
     return run.checkpoint
 
 
-def hop(iteration, teacher, points, candidates, *, data, run):
-    """One iteration: train the nested sub-networks at `points` together, select among `candidates` by the trade-off.
+def hop(iteration, teacher, points, eligible, *, data, run):
+    """One iteration: train the nested sub-networks at `points` together, select among the `eligible` ones by the trade-off.
 
     points: ascending sparsities.  The last iteration has one candidate, the target, and its trade-off is the metric alone.
     Returns training.Result; its checkpoint is the chosen sub-network, cropped, with the weights that scored.
@@ -109,6 +108,7 @@ def hop(iteration, teacher, points, candidates, *, data, run):
     import numpy as np
 
     import models
+    from modules.tradeoff import choose
     from utils import evaluation, logs, training
 
     args, stage = run.args, f"iteration_{iteration}"
@@ -116,7 +116,7 @@ def hop(iteration, teacher, points, candidates, *, data, run):
         return result
     student = models.with_dropout(models.crop(teacher, points[0]), args).to(run.device)
     objective, answers = models.teaching(student, teacher, data, args)
-    lam = args.lam if len(candidates) > 1 or candidates[0] != args.target_sparsity else 0.0
+    lam = 0.0 if iteration == args.target_iteration else args.lam
 
     def step(module, batch):
         chosen = points
@@ -137,23 +137,21 @@ def hop(iteration, teacher, points, candidates, *, data, run):
         for name, split in data.dev.items():
             outputs[name] = evaluation.predict(
                 student, split, batch_size=args.per_device_eval_batch_size, precision=args.precision,
-                variants=candidates, use=lambda sparsity: models.set_sparsity(student, sparsity),
+                variants=eligible, use=lambda sparsity: models.set_sparsity(student, sparsity),
             )  # fmt: skip
         models.set_sparsity(student, None)
-        scores = {s: {name: data.dev[name].score(outputs[name][s]) for name in outputs} for s in candidates}
-        rows = []
-        for s in candidates:
-            metric = scores[s][next(iter(data.dev))][args.selection_metric]
-            rows.append({"sparsity": s, "metric": metric, "t": metric + lam * s / 100})
-        best = max(rows, key=lambda row: (row["t"], -row["sparsity"]))  # ties: the larger model
+        scores = {s: {name: data.dev[name].score(outputs[name][s]) for name in outputs} for s in eligible}
+        split = next(iter(data.dev))
+        pick, rows = choose({s: scores[s][split][args.selection_metric] for s in eligible}, lam=lam)
         if len(rows) > 1:
             logs.logger.info("candidates:\n%s", logs.table(rows))
-        return evaluation.Score(best["t"], scores[best["sparsity"]], {"pick": best["sparsity"], "t": best["t"], "table": rows})
+        score = next(row["t"] for row in rows if row["sparsity"] == pick)
+        return evaluation.Score(score, scores[pick], {"pick": pick, "t": score, "table": rows})
 
     def save(folder, score):
         models.save_model(models.crop(student, score.choice["pick"]), folder, tokenizer=data.tokenizer)
 
-    run.report(**{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": candidates}})
+    run.report(**{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": eligible}})
     return training.fit(student, step, data.train, evaluate=evaluate, save=save, args=args, run=run, stage=stage)
 
 

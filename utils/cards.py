@@ -9,11 +9,11 @@ def card(args, provenance: dict, results: dict, config: dict) -> str:
 
     args: resolved flags.  provenance: args.json of the run.  results: results.json.  config: config.json of the checkpoint.
     """
-    task, compression = results.get("task"), config.get("compression")
+    task, stock = results.get("task"), not config["model_type"].startswith("sparse-")
     title = " ".join(word for word in (args.stage, task) if word)
     head = (config.get("architectures") or ["AutoModel"])[0].partition("For")[2]
     auto = f"AutoModelFor{head}" if head else "AutoModel"
-    imports = ["import models  # this repository: the Auto classes know its structures then"] if compression else []
+    imports = [] if stock else ["import models  # this repository: the Auto classes know its structures then"]
     lines = [
         "---",
         "library_name: transformers",
@@ -37,7 +37,7 @@ def card(args, provenance: dict, results: dict, config: dict) -> str:
         if key in size:
             lines.append(f"| {key.replace('_', ' ')} | {size[key]:,} |")
     lines += [
-        f"| trained on | {getattr(args, 'max_train_samples', None) or 'all'} rows of train; chosen on the first split above |",
+        *([f"| trained on | {args.max_train_samples or 'all'} rows of train |"] if hasattr(args, "num_train_epochs") else []),
         f"| seed, precision | {args.seed}, {args.precision} |",
         f"| versions | {', '.join(f'{name} {version}' for name, version in provenance['versions'].items())} |",
         f"| commit | {provenance['git_commit']} |",

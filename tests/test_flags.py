@@ -1,0 +1,123 @@
+"""Flags, model types, paths, cards: what is decided before torch is needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from data import tasks
+from utils import cards, checkpoints, flags, model_types
+from utils.errors import CheckpointError
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted(path.stem for path in ROOT.glob("run_*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_answers_without_torch(script):
+    """--help in a process of its own; the modules it imported are listed at its end."""
+    code = (
+        f"import sys; sys.argv = ['{script}.py', '--help']\nimport {script}\n"
+        "try:\n    {0}.parse()\nexcept SystemExit as end:\n    print('CODE', end.code)\n"
+        "print('HEAVY', sorted({{'torch', 'transformers', 'numpy', 'datasets'}} & set(sys.modules)))".format(script)
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "CODE 0" in done.stdout and "HEAVY []" in done.stdout, done.stdout[-500:] + done.stderr
+    assert "--output_dir" in done.stdout
+
+
+def test_students_are_spelled_one_way():
+    assert [flags.layer_or_sparsity(text) for text in ("4L", "4l", "90S", "90.0s", "2.5S")] == ["4L", "4L", "90S", "90S", "2.5S"]
+    assert flags.path_of_students("80,90S") == ["80S", "90S"] and flags.path_of_students("80S, 6,4L") == ["80S", "6L", "4L"]
+    assert flags.percentages("90,0,50S,90") == [0, 50, 90]
+    for text in ("90", "S", "0L", "101S", "4X", "-1S"):
+        with pytest.raises(flags.argparse.ArgumentTypeError):
+            flags.layer_or_sparsity(text)
+
+
+NESTED = {"model_type": "bert", "num_hidden_layers": 6, "compression": {"sparsity": 50, "grid": {"50": {}, "90": {}, "100": {}}}}
+
+
+@pytest.mark.parametrize(
+    "wanted, config, message",
+    [
+        ("90S", NESTED, None),
+        ("6L", NESTED, None),
+        ("7L", NESTED, "6 layers"),
+        ("80S", NESTED, "grid: 50, 90, 100"),
+        ("90S", {"model_type": "bert"}, "not nested"),
+    ],
+)
+def test_what_a_teacher_can_give(wanted, config, message):
+    problems = list(flags.check_student(wanted, config, "--x"))
+    assert (problems == []) if message is None else (message in problems[0] and "--x" in problems[0])
+
+
+@pytest.mark.parametrize(
+    "path, message", [("90,80S", "higher sparsity"), ("4,6L", "fewer layers"), ("90,90S", "higher"), ("50,90S", None)]
+)
+def test_paths_must_shrink(path, message):
+    problems = list(
+        flags.check_path(flags.path_of_students(path), {**NESTED, "compression": {"grid": {"50": 0, "80": 0, "90": 0}}})
+    )
+    assert (problems == []) if message is None else any(message in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "model_type, task, config, message",
+    [
+        ("kdbert_cls", "mrpc", {"model_type": "bert"}, None),
+        ("sparsebert_cls", "mrpc", {"model_type": "sparse-bert"}, None),
+        ("sparsebert_ner", "conll", None, None),
+        ("ft", "stsb", {"model_type": "deberta-v2"}, None),
+        ("kdbert_ner", "mrpc", None, "classification task"),
+        ("kdbert_cls", "conll", None, "tagging task"),
+        ("pkdbert_cls", "stsb", None, "patient"),
+        ("kdbert_cls", "mrpc", {"model_type": "roberta"}, "roberta"),
+        ("minilmbert", "mrpc", None, "does not begin"),
+    ],
+)
+def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):
+    args = SimpleNamespace(model_type=model_type, data_type=None, selection_metric=None, task_name=task)
+    problems = list(model_types.check(args, tasks.get(task), config))
+    assert (problems == []) if message is None else message in problems[0], problems
+    assert args.selection_metric == tasks.get(task).selection_metric
+
+
+def test_objective_of_a_model_type():
+    names = ("pkdbert_cls", "kdbert_cls", "ftbert", "sparsebert_ner", "kd")
+    assert [model_types.objective_of(name, "x") for name in names] == ["pkd", "kd", "ft", "sparse", "kd"]
+    assert model_types.objective_of(None, "sparse") == "sparse"
+
+
+def test_where_checkpoints_are(tmp_path):
+    (tmp_path / "ckpt").mkdir()
+    (tmp_path / "ckpt" / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "args.json").write_text("{}")
+    assert checkpoints.resolve(tmp_path / "ckpt") == str(tmp_path / "ckpt")
+    with pytest.raises(CheckpointError, match="not finished"):
+        checkpoints.resolve(tmp_path)
+    (tmp_path / "results.json").write_text("{}")
+    assert checkpoints.resolve(tmp_path) == str(tmp_path / "ckpt") and checkpoints.read_config(tmp_path) == {"model_type": "bert"}
+    assert checkpoints.resolve("bert-base-uncased") == "bert-base-uncased"
+    assert checkpoints.read_config("someone/bert") is None
+    for bad in ("outputs/none", "./none", "/none/at/all", tmp_path / "args.json"):
+        with pytest.raises(CheckpointError):
+            checkpoints.resolve(bad)
+    before = checkpoints.fingerprint(tmp_path)
+    assert before == checkpoints.fingerprint(tmp_path / "ckpt")
+    (tmp_path / "ckpt" / "config.json").write_text('{"model_type": "bert", "a": 1}')
+    assert before != checkpoints.fingerprint(tmp_path)
+
+
+def test_card_says_how_to_load_and_names_no_folder():
+    args = SimpleNamespace(stage="distillation", teacher_model_path="/home/somebody/teacher", seed=1, precision="fp32",
+                           num_train_epochs=1, max_train_samples=None)  # fmt: skip
+    provenance = {"command": ["/home/somebody/run.py", "--seed", "1"], "versions": {"torch": "2"}, "git_commit": "abc"}
+    results = {"task": "mrpc", "metrics": {"dev": {"acc": 0.5}}, "model": {"parameters": 1000}}
+    config = {"model_type": "sparse-bert", "architectures": ["SparseBertForSequenceClassification"], "compression": {}}
+    text = cards.card(args, provenance, results, config)
+    assert "AutoModelForSequenceClassification" in text and "import models" in text and "somebody" not in text
+    assert "acc 0.5000" in text and "1,000" in text
