@@ -54,7 +54,7 @@ def main(args):
     # ---- Data and model
     source = run.checkpoint if run.finished else args.model_path
     data = TaskData(task, args, tokenizer_path=source)
-    model = models.load_model(source, kind=task.kind, label_names=task.label_names).to(run.device)
+    model = models.freeze(models.load_model(source, kind=task.kind, label_names=task.label_names)).to(run.device)
     if run.finished:
         evaluation.test_and_infer(run, model, data)
         return run.checkpoint

@@ -17,8 +17,8 @@ train=(--per_device_train_batch_size 16 --learning_rate 3e-5)
 tune=("${train[@]}" --model_path "${MODEL:-bert-base-uncased}")
 distil=("${train[@]}" --cache_teacher)
 if [ "$TASK" = demo ] && [ -z "${MODEL:-}" ]; then # settings for a model that has learnt nothing yet
-    tune=(--model_path scratch --per_device_train_batch_size 32 --learning_rate 1e-3 --num_train_epochs 10)
-    distil=(--per_device_train_batch_size 32 --learning_rate 1e-3 --num_train_epochs 6 --cache_teacher)
+    tune=(--model_path scratch --per_device_train_batch_size 32 --learning_rate 5e-4 --num_train_epochs 8)
+    distil=(--per_device_train_batch_size 32 --learning_rate 5e-4 --num_train_epochs 6 --cache_teacher)
 fi
 run() { # $LAUNCH script flags; the settings are shown as they are run
     echo "+ $LAUNCH $*" >&2
