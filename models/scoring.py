@@ -43,7 +43,7 @@ class Masks:
             (features,) = args  # [B, ..., units * size]
             mask_U = getattr(self, unit)[layer]
             if self.per_example:
-                mask = mask_U.expand(len(features), -1).clone()
+                mask = mask_U.expand(len(features), -1)  # a view of its own for each example
                 self._used[unit][layer] = mask
                 mask = mask.unflatten(0, (-1, *[1] * (features.dim() - 2)))
             else:

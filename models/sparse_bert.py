@@ -151,7 +151,6 @@ def _become_sparse(model):
     for block in architectures.blocks(model):
         gate(model, block, block.num_heads)
         block.attention.position_heads = model.config.compression["position_heads"][block.number]
-    _empty(type(model), model.config, like=model)  # transformers learns what a class can record when one is built
 
 
 # ---- Building and filling

@@ -17,6 +17,8 @@ def test_ranking_by_hand():
     expected = {10: [1, 0], 30: [1, 1], 50: [2, 2], 70: [3, 3], 90: [3, 4], 95: [4, 4]}
     assert importance.removed_counts(raw, expected) == expected
     assert torch.allclose(importance.normalise(raw)[0], raw[0] / 9)
+    louder = raw * torch.tensor([[1.0], [1000]])  # a layer with larger gradients is not more important
+    assert importance.removed_counts(louder, expected) == expected
     assert torch.equal(importance.normalise(torch.zeros(1, 3)), torch.zeros(1, 3))  # a layer without signal
 
 

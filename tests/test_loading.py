@@ -184,7 +184,11 @@ def test_a_missing_pooler_is_part_of_the_head(encoder, caplog):
     caplog.set_level(logging.INFO, "compression")
     models.load_model(encoder, kind="classification", label_names=LABELS, new_head=True)
     assert "bert.pooler.dense.bias, bert.pooler.dense.weight, classifier.bias, classifier.weight" in caplog.text
-    assert models.load_model(encoder).pooler is None
+    bare = models.load_model(encoder)
+    assert bare.pooler is None
+    models.save_model(models.crop(nest(bare), 80), encoder)
+    again = models.load_model(encoder)
+    assert again.pooler is None and torch.equal(output(again), output(models.crop(bare, 80)))
 
 
 def test_pretraining_heads_may_be_left_over(tmp_path):
