@@ -57,7 +57,8 @@ class Masks:
 def scoring_masks(model, *, per_example=False):
     """A context in which masks act on a model; it yields them (Masks).
 
-    Freeze nothing for speed's sake: the model's own gradients are not asked for.  Raises CheckpointError for a cropped model.
+    per_example: see Masks.  Asking for the masks' gradients leaves the model's own alone.
+    Raises CheckpointError for a cropped model.
     """
     num_heads, num_neurons = whole(model)
     blocks = architectures.blocks(model)

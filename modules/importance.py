@@ -25,9 +25,9 @@ class Accumulator:
     def add(self, loss, *, weight):
         """Add one batch.
 
-        loss: the batch's mean loss, with its graph.  weight: how many examples (or labels) the mean was taken over; with it
-            neither the batch size nor a short last batch matters to a sum of signed gradients, and sums over parts of the
-            data add up.
+        loss: the batch's mean loss, with its graph.
+        weight: how many examples the mean was taken over.  It turns the gradient of a mean into one of a sum, so that a short
+            last batch does not count as a full one.
         """
         for total_LU, gradient in zip((self.heads, self.neurons), self.masks.gradients(loss)):
             total_LU += weight * magnitudes(gradient)
