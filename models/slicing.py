@@ -108,7 +108,8 @@ def sparsity(model) -> float:
 def grid(model) -> list[float]:
     """Sparsities in percent that a nested model can be sliced or cropped to, its own and larger, ascending; [] for others."""
     entry = entry_of(model)
-    return sorted(float(key) for key in entry["grid"]) if entry else []
+    values = sorted(float(key) for key in entry["grid"]) if entry else []
+    return [int(value) if value.is_integer() else value for value in values]
 
 
 def kept(model, s=None) -> dict[str, list[int]]:
