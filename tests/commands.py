@@ -1,52 +1,102 @@
-"""Running the scripts as a user does: a process of its own, real files, the exit code and what it printed."""
+"""Running the scripts as a user does: a process of its own, real files, the exit code and what it printed.
 
+The processes are forked from one that has imported the libraries (forked.py); fresh=True starts Python and torchrun anew.
+"""
+
+import multiprocessing
 import os
+import signal as signals
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import forked
+
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
-    **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""
+    "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "",
+    "MPLBACKEND": "agg",
 }  # fmt: skip
 
 
-def command(script, *flags, processes=1):
-    """The words of a script's command line."""
-    words = [sys.executable, str(ROOT / script), *map(str, flags)]
-    if processes > 1:
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        words = [*launcher, *words[1:]]
-    return words
+def run(script, *flags, processes=1, code=0, fresh=False, seconds=300):
+    """Run a script to its end and check its exit code; returns a subprocess.CompletedProcess with its output as text.
 
-
-def run(script, *flags, processes=1, code=0):
-    """Run a script to its end and check its exit code; returns the finished process with its output as text."""
-    words = command(script, *flags, processes=processes)
-    done = subprocess.run(words, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == code, f"{' '.join(words)}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    processes: more than one are joined as torchrun joins them; the output is that of the first.
+    """
+    if fresh:
+        done = subprocess.run(_command(script, flags, processes), env={**os.environ, **ENVIRONMENT}, cwd=ROOT,
+                              capture_output=True, text=True, timeout=seconds)  # fmt: skip
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            done = _wait(_start(script, flags, processes, folder), [script, *flags], folder, seconds)
+    assert done.returncode == code, f"{' '.join(map(str, done.args))}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
 
-def kill_when(condition, script, *flags, signal="kill", seconds=300) -> bool:
+def kill_when(condition, script, *flags, processes=1, signal="kill", seconds=300) -> bool:
     """Start a script and stop it as soon as condition() holds; False if it ended before that.
 
     signal: "kill" (SIGKILL, nothing can be saved) or "interrupt" (SIGINT).
     """
-    import signal as signals
+    with tempfile.TemporaryDirectory() as folder:
+        started = _start(script, flags, processes, folder)
+        deadline = time.time() + seconds
+        while all(process.is_alive() for process in started) and time.time() < deadline:
+            if condition():
+                for process in started:
+                    os.kill(process.pid, signals.SIGKILL if signal == "kill" else signals.SIGINT)
+                done = _wait(started, [script, *flags], folder, seconds)
+                assert done.returncode == (-9 if signal == "kill" else 130), done
+                return True
+            time.sleep(0.002)
+        done = _wait(started, [script, *flags], folder, deadline - time.time())
+        assert done.returncode == 0, done
+        return False
 
-    process = subprocess.Popen(
-        command(script, *flags), env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+
+def _command(script, flags, processes):
+    words = [str(ROOT / script), *map(str, flags)]
+    if processes == 1:
+        return [sys.executable, *words]
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *words]
+
+
+def _start(script, flags, processes, folder):
+    """Forked processes; more than one find each other by the variables that torchrun sets."""
+    started = []
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    for rank in range(processes):
+        joined = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        environment = {**ENVIRONMENT, **({key: str(value) for key, value in joined.items()} if processes > 1 else {})}
+        out, err = (os.path.join(folder, f"{kind}{rank}") for kind in ("out", "err"))
+        words = [str(word) for word in flags]
+        process = _server().Process(target=forked.script, args=(str(ROOT / script), words, environment, str(ROOT), out, err))
+        process.start()
+        started.append(process)
+    return started
+
+
+def _wait(started, words, folder, seconds):
     deadline = time.time() + seconds
-    while process.poll() is None and time.time() < deadline:
-        if condition():
-            process.send_signal(signals.SIGKILL if signal == "kill" else signals.SIGINT)
-            process.communicate()
-            assert process.returncode == (-9 if signal == "kill" else 130), process.returncode
-            return True
-        time.sleep(0.002)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return False
+    for process in started:
+        process.join(max(0.0, deadline - time.time()))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+    texts = [Path(folder, name).read_text() if Path(folder, name).exists() else "" for name in ("out0", "err0")]
+    codes = [process.exitcode for process in started]
+    return subprocess.CompletedProcess([str(word) for word in words], next((code for code in codes if code), 0), *texts)
+
+
+def _server():
+    """The fork server.  It imports forked.py by name, so its path must be known when it starts, with the first process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["forked", *forked.IMPORTED])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    return context

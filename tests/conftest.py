@@ -44,3 +44,36 @@ def demo_dir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     demo.write(folder / "demo")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory, demo_dir) -> Path:
+    """A data folder with few rows of the demo task: for runs whose scores do not matter."""
+    folder = tmp_path_factory.mktemp("small") / "demo"
+    folder.mkdir()
+    for split, number in (("train", 160), ("dev", 64), ("test", 32)):
+        lines = (demo_dir / "demo" / f"{split}.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / f"{split}.tsv").write_text("".join(lines[: 1 + number]), encoding="utf-8")
+    return folder.parent
+
+
+@pytest.fixture(scope="session")
+def tuned_demo(tmp_path_factory, small_demo) -> Path:
+    """The run folder of a demo model, fine-tuned for a moment."""
+    from commands import run
+
+    folder = tmp_path_factory.mktemp("tuned") / "run"
+    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir", folder,
+        "--num_train_epochs", 1, "--per_device_train_batch_size", 16, "--learning_rate", 1e-3)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nested_demo(tmp_path_factory, small_demo, tuned_demo) -> Path:
+    """The run folder of a nested demo model."""
+    from commands import run
+
+    folder = tmp_path_factory.mktemp("nested") / "run"
+    run("run_sparsification.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir", folder,
+        "--model_path", tuned_demo, "--grid", "0,50,60,70,80,90,95")  # fmt: skip
+    return folder

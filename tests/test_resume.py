@@ -25,36 +25,41 @@ def while_saving(number):
 
 
 def stage_done(name):
-    return lambda folder: (folder / "state" / name / "latest").exists() and "done" in (
-        folder / "state" / name / "latest"
-    ).read_text()
+    return lambda folder: (
+        (folder / "state" / name / "latest").exists() and "done" in (folder / "state" / name / "latest").read_text()
+    )
 
 
 def never(folder):
     return False
 
 
-SHORT = ("--per_device_train_batch_size", 16, "--num_train_epochs", 2, "--max_train_samples", 160, "--eval_interval", 4,
+# 12 updates, evaluated and saved at 4, 8 and 12: the rows are 4 updates, an evaluation, 4 updates, ...
+SHORT = ("--per_device_train_batch_size", 16, "--num_train_epochs", 2, "--max_train_samples", 96, "--eval_interval", 4,
          "--log_interval", 1, "--save_minutes", 0, "--use_cpu", "--learning_rate", 1e-3)  # fmt: skip
 DISTIL = ("--teacher_model_path", "{nested}")
 CASES = {
-    "finetuning": ("run_finetuning.py", (), [at_row(3), while_saving(6), at_row(9)]),
-    "finetuning accumulated": ("run_finetuning.py", ("--num_grad_accum_steps", 3, "--eval_interval", 2), [at_row(4), while_saving(5)]),
-    "distillation": ("run_distillation.py", (*DISTIL, "--layer_or_sparsity", "90S"), [at_row(6), while_saving(6)]),
+    "finetuning": ("run_finetuning.py", (), [at_row(4), while_saving(5), at_row(7)]),
+    "finetuning accumulated": ("run_finetuning.py",
+                               ("--num_grad_accum_steps", 3, "--eval_interval", 2), [while_saving(3), at_row(4)]),
+    "distillation": ("run_distillation.py", (*DISTIL, "--layer_or_sparsity", "90S"), [at_row(3), while_saving(6)]),
     "distillation cached": ("run_distillation.py", (*DISTIL, "--layer_or_sparsity", "3L", "--cache_teacher"), [at_row(7)]),
-    "minidisc": ("run_minidisc.py", DISTIL, [at_row(7), stage_done("iteration_1"), at_row(30)]),
-    "minidisc sandwich": ("run_minidisc.py", (*DISTIL, "--train_grid", "sandwich", "--final_hop", "grid"), [while_saving(7)]),
+    "minidisc": ("run_minidisc.py", DISTIL, [at_row(7), stage_done("iteration_1"), at_row(22)]),
+    "minidisc sandwich": ("run_minidisc.py", (*DISTIL, "--train_grid", "sandwich", "--num_sandwich", 1, "--final_hop", "grid"),
+                          [while_saving(6)]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_killed_run_ends_with_the_same_bytes(name, demo_dir, nested_demo, tmp_path):
+def test_killed_run_ends_with_the_same_bytes(name, small_demo, nested_demo, tmp_path):
     script, flags, moments = CASES[name]
-    flags = [str(word).format(nested=nested_demo) for word in ("--task_name", "demo", "--data_dir", demo_dir, *SHORT, *flags)]
+    flags = [str(word).format(nested=nested_demo) for word in ("--task_name", "demo", "--data_dir", small_demo, *SHORT, *flags)]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(script, *flags, "--output_dir", whole)
     for moment in moments:
-        assert kill_when(lambda moment=moment: moment(parts), script, *flags, "--output_dir", parts), "it ended before it was killed"
+        assert kill_when(lambda moment=moment: moment(parts), script, *flags, "--output_dir", parts), (
+            "it ended before it was killed"
+        )
         assert not (parts / "results.json").exists()
     done = run(script, *flags, "--output_dir", parts)
     assert done.stdout.splitlines()[-1] == str(parts / "ckpt")
@@ -68,8 +73,8 @@ def test_killed_run_ends_with_the_same_bytes(name, demo_dir, nested_demo, tmp_pa
     assert again.stdout == done.stdout and "finished before" in again.stderr and before != sha256(parts / "log.txt")
 
 
-def test_interrupt_saves_and_exits_with_130(demo_dir, tmp_path):
-    flags = ["--task_name", "demo", "--data_dir", demo_dir, *SHORT, "--save_minutes", 60]
+def test_interrupt_saves_and_exits_with_130(small_demo, tmp_path):
+    flags = ["--task_name", "demo", "--data_dir", small_demo, *SHORT, "--save_minutes", 60]
     assert kill_when(lambda: rows(tmp_path / "parts") >= 6, "run_finetuning.py", *flags, "--output_dir", tmp_path / "parts",
                      signal="interrupt")  # fmt: skip
     state = read_json(next(tmp_path.glob("parts/state/train/snapshot-*/state.json")))
@@ -79,9 +84,9 @@ def test_interrupt_saves_and_exits_with_130(demo_dir, tmp_path):
     assert sha256(tmp_path / "parts/ckpt/model.safetensors") == sha256(tmp_path / "whole/ckpt/model.safetensors")
 
 
-def test_changed_settings_are_refused(demo_dir, tmp_path):
+def test_changed_settings_are_refused(small_demo, tmp_path):
     """Every difference is listed, nothing is overwritten; --overwrite starts afresh."""
-    flags = ["--task_name", "demo", "--data_dir", demo_dir, *SHORT, "--output_dir", tmp_path / "run"]
+    flags = ["--task_name", "demo", "--data_dir", small_demo, *SHORT, "--output_dir", tmp_path / "run"]
     run("run_finetuning.py", *flags)
     before = sha256(tmp_path / "run/ckpt/model.safetensors")
     refused = run("run_finetuning.py", *flags, "--seed", 1, "--weight_decay", 0.5, code=2)
@@ -91,8 +96,8 @@ def test_changed_settings_are_refused(demo_dir, tmp_path):
     assert before != sha256(tmp_path / "run/ckpt/model.safetensors")
 
 
-def test_dry_run_leaves_nothing_behind(demo_dir, tmp_path, nested_demo):
-    flags = ["--task_name", "demo", "--data_dir", demo_dir, "--use_cpu", "--dry_run", "--output_dir", tmp_path / "run"]
+def test_dry_run_leaves_nothing_behind(small_demo, tmp_path, nested_demo):
+    flags = ["--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--dry_run", "--output_dir", tmp_path / "run"]
     run("run_finetuning.py", *flags)
     run("run_minidisc.py", *flags, "--teacher_model_path", nested_demo)
     assert not list(tmp_path.iterdir())
