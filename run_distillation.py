@@ -72,8 +72,9 @@ def main(args):
         else:
             student = models.shrink(teacher, args.layer_or_sparsity, which=args.layer_choice)
         student = models.with_dropout(student, args).to(run.device)
-        run.report(teacher=models.describe(teacher), student=models.describe(student),
+        run.report(data=data.sizes(), teacher=models.describe(teacher), student=models.describe(student),
                    teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))  # fmt: skip
+        run.begin()
 
         # ---- Objective; train, keep what was best on dev
         result = models.distil(student, teacher, data, args=args, run=run)

@@ -62,6 +62,7 @@ def main(args):
             time = passes["median_ms"] / len(batch.indices)
             named = {f"{split}/{name}": value for split, values in metrics.items() for name, value in values.items()}
             rows.append({"model": str(path), **named, **models.describe(small), "ms_per_example": round(time, 4)})
+    run.begin()
     logs.logger.info("%s", "\n" + logs.table(rows))
     if distributed.is_main():
         with open(run.folder / "table.csv", "w", newline="", encoding="utf-8") as file:

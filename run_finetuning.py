@@ -66,7 +66,8 @@ def main(args):
     model = models.with_dropout(model, args).to(run.device)
 
     if not run.finished:
-        run.report(model=models.describe(model), data={name: len(split) for name, split in data.splits().items()})
+        run.report(model=models.describe(model), data=data.sizes())
+        run.begin()
         # ---- Objective: the loss against the gold labels
         objective = Objective("ft", task.kind, layers=[])
         # ---- Train, then keep the epoch that was best on dev

@@ -59,7 +59,9 @@ def main(args):
     data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
     if not run.finished:
         teacher = models.load_model(args.teacher_model_path, **labels).to(run.device)
-        run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))
+        run.report(data=data.sizes(), teacher=models.describe(teacher),
+                   teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))  # fmt: skip
+        run.begin()
         paths = [args.layer_or_sparsity_path] if args.layer_or_sparsity_path else all_paths(teacher, args)
         split, trials = next(iter(data.dev)), []
         for path in paths:

@@ -66,7 +66,9 @@ def main(args):
             teacher = models.freeze(models.load_model(path, **labels)).to(run.device)
             own = models.sparsity(teacher)
             if iteration == 1:
-                run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))
+                run.report(data=data.sizes(), teacher=models.describe(teacher),
+                           teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))  # fmt: skip
+                run.begin()
             points = candidates(models.grid(teacher), own=own, target=target, smallest=args.trunc_sparsity,
                                 include_target=args.include_target)  # fmt: skip
             last = iteration == args.target_iteration

@@ -58,11 +58,13 @@ def main(args):
     if run.finished:
         evaluation.test_and_infer(run, model, data)
         return run.checkpoint
-    run.report(model=models.describe(model))
+    scored = data.scoring_split(args.scoring_split, args.num_scoring_samples)
+    counts = {name: len(split) for name, split in {"scored": scored, **data.dev, **data.tests}.items()}
+    run.report(model=models.describe(model), data=counts)
+    run.begin()
     before = evaluation.evaluate(model, data.dev, args=args)
 
     # ---- 1. Importance: mask gradients of the task loss, in eval mode, weighted by batch size
-    scored = data.scoring_split(args.scoring_split, args.num_scoring_samples)
     with models.scoring_masks(model, per_example=args.per_example) as masks:
         scores = importance.Accumulator(masks)
         for indices in scored.epoch(args.seed, 0, args.scoring_batch_size)[distributed.rank() :: distributed.world()]:

@@ -27,9 +27,9 @@ class TaskData:
         """The splits that every evaluation scores, as far as their files are there."""
         return {name: self.split(name) for name in self.task.available_eval_splits(self.args.data_dir)}
 
-    def splits(self) -> dict:
-        """Train and dev, by name."""
-        return {"train": self.train, **self.dev}
+    def sizes(self) -> dict:
+        """Rows of all splits that a run which trains will need: train, dev, and test where it is to be scored or predicted."""
+        return {name: len(split) for name, split in {"train": self.train, **self.dev, **self.tests}.items()}
 
     def scoring_split(self, name: str, max_samples: int | None):
         """The rows that units are scored on: a fixed sample of train, or of the split that selects."""
@@ -37,9 +37,11 @@ class TaskData:
             return self.split("train", max_samples=max_samples or self.args.max_train_samples)
         return self.split(self.task.eval_splits[0], max_samples=max_samples)
 
-    def test_splits(self) -> tuple[str, ...]:
-        """The names of the splits that --do_test and --do_infer are about."""
-        return self.task.test_splits
+    @property
+    def tests(self) -> dict:
+        """The splits that --do_test (it needs labels) and --do_infer ask for, by name; none where neither is given."""
+        wanted = self.task.test_splits if self.args.do_test or self.args.do_infer else ()
+        return {name: self.split(name, labelled=self.args.do_test) for name in wanted}
 
     def split(self, name: str, *, labelled=False, max_samples=None):
         """A split by name.  labelled: its labels are needed (DataError where the file has none)."""

@@ -203,6 +203,15 @@ def config_of(args, flag: str):
         return None, f"--{flag}: {error}"
 
 
+def named(args, message: str) -> str:
+    """A message that begins with the value of a path flag, with the flag's name in front."""
+    for key, value in vars(args).items() if args is not None else ():
+        paths = [value] if isinstance(value, str) else value
+        if key.endswith("_path") and paths and any(message.startswith(str(path)) for path in paths):
+            return f"--{key} {message}"
+    return message
+
+
 def settings(args) -> dict:
     """The flags that make the run what it is: a run is continued only if they have not changed."""
     return {key: value for key, value in sorted(vars(args).items()) if key not in NOT_SETTINGS}

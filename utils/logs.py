@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import sys
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from utils import files
@@ -21,8 +22,8 @@ class _Console(logging.StreamHandler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def start(folder, *, is_main: bool):
-    """Send the log to the console and to folder/log.txt, which is appended to; only warnings from other processes."""
+def start(*, is_main: bool):
+    """Send the log to the console, and keep it for a file; only warnings from other processes than the main one."""
     logger.handlers.clear()
     logger.propagate = False
     logger.setLevel(logging.INFO if is_main else logging.WARNING)
@@ -30,9 +31,18 @@ def start(folder, *, is_main: bool):
     console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     if is_main:
-        file = logging.FileHandler(Path(folder) / "log.txt", mode="a", encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        logger.addHandler(file)
+        logger.addHandler(MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, flushOnClose=True))
+
+
+def keep(folder):
+    """Append the log, from its start on, to folder/log.txt."""
+    file = logging.FileHandler(Path(folder) / "log.txt", mode="a", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    memory = next(handler for handler in logger.handlers if isinstance(handler, MemoryHandler))
+    memory.setTarget(file)
+    memory.close()  # hands over what it holds
+    logger.removeHandler(memory)
+    logger.addHandler(file)
 
 
 def table(rows: list[dict], columns: list[str] | None = None) -> str:

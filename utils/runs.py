@@ -19,6 +19,7 @@ from utils import cards, checkpoints, distributed, files, flags, logs
 from utils.errors import FlagError, RunError, UserError
 
 logger = logs.logger
+_left_behind = contextlib.ExitStack()  # what guard() removes
 
 DRY_RUN_ROWS, DRY_RUN_UPDATES = 48, 3
 
@@ -35,16 +36,17 @@ class Run:
     """One run folder and this process's place in it.  Made by start().
 
     folder: Path.  device: torch.device.  args: resolved flags.  finished: results.json exists, only tests and predictions
-    are left.  metrics: the metrics.jsonl writer.  inputs: {name: hash} of what is read.
+    are left.  metrics: the metrics.jsonl writer.  inputs: {name: hash} of what is read.  record: what args.json will hold, or
+    None where the folder is there already.
     """
 
-    def __init__(self, folder, args, device, *, finished):
+    def __init__(self, folder, args, device, *, finished, record=None):
         self.folder, self.args, self.device, self.finished = Path(folder), args, device, finished
         self.started = time.time()
         self.seconds_before = 0.0
         self.interrupted = False
         self.metrics, self.inputs = None, {}
-        self._report = {}
+        self._record, self._report = record, {}
 
     @property
     def checkpoint(self) -> Path:
@@ -56,8 +58,33 @@ class Run:
         """Seconds spent on this run, those of earlier starts included as far as they were saved."""
         return self.seconds_before + time.time() - self.started
 
+    def begin(self):
+        """Make the run folder, unless this run began in an earlier start.  Nothing is written to it before.
+
+        Called when the data have been read and the models loaded: bad input leaves no folder behind, and with --overwrite the
+        old run stays until here.
+        """
+        if self._record is None:
+            return
+        if distributed.is_main():
+            if (self.folder / "args.json").exists():
+                shutil.rmtree(self.folder)  # --overwrite, or start() had not let it pass
+            self.folder.mkdir(parents=True, exist_ok=True)
+            files.write_json(self.folder / "args.json", self._record)
+            self.open()
+        self._record = None
+        distributed.barrier()
+
+    def open(self):
+        """Send the log, from its first line on, and the metrics to the run folder.  For the main process."""
+        logs.keep(self.folder)
+        if not self.finished:
+            settings = flags.settings(self.args)
+            self.metrics = logs.Metrics(self.folder, tracker=self.args.report_to, name=str(self.folder), settings=settings)
+
     def state(self, stage: str) -> Path:
         """The folder of what resuming a stage of this run needs."""
+        assert self._record is None, "begin() first"
         return self.folder / "state" / stage
 
     def report(self, **values):
@@ -85,6 +112,7 @@ class Run:
 
         checkpoint: the folder to keep, or None.  metrics: {split: {name: value}}.  results: whatever else the stage found out.
         """
+        distributed.barrier()  # every process has read what it needs of the state
         if distributed.is_main():
             task = {"task": self.args.task_name} if hasattr(self.args, "task_name") else {}
             seconds = round(self.seconds, 1)
@@ -107,7 +135,7 @@ class Run:
 
 
 def start(args, *, inputs: dict) -> Run:
-    """Processes, device, precision, run folder and log, in that order.
+    """Processes, device, precision, run folder and log, in that order.  A new run's folder is made by its begin().
 
     inputs: {name: path of a checkpoint, or list of data files}; their hashes are recorded and compared.
     A finished run is reported (raises Finished) unless tests or predictions are asked for; an unfinished one is continued;
@@ -124,26 +152,33 @@ def start(args, *, inputs: dict) -> Run:
     if args.precision == "fp16" and device.type == "cpu":
         raise FlagError("--precision fp16: needs a GPU; on a CPU choose fp32 or bf16")
     if args.dry_run:
-        args.output_dir = distributed.gather(tempfile.mkdtemp(prefix="dry_run_"))[0]
+        if distributed.is_main():
+            args.output_dir = tempfile.mkdtemp(prefix="dry_run_")
+            _left_behind.callback(files.remove, args.output_dir)
+        args.output_dir = distributed.gather(args.output_dir)[0]
         for name in ("max_train_samples", "max_steps"):
             if hasattr(args, name):
                 setattr(args, name, DRY_RUN_ROWS if name == "max_train_samples" else DRY_RUN_UPDATES)
     torch.manual_seed(args.seed)
     folder = Path(args.output_dir)
-    wanted = {"stage": args.stage, "settings": flags.settings(args), "inputs": _hashes(inputs)}
-    if distributed.is_main():
-        finished = _prepare(folder, wanted, args)
-    finished = distributed.gather(finished if distributed.is_main() else None)[0]
-    logs.start(folder, is_main=distributed.is_main())
-    run = Run(folder, args, device, finished=finished)
+    wanted = {"stage": args.stage, "settings": flags.settings(args), "inputs": _hashes(inputs), "processes": distributed.world()}
+    status, problem = distributed.gather(_status(folder, wanted, args) if distributed.is_main() else None)[0]
+    if problem is None and status != "finished" and not args.do_train:
+        problem = f"--do_test, --do_infer: {folder} holds no finished run; add --do_train"
+    if problem is not None:
+        raise RunError(problem)
+    logs.start(is_main=distributed.is_main())
+    record = {**wanted, **_provenance()} if status == "new" else None
+    run = Run(folder, args, device, finished=status == "finished", record=record)
     run.inputs = wanted["inputs"]
-    if (folder / "state" / "seconds").exists():
-        run.seconds_before = float((folder / "state" / "seconds").read_text())
-    if finished and not (getattr(args, "do_test", False) or getattr(args, "do_infer", False)):
+    if status != "new":
+        if distributed.is_main():
+            run.open()
+        if (folder / "state" / "seconds").exists():
+            run.seconds_before = float((folder / "state" / "seconds").read_text())
+    if run.finished and not (getattr(args, "do_test", False) or getattr(args, "do_infer", False)):
         _announce_finished(run)
         raise Finished
-    if distributed.is_main() and not finished:
-        run.metrics = logs.Metrics(folder, tracker=args.report_to, name=str(folder), settings=wanted["settings"])
     logger.info("%s -> %s | %s", " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), folder, _hardware(device, args))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _on_signal(run))
@@ -156,20 +191,23 @@ def guard(main, parse):
     code, args = 0, None
     try:
         args = parse()
-        print(main(args))
+        result = main(args)
+        distributed.barrier()
+        if distributed.is_main():
+            print(result)
     except Finished:
-        print(Path(args.output_dir) / "ckpt")
+        if distributed.is_main():
+            print(Path(args.output_dir) / "ckpt")
     except UserError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {flags.named(args, str(error))}", file=sys.stderr)
         code = 2
     except (KeyboardInterrupt, Interrupted):
         print("interrupted; the same command continues", file=sys.stderr)
         code = 130
     finally:
-        if args is not None and args.dry_run and args.output_dir and os.path.basename(args.output_dir).startswith("dry_run_"):
-            shutil.rmtree(args.output_dir, ignore_errors=True)
+        _left_behind.close()
         distributed.stop()
     sys.exit(code)
 
@@ -181,38 +219,37 @@ def _on_signal(run):
     logger.warning("interrupted: saving the state after this update (once more: stop at once)")
 
 
-def _prepare(folder, wanted, args) -> bool:
-    """Make or check the run folder; True if the run in it has finished."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"--output_dir {folder}: a file; expected a folder for the run")
+def _status(folder, wanted, args) -> tuple[str, str | None]:
+    """("new", "unfinished" or "finished", and what forbids to use the run folder, if anything)."""
     recorded = folder / "args.json"
-    if folder.exists() and any(folder.iterdir()) and not recorded.exists() and not args.dry_run:
-        raise RunError(f"--output_dir {folder}: not empty and not a run folder (no args.json); choose another")
-    if recorded.exists() and args.overwrite:
-        shutil.rmtree(folder)
-    if recorded.exists():
-        _compare(folder, files.read_json(recorded), wanted)
-        return (folder / "results.json").exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(recorded, {**wanted, **_provenance()})
-    return False
+    part = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists() or parent.is_symlink())
+    if not part.is_dir():
+        return "new", f"--output_dir {folder}: {part} is a file; expected a folder for the run"
+    if not os.access(part, os.W_OK):
+        return "new", f"--output_dir {folder}: {part} cannot be written to"
+    if recorded.exists() and not args.overwrite:
+        status = "finished" if (folder / "results.json").exists() else "unfinished"
+        return status, _differences(folder, files.read_json(recorded), wanted, finished=status == "finished")
+    if folder.exists() and any(folder.iterdir()) and not recorded.exists():
+        return "new", f"--output_dir {folder}: not empty and not a run folder (no args.json); choose another"
+    return "new", None
 
 
-def _compare(folder, recorded, wanted):
-    differences = []
-    for group in ("stage", "settings", "inputs"):
-        old, new = ({"stage": x[group]} if group == "stage" else x[group] for x in (recorded, wanted))
+def _differences(folder, recorded, wanted, *, finished) -> str | None:
+    """What has changed since the run began, as a message."""
+    found = []
+    for group in ("stage", "settings", "inputs", *(() if finished else ("processes",))):
+        old, new = (x.get(group) if isinstance(x.get(group), dict) else {group: x.get(group)} for x in (recorded, wanted))
         if group == "settings":  # what a path means is compared by its hash, however it is spelled
             paths = {key for key in [*old, *new] if key.endswith("_path") or key == "data_dir"}
             old, new = ({k: v for k, v in x.items() if k not in paths} for x in (old, new))
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
                 name = f"--{key}" if group == "settings" else key
-                differences.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")
-    if differences:
-        raise RunError(
-            "\n".join([f"{folder}: a run with other settings; choose another --output_dir, or --overwrite it", *differences])
-        )
+                found.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")
+    if not found:
+        return None
+    return "\n".join([f"--output_dir {folder}: a run with other settings; choose another, or --overwrite it", *found])
 
 
 def _hashes(inputs):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from utils import distributed, logs, snapshots
+from utils import allocator, distributed, logs, snapshots
 from utils.errors import RunError
 from utils.evaluation import Score, autocast
 from utils.runs import Interrupted
@@ -125,6 +125,8 @@ class _Loop:
         if result is not None:
             return result
         snapshot = snapshots.latest(self.folder)
+        if self.device.type == "cpu":
+            allocator.keep_freed_memory()
         self.student.to(self.device).train()
         self.optimizer = optimizer(self.student, self.args)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.args.precision == "fp16")
@@ -186,13 +188,13 @@ class _Loop:
         for number, (positions, real) in enumerate(parts):
             batch = self.train.collate(positions).to(self.device)
             batch.divisors, batch.update = divisors, self.position
-            with autocast(self.device, self.args.precision):
+            last_part = number == len(parts) - 1
+            with self._gradients_stay_here(not last_part), autocast(self.device, self.args.precision):
                 passes = self.objective(self.module, batch)
             if isinstance(passes, dict):
                 passes = [lambda terms=passes: terms]
             for index, run_pass in enumerate(passes):
-                last = number == len(parts) - 1 and index == len(passes) - 1
-                with nullcontext() if last or distributed.world() == 1 else self.module.no_sync():
+                with self._gradients_stay_here(not last_part or index < len(passes) - 1):
                     with autocast(self.device, self.args.precision):
                         named = run_pass()
                     loss = sum(named.values()) * float(real)
@@ -200,6 +202,10 @@ class _Loop:
                 for name, term in named.items():
                     terms[name] = terms[name] + term.detach() * float(real)
         return dict(terms)
+
+    def _gradients_stay_here(self, condition):
+        """A context for a forward and its backward pass whose gradients are summed over the processes with later ones."""
+        return self.module.no_sync() if condition and distributed.world() > 1 else nullcontext()
 
     def _step(self, terms) -> float:
         """Check, clip and step; returns the gradient's norm."""
