@@ -221,7 +221,7 @@ class _Loop:
         self.run.interrupted = interrupted > 0
         if loss_bad == 2 or (norm_bad == 2 and self.args.precision != "fp16"):
             self._not_finite(terms, float(norm))
-        if self.args.max_grad_norm > 0:
+        if 0 < self.args.max_grad_norm < float(norm):
             torch.nn.utils.clip_grads_with_norm_(trained, self.args.max_grad_norm, norm, foreach=True)
         self.scaler.step(self.optimizer)
         scale = self.scaler.get_scale()
