@@ -1,0 +1,194 @@
+"""What the training benchmarks train: a task's rows and checkpoints, and the scripts' own training with a stopwatch in it."""
+
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+import models
+import run_distillation
+import run_finetuning
+import run_minidisc
+from benchmarks import plain_recipe
+from data import pipelines, tasks
+from modules import importance, losses
+from modules.objectives import Objective
+from utils import checkpoints, runs, training
+from utils.evaluation import Score
+
+GRID = (0, 50, 60, 70, 80, 85, 90)
+TARGET = 90
+WARMUP = plain_recipe.NUM_WARMUP_STEPS
+CPU = torch.device("cpu")
+
+
+def prepare(name, args, folder, *, num_batches, longest=False):
+    """A task's rows to train on and checkpoints to train from.
+
+    args: .data_dir, .encoder, .batch_size.  folder: holds, or gets, a nested teacher/ and its 90% student/.
+    num_batches: batches of one real epoch, evenly spaced in length; or with `longest` the longest.
+    Returns a namespace that the stages take for a TaskData: train, dev (one batch), task, tokenizer; and texts and labels for
+    the plain recipe, the checkpoints' paths, and facts about the whole training data.
+    """
+    task, folder = tasks.get(name), Path(folder)
+    tokenizer = pipelines.load_tokenizer(args.encoder)
+
+    def encode(examples):
+        return pipelines.encode(examples, tokenizer, task=task, max_length=plain_recipe.MAX_LENGTH)
+
+    examples = task.read(args.data_dir, "train")
+    start = time.process_time()
+    whole = encode(examples)
+    tokenising = (time.process_time() - start) / len(whole)
+    batches = [rows for rows in whole.epoch(0, 0, args.batch_size) if len(rows) == args.batch_size]
+    batches.sort(key=lambda rows: whole.lengths[rows].max())
+    evenly = (np.arange(num_batches) + 0.5) * len(batches) / num_batches
+    chosen = batches[-num_batches:] if longest else [batches[int(position)] for position in evenly]
+    examples = examples.take(np.concatenate(chosen).tolist())
+    case = SimpleNamespace(
+        task=task, tokenizer=tokenizer, train=encode(examples), dev={"dev": encode(examples.take(range(args.batch_size)))},
+        texts=list(zip(examples.first, examples.second or [None] * len(examples))), labels=examples.labels,
+        kinds={"kind": task.kind, "label_names": task.label_names}, args=args, encoder=args.encoder, teacher=folder / "teacher",
+        student=folder / "student",
+    )  # fmt: skip
+    if not folder.exists():
+        _nest(case)
+    config = checkpoints.read_config(case.teacher)
+    state_bytes = (1 + config["num_hidden_layers"]) * config["hidden_size"] * 4
+    mean_length = float(np.mean([whole.lengths[rows].max() for rows in batches]))
+    case.facts = {
+        "examples": len(whole), "mean_padded_length": mean_length, "padding_allows": plain_recipe.MAX_LENGTH / mean_length,
+        "tokenising_examples_per_s": 1 / tokenising, "teacher_cache_gib": int(whole.lengths.sum()) * state_bytes / 2**30,
+    }  # fmt: skip
+    return case
+
+
+def _nest(case):
+    """Write the teacher and the student: what run_sparsification.py and a crop make, from a few batches and a random head."""
+    torch.manual_seed(0)
+    teacher = models.load_model(case.encoder, new_head=True, **case.kinds)
+    with models.scoring_masks(teacher) as masks:
+        scores = importance.Accumulator(masks)
+        for indices in case.train.epoch(0, 0, case.args.batch_size)[:4]:
+            batch = case.train.collate(indices)
+            loss = losses.task_loss(teacher(**batch.inputs).logits, batch.labels, kind=case.task.kind)
+            scores.add(loss, weight=len(indices))
+    models.sort_units(teacher, scores.heads, scores.neurons, grid=GRID)
+    models.save_model(teacher, case.teacher, tokenizer=case.tokenizer)
+    models.save_model(models.crop(teacher, TARGET), case.student, tokenizer=case.tokenizer)
+
+
+class Stopwatch:
+    """Stands where the writer of metrics.jsonl does, and so learns when an update is done.
+
+    read: what to note down then.  marks: what it returned after each update.
+    """
+
+    def __init__(self, read):
+        self.read, self.marks = read, []
+
+    def add(self, stage, step, values):
+        """A row; that of an evaluation has no learning rate."""
+        if "lr" in values:
+            self.marks.append(self.read())
+
+
+def train(script, case, *flags, number, seed=0, read=time.process_time):
+    """Train as a script does, with its default flags but for those given, for some updates, without evaluation.
+
+    script: run_finetuning, run_distillation (to 90%) or run_minidisc (all candidates; flags decide which).
+    Returns the Stopwatch's marks, one after each update, and the CPU seconds that the teacher's cache took.
+    """
+    path = ("--model_path", case.encoder) if script is run_finetuning else ("--teacher_model_path", case.teacher)
+    student = ("--layer_or_sparsity", f"{TARGET}S") if script is run_distillation else ()
+    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, *path, *student, "--precision", "fp32",
+             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps", number, "--seed", seed,
+             *flags]  # fmt: skip
+    args = script.parse([str(word) for word in words])
+    torch.manual_seed(seed)
+    caching = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        run = runs.Run(folder, args, CPU, finished=False)
+        run.metrics = Stopwatch(read)
+        if script is run_finetuning:
+            model = models.load_model(case.encoder, new_head=True, **case.kinds)
+            objective = Objective("ft", case.task.kind, layers=[])
+            _fit(model, lambda student, batch: objective(student, batch, None), case, run)
+        else:
+            teacher = models.freeze(models.load_model(case.teacher, **case.kinds))
+            if script is run_minidisc:
+                points = candidates(teacher, args)
+                run_minidisc.hop(1, teacher, points, points, data=case, run=run)
+            else:
+                student = models.shrink(teacher, args.layer_or_sparsity)
+                start = time.process_time()
+                objective, answers = models.teaching(student, teacher, case, args)
+                caching = time.process_time() - start
+                _fit(student, lambda student, batch: objective(student, batch, answers(batch)), case, run)
+    return run.metrics.marks, caching
+
+
+def _fit(student, objective, case, run):
+    training.fit(student, objective, case.train, evaluate=lambda: Score(0.0, {}), save=lambda *_: None, args=run.args, run=run)
+
+
+def candidates(teacher, args):
+    """The sparsities that run_minidisc.py trains together."""
+    return [s for s in models.grid(teacher) if s > 0 and args.trunc_sparsity <= s < args.target_sparsity]
+
+
+def time_updates(script, case, *flags, number, seed):
+    """CPU seconds of each of some updates after the warm-up, the padded length of each, seconds of the teacher's cache."""
+    marks, caching = train(script, case, *flags, number=WARMUP + number, seed=seed)
+    return np.diff(marks)[WARMUP - 1 :], padded_lengths(case, number, seed), caching
+
+
+def order(case, number, seed):
+    """The rows of each of the updates that are timed, and before them those of the warm-up."""
+    return case.train.epoch(seed, 0, case.args.batch_size)[: WARMUP + number]
+
+
+def padded_lengths(case, number, seed):
+    """Tokens to which the examples of each timed update are padded."""
+    return np.array([case.train.lengths[rows].max() for rows in order(case, number, seed)[WARMUP:]])
+
+
+def time_parts(case, *, number, seed):
+    """CPU seconds of what a MiniDisc step is made of, for the updates that time_updates times: {part: [seconds]}.
+
+    The parts: the teacher's forward pass; forward and backward of each candidate, cropped; one clipped update of the largest.
+    """
+    args = run_minidisc.parse(["--task_name", case.task.name, "--data_dir", str(case.args.data_dir), "--teacher_model_path",
+                               str(case.teacher), "--precision", "fp32"])  # fmt: skip
+    torch.manual_seed(seed)
+    teacher = models.freeze(models.load_model(case.teacher, **case.kinds))
+    students = {s: models.crop(teacher, s).train() for s in reversed(candidates(teacher, args))}
+    *_, largest = students.values()
+    objective, answers = models.teaching(largest, teacher, case, args)
+    optimizer = training.optimizer(largest, args)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parts = {"teacher": [], **{f"{s:g}%": [] for s in students}, "update": []}
+
+    def timed(part, work):
+        start = time.process_time()
+        result = work()
+        parts[part].append(time.process_time() - start)
+        return result
+
+    def update():
+        torch.nn.utils.clip_grad_norm_(trained, args.max_grad_norm, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for rows in order(case, number, seed):
+        batch = case.train.collate(rows)
+        targets = timed("teacher", lambda batch=batch: answers(batch))
+        for sparsity, student in students.items():
+            student.zero_grad()
+            timed(f"{sparsity:g}%", lambda student=student, batch=batch, targets=targets: sum(
+                objective(student, batch, targets).values()).backward())  # fmt: skip
+        timed("update", update)
+    return {part: times[WARMUP:] for part, times in parts.items()}

@@ -1,0 +1,258 @@
+"""Training speed on real data: our loop beside the plain recipe, a MiniDisc step beside its candidates' own costs, peak memory.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.training_speed --data_dir datasets --encoder path/to/encoder --output speed.json
+Needs the tasks' real files and a BERT checkpoint with its tokenizer; about 6 minutes on one core. Prints tables, writes JSON.
+
+What is compared, and how:
+    rounds      ours, plain, ours, plain, ... in one process and on one thread; a ratio is taken within each round, and the
+                median over the rounds is given with the smallest and the largest
+    time        CPU time of the process: on a quiet machine the wall time, on a busy one still nearly what that would be
+    ours        training.fit with the scripts' objectives and default flags, timed from update to update
+    plain       benchmarks/plain_recipe.py; it gains a little from the setting of the memory allocator (utils/allocator.py), which
+                our loop makes for the whole process
+    rows        batches of one real epoch, evenly spaced in length; "allowed" is what padding alone allows on the batches
+                timed: 128 over their mean length
+    rates       with tokenising, spread over 10 epochs; and so with the one pass of the teacher whose outputs are kept
+                (--cache_teacher)
+    own costs   of a MiniDisc step: the teacher's forward pass, forward and backward of each candidate when cropped, one
+                clipped update of the largest; the step itself does all that, and collates, checks and logs
+    memory      highest resident set of a process of its own that trains on the longest examples: before, in training, saving
+The encoder has a random head and its units are scored on a few batches: speed does not depend on what the weights are.
+"""
+
+import argparse
+import multiprocessing
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+import run_distillation
+import run_finetuning
+import run_minidisc
+from benchmarks import plain_recipe
+from benchmarks.training_cases import CPU, TARGET, WARMUP, prepare, time_parts, time_updates, train
+from utils import cost, files, logs
+
+ROOT = Path(__file__).resolve().parent.parent
+EPOCHS = plain_recipe.PUBLISHED_EPOCHS
+# Aims: of what padding allows, of the sum of its parts
+FINETUNING, DISTILLATION, MINIDISC = 0.9, 0.9 * 1.3, 1.15
+MEMORY_UPDATES = 2
+VARIANTS = {
+    "fine-tuning": (run_finetuning,),
+    "fine-tuning, plain": plain_recipe.finetune_steps,
+    "distillation": (run_distillation,),
+    "distillation, teacher cached": (run_distillation, "--cache_teacher"),
+    "distillation, plain": plain_recipe.distil_steps,
+    "MiniDisc, 50% to 85%": (run_minidisc,),
+    "MiniDisc, 50% alone": (run_minidisc, "--target_sparsity", 60),
+}
+
+
+def parse(argv=None):
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shared, add = ROOT.parent / "shared", parser.add_argument
+    add("--data_dir", default=os.environ.get("DATA_DIR") or shared / "datasets", help="parent of the <task>/ folders; $DATA_DIR")
+    add("--encoder", default=os.environ.get("MODEL_DIR") or shared / "models" / "all-MiniLM-L6-v2", help="checkpoint; $MODEL_DIR")
+    add("--tasks", nargs="+", default=["mrpc", "rte", "sst2"], help="classification tasks")
+    add("--minidisc_tasks", nargs="*", default=["mrpc", "sst2"], help="those of them that the MiniDisc step is timed on")
+    add("--batch_size", type=int, default=16)
+    add("--num_rounds", type=int, default=3)
+    add("--num_updates", type=int, default=12, help="ours, timed per round")
+    add("--num_plain_steps", type=int, default=3, help="plain, timed per round; one is as wide as the other")
+    add("--num_minidisc_updates", type=int, default=4, help="timed per round")
+    add("--output", type=Path, help="JSON file")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Measure, print, write; returns what is written."""
+    args = parse(argv)
+    torch.set_num_threads(1)
+    _quiet()
+    command = shlex.join(["python", "-m", "benchmarks.training_speed", *(sys.argv[1:] if argv is None else argv)])
+    found = {"command": command, "machine": machine()}
+    print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        cases = {name: prepare(name, args, Path(folder, name), num_batches=WARMUP + args.num_updates) for name in args.tasks}
+        rounds = {name: {"finetuning": [], "distillation": [], "minidisc": []} for name in cases}
+        for seed in range(args.num_rounds):
+            for name, case in cases.items():
+                rounds[name]["finetuning"].append(finetuning_round(case, seed))
+                rounds[name]["distillation"].append(distillation_round(case, seed))
+                if name in args.minidisc_tasks:
+                    rounds[name]["minidisc"].append(minidisc_round(case, seed))
+        found["tasks"] = {name: {**cases[name].facts, **rounds[name]} for name in cases}
+        task = args.tasks[0]
+        found["memory"] = {"task": task, **{variant: memory(variant, args, Path(folder, task)) for variant in VARIANTS}}
+    found["machine"]["load at the end"] = load()
+    print(report(found), flush=True)
+    if args.output is not None:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(args.output, found)
+    return found
+
+
+# ---- One round of each comparison: ours, then the other
+
+
+def finetuning_round(case, seed) -> dict:
+    """Fine-tuning beside the plain recipe."""
+    args = case.args
+    steps, lengths, _ = time_updates(run_finetuning, case, number=args.num_updates, seed=seed)
+    plain = plain_recipe.finetune_steps(case.encoder, case.texts, case.labels, args.batch_size, args.num_plain_steps,
+                                        seed=seed, clock=time.process_time)  # fmt: skip
+    return _compare(case, steps, 0.0, lengths, plain)
+
+
+def distillation_round(case, seed) -> dict:
+    """Distillation to 90% with the teacher's outputs cached beside the plain recipe."""
+    args = case.args
+    steps, lengths, caching = time_updates(run_distillation, case, "--cache_teacher", number=args.num_updates, seed=seed)
+    plain = plain_recipe.distil_steps(case.teacher, case.student, case.texts, case.labels, args.batch_size, args.num_plain_steps,
+                                      seed=seed, clock=time.process_time)  # fmt: skip
+    caching /= len(case.train)
+    return {**_compare(case, steps, caching, lengths, plain), "caching_examples_per_s": 1 / caching}
+
+
+def _compare(case, steps, once, lengths, plain):
+    """Rates and ratios of a round.  steps: seconds of our updates.  once: seconds per example, of what is done once."""
+    training = float(np.mean(steps)) / case.args.batch_size
+    ours = 1 / (training + (1 / case.facts["tokenising_examples_per_s"] + once) / EPOCHS)
+    allowed = plain_recipe.MAX_LENGTH / float(np.mean(lengths))
+    ratio = ours / plain["examples_per_s"]
+    return {
+        "ours_examples_per_s": ours, "plain_examples_per_s": plain["examples_per_s"], "ratio": ratio, "padding_allows": allowed,
+        "ratio_over_padding": ratio / allowed, "updates_ratio": 1 / training / plain["training_examples_per_s"],
+        "plain_tokenising_examples_per_s": plain["tokenising_examples_per_s"],
+    }  # fmt: skip
+
+
+def minidisc_round(case, seed) -> dict:
+    """A step of all candidates together beside the sum of its parts alone, on the same batches."""
+    number = case.args.num_minidisc_updates
+    steps, *_ = time_updates(run_minidisc, case, number=number, seed=seed)
+    parts = {part: float(np.mean(times)) for part, times in time_parts(case, number=number, seed=seed).items()}
+    return {"step_s": float(np.mean(steps)), "parts_s": parts, "ratio": float(np.mean(steps)) / sum(parts.values())}
+
+
+# ---- Memory
+
+
+def memory(variant, args, folder) -> dict:
+    """Peak of a process of its own, in MiB."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_memory, variant, args, folder).result()
+
+
+def _memory(variant, args, folder):
+    torch.set_num_threads(1)
+    _quiet()
+    case = prepare(folder.name, args, folder, num_batches=WARMUP + MEMORY_UPDATES, longest=True)
+    peaks = {"before": _peak()}
+    if callable(VARIANTS[variant]):
+        checkpoints = [case.encoder] if VARIANTS[variant] is plain_recipe.finetune_steps else [case.teacher, case.student]
+        VARIANTS[variant](*checkpoints, case.texts, case.labels, args.batch_size, MEMORY_UPDATES)
+        peaks["training"] = _peak()
+    else:
+        script, *flags = VARIANTS[variant]
+        peaks["training"] = train(script, case, *flags, number=WARMUP + MEMORY_UPDATES, read=_peak)[0][-1]
+        peaks["saving"] = _peak()
+    return peaks
+
+
+def _peak():
+    return cost.peak_memory(CPU) / 2**20
+
+
+# ---- What is printed
+
+
+def machine() -> dict:
+    """What the numbers depend on."""
+    name = next((line.split(": ")[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    versions = f"python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    return {"cpu": f"{name}, {os.cpu_count()} cores, 1 thread used", "versions": versions,
+            "date": time.strftime("%Y-%m-%d %H:%M"), "load at the start": load()}  # fmt: skip
+
+
+def _lines(path):
+    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+
+
+def load() -> float:
+    """Processes that wanted a core in the last minute, this one among them; 1 on a quiet machine."""
+    return round(os.getloadavg()[0], 2)
+
+
+def _quiet():
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def report(found) -> str:
+    """The tables."""
+    cases = found["tasks"].items()
+    stages = (("finetuning", "Fine-tuning", FINETUNING), ("distillation", f"Distillation to {TARGET}%", DISTILLATION))
+    lines = []
+    for stage, title, aim in stages:
+        lines += [f"{title}: examples/s beside the plain recipe (aim: {aim:.2f} times what padding allows, or more)"]
+        lines += [logs.table([_rates(name, values[stage], aim) for name, values in cases])]
+    lines += [f"What is done once, for all {EPOCHS} epochs: examples/s; and the training data as a whole"]
+    lines += [logs.table([_once(name, values) for name, values in cases])]
+    lines += [f"MiniDisc step over the sum of its parts alone, in seconds (aim: {MINIDISC} or less)"]
+    lines += [logs.table([_step(name, values["minidisc"]) for name, values in cases if values["minidisc"]])]
+    lines += [f"Peak memory on the longest examples of {found['memory']['task']}, MiB (the cache of all rows comes on top)"]
+    rows = [{"": name, **peaks} for name, peaks in found["memory"].items() if name != "task"]
+    lines += [logs.table([{key: value if key == "" else f"{value:.0f}" for key, value in row.items()} for row in rows])]
+    return "".join(f"\n{title}\n{table}\n" for title, table in zip(lines[::2], lines[1::2]))
+
+
+def _rates(name, rounds, aim):
+    reached = _median(rounds, "ratio_over_padding")
+    return {
+        "task": name, "ours": f"{_median(rounds, 'ours_examples_per_s'):.1f}",
+        "plain": f"{_median(rounds, 'plain_examples_per_s'):.1f}", "ratio": _spread(rounds, "ratio"),
+        "padding allows": f"{_median(rounds, 'padding_allows'):.2f}", "ratio over that": _spread(rounds, "ratio_over_padding"),
+        "aim": "met" if reached >= aim else "missed", "ratio of updates alone": _spread(rounds, "updates_ratio"),
+    }  # fmt: skip
+
+
+def _once(name, values):
+    caching = _median(values["distillation"], "caching_examples_per_s")
+    plain = _median(values["finetuning"], "plain_tokenising_examples_per_s")
+    return {
+        "task": name, "tokenised": f"{values['tokenising_examples_per_s']:.0f}", "by plain": f"{plain:.0f}",
+        "teacher cached": f"{caching:.0f}", "| examples": values["examples"], "caching s": f"{values['examples'] / caching:.0f}",
+        "cache GiB": f"{values['teacher_cache_gib']:.2f}", "mean padded length": f"{values['mean_padded_length']:.1f}",
+        "padding allows": f"{values['padding_allows']:.2f}",
+    }  # fmt: skip
+
+
+def _step(name, rounds):
+    parts = {part: f"{np.median([row['parts_s'][part] for row in rounds]):.3f}" for part in rounds[0]["parts_s"]}
+    aim = "met" if _median(rounds, "ratio") <= MINIDISC else "missed"
+    return {"task": name, **parts, "step": f"{_median(rounds, 'step_s'):.3f}", "step / sum": _spread(rounds, "ratio"), "aim": aim}
+
+
+def _median(rounds, key):
+    return float(np.median([row[key] for row in rounds]))
+
+
+def _spread(rounds, key):
+    values = [row[key] for row in rounds]
+    return f"{np.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+if __name__ == "__main__":
+    main()
