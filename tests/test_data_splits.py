@@ -343,11 +343,16 @@ def no_pad_token(folder):
     PreTrainedTokenizerFast(tokenizer_object=roberta_like().backend_tokenizer, unk_token="<unk>").save_pretrained(folder)
 
 
+def no_vocabulary(folder):
+    BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES[:5])}).save_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     "damage, expected",
     [
         (no_tokenizer, "found no tokenizer; expected tokenizer.json"),
         (lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0", "mod'), "its files are damaged"),
+        (no_vocabulary, "found a BertTokenizer with 5 tokens"),
         (no_pad_token, "pad token None; expected an encoder's fast tokenizer"),
     ],
 )
