@@ -1,6 +1,7 @@
 """One task's splits, tokenised for one model; read when they are first asked for."""
 
 from data import demo, pipelines
+from utils.errors import CheckpointError
 from utils.runs import DRY_RUN_ROWS
 
 
@@ -26,6 +27,15 @@ class TaskData:
     def dev(self) -> dict:
         """The splits that every evaluation scores, as far as their files are there."""
         return {name: self.split(name) for name in self.task.available_eval_splits(self.args.data_dir)}
+
+    def check_tokenizer(self, path):
+        """Raise CheckpointError where the tokenizer of the checkpoint at path means other pieces by the same ids."""
+        ours, theirs = self.tokenizer, pipelines.load_tokenizer(path)
+        if pipelines.tokenizer_hash(ours) != pipelines.tokenizer_hash(theirs):
+            raise CheckpointError(
+                f"{path}: its tokenizer has another vocabulary ({len(theirs)} pieces) than the teacher's ({len(ours)}); "
+                "both read the same ids, so they must share one"
+            )
 
     def sizes(self) -> dict:
         """Rows of all splits that a run which trains will need: train, dev, and test where it is to be scored or predicted."""

@@ -65,7 +65,10 @@ class Task:
         if any((data_dir / name).is_file() for name in names):
             return data_dir
         if self.name == "demo":
-            return demo.write(inside)
+            try:
+                return demo.write(inside)
+            except OSError as error:
+                raise DataError(f"--data_dir {data_dir}: the demo task cannot be made in it ({error.strerror})") from error
         found = "no such folder" if not data_dir.is_dir() else f"no folder {inside.name}/ and no {names[0]} in it"
         raise DataError(
             f"{data_dir}: {found}; expected {inside} with {', '.join(names)}, or --data_dir naming the folder of these "

@@ -164,8 +164,10 @@ def _check_keys(path, model, report, kind, *, new_head):
     task_head = r"^(classifier|pre_classifier|qa_outputs|score|summary|classification_head|logits_proj|dropout)\."
     allowed = re.compile("|".join([architectures.PRETRAINING_HEADS, _POOLER.pattern, *([task_head] if kind is None else [])]))
     left = [name for name in unexpected if not allowed.search(name)]
-    if lost or left:
-        text = [f"{len(names)} {what}: {_some(names)}" for names, what in ((lost, "missing"), (left, "unexpected")) if names]
+    sizes = [f"{name} {[*found]}, not {[*wanted]}" for name, found, wanted in sorted(report["mismatched_keys"])]
+    if lost or left or sizes:
+        faults = ((lost, "missing"), (left, "unexpected"), (sizes, "of another size"))
+        text = [f"{len(names)} {what}: {_some(names)}" for names, what in faults if names]
         raise CheckpointError(
             f"{path}: the weights do not fit a {type(model).__name__}: {'; '.join(text)}. "
             "The checkpoint is of another structure, or its config.json is"
@@ -215,8 +217,9 @@ def _from_pretrained(folder, loader, options):
     try:
         with quiet():
             return loader.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
-            )
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True,
+                ignore_mismatched_sizes=True, **options  # so that the report names them: _check_keys() refuses them
+            )  # fmt: skip
     except CheckpointError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:

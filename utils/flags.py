@@ -208,7 +208,7 @@ def named(args, message: str) -> str:
     for key, value in vars(args).items() if args is not None else ():
         paths = [value] if isinstance(value, str) else value
         if key.endswith("_path") and paths and any(message.startswith(str(path)) for path in paths):
-            return f"--{key} {message}"
+            return f"--{key}: {message}"
     return message
 
 
@@ -285,6 +285,9 @@ def check_path(path: list[str], config: dict):
     """Yield what is wrong with a path of students from a teacher with this config: each must be smaller than the one before."""
     for wanted in path:
         yield from check_student(wanted, config, "--layer_or_sparsity_path")
+    for before, after in itertools.pairwise(path):
+        if before.endswith("L") and after.endswith("S"):
+            yield f"--layer_or_sparsity_path: {after} after {before}; a model with fewer layers has no grid: sparsities go first"
     for unit, shrinks, what in (("L", lambda a, b: b < a, "fewer layers"), ("S", lambda a, b: b > a, "a higher sparsity")):
         sizes = [float(wanted[:-1]) for wanted in path if wanted.endswith(unit)]
         for before, after in itertools.pairwise(sizes):
