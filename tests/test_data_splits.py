@@ -1,5 +1,6 @@
 """data/pipelines.py and data/splits.py: tokens, batches, order, scores, submissions, against plain references."""
 
+import hashlib
 import logging
 import os
 
@@ -386,18 +387,9 @@ def test_demo_task_is_made_once_and_always_the_same(tmp_path, caplog):
     again = demo.write(tmp_path / "again")
     for name in ("train.tsv", "dev.tsv", "test.tsv"):
         assert (again / name).read_bytes() == (tmp_path / "demo" / name).read_bytes()
-    assert demo.rows(2) == [
-        (
-            "the host was dull but the lamp was bad but the deal was dismal .",
-            "the couple enjoyed the staff .",
-            "not_entailment",
-        ),
-        (
-            "the salad was great but the cook was not perfect , the window was awful .",
-            "the guest praised the food .",
-            "entailment",
-        ),
-    ]
+    # Fails when the generator changes: published demo scores are then of another task.
+    digest = hashlib.sha256(repr(demo.rows(sum(demo.ROWS.values()))).encode()).hexdigest()
+    assert digest.startswith("4fd3598b14572bfc")
 
 
 def answer(review, statement):
