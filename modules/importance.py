@@ -45,7 +45,7 @@ def magnitudes(gradient):
 
 
 def normalise(scores_LU):
-    """Each layer's scores divided by their L2 norm, so that layers can be compared.  Source: minidisc.md, 2.2."""
+    """Each layer's scores divided by their L2 norm, so that layers can be compared.  Source: MiniDisc (Zhang et al. 2024)."""
     return scores_LU / (scores_LU.norm(dim=1, keepdim=True) + 1e-17)
 
 

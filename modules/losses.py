@@ -24,7 +24,7 @@ def task_loss(logits, labels, *, kind, divisor=None):
     kind "classification": cross-entropy in nats, mean over examples; logits [B, C], labels [B] class ids.
     kind "regression": squared error, mean over examples; logits [B, 1], labels [B] scores.
     kind "tagging": cross-entropy in nats, mean over labelled tokens; logits [B, L, C], labels [B, L], -100 not scored.
-    Returns a scalar. Source: methods/minidisc.md, section 2.4.
+    Returns a scalar. Source: MiniDisc (Zhang et al. 2024).
     """
     if kind == "regression":
         return _squared_error(logits, labels[:, None], divisor)
@@ -42,7 +42,7 @@ def soft_label(student_logits, teacher_logits, *, kind, temperature=1.0, mask=No
     over examples. It is no divergence: its minimum, at equal logits, is T^2 times the entropy of the teacher.
     kind "tagging", logits [B, L, C]: the same, mean over the tokens where mask [B, L] (bool) is True.
     kind "regression", logits [B, 1]: squared difference, mean over examples; there is no temperature.
-    Returns a scalar. Source: Hinton et al. 2015, section 2; methods/minidisc.md, section 2.4; methods/stark.md, section 2.
+    Returns a scalar. Source: Hinton et al. 2015, section 2; MiniDisc (Zhang et al. 2024); StarK (Yang et al. 2022).
     """
     if kind == "regression":
         return _squared_error(student_logits, teacher_logits, divisor)
@@ -64,7 +64,7 @@ def hidden_states(student_states, teacher_states, mask_BL, *, divisor=None):
 
     student_states, teacher_states: lists of equally many [B, L, D], picked by `matched_layers`.
     mask_BL: bool, True for real tokens.  divisor: number of tokens (states and dimensions are divided by here).
-    Returns a scalar. Source: methods/minidisc.md, section 2.4.
+    Returns a scalar. Source: MiniDisc (Zhang et al. 2024).
     """
     assert len(student_states) == len(teacher_states) > 0, (len(student_states), len(teacher_states))
     pairs = zip(student_states, teacher_states)
@@ -78,7 +78,7 @@ def patient(student_BLD, teacher_BLD, mask_BL, *, divisor=None):
     """Squared difference of the last hidden states, each divided by its L2 norm per token.
 
     Mean over real tokens and dimensions.  mask_BL: bool, True for real tokens.  divisor: number of tokens.
-    Returns a scalar in [0, 4 / D]. Source: methods/minidisc.md, section 2.4 (pkdbert), after Sun et al. 2019.
+    Returns a scalar in [0, 4 / D]. Source: MiniDisc (Zhang et al. 2024, pkdbert), after Sun et al. 2019.
     """
     student_BLD = F.normalize(_full(student_BLD), dim=-1)
     teacher_BLD = F.normalize(_full(teacher_BLD), dim=-1)
@@ -89,7 +89,7 @@ def matched_layers(num_student_layers, num_teacher_layers):
     """Which hidden states are compared: [(student layer, teacher layer), ...], 0 being the embedding output.
 
     m = min(6, student layers) evenly spaced matches besides the embeddings: student round(j * L_s / m) with teacher
-    round(j * L_t / m), j = 0..m, halves to even. Source: methods/minidisc.md, section 4.
+    round(j * L_t / m), j = 0..m, halves to even. Source: MiniDisc (Zhang et al. 2024).
     """
     assert num_student_layers > 0 and num_teacher_layers > 0, (num_student_layers, num_teacher_layers)
     matches = min(NUM_MATCHES, num_student_layers)

@@ -1,4 +1,4 @@
-"""Costs against the budget table of methods/minidisc.md, section 5, and against counting by hand."""
+"""Costs against MiniDisc's budget table for BERT-base and against counting by hand."""
 
 import subprocess
 import sys

@@ -68,7 +68,7 @@ def test_pairs_are_cut_from_the_longer_side_and_it_is_said_once(tokenizer, caplo
 
 
 def test_segments_golden_case(tokenizer):
-    """methods/minidisc.md, section 5: a = 2 pieces, b = 1."""
+    """A golden value of MiniDisc: a = 2 pieces, b = 1."""
     split = pipelines.encode(Examples(["0"], ["a b"], ["c"], [0], "x", "train"), tokenizer, task=tasks.get("rte"), max_length=16)
     assert split.collate([0]).inputs["token_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1]]
 
@@ -230,7 +230,7 @@ def test_a_word_longer_than_a_row_is_cut(tokenizer):
 
 
 def test_sentences_stay_apart_in_the_score(tokenizer):
-    """methods/minidisc.md, section 5, NER; an I- at the start of the second sentence must not continue the first one's entity."""
+    """A golden value of MiniDisc's NER; an I- at the start of the second sentence must not continue the first one's entity."""
     examples = Examples(["0", "1"], [["a", "b"], ["c", "d"]], None, [[0, 1], [0, 0]], "x.txt", "dev")
     split = pipelines.encode(examples, tokenizer, task=tasks.get("conll"), max_length=8)
     outputs = [np.array([5, 0, 1, 5]), np.array([5, 2, 0, 5])]  # O B-PER / I-PER O; what is said of specials is ignored

@@ -10,7 +10,7 @@ from modules import importance
 
 
 def test_ranking_by_hand():
-    """methods/minidisc.md, section 5."""
+    """Golden values of MiniDisc."""
     raw = torch.tensor([[8.0, 1, 4, 0], [3, 6, 2, 0]])
     assert raw.norm(dim=1).tolist() == [9, 7]
     assert importance.orders(raw).tolist() == [[0, 2, 1, 3], [1, 0, 2, 3]]

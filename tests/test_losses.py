@@ -1,4 +1,4 @@
-"""Loss terms against loops in float64 and the golden values of methods/minidisc.md and methods/stark.md, section 5."""
+"""Loss terms against loops in float64 and golden values for MiniDisc and StarK."""
 
 import math
 from itertools import pairwise

@@ -49,7 +49,7 @@ def test_constant_predictions_score_0(name):
 
 
 def test_entities_golden_case():
-    """methods/minidisc.md, section 5: per sentence P .5 R 1 F1 2/3; run together, F1 would be 0."""
+    """A golden value of MiniDisc: per sentence P .5 R 1 F1 2/3; run together, F1 would be 0."""
     gold, predicted = [["O", "B-PER"], ["O", "O"]], [["O", "B-PER"], ["I-PER", "O"]]
     assert metrics.entities(predicted, gold) == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3})
     together = metrics.entities([predicted[0] + predicted[1]], [gold[0] + gold[1]])

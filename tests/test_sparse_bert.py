@@ -262,7 +262,7 @@ def test_counts_that_do_not_fit_their_config(tmp_path):
 
 
 def test_budgets_of_bert_base():
-    """methods/minidisc.md, section 5, counted on the meta device."""
+    """MiniDisc's budget table for BERT-base, counted on the meta device."""
     golden = {  # heads kept, neurons kept, encoder parameters, GMAC
         0: (144, 36864, 85_054_464, 10.872),
         50: (72, 18432, 42_554_880, 5.436),

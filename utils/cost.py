@@ -24,7 +24,7 @@ def linear_macs(layers, tokens=MACS_TOKENS):
 
     The convention of the published tables: no biases, no attention products, no embeddings, no head; BERT-base has 10.87e9
     at 128 tokens. Weights count as they are stored: crop a model, slicing it in place changes nothing here.
-    Source: methods/minidisc.md, section 5.
+    Source: MiniDisc (Zhang et al. 2024).
     """
     return tokens * sum(module.weight.numel() for module in layers.modules() if isinstance(module, nn.Linear))
 

@@ -30,7 +30,7 @@ def tradeoff(path, rows, *, chosen, metric, title, lam):
         and appears only above (the student's own sparsity).
     chosen: sparsity of the assistant, or None where there was none.
     metric: its name as it is to be read on the axis, with the split: "dev F1 (fraction)".  lam: lambda, to be printed.
-    Returns the matplotlib figure. Source: methods/minidisc.md, section 2.6.
+    Returns the matplotlib figure. Source: MiniDisc (Zhang et al. 2024).
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
     candidates = [row for row in rows if row.get("t") is not None]
