@@ -25,7 +25,7 @@ ENVIRONMENT = {
 def run(script, *flags, processes=1, code=0, fresh=False, seconds=300):
     """Run a script to its end and check its exit code; returns a subprocess.CompletedProcess with its output as text.
 
-    processes: more than one are joined as torchrun joins them; the output is that of the first.
+    processes: more than one are joined as torchrun joins them; stdout is that of the first.
     """
     if fresh:
         done = subprocess.run(_command(script, flags, processes), env={**os.environ, **ENVIRONMENT}, cwd=ROOT,
@@ -89,9 +89,11 @@ def _wait(started, words, folder, seconds):
         if process.exitcode is None:
             process.kill()
             process.join()
-    texts = [Path(folder, name).read_text() if Path(folder, name).exists() else "" for name in ("out0", "err0")]
-    codes = [process.exitcode for process in started]
-    return subprocess.CompletedProcess([str(word) for word in words], next((code for code in codes if code), 0), *texts)
+    files = [Path(folder, f"{kind}{rank}") for kind in ("out", "err") for rank in range(len(started))]
+    texts = [file.read_text() if file.exists() else "" for file in files]
+    codes = {process.exitcode for process in started}
+    assert len(codes) == 1, f"exit codes {codes}\n{texts}"
+    return subprocess.CompletedProcess([str(word) for word in words], *codes, texts[0], "".join(texts[len(started) :]))
 
 
 def _server():

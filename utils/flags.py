@@ -56,7 +56,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """A malformed command line (a flag without its value): nothing after it can be trusted."""
-        raise FlagError("\n".join(["the flags cannot be used:", *(f"  {p}" for p in [*self.problems, message])]))
+        raise FlagError(
+            "\n".join(["the flags cannot be used:", *(f"  {p}" for p in [*self.problems, message.removeprefix("argument ")])])
+        )
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -188,7 +190,7 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     if not problems and check is not None:
         problems += list(check(args))
     if problems:
-        raise FlagError("\n".join(["the flags cannot be used:", *(f"  {problem}" for problem in problems)]))
+        raise FlagError("\n".join(["the flags cannot be used:", *(f"  {problem}" for problem in dict.fromkeys(problems))]))
     if args.output_dir is None:
         args.output_dir = str(Path("outputs") / stage / name(args))
     return args

@@ -237,8 +237,12 @@ def _status(folder, wanted, args) -> tuple[str, str | None]:
 
 def _differences(folder, recorded, wanted, *, finished) -> str | None:
     """What has changed since the run began, as a message."""
+    if recorded["stage"] != wanted["stage"]:
+        return (
+            f"--output_dir {folder}: a run of {recorded['stage']}, this is {wanted['stage']}; choose another, or --overwrite it"
+        )
     found = []
-    for group in ("stage", "settings", "inputs", *(() if finished else ("processes",))):
+    for group in ("settings", "inputs", *(() if finished else ("processes",))):
         old, new = (x.get(group) if isinstance(x.get(group), dict) else {group: x.get(group)} for x in (recorded, wanted))
         if group == "settings":  # what a path means is compared by its hash, however it is spelled
             paths = {key for key in [*old, *new] if key.endswith("_path") or key == "data_dir"}

@@ -132,6 +132,8 @@ class _Loop:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.args.precision == "fp16")
         if snapshot is not None:
             self._restore(*snapshots.read(snapshot, self.device))
+        if self.run.metrics is not None:
+            self.run.metrics.rewind(self.stage, self.step)
         self.module = self._wrap()
         self._announce()
         self._window()
@@ -316,8 +318,6 @@ class _Loop:
         self.last = Score(**values["last"]) if values["last"] else None
         self.best_value = self.best.value if self.best else -math.inf
         self.seconds = values["seconds"]
-        if self.run.metrics is not None:
-            self.run.metrics.rewind(self.stage, self.step)
         logger.info("%s: continued from update %d", self.stage, self.step)
 
     def _wrap(self):
