@@ -4,7 +4,7 @@
     plain_recipe.finetune_steps("path/to/encoder", texts, labels, batch_size=16, num_steps=20)
     plain_recipe.distil_steps("path/to/teacher", "path/to/student", texts, labels, batch_size=16, num_steps=20)
 
-Its ingredients, each as it was usual (methods/minidisc.md, sections 3 and 4, and methods/stark.md, section 4):
+Its ingredients, each as it was usual in the published code of MiniDisc and StarK:
 
     tokenising   the slow tokenizer (transformers' BertTokenizerLegacy: a loop over characters, then a greedy WordPiece loop in
                  Python), one example at a time, once before the first epoch

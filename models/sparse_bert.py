@@ -116,7 +116,7 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, *, grid):
     """Permute each layer's heads and neurons into descending importance and write the grid; the function stays the same.
 
     head_scores_LA, neuron_scores_LF: raw sums of |d loss / d mask|; normalised per layer and ranked globally, heads and
-        neurons apart.  grid: sparsities in percent; 0 is always added.  Source: MiniDisc; minidisc.md, 2.2.
+        neurons apart.  grid: sparsities in percent; 0 is always added.  Source: MiniDisc (Zhang et al. 2024).
     T5 and MPNet models become sparse-*, see models/slicing.py.
     Raises CheckpointError for a cropped model.
     """
