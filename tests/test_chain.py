@@ -31,8 +31,8 @@ def test_nested_teacher_is_the_same_function(tuned_demo, nested_demo):
 @pytest.mark.parametrize("student, layers, sparsity", [("90S", 4, 90), ("2L", 2, 0)])
 @pytest.mark.parametrize("model_type", ["sparsebert_cls", "kdbert_cls", "pkdbert_cls", "ftbert_cls"])
 def test_every_objective_makes_every_student(base, nested_demo, tmp_path, student, layers, sparsity, model_type):
-    run("run_distillation.py", *base, *SHORT, "--max_steps", 3, "--output_dir", tmp_path / "run",
-        "--teacher_model_path", nested_demo, "--layer_or_sparsity", student, "--layer_choice", "even", "--model_type", model_type)  # fmt: skip
+    words = ("--layer_or_sparsity", student, "--layer_choice", "even", "--model_type", model_type, "--max_steps", 3)
+    run("run_distillation.py", *base, *SHORT, *words, "--teacher_model_path", nested_demo, "--output_dir", tmp_path / "run")
     results = read_json(tmp_path / "run" / "results.json")
     assert (results["model"]["layers"], results["model"]["sparsity"]) == (layers, sparsity) and results["num_steps"] == 3
     model = models.load_model(tmp_path / "run", kind="classification")
