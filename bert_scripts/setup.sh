@@ -9,7 +9,7 @@ python - <<'CHECK' || { echo "Python 3.11 or newer is needed; set PYTHON=<path o
 import sys
 sys.exit(sys.version_info < (3, 11))
 CHECK
-stamp="$VIRTUAL_ENV${CONDA_PREFIX:-}/.installed-$(cat "requirements.txt" "$1" | cksum | cut -d' ' -f1)"
+stamp="$(python -c 'import sys; print(sys.prefix)')/.installed-$(cat requirements.txt "$1" | cksum | cut -d' ' -f1)"
 if [ ! -e "$stamp" ]; then
     python -m pip install --disable-pip-version-check -q -r "$1"
     touch "$stamp"
