@@ -95,6 +95,9 @@ class Stopwatch:
         if "lr" in values:
             self.marks.append(self.read())
 
+    def rewind(self, stage, step):
+        """A run begins: there is nothing to drop."""
+
 
 def train(script, case, *flags, number, seed=0, read=time.process_time):
     """Train as a script does, with its default flags but for those given, for some updates, without evaluation.

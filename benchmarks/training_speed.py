@@ -68,9 +68,9 @@ def parse(argv=None):
     add("--minidisc_tasks", nargs="*", default=["mrpc", "sst2"], help="those of them that the MiniDisc step is timed on")
     add("--batch_size", type=int, default=16)
     add("--num_rounds", type=int, default=3)
-    add("--num_updates", type=int, default=12, help="ours, timed per round")
+    add("--num_updates", type=int, default=10, help="ours, timed per round")
     add("--num_plain_steps", type=int, default=3, help="plain, timed per round; one is as wide as the other")
-    add("--num_minidisc_updates", type=int, default=4, help="timed per round")
+    add("--num_minidisc_updates", type=int, default=3, help="timed per round")
     add("--output", type=Path, help="JSON file")
     return parser.parse_args(argv)
 
@@ -85,6 +85,8 @@ def main(argv=None):
     print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         cases = {name: prepare(name, args, Path(folder, name), num_batches=WARMUP + args.num_updates) for name in args.tasks}
+        task = args.tasks[0]
+        found["memory"] = {"task": task, **{variant: memory(variant, args, Path(folder, task)) for variant in VARIANTS}}
         rounds = {name: {"finetuning": [], "distillation": [], "minidisc": []} for name in cases}
         for seed in range(args.num_rounds):
             for name, case in cases.items():
@@ -93,8 +95,6 @@ def main(argv=None):
                 if name in args.minidisc_tasks:
                     rounds[name]["minidisc"].append(minidisc_round(case, seed))
         found["tasks"] = {name: {**cases[name].facts, **rounds[name]} for name in cases}
-        task = args.tasks[0]
-        found["memory"] = {"task": task, **{variant: memory(variant, args, Path(folder, task)) for variant in VARIANTS}}
     found["machine"]["load at the end"] = load()
     print(report(found), flush=True)
     if args.output is not None:
