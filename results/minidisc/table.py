@@ -16,8 +16,8 @@ ROWS = {
 
 def main():
     """One line for each model that has been run."""
-    print("| task (dev) | model | metric | second | encoder parameters | GMACs | assistant | seconds |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| task (dev) | model | metric | second | encoder parameters | GMACs | assistant |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for task, (name, first, second) in TASKS.items():
         for folder, label in ROWS.items():
             path = HERE / task / folder / "results.json"
@@ -27,7 +27,7 @@ def main():
             dev, size = results["metrics"]["dev"], results["model"]
             cells = [name, label, f"{first} {dev[first]:.4f}", f"{second} {dev[second]:.4f}" if second else ""]
             cells += [f"{size['encoder_parameters']:,}", f"{size['macs'] / 1e9:.3f}"]
-            cells += [", ".join(f"{s:g}S" for s in results.get("assistants", [])), f"{results['seconds']:.0f}"]
+            cells += [", ".join(f"{s:g}S" for s in results.get("assistants", []))]
             print(f"| {' | '.join(cells)} |")
 
 
