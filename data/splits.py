@@ -18,7 +18,32 @@ NOT_SCORED = -100  # torch's ignore_index
 _CHUNK = 50  # batches within which rows are sorted by length: nearly no padding, still a random order
 
 
-class Split:
+class LengthGrouped:
+    """The order of N rows, by their lengths alone: [N] int64, tokens with specials."""
+
+    lengths: np.ndarray
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def epoch(self, seed: int, epoch: int, batch_size: int) -> list[np.ndarray]:
+        """The row numbers of each batch of an epoch, a pure function of the arguments: every row once, in random order,
+        rows of similar length together.  The last rows make a short batch, which can come anywhere."""
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+        order, batches = random.permutation(len(self)), []
+        for start in range(0, len(order), _CHUNK * batch_size):
+            batches += _cut(self._by_length(order[start : start + _CHUNK * batch_size]), batch_size)
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def in_order(self, batch_size: int) -> list[np.ndarray]:
+        """Every row once, the longest first: for evaluation; what does not fit the memory fails at once."""
+        return _cut(self._by_length(np.arange(len(self))), batch_size)
+
+    def _by_length(self, indices):
+        return indices[np.argsort(-self.lengths[indices], kind="stable")]
+
+
+class Split(LengthGrouped):
     """What pipelines.encode returns.  A row is an example; for tagging a sentence, or a part of one that was too long.
 
     examples: the columns read.  lengths: [N] int64, tokens with specials.  num_truncated: texts that were cut.
@@ -44,9 +69,6 @@ class Split:
         else:
             self._num_labels = np.ones(len(lengths), np.int64)
 
-    def __len__(self):
-        return len(self.lengths)
-
     @property
     def labelled(self) -> bool:
         """Whether the file has labels."""
@@ -64,42 +86,22 @@ class Split:
         """These rows as a batch, padded to the longest of them on the tokenizer's side."""
         indices = np.asarray(indices)
         lengths = self.lengths[indices]
-        longest, flat = int(lengths.max()), _ranges(self._starts[indices], lengths)
-        columns = np.arange(longest)
-        real_BL = columns >= longest - lengths[:, None] if self._left else columns < lengths[:, None]
+        real_BL, flat = real_tokens(lengths, left=self._left), _ranges(self._starts[indices], lengths)
 
-        def padded(values, filler):
-            padded_BL = np.full(real_BL.shape, filler, np.int64)
-            padded_BL[real_BL] = values[flat]
-            return torch.from_numpy(padded_BL)
+        def tensor(values, filler):
+            return torch.from_numpy(padded(values[flat], real_BL, filler))
 
         inputs = {
-            "input_ids": padded(self._ids, self._pad_id),
+            "input_ids": tensor(self._ids, self._pad_id),
             "attention_mask": torch.from_numpy(real_BL.astype(np.int64)),
         }
         if self._types is not None:
-            inputs["token_type_ids"] = padded(self._types, self._pad_type)
+            inputs["token_type_ids"] = tensor(self._types, self._pad_type)
         labels = None
         if self._labels is not None:
-            labels = padded(self._labels, NOT_SCORED) if self._tagged else torch.from_numpy(self._labels[indices])
+            labels = tensor(self._labels, NOT_SCORED) if self._tagged else torch.from_numpy(self._labels[indices])
         divisors = {name: float(number) for name, number in self.counts(indices).items()}
         return Batch(inputs, labels, indices, divisors)
-
-    def epoch(self, seed: int, epoch: int, batch_size: int) -> list[np.ndarray]:
-        """The row numbers of each batch of an epoch, a pure function of the arguments: every row once, in random order,
-        rows of similar length together.  The last rows make a short batch, which can come anywhere."""
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-        order, batches = random.permutation(len(self)), []
-        for start in range(0, len(order), _CHUNK * batch_size):
-            batches += _cut(self._by_length(order[start : start + _CHUNK * batch_size]), batch_size)
-        return [batches[i] for i in random.permutation(len(batches))]
-
-    def in_order(self, batch_size: int) -> list[np.ndarray]:
-        """Every row once, the longest first: for evaluation; what does not fit the memory fails at once."""
-        return _cut(self._by_length(np.arange(len(self))), batch_size)
-
-    def _by_length(self, indices):
-        return indices[np.argsort(-self.lengths[indices], kind="stable")]
 
     def predictions(self, outputs) -> list:
         """The model's answers per example: class ids, scores, or for each sentence the label ids of its words.
@@ -173,6 +175,20 @@ def require_labels(split: Split):
             f"{split.examples.path}:1: found no labels; expected {column}, because this file is to be scored; "
             f"use --do_infer to get predictions for a file without labels"
         )
+
+
+def real_tokens(lengths, *, left: bool) -> np.ndarray:
+    """[B, L] bool, True for the tokens of rows of these lengths [B], padded to the longest on the left or the right."""
+    longest = int(lengths.max())
+    columns = np.arange(longest)
+    return columns >= longest - lengths[:, None] if left else columns < lengths[:, None]
+
+
+def padded(values, real_BL, filler: int) -> np.ndarray:
+    """[B, L] int64: the values of all real tokens behind each other, put where real_BL is True, and filler elsewhere."""
+    padded_BL = np.full(real_BL.shape, filler, np.int64)
+    padded_BL[real_BL] = values
+    return padded_BL
 
 
 def _ranges(starts, lengths):

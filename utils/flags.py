@@ -16,7 +16,7 @@ from utils.errors import CheckpointError, FlagError
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
     "output_dir", "overwrite", "debug", "log_interval", "report_to", "dry_run", "do_train", "do_test", "do_infer",
-    "save_minutes", "stage", "hops_dir",
+    "save_minutes", "stage", "hops_dir", "num_workers",
 }  # fmt: skip
 
 
@@ -130,14 +130,64 @@ def training(parser):
         add(f"--{name}_dropout", type=fraction, help=f"dropout {what}; the checkpoint's")
 
 
-def runtime(parser):
-    """The flag group of every stage: where results go, on what it runs, what is printed."""
+def corpus(parser):
+    """The flag group of the stages that learn from a text corpus.  check_corpus() checks it, data.corpora.from_flags() uses it."""
+    add = parser.add_argument_group("corpus").add_argument
+    add("--corpus", nargs="+", required=True, metavar="PATH",
+        help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip
+    add(
+        "--max_length",
+        "--max_seq_length",
+        type=positive_int,
+        help="tokens of a block, with specials; the corpus's, 128 for a stream",
+    )
+    add("--num_heldout_blocks", type=positive_int, default=512, help="blocks that are never trained on, to evaluate with")
+    add("--streaming", action="store_true", help="train straight from text files or URLs, in packed blocks; needs --max_steps")
+    add("--shuffle_buffer", type=positive_int, help="blocks of a stream to draw the next one from, per process; 10000")
+    documents(add, prefix="corpus_")
+
+
+def documents(add, *, prefix=""):
+    """The flags that say what text files are like; data.documents reads them.  add: of a group."""
+    add(
+        f"--{prefix}format",
+        choices=("text", "wiki", "json", "csv", "parquet"),
+        help="of the files; from their names and first lines",
+    )
+    add("--columns", help="columns of json, csv and parquet that hold text, separated by commas; text")
+    add("--sample_by", choices=("line", "paragraph", "document"),
+        help="what a document of a plain text is: a line, what lies between blank lines, the file; paragraph")  # fmt: skip
+
+
+def check_corpus(args):
+    """Yield what is wrong with the flags of corpus()."""
+    if args.streaming:
+        if args.max_steps is None and not args.dry_run:
+            yield "--max_steps: required with --streaming, whose length is not known"
+        return
+    if len(args.corpus) > 1:
+        yield f"--corpus: found {len(args.corpus)} paths; expected one built corpus, or --streaming"
+    for flag in ("shuffle_buffer", "corpus_format", "columns", "sample_by"):
+        if getattr(args, flag) is not None:
+            yield f"--{flag}: has no effect on a built corpus; it goes with --streaming"
+
+
+def folder(parser):
+    """The flag group of a script that makes a run folder; returns it."""
     group = parser.add_argument_group("run")
     add = group.add_argument
     add("--output_dir", help="the run folder; outputs/<stage>/<what identifies the run>")
     add("--overwrite", action="store_true", help="start afresh where a run with this folder exists")
-    add("--per_device_eval_batch_size", "--eval_batch_size", type=positive_int, default=32, help="examples per process")
     add("--seed", type=count, default=776)
+    add("--dry_run", action="store_true", help="a few rows and updates through every step; leaves nothing behind")
+    add("--debug", action="store_true", help="show tracebacks of users' errors")
+    return group
+
+
+def runtime(parser):
+    """The flag group of every stage: where results go, on what it runs, what is printed."""
+    add = folder(parser).add_argument
+    add("--per_device_eval_batch_size", "--eval_batch_size", type=positive_int, default=32, help="examples per process")
     add("--precision", choices=("fp32", "bf16", "fp16"), help="bf16 on a GPU that has it, else fp32")
     add("--use_fp16", action="store_true", help="the same as --precision fp16")
     add("--use_cpu", action="store_true", help="do not use a GPU")
@@ -145,8 +195,6 @@ def runtime(parser):
     add("--log_interval", "--logging_steps", type=positive_int, default=50, help="updates between log lines")
     add("--save_minutes", type=non_negative, default=5, help="minutes between states for resuming; 0: at every evaluation")
     add("--report_to", choices=("none", "tensorboard", "wandb", "trackio"), default="none", help="a tracker beside the log")
-    add("--dry_run", action="store_true", help="a few rows and updates through every step; leaves nothing behind")
-    add("--debug", action="store_true", help="show tracebacks of users' errors")
 
 
 def model_path(parser, flag, role, *, required=True, default=None):
@@ -177,12 +225,12 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     problems += [f"{word!r}: belongs to no flag" for word in unknown if not word.startswith("-")]
     problems += [f"{'/'.join(a.option_strings)}: required" for a in parser.required if getattr(args, a.dest) is None]
     args.stage = stage
-    if args.use_fp16:
-        if args.precision not in (None, "fp16"):
+    if hasattr(args, "use_fp16"):
+        if args.use_fp16 and args.precision not in (None, "fp16"):
             problems.append(f"--use_fp16 contradicts --precision {args.precision}")
-        args.precision = "fp16"
-    del args.use_fp16
-    if args.report_to != "none" and importlib.util.find_spec(args.report_to) is None:
+        args.precision = "fp16" if args.use_fp16 else args.precision
+        del args.use_fp16
+    if getattr(args, "report_to", "none") != "none" and importlib.util.find_spec(args.report_to) is None:
         extra = "-r requirements-tensorboard.txt" if args.report_to == "tensorboard" else args.report_to
         problems.append(f"--report_to {args.report_to}: not installed (pip install {extra})")
     if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
