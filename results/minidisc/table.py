@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TASKS = {"mrpc": ("MRPC", "f1", "acc"), "stsb": ("STS-B", "pearson", "spearman"), "sst2": ("SST-2", "acc", None)}
+TASKS = {
+    "mrpc": ("MRPC", "f1", "acc"),
+    "stsb": ("STS-B", "pearson", "spearman"),
+    "sst2": ("SST-2", "acc", None),
+    "conll": ("CoNLL-2003", "f1", "precision"),
+}
 ROWS = {
     "teacher": "teacher",
     "direct_90S": "90S, direct",
