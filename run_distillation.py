@@ -3,9 +3,12 @@
     python run_distillation.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --layer_or_sparsity 90S
     python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc --layer_or_sparsity 4L
     python run_distillation.py --task_name mrpc --teacher_model_path ... --student_model_path any/checkpoint
+    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc --temperature 2 --model_type kd \
+        --student_model_path outputs/sparsification/mrpc --student_sparsity 70       # StarK's trial distillation
 The student: 90S, the teacher's crop at 90% sparsity (a nested teacher of run_sparsification.py); 4L, its embeddings, 4 of its
-layers and its head; or any checkpoint of the same tokenizer. Objectives (--model_type): sparsebert (hidden states and soft
-labels, the default), kdbert (soft and hard labels), pkdbert (patient), ftbert (hard labels only, no teacher).
+layers and its head; or any checkpoint of the same tokenizer, or a part of it. Objectives (--model_type): sparsebert (hidden
+states and soft labels, the default), kdbert (soft and hard labels), pkdbert (patient), ftbert (hard labels only, no teacher).
+StarK's --student_sparsity 70 and --student_layer 4 say 70S and 4L of --student_model_path, or of the teacher where none is given.
 """
 
 from utils import flags, runs
@@ -15,31 +18,37 @@ def parse(argv=None):
     """The flags, checked."""
     from data import tasks
 
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation, flags.student)
     flags.model_path(parser, "--teacher_model_path", "the fine-tuned teacher; nested for a sparsity")
     flags.model_path(parser, "--student_model_path", "a student of its own, instead of a part of the teacher", required=False)
-    add = parser.add_argument_group("student").add_argument
+    add = parser.add_argument_group("student, a part of the teacher").add_argument
     add("--layer_or_sparsity", type=flags.layer_or_sparsity, help="4L: keep 4 layers; 90S: drop 90%% of heads and neurons; 4L")
-    add("--layer_choice", choices=("first", "even"), default="first", help="which layers 4L keeps")
 
     def check(args):
         from utils import model_types
 
         if args.student_model_path and args.layer_or_sparsity:
-            yield "--student_model_path and --layer_or_sparsity: both say what the student is; give one"
-        elif not args.student_model_path:
-            args.layer_or_sparsity = args.layer_or_sparsity or "4L"
+            yield (
+                "--student_model_path and --layer_or_sparsity: both say what the student is; give one (a part of that "
+                "checkpoint is asked for by --student_sparsity or --student_layer)"
+            )
+        elif len(parts := flags.student_parts(args)) > 1:
+            yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
+        elif not parts and not args.student_model_path:
+            args.layer_or_sparsity = "4L"
         for flag in ("teacher_model_path", "student_model_path"):
             config, problem = flags.config_of(args, flag)
             yield from [problem] if problem else []
             yield from model_types.check(args, tasks.get(args.task_name), config)
-            if flag == "teacher_model_path" and config and args.layer_or_sparsity:
-                yield from flags.check_student(args.layer_or_sparsity, config, "--layer_or_sparsity")
+            if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
+                for part_flag, part in flags.student_parts(args):
+                    yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
 
     def name(args):
         from pathlib import Path
 
-        return f"{args.task_name}_{args.layer_or_sparsity or Path(args.student_model_path).name}"
+        parts = flags.student_parts(args)
+        return f"{args.task_name}_{parts[0][1] if parts else Path(args.student_model_path).name}"
 
     return flags.resolve(parser, argv, stage="distillation", name=name, check=check)
 
@@ -62,15 +71,17 @@ def main(args):
     labels = {"kind": task.kind, "label_names": task.label_names}
     data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
     if not run.finished:
+        if args.student_model_path:
+            data.check_tokenizer(args.student_model_path)
         # ---- Teacher: frozen, scored once
         teacher = models.freeze(models.load_model(args.teacher_model_path, **labels)).to(run.device)
         # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
-        # checkpoint; the teacher's own layers, heads and neurons
+        # checkpoint, or its layers, heads and neurons; the teacher's own
+        student = teacher
         if args.student_model_path:
-            data.check_tokenizer(args.student_model_path)
             student = models.load_model(args.student_model_path, new_head=True, **labels)
-        else:
-            student = models.shrink(teacher, args.layer_or_sparsity, which=args.layer_choice)
+        for _, part in flags.student_parts(args):
+            student = models.shrink(student, part, which=args.layer_choice)
         student = models.with_dropout(student, args).to(run.device)
         run.report(data=data.sizes(), teacher=models.describe(teacher), student=models.describe(student),
                    teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))  # fmt: skip

@@ -16,15 +16,12 @@ def parse(argv=None):
     """The flags, checked."""
     from data import tasks
 
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.runtime)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.scoring, flags.runtime)
     flags.model_path(parser, "--model_path", "the fine-tuned model")
     add = parser.add_argument_group("sparsification").add_argument
     add("--teacher_model_path", help="the papers' name of --model_path")
     add("--model_type", help="sparsebert_cls, sparsebert_ner or ft")
     add("--grid", type=flags.percentages, default="0,10,20,30,40,50,60,70,80,85,90,95", help="sparsities in percent")
-    add("--scoring_split", choices=("train", "dev"), default="train", help="where importance is measured")
-    add("--num_scoring_samples", type=flags.positive_int, help="rows of it, a fixed sample; all")
-    add("--scoring_batch_size", type=flags.positive_int, default=32, help="the absolute value is taken per batch of this size")
     add("--per_example", action="store_true", help="take the absolute value per example instead")
 
     def check(args):
@@ -45,7 +42,7 @@ def main(args):
     from data import tasks
     from data.task_data import TaskData
     from modules import importance, losses
-    from utils import distributed, evaluation, plots
+    from utils import distributed, evaluation
 
     # ---- Run folder, device, seed
     task = tasks.get(args.task_name)
@@ -77,22 +74,13 @@ def main(args):
     after = evaluation.evaluate(model, data.dev, args=args)
     run.report(before=before, after=after)
 
-    # ---- 3. The curve: dev metric and cost at each sparsity, from one pass over dev
-    split, dev = next(iter(data.dev.items()))
-    outputs = evaluation.predict(model, dev, batch_size=args.per_device_eval_batch_size, precision=args.precision,
-                                 variants=args.grid, use=lambda sparsity: models.set_sparsity(model, sparsity))  # fmt: skip
-    models.set_sparsity(model, None)
-    curve = [{"sparsity": s, **dev.score(outputs[s]), **models.describe(model, s)} for s in args.grid]
-    run.report(curve=curve)
+    # ---- 3. The curve: dev metric and cost at each sparsity
+    run.report(curve=models.curve(model, data, run=run, title=f"{task.name}, nested teacher"))
 
-    # ---- Save, draw, finish
+    # ---- Save, finish
     kept = run.state("nested")
     if distributed.is_main():
         models.save_model(model, kept, tokenizer=data.tokenizer)
-        rows = [{"sparsity": row["sparsity"], "metric": row[args.selection_metric]} for row in curve]
-        plots.curve(
-            run.folder / "curve.png", rows, metric=f"{split} {args.selection_metric}", title=f"{task.name}, nested teacher"
-        )
     run.finish(kept, metrics=after)
     evaluation.test_and_infer(run, model, data)
     return run.checkpoint

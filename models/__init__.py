@@ -2,23 +2,27 @@
 
 architectures: the one table of attribute paths.  attention: stock attention with heads missing.  slicing: nested models and the
 classes of cropped ones.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving:
-checkpoints.  students: made from teachers, measured.  distillation: one student, one teacher.
+checkpoints.  students: made from teachers, measured.  distillation: one student, one teacher.  starting: what students start
+from.  curves: of nested models.
 """
 
 from models import slicing
 from models.architectures import blocks, encoder, layers
+from models.curves import curve
 from models.distillation import distil, teaching
 from models.loading import freeze, load_model
 from models.saving import save_model
 from models.scoring import mask_of, scoring_masks
 from models.slicing import grid, kept, set_sparsity, sliced, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
+from models.starting import save_start, start_of
 from models.students import describe, shrink, small_bert, with_dropout
 from utils.checkpoints import fingerprint
 
 __all__ = [
     "blocks",
     "crop",
+    "curve",
     "describe",
     "distil",
     "encoder",
@@ -32,6 +36,7 @@ __all__ = [
     "load_model",
     "mask_of",
     "save_model",
+    "save_start",
     "scoring_masks",
     "set_sparsity",
     "shrink",
@@ -39,6 +44,7 @@ __all__ = [
     "small_bert",
     "sort_units",
     "sparsity",
+    "start_of",
     "teaching",
     "with_dropout",
 ]

@@ -24,13 +24,16 @@ def teaching(student, teacher, data, args, *, default="sparse"):
     return objective, lambda batch: Targets(*outputs(batch))
 
 
-def distil(student, teacher, data, *, args, run, stage="train", default="sparse") -> training.Result:
-    """Train the student on the teacher's outputs, keep what is best on dev; continues an interrupted stage of the run."""
+def distil(student, teacher, data, *, args, run, stage="train", default="sparse", draws=None) -> training.Result:
+    """Train the student on the teacher's outputs, keep what is best on dev; continues an interrupted stage of the run.
+
+    default: the objective where --model_type names none.  draws: see training.fit.
+    """
     if (result := training.finished(run, stage)) is not None:
         return result
     objective, answers = teaching(student, teacher, data, args, default=default)
     return training.fit(
         student, lambda module, batch: objective(module, batch, answers(batch)), data.train, args=args, run=run, stage=stage,
-        evaluate=evaluation.scorer(student, data.dev, metric=args.selection_metric, args=args),
+        draws=draws, evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, args=args),
         save=lambda folder, _: save_model(student, folder, tokenizer=data.tokenizer),
     )  # fmt: skip

@@ -25,15 +25,16 @@ class Masks:
         self.per_example = per_example
         self._used = {"heads": [None] * num_layers, "neurons": [None] * num_layers}
 
-    def gradients(self, loss):
+    def gradients(self, loss, *, retain_graph=False):
         """(heads, neurons): d loss / d mask for the last forward pass, [L, A] and [L, F]; [B, L, A] and [B, L, F] per example.
 
-        Per example: how the batch's loss changes with the units of that example alone.
+        Per example: how the batch's loss changes with the units of that example alone.  retain_graph: as in torch, where
+        another loss of the same forward pass follows.
         """
         if not self.per_example:
-            return torch.autograd.grad(loss, (self.heads, self.neurons))
+            return torch.autograd.grad(loss, (self.heads, self.neurons), retain_graph=retain_graph)
         used = [*self._used["heads"], *self._used["neurons"]]
-        found = torch.autograd.grad(loss, used)
+        found = torch.autograd.grad(loss, used, retain_graph=retain_graph)
         return torch.stack(found[: len(self.heads)], dim=1), torch.stack(found[len(self.heads) :], dim=1)
 
     def hook(self, unit, layer, size):

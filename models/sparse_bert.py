@@ -112,11 +112,12 @@ def export_dense(model):
 
 
 @torch.no_grad()
-def sort_units(model, head_scores_LA, neuron_scores_LF, *, grid):
+def sort_units(model, head_scores_LA, neuron_scores_LF, *, grid, normalised=False):
     """Permute each layer's heads and neurons into descending importance and write the grid; the function stays the same.
 
     head_scores_LA, neuron_scores_LF: raw sums of |d loss / d mask|; normalised per layer and ranked globally, heads and
         neurons apart.  grid: sparsities in percent; 0 is always added.  Source: MiniDisc (Zhang et al. 2024).
+    normalised: the scores can be compared between layers as they are (StarK's).
     T5 and MPNet models become sparse-*, see models/slicing.py.
     Raises CheckpointError for a cropped model.
     """
@@ -126,7 +127,7 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, *, grid):
     size = {"heads": num_heads, "neurons": num_neurons}
     points = sorted({0.0, *map(float, grid)})
     orders = {unit: importance.orders(scores[unit]) for unit in UNITS}
-    removed = {unit: importance.removed_counts(scores[unit], points) for unit in UNITS}
+    removed = {unit: importance.removed_counts(scores[unit], points, normalised=normalised) for unit in UNITS}
     for part in _parts(model):
         for tensor in part.linear.parameters():
             tensor.copy_(part.select(tensor, orders[part.unit][part.layer].to(tensor.device)))

@@ -2,6 +2,7 @@
 
 losses: task losses, soft labels, hidden states, patient distillation; which layers are matched.
 importance: scores of attention heads and neurons from mask gradients, and their global ranking.
+knowledge: StarK's scores, which count the student in.
 linear: linear layers that compute with the first kept units.
 objectives: which terms each conventional distillation objective adds up.
 """

@@ -14,23 +14,26 @@ class Accumulator:
 
     masks: has .heads and .neurons, and .gradients(loss) -> (heads, neurons), each [L, U], or [B, L, U] where the masks
         distinguish the examples (models.scoring_masks).
+    signed: sum - d loss / d mask instead, which is by how much the loss grows, to first order, when the unit is removed.
     heads, neurons: the sums so far, [L, U] float64.
     """
 
-    def __init__(self, masks):
-        self.masks = masks
+    def __init__(self, masks, *, signed=False):
+        self.masks, self.signed = masks, signed
         self.heads = torch.zeros_like(masks.heads, dtype=torch.float64, requires_grad=False)
         self.neurons = torch.zeros_like(masks.neurons, dtype=torch.float64, requires_grad=False)
 
-    def add(self, loss, *, weight):
+    def add(self, loss, *, weight, retain_graph=False):
         """Add one batch.
 
         loss: the batch's mean loss, with its graph.
         weight: how many examples the mean was taken over.  It turns the gradient of a mean into one of a sum, so that a short
             last batch does not count as a full one.
+        retain_graph: another loss of the same forward pass comes after this one.
         """
-        for total_LU, gradient in zip((self.heads, self.neurons), self.masks.gradients(loss)):
-            total_LU += weight * magnitudes(gradient)
+        found = self.masks.gradients(loss, retain_graph=retain_graph)
+        for total_LU, gradient in zip((self.heads, self.neurons), found):
+            total_LU += weight * (-gradient.detach().double() if self.signed else magnitudes(gradient))
 
     def reduce(self, all_reduce):
         """Sum over processes.  all_reduce: sums a tensor over the processes in place."""
@@ -54,15 +57,17 @@ def orders(scores_LU):
     return torch.sort(scores_LU, dim=1, descending=True, stable=True).indices
 
 
-def removed_counts(scores_LU, sparsities):
+def removed_counts(scores_LU, sparsities, *, normalised=False):
     """How many units each layer loses at each sparsity, when the globally least important ones are removed.
 
-    scores_LU: raw sums; they are normalised here.  sparsities: percent.
+    scores_LU: raw sums; they are normalised here, unless they can be compared between layers already (normalised).
+    sparsities: percent.
     round(s / 100 * L * U), halves to even, units go at sparsity s; ties are broken by (layer, index).  One stable sort.
     Returns {sparsity: [count of layer 0, ...]}; a layer's count never falls as the sparsity grows, so all points are nested.
     """
     num_layers, num_units = scores_LU.shape
-    ascending = torch.sort(normalise(scores_LU).flatten(), stable=True).indices // num_units
+    compared_LU = scores_LU if normalised else normalise(scores_LU)
+    ascending = torch.sort(compared_LU.flatten(), stable=True).indices // num_units
     counts = {}
     for sparsity in sparsities:
         removed = round(Fraction(str(sparsity)) * num_layers * num_units / 100)  # exact: no binary fraction of s decides a half

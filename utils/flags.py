@@ -197,6 +197,33 @@ def runtime(parser):
     add("--report_to", choices=("none", "tensorboard", "wandb", "trackio"), default="none", help="a tracker beside the log")
 
 
+def scoring(parser):
+    """The flag group of the stages that score heads and neurons."""
+    add = parser.add_argument_group("scoring").add_argument
+    add("--scoring_split", choices=("train", "dev"), default="train", help="where importance is measured")
+    add("--num_scoring_samples", type=positive_int, help="rows of it, a fixed sample; all")
+    add("--scoring_batch_size", type=positive_int, default=32, help="the absolute value is taken per batch of this size")
+
+
+def student(parser):
+    """The flag group of StarK's names for the part of a checkpoint that is a student."""
+    add = parser.add_argument_group("student").add_argument
+    add("--student_sparsity", type=percent, help="the crop of a nested checkpoint at this sparsity, in percent: 70")
+    add("--student_layer", type=positive_int, help="so many of its layers: 4")
+    add("--layer_choice", choices=("first", "even"), default="first", help="which layers are kept")
+
+
+def student_parts(args) -> list[tuple[str, str]]:
+    """[(flag, 4L or 70S)] of the flags that say which part of a checkpoint the student is; one, if they do not contradict."""
+    number, layers, wanted = args.student_sparsity, args.student_layer, getattr(args, "layer_or_sparsity", None)
+    given = {
+        "--layer_or_sparsity": wanted,
+        "--student_sparsity": None if number is None else f"{number:g}S",
+        "--student_layer": None if layers is None else f"{layers}L",
+    }
+    return [(flag, part) for flag, part in given.items() if part is not None]
+
+
 def model_path(parser, flag, role, *, required=True, default=None):
     """Declare a flag that names a model: a hub name, a checkpoint folder or a run folder."""
     group = parser.add_argument_group("models") if not hasattr(parser, "_models") else parser._models
@@ -304,22 +331,22 @@ def layer_or_sparsity(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r}: expected a number with L (layers kept, 4L) or S (percent dropped, 90S)")
 
 
-def check_student(wanted: str, config: dict, flag: str):
-    """Yield what is wrong with taking `4L` or `90S` from a teacher with this config."""
+def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
+    """Yield what is wrong with taking `4L` or `90S` from a teacher, or another source, with this config."""
     number = float(wanted[:-1])
     compression = config.get("compression") or {}
     if wanted.endswith("L"):
         layers = next((config[key] for key in ("num_hidden_layers", "n_layers", "num_layers") if key in config), None)
         if layers is not None and number > layers:
-            yield f"{flag} {wanted}: the teacher has {layers} layers"
+            yield f"{flag} {wanted}: the {source} has {layers} layers"
         return
     grid = sorted(float(key) for key in compression.get("grid", {}))
     if not grid:
-        yield f"{flag} {wanted}: the teacher is not nested (no grid in its config); sparsify it first with run_sparsification.py"
+        yield f"{flag} {wanted}: the {source} is not nested (no grid in its config); sparsify it first with run_sparsification.py"
     elif number not in grid:
-        yield f"{flag} {wanted}: not in the teacher's grid: {', '.join(f'{s:g}' for s in grid)}"
+        yield f"{flag} {wanted}: not in the {source}'s grid: {', '.join(f'{s:g}' for s in grid)}"
     elif number < compression.get("sparsity", 0):
-        yield f"{flag} {wanted}: the teacher's own sparsity is {compression['sparsity']:g} already"
+        yield f"{flag} {wanted}: the {source}'s own sparsity is {compression['sparsity']:g} already"
 
 
 def path_of_students(text: str) -> list[str]:

@@ -80,16 +80,17 @@ class _Progress:
         self.update, self.close = self.bar.update, self.bar.close
 
 
-def fit(student, objective, train, *, evaluate, save, args, run, stage="train") -> Result:
+def fit(student, objective, train, *, evaluate, save, args, run, stage="train", draws=None) -> Result:
     """Train a student, keep its best state, continue where an earlier start of the same run stopped.
 
     objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for several processes.
     train: a split with counts(), collate() and epoch().  evaluate() -> Score, called every eval_interval updates and at the end.
     save(folder, score): writes the student as it is now; called whenever the score improves.
+    draws: the stage whose random numbers, dropout's, are drawn; its own where None.
     Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any moment and started again
     ends with the same bits.  Raises Interrupted after saving; RunError where a loss or gradient is not finite.
     """
-    return _Loop(student, objective, train, evaluate, save, args, run, stage).run_to_end()
+    return _Loop(student, objective, train, evaluate, save, args, run, stage, draws or stage).run_to_end()
 
 
 def finished(run, stage: str) -> Result | None:
@@ -106,9 +107,9 @@ def finished(run, stage: str) -> Result | None:
 
 
 class _Loop:
-    def __init__(self, student, objective, train, evaluate, save, args, run, stage):
+    def __init__(self, student, objective, train, evaluate, save, args, run, stage, draws):
         self.student, self.objective, self.train, self.args, self.run, self.stage = student, objective, train, args, run, stage
-        self.evaluate, self.save = evaluate, save
+        self.evaluate, self.save, self.draws = evaluate, save, draws
         self.device, self.folder = run.device, run.state(stage)
         self.per_update = args.per_device_train_batch_size * distributed.world() * args.num_grad_accum_steps
         self.per_epoch = math.ceil(len(train) / self.per_update)
@@ -169,7 +170,7 @@ class _Loop:
         )  # fmt: skip
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        entropy = [self.args.seed, *self.stage.encode(), self.position, distributed.rank()]
+        entropy = [self.args.seed, *self.draws.encode(), self.position, distributed.rank()]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
         divisors = {name: count / distributed.world() for name, count in self.train.counts(update).items()}
         terms = self._backward(micro_batches(update, per_device=self.args.per_device_train_batch_size), divisors)

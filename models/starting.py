@@ -1,0 +1,28 @@
+"""The state in which a student starts, where several trainings of a run start alike (StarK's rewinding)."""
+
+from models.saving import save_model
+from utils import checkpoints, distributed, files
+from utils.errors import RunError
+
+
+def save_start(student, run, *, tokenizer):
+    """Write the state, once in a run, with its hash."""
+    folder, known = run.state("start"), run.state("start.json")
+    if distributed.is_main() and not known.exists():
+        aside = run.state("start.tmp")
+        save_model(student, aside, tokenizer=tokenizer)
+        files.replace_folder(aside, folder)
+        files.write_json(known, {"sha256": checkpoints.fingerprint(folder)})
+    distributed.barrier()
+
+
+def start_of(run):
+    """The folder of the state.  Raises RunError where it is not what was saved."""
+    folder, known = run.state("start"), files.read_json(run.state("start.json"))["sha256"]
+    found = checkpoints.fingerprint(folder)
+    if found != known:
+        raise RunError(
+            f"{folder}: the student's initial state has changed since it was saved (SHA-256 {found[:9]}, expected {known[:9]}); "
+            "this rewinding could not be compared with the others; --overwrite starts the run afresh"
+        )
+    return folder
