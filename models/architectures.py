@@ -38,6 +38,7 @@ class Architecture:
     by_head: further projections onto heads, where a variant has them.
     norms: in families that normalise before a block, the norms before attention and before the feed-forward.
     position_tables: parameters that only attention uses and all layers share.
+    num_returned: how long a tuple a layer returns, with the states first; 0 where it returns the bare states.
     bias_by_head: the shared position bias has a column per head, which must follow the heads when a layer is sorted.
     heads: tasks that the stock encoder has a head for.
     """
@@ -57,6 +58,7 @@ class Architecture:
     by_head: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     position_tables: tuple[str, ...] = ()
+    num_returned: int = 0
     bias_by_head: bool = False
     base: str = "Model"
     heads: tuple[str, ...] = tuple(HEADS)
@@ -112,6 +114,7 @@ TABLE = {
         ffn_in=("intermediate.dense",),
         ffn_out="output.dense",
         gate=attention.MPNetGate,
+        num_returned=1,
         position_tables=("encoder.relative_attention_bias",),
         bias_by_head=True,
     ),
@@ -127,6 +130,7 @@ TABLE = {
         ffn_in=("intermediate.dense",),
         ffn_out="output.dense",
         position_tables=("encoder.rel_embeddings", "encoder.LayerNorm"),
+        num_returned=2,
     ),
     "modernbert": Architecture(
         stock="ModernBert",
@@ -158,6 +162,7 @@ TABLE = {
         head_dim="key_value_proj_dim",
         norms=("layer.0.layer_norm", "layer.1.layer_norm"),
         gate=attention.T5Gate,
+        num_returned=3,
         position_tables=("encoder.block.0.layer.0.SelfAttention.relative_attention_bias",),
         bias_by_head=True,
     ),

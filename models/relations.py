@@ -1,0 +1,164 @@
+"""Encoders that answer a batch with queries, keys and values of one layer, and compute nothing beyond.
+
+The stock model stays whole and is what is saved; what runs is a view of it: the same modules, but layers behind the wanted one
+and the pooler left out, and of that layer only the projections.  Forward hooks on the projections take what they answer.
+B sequences, L tokens, D width of the projections, H hidden size, M chosen tokens, V vocabulary.
+"""
+
+import copy
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models import architectures
+from modules.relations import KINDS
+
+
+class RelationEncoder(nn.Module):
+    """A stock encoder with its queries, keys and values in reach; in eval mode until train() is called.
+
+    model: the bare encoder.  layer: from 1; kinds: those of "qkv" that are wanted.
+    source: "last": of that layer's own projections.  "extra": three new projections of the final states, a virtual layer behind
+        the last, dropped when the model is saved (MiniMoE, Zhang et al. 2023).
+    vocabulary: give the model a head for masked tokens too, dropped likewise.
+    Parameters that cannot get a gradient are frozen, so that neither the optimiser nor DDP waits for them.
+    Raises CheckpointError for a family that is not in the table.
+    """
+
+    def __init__(self, model, *, layer, kinds=KINDS, source="last", vocabulary=False):
+        super().__init__()
+        self.model, self.kinds, self.captured = model, kinds, {}
+        base, self.extra, self.vocabulary = architectures.encoder(model), None, None
+        whole = source == "extra" or vocabulary
+        block = architectures.blocks(model)[layer - 1]
+        projections = {module: names for module, names in _projections(block).items() if {*names} & {*kinds}}
+        self.view = _view(model, None if whole else block, projections)
+        if source == "extra":
+            width = model.config.hidden_size
+            self.extra = nn.ModuleDict({kind: _linear(width, width, model) for kind in kinds})
+            for kind, projection in self.extra.items():
+                projection.register_forward_hook(self._keep(kind))
+        else:
+            for module, names in projections.items():
+                module.register_forward_hook(self._keep(names))
+        if vocabulary:
+            self.vocabulary = VocabularyHead(base.get_input_embeddings(), model)
+        self._freeze_unreached()
+
+    def forward(self, chosen_BL=None, **inputs):
+        """inputs: what the stock model takes.  chosen_BL: bool, the tokens whose logits are wanted.
+
+        Returns {"q": [B, L, D], ...} and, where tokens are chosen, "logits": [M, V].
+        """
+        self.captured.clear()
+        output = self.view(**inputs)
+        if self.extra is not None:
+            for projection in self.extra.values():
+                projection(output.last_hidden_state)
+        answer = {kind: self.captured[kind] for kind in self.kinds}
+        self.captured.clear()  # or the graph would live until the next batch
+        if chosen_BL is not None:
+            answer["logits"] = self.vocabulary(output.last_hidden_state[chosen_BL])
+        return answer
+
+    def _keep(self, names):
+        def hook(module, args, output):  # returns nothing: what a hook returns replaces the output
+            for name, part_BLD in zip(names, output.chunk(len(names), -1)):
+                self.captured.setdefault(name, part_BLD)  # DeBERTa projects relative positions too, after the tokens
+
+        return hook
+
+    @torch.enable_grad()
+    def _freeze_unreached(self):
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if not trained:
+            return
+        ids_BL = torch.full((1, 4), 2, device=trained[0].device)
+        chosen = {} if self.vocabulary is None else {"chosen_BL": ids_BL == 2}
+        answer = self.eval()(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL), **chosen)
+        found = torch.autograd.grad(sum(tensor.sum() for tensor in answer.values()), trained, allow_unused=True)
+        for parameter, gradient in zip(trained, found):
+            parameter.requires_grad_(gradient is not None)
+
+
+class VocabularyHead(nn.Module):
+    """Logits of masked tokens from final states: a projection, GELU, a norm, and the word embeddings themselves (BERT's head)."""
+
+    def __init__(self, embeddings, model):
+        super().__init__()
+        words, width = embeddings.weight.shape
+        self.projection, self.norm = _linear(model.config.hidden_size, width, model), nn.LayerNorm(width).to(model.device)
+        self.bias_V = nn.Parameter(torch.zeros(words, device=model.device, dtype=model.dtype))
+        self.embeddings = embeddings
+
+    def forward(self, states_MH):
+        """states_MH: final states of the chosen tokens.  Returns [M, V]."""
+        return F.linear(self.norm(F.gelu(self.projection(states_MH))), self.embeddings.weight, self.bias_V)
+
+
+def _linear(inputs, outputs, model):
+    """A new projection, initialised as the model's own are."""
+    made = nn.Linear(inputs, outputs, device=model.device, dtype=model.dtype)
+    nn.init.normal_(made.weight, std=getattr(model.config, "initializer_range", 0.02))
+    nn.init.zeros_(made.bias)
+    return made
+
+
+# ---- The view
+
+
+class ProjectionsOnly:
+    """Mixed into a stock layer of which no more than queries, keys and values is wanted; the states pass through."""
+
+    def forward(self, hidden_states, *args, **kwargs):
+        """hidden_states: [B, L, H].  Returns them as the stock layer returns its output."""
+        normed = hidden_states if self.norm is None else self.norm(hidden_states)
+        for projection in self.projections:
+            projection(normed)
+        return (hidden_states, *[None] * (self.num_returned - 1)) if self.num_returned else hidden_states
+
+
+@functools.cache
+def _projecting(stock):
+    return type(f"Projecting{stock.__name__}", (ProjectionsOnly, stock), {})
+
+
+def _view(model, block, projections):
+    """The encoder without pooler and without layers behind the block, which only projects; None: with all layers, whole.
+
+    Modules on the way to the layers are shallow copies; all others are the model's own.
+    """
+    row = architectures.of(model)
+    base = _copy(architectures.encoder(model))
+    if getattr(base, "pooler", None) is not None:
+        base.pooler = None
+    if block is None:
+        return base
+    parent, (*path, leaf) = base, row.layers.split(".")
+    for name in path:
+        setattr(parent, name, _copy(getattr(parent, name)))
+        parent = getattr(parent, name)
+    last = _copy(block.layer)
+    last.__class__ = _projecting(type(last))
+    vars(last).update(  # past nn.Module's own way, which would make them children
+        norm=block.layer.get_submodule(row.norms[0]) if row.norms else None,
+        projections=tuple(projections), num_returned=row.num_returned,
+    )  # fmt: skip
+    setattr(parent, leaf, nn.ModuleList([*getattr(parent, leaf)[: block.number], last]))
+    return base
+
+
+def _copy(module):
+    """The same module object again, with a list of children of its own."""
+    made = copy.copy(module)
+    made._modules = dict(module._modules)
+    return made
+
+
+def _projections(block):
+    """{projection: the kinds that it answers}, a fused one with all three."""
+    if block.fused_qkv:
+        return {block.query: KINDS}
+    return {block.query: "q", block.key: "k", block.value: "v"}
