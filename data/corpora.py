@@ -18,7 +18,7 @@ import torch
 
 from data.pipelines import tokenizer_hash
 from data.splits import LengthGrouped, padded, real_tokens
-from utils import files
+from utils import files, flags
 from utils.batch import Batch
 from utils.errors import CheckpointError, DataError, FlagError
 
@@ -43,6 +43,19 @@ def read_card(path) -> dict:
         return {**card, **{key: card[key] for key in ("tokenizer", "blocks", "max_length", "num_blocks", "shards")}}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise DataError(f"{folder / CARD}:1: damaged ({error!r}); expected what run_corpus.py wrote; build it again") from error
+
+
+def write_card(folder, tokenizer, layout, result: dict, *, args):
+    """Write corpus.json, which makes a folder a corpus: what building.assemble() returned, the tokenizer, and all settings."""
+    card = {
+        "blocks": layout.kind,
+        "max_length": layout.max_length,
+        "num_blocks": result["counts"]["blocks"],
+        "tokenizer": {"name": args.tokenizer_name_or_path, "size": len(tokenizer), "hash": tokenizer_hash(tokenizer)},
+        **result,
+        "settings": flags.settings(args),
+    }
+    files.write_json(Path(folder) / CARD, card)
 
 
 def open(path, *, tokenizer, max_length: int | None = None, max_positions: int | None = None) -> "Corpus":
@@ -183,11 +196,11 @@ def from_flags(args, tokenizer, *, max_positions: int | None):
 
 
 def inputs(args) -> dict:
-    """What runs.start() records of --corpus: the hash of a built corpus's card, which holds those of its files, or of the text."""
+    """What runs.start() records of --corpus: the hash of a built corpus's card, or those of the text files."""
     if not args.streaming:
         read_card(args.corpus[0])
         return {"corpus": [Path(args.corpus[0]).expanduser() / CARD]}
     from data import documents
 
     sources = documents.find(args.corpus, format=args.corpus_format, columns=args.columns, sample_by=args.sample_by)
-    return {"corpus": documents.hashes(sources)}
+    return {"corpus": documents.hashes(sources, download=False)}

@@ -79,10 +79,10 @@ def encode(examples: Examples, tokenizer, *, task, max_length: int = 128) -> Spl
     backend = copy.deepcopy(tokenizer.backend_tokenizer)  # its own truncation and padding, which a checkpoint may store
     backend.no_padding()
     backend.no_truncation()
-    specials = backend.num_special_tokens_to_add(examples.second is not None)
-    if not specials + 2 <= max_length <= tokenizer.model_max_length:
+    num_specials = backend.num_special_tokens_to_add(examples.second is not None)
+    if not num_specials + 2 <= max_length <= tokenizer.model_max_length:
         raise FlagError(
-            f"--max_length: found {max_length}; expected {specials + 2} (specials and a piece of each text) to "
+            f"--max_length: found {max_length}; expected {num_specials + 2} (specials and a piece of each text) to "
             f"{tokenizer.model_max_length} (what the tokenizer of this model allows)"
         )
     with_types = "token_type_ids" in tokenizer.model_input_names
@@ -122,7 +122,7 @@ def _encode_words(examples, tokenizer, backend, task, max_length, with_types, op
     """The rows of a tagging task.  The pieces of each distinct word are made once; everything else is index arithmetic."""
     words = list(itertools.chain.from_iterable(examples.first))
     pieces, starts, sizes = _pieces_of_words(words, tokenizer, backend)
-    before, after = _specials(backend)
+    before, after = specials(backend)
     room = max_length - len(before) - len(after)
     num_truncated = int((sizes > room).sum())
     sizes = np.minimum(sizes, room)
@@ -160,7 +160,7 @@ def _encode_words(examples, tokenizer, backend, task, max_length, with_types, op
 def _pieces_of_words(words, tokenizer, backend):
     """(pieces of all distinct words, for each word where its pieces begin, for each word how many)."""
     position = {word: i for i, word in enumerate(dict.fromkeys(words))}
-    prefix = _prefix(backend)
+    prefix = word_prefix(backend)
     encodings = backend.encode_batch_fast([prefix + word for word in position], add_special_tokens=False)
     pieces = [encoding.ids or [tokenizer.unk_token_id] for encoding in encodings]
     if any(found == [None] for found in pieces):
@@ -171,18 +171,23 @@ def _pieces_of_words(words, tokenizer, backend):
     return _flat(pieces), starts[indices], sizes[indices]
 
 
-def _prefix(backend):
+def word_prefix(backend):
     """A blank for tokenizers that tell a word after a blank from one at the start of a text (RoBERTa's), else nothing."""
     alone, second = (backend.encode(text, add_special_tokens=False).ids[-1] for text in ("a", "a a"))
     return "" if alone == second else " "
 
 
-def _specials(backend):
-    """The ids of the special tokens before and after a single text."""
-    encoding = backend.encode("a")
-    special = encoding.special_tokens_mask
-    start, end = special.index(0), len(special) - special[::-1].index(0)
-    return encoding.ids[:start], encoding.ids[end:]
+def specials(backend, *, pair: bool = False) -> list[list[int]]:
+    """The ids of the special tokens before and after a single text; before, between and after the texts of a pair."""
+    encoding = backend.encode(*(["a"] * (1 + pair)))
+    groups, previous = [[]], None
+    for token, sequence in zip(encoding.ids, encoding.sequence_ids):
+        if sequence is None:
+            groups[-1].append(token)
+        elif sequence != previous:
+            groups.append([])
+            previous = sequence
+    return groups
 
 
 def _windows(sentence_sizes, sizes, room):

@@ -80,7 +80,9 @@ class Run:
         logs.keep(self.folder)
         if not self.finished:
             settings = flags.settings(self.args)
-            self.metrics = logs.Metrics(self.folder, tracker=self.args.report_to, name=str(self.folder), settings=settings)
+            self.metrics = logs.Metrics(
+                self.folder, tracker=getattr(self.args, "report_to", "none"), name=str(self.folder), settings=settings
+            )
 
     def state(self, stage: str) -> Path:
         """The folder of what resuming a stage of this run needs."""
@@ -137,7 +139,7 @@ class Run:
 def start(args, *, inputs: dict) -> Run:
     """Processes, device, precision, run folder and log, in that order.  A new run's folder is made by its begin().
 
-    inputs: {name: path of a checkpoint, or list of data files}; their hashes are recorded and compared.
+    inputs: {name: path of a checkpoint, list of data files, or {file: hash}}; the hashes are recorded and compared.
     A finished run is reported (raises Finished) unless tests or predictions are asked for; an unfinished one is continued;
     changed settings are a RunError that lists each difference; --overwrite starts afresh.
     """
@@ -146,10 +148,11 @@ def start(args, *, inputs: dict) -> Run:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    device = distributed.start(args.use_cpu)
-    if args.precision is None:
+    device = distributed.start(getattr(args, "use_cpu", True))  # a script that runs no model has no such flags
+    precision = getattr(args, "precision", "fp32")
+    if precision is None:
         args.precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if args.precision == "fp16" and device.type == "cpu":
+    if precision == "fp16" and device.type == "cpu":
         raise FlagError("--precision fp16: needs a GPU; on a CPU choose fp32 or bf16")
     if args.dry_run:
         if distributed.is_main():
@@ -163,7 +166,7 @@ def start(args, *, inputs: dict) -> Run:
     folder = Path(args.output_dir)
     wanted = {"stage": args.stage, "settings": flags.settings(args), "inputs": _hashes(inputs), "processes": distributed.world()}
     status, problem = distributed.gather(_status(folder, wanted, args) if distributed.is_main() else None)[0]
-    if problem is None and status != "finished" and not args.do_train:
+    if problem is None and status != "finished" and not getattr(args, "do_train", True):
         problem = f"--do_test, --do_infer: {folder} holds no finished run; add --do_train"
     if problem is not None:
         raise RunError(problem)
@@ -262,6 +265,8 @@ def _hashes(inputs):
         if isinstance(value, list | tuple):
             for path in value:
                 hashes[f"{name}/{Path(path).name}"] = files.sha256(path)
+        elif isinstance(value, dict):
+            hashes.update({f"{name}/{path}": digest for path, digest in value.items()})
         elif value is not None:
             hashes[name] = checkpoints.fingerprint(value)
     return hashes
@@ -284,7 +289,7 @@ def _hardware(device, args) -> str:
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return f"{name}, {distributed.world()} process(es), {args.precision}, seed {args.seed}"
+    return f"{name}, {distributed.world()} process(es), {getattr(args, 'precision', 'no model')}, seed {args.seed}"
 
 
 def _line(value):

@@ -1,0 +1,254 @@
+"""Documents to blocks of token ids: packed out of one stream, or segment pairs.  Runs in worker processes, so without torch.
+
+T tokens of a chunk of documents, N blocks.  A chunk is what one worker handles at a time; chunks are cut from the documents
+alone, so that nothing depends on the number of workers.
+"""
+
+import itertools
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from data import sentences
+
+CHUNK = 2_000_000  # characters; also the buffer that random second segments are drawn from
+_CACHED_WORDS = 1_000_000  # bounds the memory, to about 200 MB
+_SHORT = 0.1  # share of pairs with a random target length
+_RANDOM = 0.5  # share of pairs whose second segment comes from another document
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How blocks are made, in plain values.
+
+    kind: "packed", "pairs" or "sentences" (no blocks).  max_length: tokens of a block, specials included.
+    before, between, after: ids of the special tokens around one text (packed) or two (pairs).  separator: the id between the
+    documents of a stream.  cross: whether a packed block may hold parts of several documents.
+    backend: the tokenizer as JSON; prefix: what goes before a word; by_word: whether words are tokenised one by one.
+    language: of the sentences; None where every line is a sentence.  seed: of the pairs.
+    """
+
+    kind: str
+    max_length: int = 0
+    before: tuple[int, ...] = ()
+    between: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    separator: int = 0
+    cross: bool = True
+    unknown: int | None = None
+    backend: str = ""
+    prefix: str = ""
+    by_word: bool = True
+    language: str | None = "en"
+    seed: int = 0
+
+    @property
+    def room(self) -> int:
+        """Tokens of text in a full block."""
+        return self.max_length - len(self.before) - len(self.between) - len(self.after)
+
+
+def chunks(documents, *, size: int = CHUNK):
+    """(number, number of the first document, texts): whole documents that together have at least so many characters."""
+    texts, held, first, number = [], 0, 0, 0
+    for text in documents:
+        texts.append(text)
+        held += len(text)
+        if held >= size:
+            yield number, first, texts
+            number, first, texts, held = number + 1, first + len(texts), [], 0
+    if texts:
+        yield number, first, texts
+
+
+class Encoder:
+    """Texts to token ids.  Each distinct word is tokenised once: words repeat, and the tokenizer's own work is most of the time.
+
+    Words are what blanks separate.  The ids are those of the whole text with one blank between words, wherever the tokenizer cuts
+    a text at blanks before anything else (by_word); one that does not is given whole lines.
+    """
+
+    def __init__(self, layout: Layout):
+        from tokenizers import Tokenizer
+
+        self._backend, self._prefix, self._by_word = Tokenizer.from_str(layout.backend), layout.prefix, layout.by_word
+        self._ids = {"": ()}
+
+    def __call__(self, texts) -> list[np.ndarray]:
+        """The ids of each text, int32, without special tokens."""
+        parts = [self._parts(text) for text in texts]
+        fresh = set(itertools.chain.from_iterable(parts)).difference(self._ids)
+        if len(self._ids) + len(fresh) > _CACHED_WORDS:
+            self._ids = {"": ()}
+            fresh = set(itertools.chain.from_iterable(parts)) - {""}
+        fresh = list(fresh)
+        encodings = self._backend.encode_batch_fast([self._prefix + part for part in fresh], add_special_tokens=False)
+        self._ids.update((part, tuple(encoding.ids)) for part, encoding in zip(fresh, encodings))
+        ids_of = self._ids.__getitem__
+        return [np.fromiter(itertools.chain.from_iterable(map(ids_of, words)), np.int32) for words in parts]
+
+    def _parts(self, text):
+        if not self._by_word:
+            return text.split("\n")
+        return text.replace("\n", " ").replace("\t", " ").replace("\r", " ").split(" ")
+
+
+def encode(texts, first: int, *, layout: Layout, encoder: Encoder | None) -> tuple[dict, dict]:
+    """(arrays, counts) of a chunk.  first: the number of its first document.
+
+    arrays: packed across documents: ids [T], the stream, with a separator in front of each document.  Else blocks, specials
+    included: ids [T], lengths [N]; for pairs second_starts [N], where the second segment begins.  Sentences: text, UTF-8 bytes.
+    """
+    counts = {
+        "documents": len(texts), "empty_documents": sum(not text for text in texts),
+        "lines": sum(text.count("\n") + bool(text) for text in texts), "words": sum(len(text.split()) for text in texts),
+    }  # fmt: skip
+    if layout.kind == "sentences":
+        parts = [part for part in (_sentences(text, layout) for text in texts) if part]
+        counts["sentences"] = sum(map(len, parts))
+        text = "".join("\n".join(part) + "\n\n" for part in parts)
+        return {"text": np.frombuffer(text.encode(), np.uint8)}, counts
+    if layout.kind == "pairs":
+        documents = [_sentences(text, layout) for text in texts]
+        counts["sentences"] = sum(map(len, documents))
+        encoded = encoder(list(itertools.chain.from_iterable(documents)))
+        arrays, more = pairs(encoded, [len(document) for document in documents], first, layout)
+        return arrays, {**counts, **_tokens(encoded, layout), **more}
+    encoded = encoder(texts)
+    counts |= _tokens(encoded, layout)
+    if layout.cross:
+        return {"ids": stream(encoded, layout)}, counts
+    return pieces(encoded, layout), counts
+
+
+def _sentences(text, layout):
+    if layout.language is not None:
+        return sentences.split(text, language=layout.language)
+    return [line for line in text.split("\n") if line]
+
+
+def _tokens(encoded, layout):
+    unknown = sum(int((ids == layout.unknown).sum()) for ids in encoded) if layout.unknown is not None else 0
+    return {"tokens": sum(map(len, encoded)), "unknown_tokens": unknown}
+
+
+def stream(encoded, layout: Layout) -> np.ndarray:
+    """[T] int32: a separator in front of each document that has tokens."""
+    separator = np.array([layout.separator], np.int32)
+    parts = [part for ids in encoded if len(ids) for part in (separator, ids)]
+    return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+
+def cut(ids, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """(blocks [N, max_length] int32, the rest [fewer tokens than fill a block]) of a stream."""
+    number = len(ids) // layout.room
+    blocks_NL = np.empty((number, layout.max_length), np.int32)
+    start, end = len(layout.before), layout.max_length - len(layout.after)
+    blocks_NL[:, :start], blocks_NL[:, end:] = layout.before, layout.after
+    blocks_NL[:, start:end] = ids[: number * layout.room].reshape(number, layout.room)
+    return blocks_NL, ids[number * layout.room :]
+
+
+def pieces(encoded, layout: Layout) -> dict:
+    """Each document cut into blocks of its own; the last is as long as what is left."""
+    sizes = np.array([len(ids) for ids in encoded], np.int64)
+    numbers = -(-sizes // layout.room)
+    within = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+    starts = np.repeat(np.cumsum(sizes) - sizes, numbers) + within * layout.room
+    lengths = np.minimum(layout.room, np.repeat(np.cumsum(sizes), numbers) - starts)
+    return _assemble(np.concatenate(encoded), [(starts, lengths)], layout)
+
+
+def pairs(encoded, sizes, first: int, layout: Layout) -> tuple[dict, dict]:
+    """Segment pairs as BERT's, from sentences (Devlin et al. 2019, appendix A.2; the draws as in its create_pretraining_data).
+
+    Sentences of a document are collected until the target length is reached (for one pair in ten a random one, from 2 tokens
+    on) and cut at a random sentence into A and B.  In half of the pairs, and always when there is one sentence, B is instead
+    taken from a random sentence on of another random document of the chunk, and the unused sentences are put back; in a chunk
+    of one document B is what follows.  What is too long loses tokens of the longer segment, from its ends at random.
+    encoded: ids of each sentence.  sizes: sentences of each document.  Each document has a random generator of its own.
+    """
+    flat = np.concatenate(encoded) if encoded else np.empty(0, np.int32)
+    bounds = [0, *itertools.accumulate(map(len, encoded))]  # of sentences, in flat
+    ends = list(itertools.accumulate(sizes))
+    ranges = [(end - size, end) for end, size in zip(ends, sizes) if bounds[end] > bounds[end - size]]
+    numbers = [first + i for i, (end, size) in enumerate(zip(ends, sizes)) if bounds[end] > bounds[end - size]]
+    found, counts = [], {"random_pairs": 0, "tokens_cut": 0, "tokens_unpaired": 0}
+    for document, (start, end) in enumerate(ranges):
+        draw = random.Random(f"{layout.seed} {numbers[document]}")
+        while start < end:
+            a_end, b, b_end, following = _pair(draw, document, start, end, ranges, bounds, layout.room)
+            counts["random_pairs"] += b != a_end
+            if bounds[b_end] == bounds[b] or bounds[a_end] == bounds[start]:
+                counts["tokens_unpaired"] += bounds[following] - bounds[start]
+            else:
+                a_part, b_part, num_cut = _fit(draw, bounds[start], bounds[a_end], bounds[b], bounds[b_end], layout.room)
+                found.append((*a_part, *b_part))
+                counts["tokens_cut"] += num_cut
+            start = following
+    starts_a, lengths_a, starts_b, lengths_b = np.array(found, np.int64).reshape(-1, 4).T
+    return _assemble(flat, [(starts_a, lengths_a), (starts_b, lengths_b)], layout), counts
+
+
+def _pair(draw, document, start, end, ranges, bounds, room):
+    """Sentence numbers (end of A, start and end of B, where the next pair begins).  A starts at start."""
+
+    def below(number):
+        return int(draw.random() * number)
+
+    def until(sentence, last, wanted):  # the sentences from this one on that together have so many tokens; at least one
+        stop = sentence + 1
+        while stop < last and bounds[stop] - bounds[sentence] < wanted:
+            stop += 1
+        return stop
+
+    target = 2 + below(room - 1) if draw.random() < _SHORT else room
+    stop = until(start, end, target)
+    alone = stop - start == 1
+    a_end = start + 1 if alone else start + 1 + below(stop - start - 1)
+    wanted = target - (bounds[a_end] - bounds[start])
+    if alone or draw.random() < _RANDOM:
+        if len(ranges) > 1:
+            other = below(len(ranges) - 1)
+            first, last = ranges[other + (other >= document)]
+            b = first + below(last - first)
+            return a_end, b, until(b, last, wanted), a_end
+        if alone:
+            stop = until(a_end, end, wanted) if a_end < end else a_end
+    return a_end, a_end, stop, stop
+
+
+def _fit(draw, a, a_end, b, b_end, room):
+    """((start, length) of A, the same of B, tokens cut): the longer one is cut, B where they are equal, one token at a time."""
+    length_a, length_b = a_end - a, b_end - b
+    over = max(0, length_a + length_b - room)
+    level = min(over, abs(length_a - length_b))  # until they are equal
+    cut_a, cut_b = (over - level) // 2, (over - level + 1) // 2
+    if length_a > length_b:
+        cut_a += level
+    else:
+        cut_b += level
+    from_front = [draw.getrandbits(number).bit_count() for number in (cut_a, cut_b)]
+    return (a + from_front[0], length_a - cut_a), (b + from_front[1], length_b - cut_b), over
+
+
+def _assemble(flat, segments, layout):
+    """Blocks of one or two segments, each [N] starts and [N] lengths in flat [T], with the special tokens around them."""
+    specials = [layout.before, *([layout.between] if len(segments) == 2 else []), layout.after]
+    lengths = sum(length for _, length in segments) + sum(map(len, specials))
+    block_starts = np.cumsum(lengths) - lengths
+    ids, at = np.empty(lengths.sum(), np.int32), block_starts.copy()
+    for number, special in enumerate(specials):
+        for offset, token in enumerate(special):
+            ids[at + offset] = token
+        at += len(special)
+        if number < len(segments):
+            starts, sizes = segments[number]
+            within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            ids[np.repeat(at, sizes) + within] = flat[np.repeat(starts, sizes) + within]
+            at += sizes
+    arrays = {"ids": ids, "lengths": lengths}
+    if len(segments) == 2:
+        arrays["second_starts"] = segments[0][1] + len(layout.before) + len(layout.between)
+    return arrays

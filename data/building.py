@@ -1,0 +1,244 @@
+"""Building a corpus: chunks of documents are tokenised by worker processes, then put together in their order.
+
+    layout = building.layout(tokenizer, kind="packed", max_length=128)
+    building.encode(documents, layout, folder=state, num_workers=4)
+    card = building.assemble(state, run_folder, layout, ...)
+
+Every chunk is a file of its own, whole or absent: a build that was killed does only those that are missing.  The chunks, and so
+the corpus, depend on the documents alone.
+"""
+
+import copy
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from data import blocks
+from utils import files
+from utils.errors import CheckpointError, DataError, FlagError
+
+logger = logging.getLogger("compression")
+
+_SHARD = 1 << 27  # tokens of a file of the corpus; characters of one of sentences
+_BLANKS = " \u2581\u0120"  # as pre-tokenizers write a blank
+
+
+def layout(tokenizer, *, kind: str, max_length: int, cross: bool = True, language: str | None = "en", seed: int = 0):
+    """The blocks.Layout of a tokenizer; None for the tokenizer only where kind is "sentences".
+
+    Raises FlagError for a max_length that leaves no room for text, CheckpointError for a tokenizer without a separator.
+    """
+    if kind == "sentences":
+        return blocks.Layout("sentences", language=language)
+    from data.pipelines import specials, word_prefix
+
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)  # its own truncation and padding, which a checkpoint may store
+    backend.no_padding()
+    backend.no_truncation()
+    separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    if separator is None:
+        raise CheckpointError(
+            "the tokenizer has neither a sep_token nor an eos_token to put between documents; set one in its files"
+        )
+    before, *between, after = specials(backend, pair=kind == "pairs")
+    result = blocks.Layout(
+        kind, max_length, tuple(before), tuple(*between), tuple(after), separator, cross, tokenizer.unk_token_id,
+        backend.to_str(), word_prefix(backend), _cuts_at_blanks(backend), language, seed,
+    )  # fmt: skip
+    if not result.room >= 2 or max_length > tokenizer.model_max_length:
+        raise FlagError(
+            f"--max_seq_length: found {max_length}; expected {max_length - result.room + 2} (specials and two tokens) to "
+            f"{tokenizer.model_max_length} (what the tokenizer of this model allows)"
+        )
+    return result
+
+
+def _cuts_at_blanks(backend) -> bool:
+    """Whether the tokenizer cuts a text at every blank before it makes pieces, so that words do not influence each other."""
+    text = "a b, c d" if backend.normalizer is None else backend.normalizer.normalize_str("a b, c d")
+    if backend.pre_tokenizer is None:
+        return False
+    return all(not set(_BLANKS) & set(part.strip(_BLANKS)) for part, _ in backend.pre_tokenizer.pre_tokenize_str(text))
+
+
+# ---- Chunks, in worker processes
+
+_worker = {}
+
+
+def _begin(layout):
+    """A worker's start: it leaves interruptions to the main process, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    _prepare(layout)
+
+
+def _prepare(layout):
+    _worker.update(layout=layout, encoder=blocks.Encoder(layout) if layout.backend else None)
+
+
+def _encode(path, first, texts):
+    arrays, counts = blocks.encode(texts, first, **_worker)
+    if "ids" in arrays and len(arrays["ids"]) and arrays["ids"].max() < 1 << 16:
+        arrays["ids"] = arrays["ids"].astype(np.uint16)
+    aside = path.with_suffix(".tmp")
+    with open(aside, "wb") as file:
+        np.savez(file, counts=json.dumps(counts), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    return sum(map(len, texts))
+
+
+def encode(documents, layout, *, folder: Path, num_workers: int, progress=lambda characters: None):
+    """Tokenise all chunks whose files are not in folder yet.
+
+    progress: called in the main process with the number of characters done, now and then; an error that it raises ends the build.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = ((folder / f"{number:06}.npz", first, texts) for number, first, texts in blocks.chunks(documents))
+    with closing(jobs):
+        if num_workers == 1:
+            _prepare(layout)
+            for job in jobs:
+                progress(_size(job) if job[0].exists() else _encode(*job))
+            return
+        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of what has been imported
+        pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin, initargs=(layout,))
+        try:
+            pending = deque()
+            for job in jobs:
+                if job[0].exists():
+                    progress(_size(job))
+                    continue
+                pending.append(pool.submit(_encode, *job))
+                if len(pending) > 2 * num_workers:
+                    progress(pending.popleft().result())
+            for future in pending:
+                progress(future.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _size(job):
+    return sum(map(len, job[2]))
+
+
+# ---- The corpus
+
+
+def assemble(state: Path, folder: Path, layout) -> dict:
+    """Put the chunks in state together to the corpus files in folder; returns its counts and, except for sentences, its shards.
+
+    Raises DataError where there is not enough text for a single block.
+    """
+    chunks = sorted(state.glob("*.npz"))
+    counts, rest, seen = Counter(), np.empty(0, np.int32), False
+    writer = _Sentences(folder / "sentences") if layout.kind == "sentences" else _Shards(folder, layout)
+    for path in chunks:
+        with np.load(path) as chunk:
+            counts.update(json.loads(str(chunk["counts"])))
+            if layout.kind == "sentences":
+                writer.add(chunk["text"])
+            elif layout.kind == "packed" and layout.cross:
+                ids = chunk["ids"]
+                if not seen and len(ids):
+                    seen, ids = True, ids[1:]  # the separator in front of the first document
+                blocks_NL, rest = blocks.cut(np.concatenate([rest, ids]), layout)
+                writer.add(blocks_NL.reshape(-1), np.full(len(blocks_NL), layout.max_length))
+            else:
+                writer.add(chunk["ids"], chunk["lengths"], chunk.get("second_starts"))
+    if layout.kind == "packed" and layout.cross:
+        counts["tokens_left_over"] = len(rest)
+    shards = writer.close()
+    if layout.kind != "sentences" and not writer.num_blocks:
+        raise DataError(
+            f"--input: found {counts['tokens']} tokens in {counts['documents']} documents; expected at least "
+            f"{layout.room}, which make a block; use more text or a smaller --max_seq_length"
+        )
+    return {"counts": {**counts, "blocks": writer.num_blocks, "block_tokens": writer.num_tokens}, "shards": shards}
+
+
+class _Shards:
+    """Arrow files with the columns input_ids and, for pairs, second_start, as the datasets library reads them."""
+
+    def __init__(self, folder, layout):
+        from tokenizers import Tokenizer
+
+        import datasets
+
+        size = Tokenizer.from_str(layout.backend).get_vocab_size()
+        kind = datasets.Value("uint16" if size <= 1 << 16 else "int32")
+        self._dtype = np.dtype(kind.dtype)
+        columns = {"input_ids": datasets.List(kind)}
+        if layout.kind == "pairs":
+            columns["second_start"] = datasets.Value("uint16")
+        self._features = datasets.Features(columns)
+        self._folder, self._writer, self._shards = folder, None, []
+        self.num_blocks = self.num_tokens = self._held = 0
+
+    def add(self, ids, lengths, second_starts=None):
+        """Append blocks: ids [T], lengths [N], second_starts [N] for pairs."""
+        import pyarrow
+        from datasets.arrow_writer import ArrowWriter
+
+        if not len(lengths):
+            return
+        if self._writer is None:
+            self._path = self._folder / f"blocks-{len(self._shards):05}.arrow"
+            self._writer, self._held = ArrowWriter(path=str(self._path), features=self._features), 0
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        columns = {"input_ids": pyarrow.ListArray.from_arrays(offsets, np.asarray(ids, self._dtype))}
+        if second_starts is not None:
+            columns["second_start"] = pyarrow.array(second_starts, pyarrow.uint16())
+        self._writer.write_table(pyarrow.table(columns), len(lengths))
+        self.num_blocks += len(lengths)
+        self.num_tokens += len(ids)
+        self._held += len(ids)
+        if self._held >= _SHARD:
+            self._end()
+
+    def _end(self):
+        number, _ = self._writer.finalize()
+        self._writer = None
+        self._shards.append({"file": self._path.name, "blocks": number, "sha256": files.sha256(self._path)})
+
+    def close(self) -> list[dict]:
+        """Finish the last file; returns {file, blocks, sha256} of each."""
+        if self._writer is not None:
+            self._end()
+        return self._shards
+
+
+class _Sentences:
+    """Text files with a sentence on each line and a blank line after each document."""
+
+    num_blocks = num_tokens = 0
+
+    def __init__(self, folder):
+        files.remove(folder)
+        folder.mkdir()
+        self._folder, self._number, self._held = folder, 0, 0
+
+    def add(self, text):
+        """Append UTF-8 bytes [T], whole documents."""
+        with open(self._folder / f"{self._number:05}.txt", "ab") as file:
+            file.write(text.tobytes())
+        self._held += len(text)
+        if self._held >= _SHARD:
+            self._number, self._held = self._number + 1, 0
+
+    def close(self) -> list:
+        """There are no shards of blocks."""
+        return []

@@ -1,0 +1,13 @@
+"""Documents to sentences, with Wikimedia's sentencex: abbreviations and rules for some 250 languages, written in Rust.
+
+Compared on 15 hard cases (decimals, initials, abbreviations, quotations) and 90 Wikipedia articles: no worse than nupunkt, pysbd,
+syntok, blingfire and Punkt, the fastest, and the only fast one for more languages than English.
+"""
+
+
+def split(document: str, *, language: str = "en") -> list[str]:
+    """The sentences of a document, without blanks around them; a line end always ends one.  No character but blanks is lost."""
+    from sentencex import segment
+
+    parts = (part.strip() for line in document.split("\n") for part in segment(language, line))
+    return [part for part in parts if part]

@@ -1,0 +1,107 @@
+"""Build a corpus: raw text to blocks of token ids, in memory-mapped Arrow, for run_minilmv2.py and run_minimoe.py.
+
+    python run_corpus.py --input wiki/AA --tokenizer_name_or_path bert-base-uncased --output_dir outputs/corpus/wiki
+    python run_corpus.py --input 'text/*.jsonl.gz' https://example.org/more.txt --columns title,text ...
+    python run_corpus.py --input corpus.json ...        # {"urls": ["a/*.txt", ..], "format": "text", "columns": "text"}
+    python run_corpus.py --input wiki/AA --sentences_only --output_dir outputs/corpus/sentences
+
+Packed blocks (MiniLMv2) are cut out of one stream of all documents with a separator in between: no padding, nothing cut off but
+the last, short block. Pairs (MiniMoE, BERT) are made of sentences: [CLS] A [SEP] B [SEP], B in half of them from elsewhere.
+Writes blocks-*.arrow, which the datasets library opens, and corpus.json: tokenizer, settings, counts. The same command continues
+a build that was stopped; the result does not depend on the number of workers.
+"""
+
+import os
+from pathlib import Path
+
+from utils import flags, runs
+
+
+def parse(argv=None):
+    """The flags, checked."""
+    parser = flags.parser(__doc__)
+    group = parser.add_argument_group("corpus")
+    add = group.add_argument
+    add("--input", nargs="+", required=True, metavar="PATH",
+        help="files, folders, globs, URLs, or one JSON file with urls, format and columns")  # fmt: skip
+    flags.documents(add)
+    add("--tokenizer_name_or_path", metavar="PATH", help="the teacher's: a hub name, a checkpoint folder or a run folder")
+    add("--blocks", choices=("packed", "pairs"), default="packed", help="what the text becomes")
+    add("--max_seq_length", "--max_length", type=flags.positive_int, default=128, help="tokens of a block, with specials")
+    add("--no_cross_documents", action="store_true", help="packed blocks end with their document; the last one is short")
+    add("--sentences_only", action="store_true", help="write text, a sentence on each line and a blank line between documents")
+    add("--sentence_per_line", action="store_true", help="the lines of the input are sentences already")
+    add("--language", help="of the sentences, as a two-letter code; en")
+    add("--num_workers", type=flags.positive_int, default=len(os.sched_getaffinity(0)), help="processes; all cores")
+    flags.folder(parser)
+
+    def check(args):
+        if not args.sentences_only and args.tokenizer_name_or_path is None:
+            yield "--tokenizer_name_or_path: required, unless --sentences_only is given"
+        if args.sentences_only and (args.blocks != "packed" or args.no_cross_documents or args.sentence_per_line):
+            yield "--sentences_only: makes no blocks; leave out --blocks, --no_cross_documents and --sentence_per_line"
+        if args.blocks == "pairs" and args.no_cross_documents:
+            yield "--no_cross_documents: pairs never cross documents; it goes with --blocks packed"
+        if args.sentence_per_line and args.blocks == "packed":
+            yield "--sentence_per_line: packed blocks are not made of sentences; it goes with --blocks pairs"
+        if args.language is not None and args.blocks == "packed" and not args.sentences_only:
+            yield "--language: packed blocks are not made of sentences; it goes with --blocks pairs or --sentences_only"
+        if args.tokenizer_name_or_path is not None:
+            yield from filter(None, [flags.config_of(args, "tokenizer_name_or_path")[1]])
+
+    return flags.resolve(parser, argv, stage="corpus", name=lambda args: Path(args.input[0]).stem or "corpus", check=check)
+
+
+def main(args):
+    """Read, encode, put together; returns the folder of the corpus."""
+    import itertools
+
+    from tqdm import tqdm
+
+    from data import building, corpora, documents, pipelines
+
+    # ---- Inputs and run folder
+    sources = documents.find(args.input, format=args.format, columns=args.columns, sample_by=args.sample_by)
+    tokenizer = None if args.sentences_only else pipelines.load_tokenizer(args.tokenizer_name_or_path)
+    layout = building.layout(
+        tokenizer, kind="sentences" if args.sentences_only else args.blocks, max_length=args.max_seq_length,
+        cross=not args.no_cross_documents, language=None if args.sentence_per_line else args.language or "en", seed=args.seed,
+    )  # fmt: skip
+    inputs = {"input": documents.hashes(sources)}
+    if tokenizer is not None:
+        inputs["tokenizer"] = {"vocabulary": pipelines.tokenizer_hash(tokenizer)}
+    try:
+        run = runs.start(args, inputs=inputs)
+    except runs.Finished:
+        return args.output_dir
+    num_documents = runs.DRY_RUN_ROWS if args.dry_run else None
+
+    # ---- 1. Read everything once: what is broken is found before anything is written
+    sizes = [len(text) for text in itertools.islice(documents.read(sources), num_documents)]
+    run.report(input={"files": len(sources), "documents": len(sizes), "characters": sum(sizes)})
+    documents.require_text(sources, sum(sizes))
+    run.begin()
+
+    # ---- 2. Encode chunks of documents, in worker processes; those of an earlier start are there already
+    state = run.state("chunks")
+    with tqdm(total=sum(sizes), unit="char", unit_scale=True, disable=None, leave=False) as bar:
+
+        def progress(number):
+            bar.update(number)
+            if run.interrupted:
+                raise runs.Interrupted
+
+        texts = itertools.islice(documents.read(sources), num_documents)
+        building.encode(texts, layout, folder=state, num_workers=args.num_workers, progress=progress)
+
+    # ---- 3. Put them together, in the order of the documents
+    result = building.assemble(state, run.folder, layout)
+    if tokenizer is not None:
+        corpora.write_card(run.folder, tokenizer, layout, result, args=args)
+    run.report(counts=result["counts"])
+    run.finish(None, metrics={})
+    return run.folder
+
+
+if __name__ == "__main__":
+    runs.guard(main, parse)
