@@ -133,11 +133,12 @@ def training(parser):
 def corpus(parser):
     """The flag group of the stages that learn from a text corpus.  check_corpus() checks it, data.corpora.from_flags() uses it."""
     add = parser.add_argument_group("corpus").add_argument
-    add("--corpus", nargs="+", required=True, metavar="PATH",
+    add("--corpus", "--train_config", "--record_path_or_regex", nargs="+", required=True, metavar="PATH",
         help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip
     add(
         "--max_length",
         "--max_seq_length",
+        "--max_seq_len",
         type=positive_int,
         help="tokens of a block, with specials; the corpus's, 128 for a stream",
     )
@@ -224,11 +225,11 @@ def student_parts(args) -> list[tuple[str, str]]:
     return [(flag, part) for flag, part in given.items() if part is not None]
 
 
-def model_path(parser, flag, role, *, required=True, default=None):
+def model_path(parser, flag, role, *, aliases=(), required=True, default=None):
     """Declare a flag that names a model: a hub name, a checkpoint folder or a run folder."""
     group = parser.add_argument_group("models") if not hasattr(parser, "_models") else parser._models
     parser._models = group
-    group.add_argument(flag, required=required and default is None, default=default, metavar="PATH",
+    group.add_argument(flag, *aliases, required=required and default is None, default=default, metavar="PATH",
                        help=f"{role}: a hub name, a checkpoint folder or a run folder")  # fmt: skip
 
 
