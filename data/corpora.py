@@ -28,7 +28,7 @@ _HELDOUT_SEED = 0  # the same blocks are held out in every run
 
 def is_built(path) -> bool:
     """Whether a path is the folder of a finished corpus."""
-    return (Path(path).expanduser() / CARD).is_file()
+    return (Path(path).expanduser() / CARD).is_file() and (Path(path).expanduser() / "args.json").is_file()
 
 
 def read_card(path) -> dict:
@@ -202,5 +202,8 @@ def inputs(args) -> dict:
         return {"corpus": [Path(args.corpus[0]).expanduser() / CARD]}
     from data import documents
 
+    for path in args.corpus:
+        if is_built(path):
+            raise FlagError(f"--streaming: {path} is a built corpus; leave --streaming out")
     sources = documents.find(args.corpus, format=args.corpus_format, columns=args.columns, sample_by=args.sample_by)
     return {"corpus": documents.hashes(sources, download=False)}
