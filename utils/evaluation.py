@@ -1,6 +1,7 @@
 """Running a model over a split without gradients, each example once however many processes there are."""
 
 import contextlib
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,33 +28,46 @@ def autocast(device, precision: str):
     return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
-@torch.no_grad()
 def predict(model, split, *, batch_size: int, precision: str, variants=(None,), use=None) -> dict:
     """A model's outputs for every row of a split, in the split's order.
 
     variants, use: for nested models: use(variant) is called before each forward pass, so that one pass over the data serves all
     variants.  The model is put into eval mode and back.
-    Returns {variant: outputs}: float32 logits [N, C] for one score vector per row, or a list of N int64 arrays [L] with the
-    predicted label of each token.
+    Returns {variant: outputs}, see collect().
     """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    batches = split.in_order(batch_size)
-    mine = batches[distributed.rank() :: distributed.world()]
-    rows = {variant: [] for variant in variants}
+
+    def answer(batch):
+        found = {}
+        for variant in variants:
+            if use is not None:
+                use(variant)
+            with autocast(device, precision):
+                found[variant] = model(**batch.inputs).logits.float()
+        return found
+
     try:
-        for indices in mine:
-            batch = split.collate(indices).to(device)
-            for variant in variants:
-                if use is not None:
-                    use(variant)
-                with autocast(device, precision):
-                    logits = model(**batch.inputs).logits.float()
-                rows[variant].extend(zip(indices.tolist(), _per_row(logits, batch)))
+        return collect(answer, split, batch_size=batch_size, device=device)
     finally:
         model.train(was_training)
-    return {variant: _in_order(rows[variant], len(split)) for variant in variants}
+
+
+@torch.no_grad()
+def collect(answer, split, *, batch_size: int, device) -> dict:
+    """What answer(batch) -> {name: logits} says about every row of a split, in the split's order; the processes share the rows.
+
+    Returns {name: outputs}: float32 logits [N, C] for one score vector per row, or a list of N int64 arrays [L] with the
+    predicted label of each token.
+    """
+    rows = defaultdict(list)
+    for indices in split.in_order(batch_size)[distributed.rank() :: distributed.world()]:
+        batch = split.collate(indices).to(device)
+        for name, logits in answer(batch).items():
+            rows[name].extend(zip(indices.tolist(), _per_row(logits, batch)))
+    parts = distributed.gather(dict(rows))
+    return {name: _in_order([part.get(name, []) for part in parts], len(split)) for name in parts[0]}
 
 
 def _per_row(logits, batch):
@@ -63,9 +77,9 @@ def _per_row(logits, batch):
     return [row[real] for row, real in zip(labels, mask)]
 
 
-def _in_order(rows, number):
+def _in_order(parts, number):
     ordered = [None] * number
-    for part in distributed.gather(rows):
+    for part in parts:
         for index, output in part:
             ordered[index] = output
     assert all(output is not None for output in ordered)

@@ -16,11 +16,12 @@ class Teacher:
     """A frozen model in eval mode, run without gradients; never wrapped for several processes, never saved.
 
     layers: indices of the hidden states wanted (0 is the embedding output).  Call it with a batch: (logits, [states_BLD, ...]).
+    first_token: only the states of the first token are wanted, [B, 1, D].
     Its outputs do not change during a run, so cache(split) computes them once; the rows are then found by batch.indices.
     """
 
-    def __init__(self, model, *, layers, precision: str):
-        self.model, self.layers, self.precision = model, list(layers), precision
+    def __init__(self, model, *, layers, precision: str, first_token=False):
+        self.model, self.layers, self.precision, self.first_token = model, list(layers), precision, first_token
         self._logits, self._states, self._starts, self._tags = None, None, None, False
 
     def __call__(self, batch):
@@ -31,13 +32,14 @@ class Teacher:
     def _run(self, batch):
         with autocast(batch.inputs["input_ids"].device, self.precision):
             output = self.model(**batch.inputs, output_hidden_states=bool(self.layers))
-        states = [output.hidden_states[layer].float() for layer in self.layers]
+        wanted = slice(1 if self.first_token else None)
+        states = [output.hidden_states[layer][:, wanted].float() for layer in self.layers]
         return output.logits.float(), states
 
     def cache(self, split, *, batch_size: int):
         """Keep the outputs for every row of a split in main memory: 4 bytes a number in fp32, else 2."""
         device = next(self.model.parameters()).device
-        lengths = np.asarray(split.lengths)
+        lengths = np.ones(len(split), np.int64) if self.first_token else np.asarray(split.lengths)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         kept = torch.float32 if self.precision == "fp32" else torch.bfloat16
         logits = [None] * len(split)
@@ -48,7 +50,7 @@ class Teacher:
                 shape = (len(self.layers), int(self._starts[-1]), states[0].shape[-1] if states else 0)
                 self._states = torch.empty(shape, dtype=kept)
                 logger.info("teacher outputs kept in memory: %.2f GiB", self._states.nbytes / 2**30)
-            positions, mask = torch.from_numpy(self._positions(indices)), batch.mask
+            positions, mask = torch.from_numpy(self._positions(indices)), self._mask(batch)
             for number, state_BLD in enumerate(states):
                 self._states[number, positions] = state_BLD[mask].to("cpu", kept)
             for index, row, real in zip(indices.tolist(), rows.cpu(), mask.cpu()):
@@ -56,14 +58,18 @@ class Teacher:
         self._tags = logits[0].ndim == 2
         self._logits = torch.cat(logits) if self._tags else torch.stack(logits)
 
+    def _mask(self, batch):
+        """[B, L] bool, True for the tokens whose states are wanted; [B, 1] where that is the first one."""
+        return torch.ones_like(batch.mask[:, :1]) if self.first_token else batch.mask
+
     def _positions(self, indices) -> np.ndarray:
-        """Where the real tokens of some rows stand among the T tokens of the split, row after row."""
+        """Where the wanted tokens of some rows stand among the T tokens of the split, row after row."""
         starts, lengths = self._starts[indices], np.diff(self._starts)[indices]
         ends = np.cumsum(lengths)
         return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
 
     def _recall(self, batch):
-        device, mask = batch.inputs["input_ids"].device, batch.mask
+        device, mask = batch.inputs["input_ids"].device, self._mask(batch)
         positions = torch.from_numpy(self._positions(batch.indices))
 
         def padded(flat):
