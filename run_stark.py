@@ -97,6 +97,7 @@ def main(args):
     import models
     from data import tasks
     from data.task_data import TaskData
+    from modules.tradeoff import choose
     from utils import distributed, evaluation, plots
 
     # ---- Run folder, device, seed, data
@@ -141,7 +142,7 @@ def main(args):
                 results[s] = models.distil(student, models.freeze(models.crop(teacher, s)), data, args=args, run=run,
                                            stage=f"rewind_{s:g}", default="kd", draws="train")  # fmt: skip
             chooser, metric = next(iter(data.selection)), args.selection_metric
-            chosen = max(points, key=lambda s: results[s].metrics[chooser][metric])  # the denser teacher where equal
+            chosen, _ = choose({s: results[s].metrics[chooser][metric] for s in points}, lam=0)  # the denser teacher where equal
             best, dense = results[chosen], results[0]
             run.report(rewinds=[
                 {"teacher": f"{s:g}%" if s else "dense", "best_step": result.best_step, "seconds": result.seconds}
