@@ -82,6 +82,11 @@ def keep_layers(model, number, *, which="first"):
     return _fill(shorter, tensors, like=model)
 
 
+def rebuilt(model, config):
+    """A new model of the same class, weights and mode, of a config that differs in nothing that has weights."""
+    return _fill(_empty(type(model), config, like=model), _tensors(model), like=model)
+
+
 @torch.no_grad()
 def export_dense(model):
     """The stock model with removed units filled by zeros: same logits, loads anywhere, no speed-up, no grid."""

@@ -2,11 +2,9 @@
 
 import copy
 
-import torch
-
 from models import architectures
 from models.slicing import kept, sparsity
-from models.sparse_bert import crop, keep_layers
+from models.sparse_bert import crop, keep_layers, rebuilt
 from utils import cost
 from utils.errors import FlagError
 
@@ -40,10 +38,7 @@ def with_dropout(model, args):
             raise FlagError(f"--{name}_dropout: {config.model_type} has no such dropout ({', '.join(_DROPOUTS[name])})")
         for key in keys:
             setattr(config, key, value)
-    with torch.random.fork_rng():
-        rebuilt = type(model)(config)
-    rebuilt.load_state_dict(model.state_dict())
-    return rebuilt.train(model.training)
+    return rebuilt(model, config)
 
 
 def small_bert(tokenizer, *, label_names):

@@ -11,8 +11,6 @@ import torch
 from torch.autograd.function import once_differentiable
 
 KINDS = "qkv"  # queries, keys, values
-RELATIONS = tuple(left + right for left in KINDS for right in KINDS)
-WEIGHTINGS = ("sequence", "token")
 _CHUNK = {"cpu": 2**18, "cuda": 2**25}  # numbers in one buffer of C L L, of which four live at once
 
 
@@ -21,7 +19,7 @@ def relation_losses(student, teacher, mask_BL, *, relations, num_heads, weightin
 
     student, teacher: {"q": [B, L, D], "k": ..., "v": ...}, outputs of the projections; the two may differ in D.
     mask_BL: bool, True for real tokens; padding is in no mean, as row or as column.
-    relations: {"qq": weight, ...}, keys of RELATIONS.  num_heads: R, which divides all widths.
+    relations: {"qq": weight, ...}, any of the nine pairs.  num_heads: R, which divides all widths.
     weighting: "sequence": mean over heads and rows of a sequence, then over sequences, times the weight (MiniLMv2).
         "token": mean over heads and rows of all sequences, times the weight's share of all weights (MiniMoE).
     divisors: {"examples": sequences, "tokens": real tokens} of the whole update; the batch's own where absent.

@@ -36,11 +36,16 @@ def card(args, provenance: dict, results: dict, config: dict) -> str:
     for key in ("parameters", "encoder_parameters", "macs", "sparsity"):
         if key in size:
             lines.append(f"| {key.replace('_', ' ')} | {size[key]:,} |")
+    if hasattr(args, "corpus"):
+        corpus = ", ".join(f"`{_public(path)}`" for path in args.corpus)
+        lines.append(f"| trained on | {corpus}, {results['num_steps']} updates |")
+    elif hasattr(args, "num_train_epochs"):
+        lines.append(f"| trained on | {args.max_train_samples or 'all'} rows of train |")
     lines += [
-        *([f"| trained on | {args.max_train_samples or 'all'} rows of train |"] if hasattr(args, "num_train_epochs") else []),
         f"| seed, precision | {args.seed}, {args.precision} |",
         f"| versions | {', '.join(f'{name} {version}' for name, version in provenance['versions'].items())} |",
         f"| commit | {provenance['git_commit']} |",
+        *(f"\n{note}" for note in results.get("notes", ())),
         "",
         "Made by",
         "",

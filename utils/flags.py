@@ -131,7 +131,7 @@ def training(parser):
 
 
 def corpus(parser):
-    """The flag group of the stages that learn from a text corpus.  check_corpus() checks it, data.corpora.from_flags() uses it."""
+    """The flag group of stages that learn from a text corpus.  check_corpus() checks it, data.corpora.from_flags() uses it."""
     add = parser.add_argument_group("corpus").add_argument
     add("--corpus", "--train_config", "--record_path_or_regex", nargs="+", required=True, metavar="PATH",
         help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip

@@ -99,6 +99,16 @@ class Metrics:
         files.write_text(self.path, "".join(line + "\n" for line in kept))
 
 
+def evaluations(folder, stage: str, *, split: str) -> list[dict]:
+    """What metrics.jsonl of a run folder says of a stage's evaluations on a split: [{"step": updates, name: value}, ...]."""
+    rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    start = f"{split}/"
+    return [
+        {"step": row["step"], **{name.removeprefix(start): value for name, value in row.items() if name.startswith(start)}}
+        for row in rows if row["stage"] == stage and any(name.startswith(start) for name in row)
+    ]  # fmt: skip
+
+
 def _plain(value):
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 

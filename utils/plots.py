@@ -1,4 +1,4 @@
-"""Pictures of sparsification and of MiniDisc's trade-off, as PNG files."""
+"""Pictures of sparsification, of MiniDisc's trade-off and of what a run did over its updates, as PNG files."""
 
 import math
 import textwrap
@@ -79,10 +79,31 @@ def curve(path, rows, *, metric, title, reference=None):
     return _save(path, title, draw, rows, height=3.8)
 
 
-def _line(axes, points, key, label, style):
+def history(path, rows, *, value, title):
+    """Values over the updates of a run, one panel for each, as their levels differ.
+
+    path: PNG file to write; its folder exists.  rows: {"step": updates, name: value, ...}, the same names in each.
+    value: what they are, as it is to be read on the axis.
+    Returns the matplotlib figure.
+    """
+    rows = sorted(rows, key=lambda row: row["step"])
+    names = [name for name in rows[0] if name != "step"]
+
+    def draw(figure):
+        panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for number, (axes, name) in enumerate(zip(panels, names)):
+            _line(axes, rows, name, f"{name}: {rows[-1][name]:.4f} at the end", STYLES[number % len(STYLES)], x="step")
+            _legend(axes)
+        figure.supylabel(value, fontsize=SETTINGS["font.size"])
+        axes.set_xlabel("Updates")
+
+    return _save(path, title, draw, None, height=1.2 + 1.5 * len(names))
+
+
+def _line(axes, points, key, label, style, *, x="sparsity"):
     color, marker = style
     values = [math.nan if point[key] is None else point[key] for point in points]
-    axes.plot([point["sparsity"] for point in points], values, color=color, marker=marker, label=label, zorder=3)
+    axes.plot([point[x] for point in points], values, color=color, marker=marker, label=label, zorder=3)
     axes.margins(x=0.04, y=0.12)
 
 
@@ -106,8 +127,8 @@ def _save(path, title, draw, rows, *, height):
         figure = Figure(figsize=(6.4, height), dpi=160, layout="constrained")  # no pyplot: no window, no state left behind
         draw(figure)
         figure.suptitle(title, parse_math=False, wrap=True)
-        sparsities = [row["sparsity"] for row in rows]
-        for axes in figure.axes:
+        sparsities = [row["sparsity"] for row in rows or ()]
+        for axes in figure.axes if sparsities else ():
             axes.xaxis.set_major_locator(MultipleLocator(10 if max(sparsities) - min(sparsities) > 30 else 5))
         figure.savefig(path, format="png", metadata={"Software": None})
     return figure

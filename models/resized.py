@@ -1,0 +1,117 @@
+"""Students of other sizes than their teacher: of its family, with its vocabulary; and what fills them at first."""
+
+import copy
+import logging
+
+import torch
+
+from models import architectures
+from models.loading import load_model, local_folder
+from utils.errors import CheckpointError
+from utils.relation_flags import NAMES
+
+logger = logging.getLogger("compression")
+
+
+def resized_config(config, *, layers, hidden, heads, intermediate):
+    """A config of the same family with these sizes; dropout, vocabulary and all else are the teacher's.
+
+    Widths that equal the hidden size in the teacher (ELECTRA's embeddings, DeBERTa's pooler) do so in the student.
+    """
+    made, before = copy.deepcopy(config), config.hidden_size
+    sizes = {"layers": layers, "hidden": hidden, "heads": heads, "intermediate": intermediate}
+    for size, value in sizes.items():
+        for name in NAMES[size]:
+            if hasattr(made, name):
+                setattr(made, name, value)
+    for name in ("embedding_size", "pooler_hidden_size"):
+        if getattr(made, name, None) == before:
+            setattr(made, name, hidden)
+    if hasattr(made, "d_kv"):
+        made.d_kv = hidden // heads
+    if getattr(made, "layer_types", None):
+        made.layer_types = [config.layer_types[layer % len(config.layer_types)] for layer in range(layers)]
+    if hasattr(made, "compression"):
+        del made.compression
+    return made
+
+
+def resized(teacher, hop, *, init, seed):
+    """A stock student of the teacher's family, with a pooler where the family has one; in eval mode.
+
+    hop: utils.relation_flags.Hop.  seed: of the weights that are drawn.
+    init: "random": as transformers initialises the family.  "slice": layer i is layer i k of the teacher, k = its layers //
+        the student's, and of every tensor the first rows and columns.  "embeddings": what lies outside the layers is the
+        teacher's.  "layers": "slice" where the widths are equal.
+    Raises CheckpointError where the teacher has no weights for the student to slice (a cropped one).
+    """
+    config = resized_config(teacher.config, layers=hop.layers, hidden=hop.hidden, heads=hop.heads, intermediate=hop.intermediate)
+    stock = architectures.stock_class(config.model_type.removeprefix(architectures.PREFIX))
+    config.__class__ = stock.config_class
+    student = _drawn(stock, config, seed)
+    if init != "random":
+        _copy_part(student, teacher, layers=init != "embeddings")
+    return student
+
+
+@torch.no_grad()
+def _copy_part(student, teacher, *, layers):
+    """Fill a student with the first rows and columns of the teacher's tensors; those that the teacher lacks stay random."""
+    ours, theirs = architectures.blocks(student), dict(teacher.named_parameters())
+    groups = {part.name: part.groups for block in ours for part in block.parts if part.dim == 0}
+    start = f"{architectures.prefix(student)}{architectures.of(student).layers}."
+    every, left = len(architectures.layers(teacher)) // len(ours), []
+    for name, tensor in student.named_parameters():
+        source = name
+        if name.startswith(start):
+            number, _, rest = name.removeprefix(start).partition(".")
+            source = f"{start}{int(number) * every}.{rest}"
+            if not layers:
+                continue
+        if source not in theirs:
+            left.append(name)
+            continue
+        wanted, found = (_grouped(each, groups.get(name.rpartition(".")[0], 1)) for each in (tensor, theirs[source]))
+        if any(size < number for size, number in zip(found.shape, wanted.shape)):
+            raise CheckpointError(
+                f"--student_init: {source} of the teacher is {[*found.shape]}, the student needs {[*wanted.shape]}; take a "
+                "teacher from which nothing was removed, or --student_init random"
+            )
+        wanted.copy_(found[tuple(slice(size) for size in wanted.shape)])
+    if left:
+        logger.info("student: not in the teacher, randomly initialised: %s", ", ".join(left))
+
+
+def _grouped(tensor, groups):
+    """Rows by group: a fused projection holds the rows of queries, keys and values behind each other."""
+    return tensor.unflatten(0, (groups, -1))
+
+
+def given_student(path, *, seed):
+    """The encoder of a checkpoint, or, where the folder holds a config and no weights, a random one of that config; eval mode.
+
+    Raises CheckpointError where there is neither, or the family is not in the table.
+    """
+    from transformers import AutoConfig
+
+    folder = local_folder(path)
+    if any(folder.glob("*.safetensors")):
+        return load_model(path)
+    config = AutoConfig.from_pretrained(folder)
+    return _drawn(architectures.stock_class(config.model_type), config, seed)
+
+
+def _drawn(stock, config, seed):
+    """A random model of a stock class, a function of the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return stock(config).eval()
+
+
+def max_positions(model) -> int | None:
+    """The longest input in tokens that an encoder has positions for; None where they are relative."""
+    for name, module in architectures.encoder(model).named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            first = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa and MPNet count from behind padding
+            return module.num_embeddings - first
+    return None

@@ -1,0 +1,208 @@
+"""Flags of the stages that distil relations: which ones, from which layer, into a student of which size.
+
+Nothing here imports torch: sizes are checked on the configs, before a model is loaded.
+"""
+
+import argparse
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.errors import FlagError
+from utils.flags import non_negative, path_of_students, positive_int
+
+RELATIONS = tuple(left + right for left in "qkv" for right in "qkv")
+# What the families' configs call the same size
+NAMES = {
+    "layers": ("num_hidden_layers", "n_layers", "num_layers"),
+    "hidden": ("hidden_size", "dim", "d_model"),
+    "heads": ("num_attention_heads", "n_heads", "num_heads"),
+    "intermediate": ("intermediate_size", "hidden_dim", "d_ff"),
+}
+# Teacher layers found best: MiniLMv2's choice, by way of secondary sources
+_LARGE = {"bert": 21, "roberta": 19, "xlm-roberta": 19}
+_HEADS = (64, 48, 32, 24, 16, 12)
+
+
+def relations(parser):
+    """The flag group of what is compared."""
+    add = parser.add_argument_group("relations").add_argument
+    add("--teacher_layer", "--L", type=positive_int, metavar="L",
+        help="of the teacher, from 1; 21 of BERT-large's 24, 19 of RoBERTa-large's and XLM-R-large's, else the last")  # fmt: skip
+    add("--num_relation_heads", type=positive_int, metavar="R",
+        help="divides both widths; 48 for 12 layers, 64 for 24, else the largest of 64, 48, 32, 24, 16, 12")  # fmt: skip
+    add("--relations", "--minilm_relations", type=weights, default="qq=1,kk=1,vv=1", metavar="WEIGHTS",
+        help="pairs of q, k and v with weights; also as {(1, 1): 1, (2, 2): 1}, (left, right) with 1 for q")  # fmt: skip
+    add("--relation_source", choices=("last", "extra"), default="last",
+        help="the student's side: its last layer's projections, or new ones on its final states, dropped afterwards")  # fmt: skip
+    add("--relation_weighting", choices=("sequence", "token"), default="sequence",
+        help="sequence: the sum of the relations' means over sequences; token: the mean of their means over tokens")  # fmt: skip
+
+
+def student(parser):
+    """The flag group of the student's size and first weights."""
+    add = parser.add_argument_group("student").add_argument
+    add("--student_layer", "--layer", "--student_num_layers", type=positive_int, metavar="M", help="layers; 6")
+    add("--student_hidden", "--hidden", "--student_hidden_size", type=positive_int, metavar="D", help="width; 384")
+    add("--student_heads", "--heads", "--student_attention_heads", type=positive_int, metavar="A", help="attention heads; 12")
+    add(
+        "--student_intermediate", "--intermediate", type=positive_int, metavar="F", help="feed-forward neurons; 4 times the width"
+    )
+    add("--student_init", choices=("random", "slice", "embeddings", "layers"),
+        help="random; slice: the first rows and columns of every k-th layer of the teacher; embeddings, layers: copies of its "
+             "embeddings, or of every k-th layer too (equal widths)")  # fmt: skip
+    add("--student_path", type=path_of_students, metavar="12,3L",
+        help="layers of students, each the teacher of the next (teacher assistants), in one run")  # fmt: skip
+
+
+def weights(text) -> dict[str, float]:
+    """A flag type: `qq=1,kk=0.5`, or MiniLMv2's published form `{(1, 1): 1, (2, 2): 0.5}`."""
+    if text.strip().startswith("{"):
+        pairs = re.findall(r"\(\s*([123])\s*,\s*([123])\s*\)\s*:\s*([^,}\s]+)", text)
+        found = [("qkv"[int(left) - 1] + "qkv"[int(right) - 1], weight) for left, right, weight in pairs]
+        whole = len(found) == text.count(":")
+    else:
+        found = [part.strip().rpartition("=")[::2] for part in text.split(",")]
+        whole = True
+    if not whole or not found or any(name not in RELATIONS for name, _ in found) or len(dict(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected pairs of q, k, v with weights, each once, like qq=1,kk=1,vv=1")
+    return {name: value for name, weight in found if (value := non_negative(weight))}
+
+
+@dataclass(frozen=True)
+class Hop:
+    """Sizes of one distillation.  teacher_layer: from 1.  relation_heads: R.  The rest: the student's."""
+
+    teacher_layer: int
+    relation_heads: int
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+
+
+def read(config: dict, size: str):
+    """A size of a config (keys of NAMES), whatever the family calls it; None where it is not there."""
+    return next((config[name] for name in NAMES[size] if config.get(name) is not None), None)
+
+
+def has_sizes(config: dict | None) -> bool:
+    """Whether all sizes can be read off a config: not off none, nor off that of a family named otherwise."""
+    return config is not None and all(read(config, size) is not None for size in NAMES)
+
+
+def fill(args):
+    """Give the student's flags their defaults; yield what contradicts what."""
+    sizes = ("student_layer", "student_hidden", "student_heads", "student_intermediate", "student_init", "student_path")
+    given = [f"--{name}" for name in sizes if getattr(args, name) is not None]
+    if args.student_model_path is not None:
+        if given:
+            yield f"--student_model_path and {', '.join(given)}: both say what the student is; give one"
+        return
+    if args.student_path and args.student_layer:
+        yield "--student_path and --student_layer: both say how many layers; give one"
+    for wanted in args.student_path or []:
+        if not wanted.endswith("L"):
+            yield f"--student_path {wanted}: expected numbers of layers, like 12,3L"
+    args.student_layer = args.student_layer or (None if args.student_path else 6)
+    args.student_hidden = args.student_hidden or 384
+    args.student_heads = args.student_heads or 12
+    args.student_intermediate = args.student_intermediate or 4 * args.student_hidden
+    args.student_init = args.student_init or "random"
+    if args.student_hidden % args.student_heads:
+        yield (
+            f"--student_heads {args.student_heads}: does not divide --student_hidden {args.student_hidden}; its divisors: "
+            f"{_divisors(args.student_hidden)}"
+        )
+
+
+def problems(args, teacher: dict | None, student: dict | None):
+    """Yield what does not fit, as far as the configs are known before anything is loaded."""
+    if has_sizes(teacher) and (has_sizes(student) if args.student_model_path else args.student_init is not None):
+        try:
+            hops(args, teacher, student)
+        except FlagError as error:
+            yield from str(error).split("\n")
+
+
+def name(args) -> str:
+    """What identifies a run: teacher and student."""
+    student = Path(args.student_model_path).name if args.student_model_path else None
+    depth = ",".join(args.student_path or [f"{args.student_layer}L"])
+    iteration = f"_{args.iteration}" if args.iteration > 1 else ""
+    return f"{Path(args.teacher_model_path).name}_{student or f'{depth}-{args.student_hidden}H'}{iteration}"
+
+
+def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
+    """The distillations of a run, from the configs of teacher and, with --student_model_path, student.
+
+    Raises FlagError with everything that does not fit.
+    """
+    found, wrong = [], []
+    if student is not None:
+        chain = [{size: read(student, size) for size in NAMES}]
+    else:
+        sizes = {size: getattr(args, f"student_{size}") for size in ("hidden", "heads", "intermediate")}
+        depths = [int(wanted[:-1]) for wanted in args.student_path or []] or [args.student_layer]
+        chain = [{"layers": depth, **sizes} for depth in depths]
+    for number, made in enumerate(chain):
+        layer = args.teacher_layer if number == 0 else None
+        found.append(_hop(args, teacher, made, wrong, layer=layer, is_ours=number > 0 or args.iteration > 1))
+        teacher = {"model_type": teacher.get("model_type"), **{NAMES[size][0]: made[size] for size in NAMES}}
+    if wrong:
+        raise FlagError("\n".join(dict.fromkeys(wrong)))
+    return found
+
+
+def _hop(args, teacher, student, wrong, *, layer, is_ours):
+    """One distillation; its problems are added.  is_ours: the teacher is a student of this method, trained in its last layer."""
+    depth, heads = read(teacher, "layers"), args.num_relation_heads
+    if layer is None:
+        large = not is_ours and depth == 24 and read(teacher, "hidden") == 1024
+        layer = _LARGE.get(teacher["model_type"], depth) if large else depth
+    elif layer > depth:
+        wrong.append(f"--teacher_layer {layer}: the teacher has {depth} layers")
+    widths = (_width(teacher, min(layer, depth)), student["hidden"])
+    common = math.gcd(*widths)
+    if heads is None:
+        preferred = {12: 48, 24: 64}.get(depth)
+        heads = next((number for number in (preferred, *_HEADS) if number and common % number == 0), None)
+        if heads is None:
+            wrong.append(
+                f"--num_relation_heads: no preset divides the teacher's width {widths[0]} and the student's {widths[1]}; "
+                f"choose one of {_divisors(common)}"
+            )
+    elif common % heads:
+        wrong.append(
+            f"--num_relation_heads {heads}: does not divide both the teacher's width {widths[0]} and the student's {widths[1]}; "
+            f"choose one of {_divisors(common)}"
+        )
+    wrong += _no_copies(args.student_init, teacher, student)
+    return Hop(layer, heads, **student)
+
+
+def _no_copies(init, teacher, student):
+    """What keeps a student from being made of its teacher."""
+    sizes = {size: (read(teacher, size), student[size]) for size in NAMES}
+    larger = [f"{size} {ours} of {theirs}" for size, (theirs, ours) in sizes.items() if ours > theirs]
+    if init == "slice" and larger:
+        yield f"--student_init slice: the student must be no larger than its teacher ({', '.join(larger)})"
+    equal = {"embeddings": ("hidden",), "layers": ("hidden", "intermediate")}.get(init, ())
+    for size in equal:
+        theirs, ours = sizes[size]
+        if theirs != ours:
+            yield f"--student_init {init}: needs a --student_{size} of {theirs}, the teacher's; found {ours}"
+    if init == "layers" and sizes["layers"][1] > sizes["layers"][0]:
+        yield f"--student_init layers: {sizes['layers'][1]} layers wanted, the teacher has {sizes['layers'][0]}"
+
+
+def _width(config, layer):
+    """Width of the queries, keys and values of a layer: not the hidden size in T5, nor where heads are missing."""
+    hidden, heads = read(config, "hidden"), read(config, "heads")
+    kept = (config.get("compression") or {}).get("heads", [heads] * layer)[layer - 1]
+    return kept * config.get("d_kv", hidden // heads)
+
+
+def _divisors(number):
+    return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)
