@@ -66,7 +66,8 @@ def main(args):
         scores = importance.Accumulator(masks)
         for indices in scored.epoch(args.seed, 0, args.scoring_batch_size)[distributed.rank() :: distributed.world()]:
             batch = scored.collate(indices).to(run.device)
-            scores.add(losses.task_loss(model(**batch.inputs).logits, batch.labels, kind=task.kind), weight=len(indices))
+            loss = losses.task_loss(batch.through(model).logits, batch.labels, kind=task.kind, mask=batch.mask)
+            scores.add(loss, weight=len(indices))
         scores.reduce(distributed.all_reduce)
 
     # ---- 2. Sort: heads and neurons of each layer into descending importance; the function stays the same

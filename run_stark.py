@@ -204,13 +204,14 @@ def scores(teacher, trial, split, *, run):
         for indices in split.epoch(args.seed, 0, args.scoring_batch_size)[distributed.rank() :: distributed.world()]:
             batch = split.collate(indices).to(run.device)
             with torch.no_grad():
-                student_logits = trial(**batch.inputs).logits
-            logits = teacher(**batch.inputs).logits
+                student_logits = batch.through(trial).logits
+            logits = batch.through(teacher).logits
             soft = knowledge.friendliness_loss(
                 student_logits, logits, kind=kind, loss=args.friendliness_loss, temperature=args.temperature,
-                mask=batch.labels != losses.IGNORED if kind == "tagging" else None,
+                mask=losses.scored_tokens(batch.labels, batch.mask, kind=kind),
             )  # fmt: skip
-            express.add(losses.task_loss(logits, batch.labels, kind=kind), weight=len(indices), retain_graph=True)
+            task_loss = losses.task_loss(logits, batch.labels, kind=kind, mask=batch.mask)
+            express.add(task_loss, weight=len(indices), retain_graph=True)
             friendly.add(soft, weight=len(indices))
         express.reduce(distributed.all_reduce)
         friendly.reduce(distributed.all_reduce)

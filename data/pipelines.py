@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data import normalization
 from data.readers import Examples
 from data.splits import NOT_SCORED, Split, require_labels
 from utils import checkpoints
@@ -43,8 +44,12 @@ def load_tokenizer(path):
             f"{source}: found no tokenizer; expected tokenizer.json (or {', '.join(_TOKENIZER_FILES[1:])}); copy the "
             f"tokenizer's files there from the model that this checkpoint was made of"
         )
+    if needed := normalization.missing_packages(source):
+        raise CheckpointError(
+            f"{source}: found {normalization.SPM} and no tokenizer.json; reading it needs sentencepiece and protobuf: {needed}"
+        )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = normalization.restored(AutoTokenizer.from_pretrained(source), source)
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         reason = str(error).strip().split("\n")[0]
         where = (

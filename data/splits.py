@@ -103,6 +103,16 @@ class Split(LengthGrouped):
         divisors = {name: float(number) for name, number in self.counts(indices).items()}
         return Batch(inputs, labels, indices, divisors)
 
+    def kept(self, logits, mask) -> list[np.ndarray]:
+        """What scoring needs of a batch's logits, row by row: float32 [C]; for tagging each real token's label id, int64 [L].
+
+        logits: tensor [B, C] or [B, L, C].  mask: tensor [B, L] bool, True for real tokens.
+        """
+        if not self._tagged:
+            return list(logits.cpu().numpy())
+        labels, mask = logits.argmax(-1).cpu().numpy(), mask.cpu().numpy()
+        return [row[real] for row, real in zip(labels, mask)]
+
     def predictions(self, outputs) -> list:
         """The model's answers per example: class ids, scores, or for each sentence the label ids of its words.
 
@@ -170,7 +180,8 @@ class Split(LengthGrouped):
 def require_labels(split: Split):
     """Raise DataError where a split that is to be scored or trained on has no labels."""
     if not split.labelled:
-        column = "a column of labels" if split.task.table is None else f"the column {split.task.table.label}"
+        untabled = {"spans": "answers", "tagging": "a column of labels"}
+        column = untabled.get(split.task.kind) or f"the column {split.task.table.label}"
         raise DataError(
             f"{split.examples.path}:1: found no labels; expected {column}, because this file is to be scored; "
             f"use --do_infer to get predictions for a file without labels"

@@ -1,6 +1,7 @@
 """Loss terms of fine-tuning and distillation.
 
 B examples, C classes, L tokens, D hidden size; "..." is B, or B and L where tokens are tagged.
+The logits of spans are [B, L, 2]: each token's as the first one (start) and as the last one (end) of the answer.
 
 Each term is a sum over what it averages, divided by `divisor`: how many examples, scored labels or real tokens there are
 in the whole update (see utils/batch.py). A batch that is cut into micro-batches then has the loss of the whole, however it
@@ -18,16 +19,24 @@ IGNORED = -100  # label of tokens that are not scored
 NUM_MATCHES = 6  # hidden states that are compared at most, besides the embedding output
 
 
-def task_loss(logits, labels, *, kind, divisor=None):
+def task_loss(logits, labels, *, kind, mask=None, divisor=None):
     """Loss against the gold labels.
 
     kind "classification": cross-entropy in nats, mean over examples; logits [B, C], labels [B] class ids.
     kind "regression": squared error, mean over examples; logits [B, 1], labels [B] scores.
     kind "tagging": cross-entropy in nats, mean over labelled tokens; logits [B, L, C], labels [B, L], -100 not scored.
-    Returns a scalar. Source: MiniDisc (Zhang et al. 2024).
+    kind "spans": cross-entropy over positions in nats, of start and end, mean over both and over examples; logits [B, L, 2],
+        labels [B, 2]; mask [B, L] (bool, needed here, for other kinds without effect): True for real tokens. Padding is no
+        position; a label outside of 0..L-1 adds 0.
+    Returns a scalar. Source: MiniDisc (Zhang et al. 2024); spans: TED (Liang et al. 2023).
     """
     if kind == "regression":
         return _squared_error(logits, labels[:, None], divisor)
+    if kind == "spans":
+        scores_BL2 = _full(logits).masked_fill(~mask[..., None], -torch.inf)
+        labels = labels.masked_fill((labels < 0) | (labels >= logits.shape[1]), IGNORED)
+        total = F.cross_entropy(scores_BL2, labels, ignore_index=IGNORED, reduction="sum") / 2
+        return total / (len(logits) if divisor is None else divisor)
     assert kind in ("classification", "tagging"), kind
     if divisor is None:
         divisor = _at_least_one((labels != IGNORED).sum())
@@ -41,14 +50,18 @@ def soft_label(student_logits, teacher_logits, *, kind, temperature=1.0, mask=No
     kind "classification", logits [B, C]: T^2 * cross-entropy (nats) of softmax(student / T) under softmax(teacher / T), mean
     over examples. It is no divergence: its minimum, at equal logits, is T^2 times the entropy of the teacher.
     kind "tagging", logits [B, L, C]: the same, mean over the tokens where mask [B, L] (bool) is True.
+    kind "spans", logits [B, L, 2]: the same over the positions where mask [B, L] is True, of start and end, mean over both and
+    over examples.
     kind "regression", logits [B, 1]: squared difference, mean over examples; there is no temperature.
     Returns a scalar. Source: Hinton et al. 2015, section 2; MiniDisc (Zhang et al. 2024); StarK (Yang et al. 2022).
     """
     if kind == "regression":
         return _squared_error(student_logits, teacher_logits, divisor)
-    assert kind in ("classification", "tagging"), kind
+    assert kind in ("classification", "tagging", "spans"), kind
     assert student_logits.shape == teacher_logits.shape, (student_logits.shape, teacher_logits.shape)
-    assert (mask is not None) == (kind == "tagging"), "a mask belongs to tagging, and only there"
+    assert (mask is not None) == (kind != "classification"), "a mask belongs to tokens, and only there"
+    if kind == "spans":
+        return _soft_positions(student_logits, teacher_logits, mask, temperature, divisor)
     student_log_probs = F.log_softmax(_full(student_logits) / temperature, dim=-1)
     teacher_probs = F.softmax(_full(teacher_logits) / temperature, dim=-1)
     entropies = -(teacher_probs * student_log_probs).sum(-1)  # [...]
@@ -57,6 +70,13 @@ def soft_label(student_logits, teacher_logits, *, kind, temperature=1.0, mask=No
     if divisor is None:
         divisor = len(student_logits) if mask is None else _at_least_one(mask.sum())
     return temperature**2 * entropies.sum() / divisor
+
+
+def scored_tokens(labels, mask_BL, *, kind):
+    """The mask that soft_label needs for a kind of task: labelled tokens, the positions of spans, or None."""
+    if kind == "tagging":
+        return labels != IGNORED
+    return mask_BL if kind == "spans" else None
 
 
 def hidden_states(student_states, teacher_states, mask_BL, *, divisor=None):
@@ -106,6 +126,15 @@ def _full(tensor):
 def _at_least_one(count):
     """A count to divide by: the mean over nothing is 0, not NaN (a micro-batch in which nothing is labelled)."""
     return count.clamp(min=1)
+
+
+def _soft_positions(student_BL2, teacher_BL2, mask_BL, temperature, divisor):
+    """soft_label for spans: both are softmaxes over the positions that the mask leaves."""
+    padding_BL1 = ~mask_BL[..., None]
+    student_BL2, teacher_BL2 = (_full(z).masked_fill(padding_BL1, -torch.inf) / temperature for z in (student_BL2, teacher_BL2))
+    log_probs_BL2 = F.log_softmax(student_BL2, dim=1).masked_fill(padding_BL1, 0.0)  # 0 * -inf is not 0
+    total = -(F.softmax(teacher_BL2, dim=1) * log_probs_BL2).sum() / 2
+    return temperature**2 * total / (len(mask_BL) if divisor is None else divisor)
 
 
 def _squared_error(predictions_B1, targets_B1, divisor):

@@ -34,8 +34,8 @@ class Targets:
 class Objective:
     """A distillation objective.
 
-    name: a key of TERMS.  kind: classification, regression or tagging.  layers: [(student layer, teacher layer), ...] whose
-    hidden states are compared.  weights: {term: weight}; equal ones that sum to 1 where absent, as published.
+    name: a key of TERMS.  kind: of the task.  layers: [(student layer, teacher layer), ...] whose hidden states
+    are compared.  weights: {term: weight}; equal ones that sum to 1 where absent, as published.
     """
 
     name: str
@@ -61,15 +61,15 @@ class Objective:
 
     def __call__(self, student, batch, targets: Targets | None) -> dict:
         """The weighted terms of a batch (utils.batch.Batch) for a student, which is run here."""
-        output = student(**batch.inputs, output_hidden_states=bool(self.student_layers))
+        output = batch.through(student, output_hidden_states=bool(self.student_layers))
         states = [output.hidden_states[layer] for layer in self.student_layers]
-        scored = batch.labels != losses.IGNORED if self.kind == "tagging" else None
+        scored = losses.scored_tokens(batch.labels, batch.mask, kind=self.kind)
         divisors = batch.divisors
         per_label = divisors["labels" if self.kind == "tagging" else "examples"]
         terms = {}
         for name, weight in self.weights.items():
             if name == "task":
-                term = losses.task_loss(output.logits, batch.labels, kind=self.kind, divisor=per_label)
+                term = losses.task_loss(output.logits, batch.labels, kind=self.kind, mask=batch.mask, divisor=per_label)
             elif name == "soft_label":
                 term = losses.soft_label(
                     output.logits, targets.logits, kind=self.kind, temperature=self.temperature, mask=scored, divisor=per_label

@@ -12,8 +12,8 @@ class Batch:
 
     inputs: what the model is called with: input_ids_BL, attention_mask_BL (1 for real tokens), token_type_ids_BL
         where the tokenizer makes them; int64.
-    labels: [B] int64 class ids, [B] float32 scores, or [B, L] int64 label ids with -100 where nothing is scored; None for
-        unlabelled data.
+    labels: [B] int64 class ids, [B] float32 scores, [B, L] int64 label ids with -100 where nothing is scored, or for spans [B, 2]
+        int64 positions of the first and last token; None for unlabelled data.
     indices: [B] positions of the examples in their split, so that cached teacher outputs can be found.
     divisors: what a loss term's sum is divided by, by the name of what it averages over: "examples", "tokens" (real
         tokens), "labels" (scored labels). The pipeline sets the batch's own counts. The training loop replaces them by those
@@ -32,6 +32,17 @@ class Batch:
     def mask(self) -> torch.Tensor:
         """[B, L] bool, True for real tokens."""
         return self.inputs["attention_mask"].bool()
+
+    def through(self, model, **options):
+        """What a model says about this batch: its output, with logits also where its head answers with start and end.
+
+        Those of spans are [B, L, 2], start and end side by side, as if each token were tagged with two numbers.
+        options: output_hidden_states and the like, for the model.
+        """
+        output = model(**self.inputs, **options)
+        if "start_logits" in output:
+            output["logits"] = torch.stack([output.start_logits, output.end_logits], -1)
+        return output
 
     def to(self, device) -> "Batch":
         """The same batch with its tensors on a device."""

@@ -45,7 +45,7 @@ def predict(model, split, *, batch_size: int, precision: str, variants=(None,), 
             if use is not None:
                 use(variant)
             with autocast(device, precision):
-                found[variant] = model(**batch.inputs).logits.float()
+                found[variant] = batch.through(model).logits.float()
         return found
 
     try:
@@ -58,23 +58,16 @@ def predict(model, split, *, batch_size: int, precision: str, variants=(None,), 
 def collect(answer, split, *, batch_size: int, device) -> dict:
     """What answer(batch) -> {name: logits} says about every row of a split, in the split's order; the processes share the rows.
 
-    Returns {name: outputs}: float32 logits [N, C] for one score vector per row, or a list of N int64 arrays [L] with the
-    predicted label of each token.
+    Returns {name: outputs}: float32 logits [N, C] for one score vector per row, or a list of N arrays of what the split keeps of
+    each row, without padding: int64 [L], the predicted label of each token, or for spans float32 [L, 2].
     """
     rows = defaultdict(list)
     for indices in split.in_order(batch_size)[distributed.rank() :: distributed.world()]:
         batch = split.collate(indices).to(device)
         for name, logits in answer(batch).items():
-            rows[name].extend(zip(indices.tolist(), _per_row(logits, batch)))
+            rows[name].extend(zip(indices.tolist(), split.kept(logits, batch.mask)))
     parts = distributed.gather(dict(rows))
     return {name: _in_order([part.get(name, []) for part in parts], len(split)) for name in parts[0]}
-
-
-def _per_row(logits, batch):
-    if logits.ndim == 2:
-        return list(logits.cpu().numpy())
-    labels, mask = logits.argmax(-1).cpu().numpy(), batch.mask.cpu().numpy()
-    return [row[real] for row, real in zip(labels, mask)]
 
 
 def _in_order(parts, number):
@@ -83,7 +76,7 @@ def _in_order(parts, number):
         for index, output in part:
             ordered[index] = output
     assert all(output is not None for output in ordered)
-    return np.stack(ordered) if ordered[0].dtype == np.float32 else ordered
+    return np.stack(ordered) if ordered[0].ndim == 1 and ordered[0].dtype == np.float32 else ordered
 
 
 def evaluate(model, splits: dict, *, args) -> dict:

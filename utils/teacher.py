@@ -31,7 +31,7 @@ class Teacher:
     @torch.no_grad()
     def _run(self, batch):
         with autocast(batch.inputs["input_ids"].device, self.precision):
-            output = self.model(**batch.inputs, output_hidden_states=bool(self.layers))
+            output = batch.through(self.model, output_hidden_states=bool(self.layers))
         wanted = slice(1 if self.first_token else None)
         states = [output.hidden_states[layer][:, wanted].float() for layer in self.layers]
         return output.logits.float(), states
@@ -54,7 +54,7 @@ class Teacher:
             for number, state_BLD in enumerate(states):
                 self._states[number, positions] = state_BLD[mask].to("cpu", kept)
             for index, row, real in zip(indices.tolist(), rows.cpu(), mask.cpu()):
-                logits[index] = row if row.ndim == 1 else row[real]  # [C], or [tokens, C] where tokens are tagged
+                logits[index] = row if row.ndim == 1 else row[real]  # [C], or [tokens, C] where tokens are scored
         self._tags = logits[0].ndim == 2
         self._logits = torch.cat(logits) if self._tags else torch.stack(logits)
 

@@ -1,0 +1,115 @@
+"""SQuAD files to columns: the official JSON of SQuAD 2.0 (and of 1.1, where every question has an answer).
+
+Everything is checked while it is read: what does not fit is a DataError that names the file and the place inside the JSON.
+"""
+
+import json
+import logging
+from pathlib import Path
+
+from data.readers import Examples, read_lines
+from utils.errors import DataError
+
+logger = logging.getLogger("compression")
+
+_WORDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
+
+
+def read_questions(path, *, split: str) -> Examples:
+    """One file: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers", "is_impossible"}]}]}]}.
+
+    Columns: first, the questions; second, their contexts; labels, for each question a tuple of (first character, text), without
+    repeats and in the file's order; it is empty where the question has no answer.  A test file may have no answers at all.
+    Raises DataError.
+    """
+    try:
+        content = json.loads("\n".join(read_lines(path)))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}:{error.lineno}: found no complete JSON ({error.msg}, column {error.colno}); expected SQuAD's JSON; "
+            f"the file may be cut off, copy it again"
+        ) from error
+    reader = _Reader(path, optional=split == "test")
+    for a, article in enumerate(reader.get(content, "", "data", list)):
+        paragraphs = reader.get(article, f"data[{a}]", "paragraphs", list)
+        for p, paragraph in enumerate(paragraphs):
+            reader.add_paragraph(paragraph, f"data[{a}].paragraphs[{p}]")
+    return reader.examples(split)
+
+
+class _Reader:
+    """Collects the questions of one file.  optional: it may have no answers."""
+
+    def __init__(self, path, *, optional):
+        self.path, self.optional = path, optional
+        self.places, self.questions, self.contexts, self.answers = {}, [], [], []  # places: {id: where}
+
+    def fail(self, where, found, expected, advice):
+        raise DataError(f"{self.path}: {where or 'top level'}: found {found}; expected {expected}; {advice}")
+
+    def get(self, holder, where, key, kind):
+        """The value of a key, if it is of that kind."""
+        if not isinstance(holder, dict):
+            self.fail(where, _shown(holder), "an object", f"{key!r} is read from it")
+        place = f"{where}.{key}".removeprefix(".")
+        if key not in holder:
+            self.fail(where, f"no {key!r}", f"{_WORDS[kind]} of that name", "see datasets/README.md for the form")
+        if not isinstance(holder[key], kind) or (kind is int and isinstance(holder[key], bool)):
+            self.fail(place, _shown(holder[key]), _WORDS[kind], "correct it")
+        return holder[key]
+
+    def add_paragraph(self, paragraph, where):
+        context = self.get(paragraph, where, "context", str)
+        if not context.strip():
+            self.fail(f"{where}.context", "a blank context", "the text that is asked about", "fill it in or remove the paragraph")
+        for q, entry in enumerate(self.get(paragraph, where, "qas", list)):
+            place = f"{where}.qas[{q}]"
+            number = self.get(entry, place, "id", str)
+            if number in self.places:
+                self.fail(f"{place}.id", f"{number!r}, which {self.places[number]} has too", "an id of its own", "rename one")
+            question = self.get(entry, place, "question", str)
+            if not question.strip():
+                logger.warning("%s: %s: the question is blank; kept", self.path, place)
+            self.places[number] = place
+            self.questions.append(question)
+            self.contexts.append(context)
+            self.answers.append(self._answers_of(entry, place, context))
+
+    def _answers_of(self, entry, where, context):
+        """((first character, text), ...), or None where there is no list of answers and none is needed."""
+        if self.optional and isinstance(entry, dict) and "answers" not in entry:
+            return None
+        answers = []
+        for i, answer in enumerate(self.get(entry, where, "answers", list)):
+            place = f"{where}.answers[{i}]"
+            text, start = self.get(answer, place, "text", str), self.get(answer, place, "answer_start", int)
+            if not text.strip():
+                self.fail(f"{place}.text", "a blank answer", "a part of the context", "remove it")
+            found = context[start : start + len(text)] if start >= 0 else ""
+            if found != text:
+                at = context.find(text)
+                advice = f"it is at {at}" if at >= 0 else "the context does not hold it"
+                self.fail(f"{place}.answer_start", f"{start}, where the context has {_shown(found)}", f"the offset of {text!r}",
+                          f"{advice}; offsets count characters from 0")  # fmt: skip
+            answers.append((start, text))
+        if "is_impossible" in entry and self.get(entry, where, "is_impossible", bool) == bool(answers):
+            found = f"{str(bool(answers)).lower()} with {len(answers)} answers"
+            self.fail(f"{where}.is_impossible", found, "true where there is no answer, else false", "correct one of them")
+        return tuple(dict.fromkeys(answers))
+
+    def examples(self, split) -> Examples:
+        if not self.questions:
+            self.fail("data", "no questions", "at least one", "the file is empty, copy it again")
+        lacking = [i for i, answers in enumerate(self.answers) if answers is None]
+        labels = self.answers
+        if len(lacking) == len(labels):
+            labels = None
+        elif lacking:
+            where = list(self.places.values())[lacking[0]]
+            self.fail(where, "no 'answers', which other questions have", "answers for all questions or for none", "complete it")
+        return Examples([*self.places], self.questions, self.contexts, labels, Path(self.path), split)
+
+
+def _shown(value, limit=40):
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 4] + " ..."
