@@ -3,13 +3,14 @@
 architectures: the one table of attribute paths.  attention: stock attention with heads missing.  slicing: nested models and the
 classes of cropped ones.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving:
 checkpoints.  students: made from teachers, measured.  distillation: one student, one teacher.  starting: what students start
-from.  curves: of nested models.
+from.  curves: of nested models.  filtered_bert: TED's filters.
 """
 
 from models import slicing
 from models.architectures import blocks, encoder, layers
 from models.curves import curve
 from models.distillation import distil, teaching
+from models.filtered_bert import FilteredModel, FrozenStates, head_metrics, load_filters, new_filters, save_filters
 from models.loading import freeze, load_model
 from models.saving import save_model
 from models.scoring import mask_of, scoring_masks
@@ -20,6 +21,8 @@ from models.students import describe, shrink, small_bert, with_dropout
 from utils.checkpoints import fingerprint
 
 __all__ = [
+    "FilteredModel",
+    "FrozenStates",
     "blocks",
     "crop",
     "curve",
@@ -30,11 +33,15 @@ __all__ = [
     "fingerprint",
     "freeze",
     "grid",
+    "head_metrics",
     "keep_layers",
     "kept",
     "layers",
+    "load_filters",
     "load_model",
     "mask_of",
+    "new_filters",
+    "save_filters",
     "save_model",
     "save_start",
     "scoring_masks",

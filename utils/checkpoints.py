@@ -55,6 +55,11 @@ def read_config(path) -> dict | None:
     return config
 
 
+def num_layers(config: dict) -> int | None:
+    """Encoder layers of a model with this config.json; None where it does not say."""
+    return next((config[key] for key in ("num_hidden_layers", "n_layers", "num_layers") if key in config), None)
+
+
 def fingerprint(path) -> str:
     """SHA-256 over names and bytes of a local checkpoint's configuration, weights and tokenizer; a hub name stands for itself."""
     resolved = resolve(path)

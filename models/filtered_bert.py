@@ -1,0 +1,129 @@
+"""TED's filters beside an unmodified stock model: made, saved with what they belong to, read back, scored.
+
+A checkpoint with filters is the plain model's folder with two more files, filters.json and filters.safetensors.
+B examples, L tokens, P filter output dimension.
+"""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from models import architectures
+from models.loading import local_folder
+from modules.filters import FIRST_TOKEN, Filters
+from utils import evaluation, filter_specs
+from utils.errors import CheckpointError
+from utils.filter_specs import FilterSpec
+from utils.teacher import Teacher
+
+
+class FilteredModel(nn.Module):
+    """A stock model whose hidden states are seen through filters; its logits are its own."""
+
+    def __init__(self, model, filters):
+        super().__init__()
+        self.model, self.filters = model, filters
+
+    def forward(self, *, output_hidden_states, **inputs):
+        """The stock model's output; hidden_states, where they are asked for, are [B, L, P] of each filtered layer."""
+        output = self.model(**inputs, output_hidden_states=output_hidden_states)
+        if output_hidden_states:
+            output.hidden_states = tuple(self.filters([output.hidden_states[int(layer)] for layer in self.filters]))
+        return output
+
+
+def new_filters(model, *, task, interval=1, output_dim=None, nonlinear=False):
+    """(filters, their specification) for a model, randomly initialised, on its device.
+
+    interval: layers from one filter to the next.  output_dim: the model's hidden size where it is None.
+    Raises CheckpointError where the model has fewer layers than one interval.
+    """
+    num_layers, hidden_size = len(architectures.layers(model)), model.config.hidden_size
+    layers = filter_specs.filtered_layers(num_layers, interval)
+    if not layers:
+        raise CheckpointError(f"a filter every {interval} layers wanted: this model has {num_layers}")
+    spec = FilterSpec(task, num_layers, hidden_size, layers, output_dim or hidden_size, nonlinear)
+    return _filters(spec).to(model.device), spec
+
+
+def save_filters(filters, spec, folder):
+    """Write filters and specification into a folder, which is made where it is absent."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_file(filters.state_dict(), Path(folder) / filter_specs.WEIGHTS)
+    spec.write(folder)
+
+
+def load_filters(path, model, *, task, **wanted):
+    """(filters, their specification) of a checkpoint, on the model's device.
+
+    task: its name.  wanted: what flags say about them, see filter_specs.contradictions().
+    Raises CheckpointError where there are none, where they belong to another task or to a model of other sizes, where they are
+    not as wanted, and where a weight is missing, left over or of another size.
+    """
+    folder = local_folder(path)
+    spec = filter_specs.read(folder)
+    sizes = {"num_layers": len(architectures.layers(model)), "hidden_size": model.config.hidden_size}
+    wrong = [*filter_specs.misfits(spec, task=task, **sizes), *filter_specs.contradictions(spec, **wanted)]
+    if wrong:
+        raise CheckpointError(f"{path}: its filters do not fit: {'; '.join(wrong)}")
+    file = folder / filter_specs.WEIGHTS
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: missing, damaged or cut off ({error}); write the filters again") from error
+    filters = _filters(spec)
+    expected = filters.state_dict()
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    faults += [f"{name} is left over" for name in found if name not in expected]
+    faults += [
+        f"{name} is {[*found[name].shape]}, not {[*tensor.shape]}"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if faults:
+        raise CheckpointError(f"{file}: does not hold what {filter_specs.SPEC} says: {'; '.join(faults[:6])}")
+    filters.load_state_dict(found)
+    return filters.to(model.device), spec
+
+
+def _filters(spec):
+    return Filters(spec.layers, hidden_size=spec.hidden_size, output_dim=spec.output_dim, nonlinear=spec.nonlinear)
+
+
+class FrozenStates:
+    """A frozen model's hidden states of some layers, for batches of several splits; for first-token tasks of that token alone."""
+
+    def __init__(self, model, splits, *, layers, kind, args):
+        """splits: whatever is asked for later.  With --cache_teacher each is run once, now."""
+        self.answers = {}
+        for split in splits:
+            teacher = Teacher(model, layers=layers, precision=args.precision, first_token=kind in FIRST_TOKEN)
+            if args.cache_teacher:
+                teacher.cache(split, batch_size=args.per_device_eval_batch_size)
+            self.answers[split] = teacher
+
+    def __call__(self, split, batch):
+        """[B, L, D] of each layer."""
+        return self.answers[split](batch)[1]
+
+
+def head_metrics(stage, states, splits, *, layers, metric, args, device) -> dict:
+    """{split name: {"metric/layer": value}} of each filter's own head: which layers carry the task.
+
+    stage: a FilterTraining, put into eval mode and back.  states: a FrozenStates that knows the splits.
+    """
+    stage.eval()
+    found = {}
+    for name, split in splits.items():
+
+        def answer(batch, split=split):
+            with evaluation.autocast(device, args.precision):
+                logits = stage(states(split, batch))
+            return {layer: values.float() for layer, values in zip(layers, logits)}
+
+        outputs = evaluation.collect(answer, split, batch_size=args.per_device_eval_batch_size, device=device)
+        found[name] = {f"{metric}/{layer}": split.score(outputs[layer])[metric] for layer in layers}
+    stage.train()
+    return found

@@ -1,0 +1,191 @@
+"""Task-aware layer-wise distillation (TED; Liang et al. 2023, arXiv:2210.01351), with its stages and its baselines.
+
+    python run_finetuning.py --task_name mrpc --model_path microsoft/deberta-v3-base --output_dir outputs/teacher     # stage 0
+    python run_ted.py --mode ft --task_name mrpc --student_model_path microsoft/deberta-v3-xsmall --output_dir outputs/student
+    python run_ted.py --mode filters --task_name mrpc --model_path outputs/teacher --output_dir outputs/teacher_filters  # stage I
+    python run_ted.py --mode filters --task_name mrpc --model_path outputs/student --filter_output_dim 768 \\
+        --output_dir outputs/student_filters
+    python run_ted.py --mode ted --task_name mrpc --teacher_model_path outputs/teacher_filters \\
+        --student_model_path outputs/student_filters --kl_alpha 20 --mse_alpha 100                                    # stage II
+Modes: filters, one filter with a task head of its own for each chosen layer of a frozen fine-tuned model, which stays as it is;
+ted, task + kl_alpha * KL + mse_alpha * mean over layers of the masked MSE of filtered states; lwd, the same against the teacher's
+bare states, through new linear maps; kd, without MSE; ft, the task loss alone. The j-th filter of the student meets the j-th of
+the teacher, so both must have equally many (12 layers to 6: --teacher_filter_interval 2).
+--student_init says what the student starts from: pretrained (with a new head where it has none), finetuned (a head is required),
+stage1 (a checkpoint of --mode filters). Published: pretrained for kd and lwd, stage1 for ted, which is one training more; to
+compare, give all the same. With ted and another start the student's filters are new and learn in stage II alone.
+Reads and writes plain models. After stage I filters lie beside them (filters.json, filters.safetensors); stage II drops them.
+"""
+
+from utils import filter_flags, filter_specs, flags, runs
+
+
+def parse(argv=None):
+    """The flags, checked."""
+    from data import tasks
+
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.student, filter_flags.ted)
+    parser.set_defaults(max_grad_norm=1.0, model_type=None)
+
+    def name(args):
+        from pathlib import Path
+
+        return f"{args.task_name}_{args.mode}" + (f"_{Path(args.model_path).name}" if args.mode == "filters" else "")
+
+    check = lambda args: filter_flags.check(args, tasks.get(args.task_name))  # noqa: E731
+    return flags.resolve(parser, argv, stage="ted", name=name, check=check)
+
+
+def main(args):
+    """Train filters or a student; returns the folder of the model with its filters, or of the selected student."""
+    import models
+    from data import tasks
+    from data.task_data import TaskData
+    from utils import cost, distributed, evaluation
+
+    # ---- Run folder, device, seed, data; the first model that is there says how texts are tokenised
+    task = tasks.get(args.task_name)
+    labels = {"kind": task.kind, "label_names": task.label_names}
+    paths = {"model": args.model_path, "teacher": args.teacher_model_path, "student": args.student_model_path}
+    run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
+    data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else next(filter(None, paths.values())))
+
+    if not run.finished and args.mode == "filters":
+        # ---- Stage I: the model is frozen; its filters are kept as they are at the end, it is saved as it came
+        model = models.freeze(models.load_model(args.model_path, **labels)).to(run.device)
+        run.report(data=data.sizes(), model=models.describe(model), model_metrics=evaluation.evaluate(model, data.dev, args=args))
+        filters, spec = models.new_filters(model, task=task.name, interval=args.filter_interval or 1,
+                                           output_dim=args.filter_output_dim, nonlinear=args.filter_nonlinear)  # fmt: skip
+        run.report(filters={"layers": spec.layers, "output_dim": spec.output_dim, "parameters": cost.parameters(filters)})
+        run.begin()
+        result = learn_filters(model, filters, spec, data, run=run)
+        if distributed.is_main():
+            models.save_model(model, result.checkpoint, tokenizer=data.tokenizer)
+        run.finish(result.checkpoint, metrics=result.last_metrics, num_steps=result.num_steps)
+
+    elif not run.finished:
+        # ---- Teacher: frozen, scored once
+        teacher = None
+        if args.teacher_model_path:
+            teacher = models.freeze(models.load_model(args.teacher_model_path, **labels)).to(run.device)
+            run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))
+        # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
+        # checkpoint, or its layers, heads and neurons; the teacher's own
+        student = teacher
+        if args.student_model_path:
+            data.check_tokenizer(args.student_model_path)
+            student = models.load_model(args.student_model_path, new_head=args.student_init == "pretrained", **labels)
+        for _, part in flags.student_parts(args):
+            student = models.shrink(student, part, which=args.layer_choice)
+        student = models.with_dropout(student, args).to(run.device)
+        module, outputs = pair(student, teacher, run=run)
+        run.report(data=data.sizes(), student=models.describe(student),
+                   start_metrics=evaluation.evaluate(student, data.dev, args=args))  # fmt: skip
+        run.begin()
+        # ---- Stage II or a baseline; the epoch that was best on dev is kept, without filters
+        result = distil(module, student, outputs, data, run=run)
+        run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
+                   best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
+
+    if args.mode != "filters":
+        evaluation.test_and_infer(run, models.load_model(run.checkpoint, **labels).to(run.device), data)
+    return run.checkpoint
+
+
+def learn_filters(model, filters, spec, data, *, run):
+    """Stage I: filters with a task head each, on the states of a frozen model; the mean of their task losses.
+
+    The heads are scored on dev, which chooses nothing: the last state is kept.  Returns training.Result; its checkpoint holds the
+    filters alone, the heads are dropped.
+    """
+    import models
+    from modules import losses
+    from modules.filters import FilterTraining
+    from utils import evaluation, training
+
+    args, task = run.args, data.task
+    if (result := training.finished(run, "filters")) is not None:
+        return result
+    dropout = 0.1 if args.cls_dropout is None else args.cls_dropout
+    stage = FilterTraining(filters, kind=task.kind, output_dim=spec.output_dim, num_labels=task.num_labels, dropout=dropout)
+    stage.to(run.device)
+    states = models.FrozenStates(model, [data.train, *data.dev.values()], layers=spec.layers, kind=task.kind, args=args)
+    progress = {}
+
+    def objective(module, batch):
+        progress["update"] = batch.update + 1
+        divisor = batch.divisors["labels" if task.kind == "tagging" else "examples"]
+        logits = module(states(data.train, batch))
+        options = {"kind": task.kind, "mask": batch.mask, "divisor": divisor}
+        terms = [losses.task_loss(z, batch.labels, **options) / len(logits) for z in logits]
+        return {f"task/{layer}": term for layer, term in zip(spec.layers, terms)}
+
+    def evaluate():
+        metrics = models.head_metrics(stage, states, data.dev, layers=spec.layers, metric=args.selection_metric, args=args,
+                                      device=run.device)  # fmt: skip
+        return evaluation.Score(progress["update"], metrics)  # later is better, as published
+
+    save = lambda folder, _: models.save_filters(filters, spec, folder)  # noqa: E731
+    return training.fit(stage, objective, data.train, evaluate=evaluate, save=save, args=args, run=run, stage="filters")
+
+
+def pair(student, teacher, *, run):
+    """(what is trained: the student, with filters where states are matched; the teacher's outputs, or None)."""
+    import models
+    from utils.errors import CheckpointError
+    from utils.teacher import Teacher
+
+    args = run.args
+    if args.mode == "ft":
+        return student, None
+    interval, task = args.filter_interval, args.task_name
+    module, seen, layers = student, teacher, []
+    if args.mode == "ted":
+        wanted = {"output_dim": args.filter_output_dim, "nonlinear": args.filter_nonlinear, "task": task}
+        filters, theirs = models.load_filters(args.teacher_model_path, teacher, interval=args.teacher_filter_interval, **wanted)
+        seen, layers = models.freeze(models.FilteredModel(teacher, filters)), range(len(theirs.layers))
+        matched, output_dim = theirs.layers, theirs.output_dim
+    elif args.mode == "lwd":
+        matched = layers = filter_specs.filtered_layers(len(models.layers(teacher)), args.teacher_filter_interval or 1)
+        output_dim = teacher.config.hidden_size
+    if args.mode != "kd":
+        if args.mode == "ted" and args.student_init == "stage1":
+            filters, spec = models.load_filters(args.student_model_path, student, interval=interval, **wanted)
+        else:
+            filters, spec = models.new_filters(student, task=task, interval=interval or 1, output_dim=output_dim,
+                                               nonlinear=args.filter_nonlinear)  # fmt: skip
+        if problems := [*filter_specs.unmatched(spec.layers, matched, spec.output_dim, output_dim)]:
+            raise CheckpointError("\n".join(problems))
+        module = models.FilteredModel(student, filters)
+        run.report(matched_layers={"student": spec.layers, "teacher": matched, "output_dim": output_dim})
+    return module, Teacher(seen, layers=layers, precision=args.precision)
+
+
+def distil(module, student, outputs, data, *, run):
+    """Stage II, a baseline or plain fine-tuning of a student.  module, outputs: of pair().  Returns training.Result."""
+    import models
+    from modules.filters import LayerwiseObjective
+    from utils import evaluation, training
+
+    args = run.args
+    if (result := training.finished(run, "train")) is not None:
+        return result
+    if args.mode == "ft":
+        objective, answers = LayerwiseObjective(data.task.kind), lambda batch: None
+    else:
+        objective = LayerwiseObjective(
+            data.task.kind, args.kl_alpha, args.mse_alpha or 0.0, args.temperature, args.pad_in_losses,
+            args.regression_kl == "listwise",
+        )  # fmt: skip
+        answers = outputs
+        if args.cache_teacher:
+            outputs.cache(data.train, batch_size=args.per_device_eval_batch_size)
+    return training.fit(
+        module, lambda wrapped, batch: objective(wrapped, batch, answers(batch)), data.train, args=args, run=run,
+        evaluate=evaluation.scorer(student, data.dev, metric=args.selection_metric, args=args),
+        save=lambda folder, _: models.save_model(student, folder, tokenizer=data.tokenizer),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    runs.guard(main, parse)

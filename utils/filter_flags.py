@@ -1,0 +1,130 @@
+"""The flags of run_ted.py and what can be wrong with them, as far as configs and filter specifications tell."""
+
+from utils import checkpoints, filter_specs, flags, model_types
+from utils.errors import CheckpointError
+
+DISTILLING = ("kd", "lwd", "ted")
+STUDENTS = ("ft", *DISTILLING)
+MODES = ("filters", *STUDENTS)
+# Flag: the modes in which it has a meaning, and its value there where it is not given
+_USES = {
+    "model_path": (("filters",), None),
+    "teacher_model_path": (STUDENTS, None),
+    "student_model_path": (STUDENTS, None),
+    "student_layer": (STUDENTS, None),
+    "student_sparsity": (STUDENTS, None),
+    "student_init": (STUDENTS, None),
+    "kl_alpha": (DISTILLING, 0.0),
+    "mse_alpha": (("lwd", "ted"), 0.0),
+    "temperature": (DISTILLING, 2.0),
+    "regression_kl": (DISTILLING, "mse"),
+    "pad_in_losses": (DISTILLING, False),
+    "filter_interval": (("filters", "lwd", "ted"), None),
+    "teacher_filter_interval": (("lwd", "ted"), None),
+    "filter_output_dim": (("filters", "ted"), None),
+    "filter_nonlinear": (("filters", "ted"), False),
+    "cache_teacher": (("filters", *DISTILLING), False),
+    "hidn_dropout": (STUDENTS, None),
+    "att_dropout": (STUDENTS, None),
+    "do_test": (STUDENTS, False),
+    "do_infer": (STUDENTS, False),
+}
+
+
+def ted(parser):
+    """The flag group of run_ted.py."""
+    flags.model_path(parser, "--model_path", "filters: the fine-tuned model that gets them", required=False)
+    flags.model_path(parser, "--teacher_model_path", "the teacher; for ted one with filters", required=False)
+    flags.model_path(parser, "--student_model_path", "the student; without it, a part of the teacher", required=False)
+    add = parser.add_argument_group("ted").add_argument
+    add("--mode", choices=MODES, required=True, help="stage or baseline, see above")
+    add("--student_init", choices=("pretrained", "finetuned", "stage1"), help="see above; stage1 for ted, else pretrained")
+    add("--filter_interval", type=flags.positive_int, help="layers from one filter to the next, in stage II the student's; 1")
+    add("--teacher_filter_interval", type=flags.positive_int, help="stage II, the teacher's; 1")
+    add("--filter_output_dim", type=flags.positive_int, help="numbers that a filter makes of a state; the hidden size")
+    add("--filter_nonlinear", action="store_true", help="filters of two layers with a GELU between")
+    add("--kl_alpha", type=flags.non_negative, help="weight of the divergence from the teacher's answers; 0")
+    add("--mse_alpha", type=flags.non_negative, help="weight of the distance of filtered states; 0")
+    add("--temperature", type=flags.positive, help="of the divergence; 2")
+    add("--regression_kl", choices=("mse", "listwise"), help="distance of scores; listwise is a softmax over the batch; mse")
+    add("--pad_in_losses", action="store_true", help="padding counts in MSE and KL, as published")
+    add("--cache_teacher", action="store_true", help="keep the frozen model's outputs in memory, computed once")
+
+
+def check(args, task):
+    """Yield what is wrong; fill in what follows from --mode.  task: an entry of the registry."""
+    for flag, (modes, default) in _USES.items():
+        given = getattr(args, flag)
+        if given not in (None, False) and args.mode not in modes:
+            yield f"--{flag}: has no meaning with --mode {args.mode}; it belongs to {', '.join(modes)}"
+        elif given is None and args.mode in modes:
+            setattr(args, flag, default)
+    if args.mode in STUDENTS and args.student_init is None:
+        args.student_init = "stage1" if args.mode == "ted" else "pretrained"
+    configs = {}
+    for flag in ("model_path", "teacher_model_path", "student_model_path"):
+        configs[flag], problem = flags.config_of(args, flag)
+        yield from [problem] if problem else []
+        yield from model_types.check(args, task, configs[flag])
+    if args.mode == "filters":
+        if args.model_path is None:
+            yield "--model_path: required, the fine-tuned model that gets filters"
+        return
+    yield from _check_student(args, configs)
+    if args.mode in DISTILLING:
+        if args.teacher_model_path is None:
+            yield "--teacher_model_path: required"
+        needed = "kl_alpha" if args.mode == "kd" else "mse_alpha"
+        if not getattr(args, needed):
+            yield f"--{needed}: 0 leaves nothing of --mode {args.mode}; deberta_scripts/ has the published weights"
+        if args.pad_in_losses and args.cache_teacher:
+            yield "--pad_in_losses and --cache_teacher: what a teacher makes of padding is not kept; give one"
+        if args.regression_kl == "listwise" and task.kind != "regression":
+            yield f"--regression_kl listwise: {task.name} is a {task.kind} task"
+    if configs["teacher_model_path"] or configs["student_model_path"]:
+        yield from _check_filters(args, task, configs)
+
+
+def _check_student(args, configs):
+    """What is wrong with where the student comes from."""
+    parts, own = flags.student_parts(args), args.student_model_path
+    if len(parts) > 1:
+        yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
+    if own is None and not (parts and args.teacher_model_path):
+        yield "--student_model_path: required, or a part of the teacher (--student_layer, --student_sparsity)"
+    if own and args.mode == "ft" and args.teacher_model_path:
+        yield "--teacher_model_path: has no meaning with --mode ft where --student_model_path is given"
+    if args.student_init == "stage1" and (parts or own is None):
+        yield "--student_init stage1: filters belong to a whole model; expected --student_model_path alone"
+    source = "student_model_path" if own else "teacher_model_path"
+    for flag, part in parts if configs[source] else ():
+        yield from flags.check_student(part, configs[source], flag, source=source.partition("_")[0])
+
+
+def _check_filters(args, task, configs):
+    """What is wrong with filters that lie beside the checkpoints, and whether those of both sides can be matched."""
+    layers, dims = {}, {}
+    for side, prefix in (("student", ""), ("teacher", "teacher_")):
+        path = getattr(args, f"{side}_model_path")
+        config = configs[f"{side}_model_path" if path else "teacher_model_path"]
+        number = config and checkpoints.num_layers(config)
+        if side == "student" and args.student_layer:
+            number = args.student_layer
+        interval = getattr(args, f"{prefix}filter_interval")
+        if number:
+            layers[side] = filter_specs.filtered_layers(number, interval or 1)
+        if config is None or not (args.student_init == "stage1" if side == "student" else args.mode == "ted"):
+            continue
+        try:
+            spec = filter_specs.read(path)
+        except CheckpointError as error:
+            yield f"--{side}_model_path: {error}"
+            continue
+        problems = [*filter_specs.misfits(spec, task=task.name, num_layers=number)]
+        if args.mode == "ted":
+            wanted = {"interval": interval, "output_dim": args.filter_output_dim, "nonlinear": args.filter_nonlinear}
+            problems += filter_specs.contradictions(spec, **wanted, prefix=prefix)
+            layers[side], dims[side] = spec.layers, spec.output_dim
+        yield from (f"--{side}_model_path: {path}: its filters do not fit: {problem}" for problem in problems)
+    if args.mode in ("lwd", "ted") and len(layers) == 2:
+        yield from filter_specs.unmatched(layers["student"], layers["teacher"], dims.get("student"), dims.get("teacher"))
