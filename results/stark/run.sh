@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# StarK beside its trial student and beside the dense teacher's second student: MRPC, and SST-2 with 5,000 rows; three seeds each.
+# StarK beside its trial student and beside the dense teacher's second student: MRPC with 2,000 rows, SST-2 with 3,000; three seeds.
 #   bash results/stark/run.sh mrpc sst2               # after results/minidisc/run.sh mrpc sst2, whose teachers are taken
 #   python results/stark/table.py                     # the table, from the results.json files kept here
 #   FLAGS="--max_train_samples 200 --num_train_epochs 1" SCORED=64 SEEDS="776 777" OUTPUT=try/out KEPT=try/kept \
@@ -12,9 +12,11 @@ TEACHER=${TEACHER:-outputs/results/minidisc}          # the parent of <task>/tea
 OUTPUT=${OUTPUT:-outputs/results/stark}
 KEPT=${KEPT:-results/stark}
 SEEDS=${SEEDS:-776 777 778}
-SCORED=${SCORED:-2000}                                # rows that the teacher's units are scored on
+SCORED=${SCORED:-1000}                                # rows that the teacher's units are scored on
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 for task in "$@"; do
+    rows=2000
+    if [ "$task" = sst2 ]; then rows=3000; fi         # shorter sentences
     base=(--task_name "$task" --data_dir "$DATA_DIR" --precision bf16)
     teacher="$TEACHER/$task/teacher" nested="$TEACHER/$task/nested"
     if [ ! -e "$teacher/results.json" ]; then
@@ -28,14 +30,14 @@ for task in "$@"; do
         for student in 70S 3L; do
             if [ $student = 70S ]; then start=(--student_sparsity 70) rate=6e-4; else start=(--student_layer 3) rate=1e-4; fi
             run="$OUTPUT/$task/${student}_$seed"
-            train=("${base[@]}" --max_train_samples 5000 --log_interval 100 --seed "$seed" --model_type kd --temperature 2
+            train=("${base[@]}" --max_train_samples $rows --log_interval 100 --seed "$seed" --model_type kd --temperature 2
                 --cache_teacher --per_device_train_batch_size 32 --learning_rate $rate --num_train_epochs 2
                 --teacher_model_path "$teacher" "${start[@]}")
             # shellcheck disable=SC2086
             python run_distillation.py "${train[@]}" --student_model_path "$nested" --output_dir "$run/trial" ${FLAGS:-}
             # shellcheck disable=SC2086
             python run_stark.py "${train[@]}" --student_model_path "$run/trial" --student_init_path "$nested" --do_rewind \
-                --teacher_sparsities 10,30,50,70 --selection_split train_part --num_scoring_samples "$SCORED" \
+                --teacher_sparsities 10,30,50 --selection_split train_part --num_scoring_samples "$SCORED" \
                 --output_dir "$run/stark" ${FLAGS:-}
             for stage in trial stark; do # what is kept beside this script: everything but weights
                 mkdir -p "$KEPT/$task/${student}_$seed/$stage"
