@@ -16,8 +16,12 @@ from utils.errors import CheckpointError, FlagError
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
     "output_dir", "overwrite", "debug", "log_interval", "report_to", "dry_run", "do_train", "do_test", "do_infer",
-    "save_minutes", "stage", "hops_dir", "num_workers",
+    "save_minutes", "stage", "hops_dir", "num_workers", "infer_split",
 }  # fmt: skip
+# What --task_name squad2 has besides, with the published values; other tasks refuse these flags
+SPANS = {"doc_stride": 128, "max_query_length": 64, "max_answer_length": 30, "num_best": 20, "null_threshold": 0.0}
+# Flags that may change once the run has finished: they only say how a model's scores become answers
+OF_ANSWERS = {"max_answer_length", "num_best", "null_threshold"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,6 +91,7 @@ positive = _number(float, 0, sys.float_info.max, True, "a number above 0")
 non_negative = _number(float, 0, sys.float_info.max, False, "a number of at least 0")
 fraction = _number(float, 0, 1, False, "a number from 0 to 1")
 percent = _number(float, 0, 100, False, "a percentage from 0 to 100")
+finite = _number(float, -sys.float_info.max, sys.float_info.max, False, "a number")
 
 
 def task(names):
@@ -96,15 +101,40 @@ def task(names):
         group = parser.add_argument_group("task")
         group.add_argument("--task_name", choices=names, required=True, help="which task", metavar="NAME")
         group.add_argument("--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself")
-        group.add_argument("--data_type", help="input pipeline: bert_cls, bert_ner or combined; follows the task")
-        group.add_argument("--max_length", "--max_seq_length", type=positive_int, default=128, help="tokens, with specials")
+        group.add_argument("--data_type", help="input pipeline: bert_cls, bert_ner, bert_qa or combined; follows the task")
+        group.add_argument("--max_length", "--max_seq_length", type=positive_int, help="tokens, with specials; 128, squad2: 384")
         group.add_argument("--max_train_samples", type=positive_int, help="use this many training rows, a fixed sample")
         group.add_argument("--selection_metric", help="the dev metric that chooses checkpoints; the task's own")
         group.add_argument("--do_train", action="store_true", help="train (what is done when none of the three is given)")
         group.add_argument("--do_test", action="store_true", help="score the labelled test file with the selected model")
         group.add_argument("--do_infer", action="store_true", help="write predictions for the unlabelled test file")
+        group.add_argument("--infer_split", choices=("test", "dev"), default="test", help="of --do_infer")
+        spans(parser)
 
     return add
+
+
+def spans(parser):
+    """The flag group of tasks that answer questions with a part of a text.  check_spans() checks it."""
+    add = parser.add_argument_group("spans (--task_name squad2)").add_argument
+    for flag, kind, what in (
+        ("--doc_stride", count, "tokens that two neighbouring windows of a context share"),
+        ("--max_query_length", positive_int, "tokens of a question; longer ones are cut"),
+        ("--max_answer_length", positive_int, "tokens of an answer"),
+        ("--num_best --n_best_size", positive_int, "starts and ends looked at in each window, and answers kept"),
+        ("--null_threshold --null_score_diff_threshold", finite, "no answer where its score is higher than the best one's by more"),
+    ):
+        names = flag.split()
+        add(*names, type=kind, help=f"{what}; {SPANS[names[0].removeprefix('--')]}")
+
+
+def check_spans(args, kind):
+    """Yield what is wrong with the flags of spans() for a kind of task; fills in their defaults where they have a meaning."""
+    for name, default in SPANS.items():
+        if kind == "spans" and getattr(args, name) is None:
+            setattr(args, name, default)
+        elif kind != "spans" and getattr(args, name) is not None:
+            yield f"--{name}: has a meaning only for questions about a text (squad2); --task_name {args.task_name} is a {kind} task"
 
 
 def training(parser):
@@ -337,7 +367,7 @@ def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
     number = float(wanted[:-1])
     compression = config.get("compression") or {}
     if wanted.endswith("L"):
-        layers = next((config[key] for key in ("num_hidden_layers", "n_layers", "num_layers") if key in config), None)
+        layers = checkpoints.num_layers(config)
         if layers is not None and number > layers:
             yield f"{flag} {wanted}: the {source} has {layers} layers"
         return
