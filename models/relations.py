@@ -45,6 +45,7 @@ class RelationEncoder(nn.Module):
                 module.register_forward_hook(self._keep(names))
         if vocabulary:
             self.vocabulary = VocabularyHead(base.get_input_embeddings(), model)
+        self.eval()
         self._freeze_unreached()
 
     def forward(self, chosen_BL=None, **inputs):
@@ -77,7 +78,7 @@ class RelationEncoder(nn.Module):
             return
         ids_BL = torch.full((1, 4), 2, device=trained[0].device)
         chosen = {} if self.vocabulary is None else {"chosen_BL": ids_BL == 2}
-        answer = self.eval()(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL), **chosen)
+        answer = self(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL), **chosen)
         found = torch.autograd.grad(sum(tensor.sum() for tensor in answer.values()), trained, allow_unused=True)
         for parameter, gradient in zip(trained, found):
             parameter.requires_grad_(gradient is not None)
@@ -89,8 +90,9 @@ class VocabularyHead(nn.Module):
     def __init__(self, embeddings, model):
         super().__init__()
         words, width = embeddings.weight.shape
-        self.projection, self.norm = _linear(model.config.hidden_size, width, model), nn.LayerNorm(width).to(model.device)
-        self.bias_V = nn.Parameter(torch.zeros(words, device=model.device, dtype=model.dtype))
+        where = {"device": model.device, "dtype": model.dtype}
+        self.projection, self.norm = _linear(model.config.hidden_size, width, model), nn.LayerNorm(width, **where)
+        self.bias_V = nn.Parameter(torch.zeros(words, **where))
         self.embeddings = embeddings
 
     def forward(self, states_MH):
