@@ -56,7 +56,7 @@ def main(args):
         evaluation.test_and_infer(run, model, data)
         return run.checkpoint
     scored = data.scoring_split(args.scoring_split, args.num_scoring_samples)
-    counts = {name: len(split) for name, split in {"scored": scored, **data.dev, **data.tests}.items()}
+    counts = {name: len(split) for name, split in {"scored": scored, **data.dev, **data.tests, **data.inferred}.items()}
     run.report(model=models.describe(model), data=counts)
     run.begin()
     before = evaluation.evaluate(model, data.dev, args=args)

@@ -86,7 +86,7 @@ class Split(LengthGrouped):
         """These rows as a batch, padded to the longest of them on the tokenizer's side."""
         indices = np.asarray(indices)
         lengths = self.lengths[indices]
-        real_BL, flat = real_tokens(lengths, left=self._left), _ranges(self._starts[indices], lengths)
+        real_BL, flat = real_tokens(lengths, left=self._left), ranges(self._starts[indices], lengths)
 
         def tensor(values, filler):
             return torch.from_numpy(padded(values[flat], real_BL, filler))
@@ -202,7 +202,7 @@ def padded(values, real_BL, filler: int) -> np.ndarray:
     return padded_BL
 
 
-def _ranges(starts, lengths):
+def ranges(starts, lengths):
     """[start, start + length) of each row, behind each other."""
     offsets = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum()) + np.repeat(starts - offsets, lengths)

@@ -3,10 +3,13 @@
 import random
 
 from data import demo, pipelines
+from data.spans import Options
+from utils import flags
 from utils.errors import CheckpointError, DataError
 from utils.runs import DRY_RUN_ROWS
 
 HELD_OUT = 0.1  # share of the training rows in train_part
+_SAMPLE = "Unrelated vocabularies differ"  # shown as two tokenizers cut it
 
 
 class TaskData:
@@ -44,14 +47,16 @@ class TaskData:
         """Raise CheckpointError where the tokenizer of the checkpoint at path means other pieces by the same ids."""
         ours, theirs = self.tokenizer, pipelines.load_tokenizer(path)
         if pipelines.tokenizer_hash(ours) != pipelines.tokenizer_hash(theirs):
+            here, there = (f"{type(t).__name__}, {len(t)} pieces, {' '.join(t.tokenize(_SAMPLE))!r}" for t in (ours, theirs))
             raise CheckpointError(
-                f"{path}: its tokenizer has another vocabulary ({len(theirs)} pieces) than the teacher's ({len(ours)}); "
+                f"{path}: its tokenizer has another vocabulary ({there}) than the teacher's ({here}); "
                 "both read the same ids, so they must share one"
             )
 
     def sizes(self) -> dict:
         """Rows of all splits that a run which trains will need: train, dev, and test where it is to be scored or predicted."""
-        return {name: len(split) for name, split in {"train": self.train, **self.selection, **self.tests}.items()}
+        splits = {"train": self.train, **self.selection, **self.tests, **self.inferred}
+        return {name: len(split) for name, split in splits.items()}
 
     def scoring_split(self, name: str, max_samples: int | None):
         """The rows that units are scored on: a fixed sample of train, or of the split that selects."""
@@ -61,9 +66,15 @@ class TaskData:
 
     @property
     def tests(self) -> dict:
-        """The splits that --do_test (it needs labels) and --do_infer ask for, by name; none where neither is given."""
-        wanted = self.task.test_splits if self.args.do_test or self.args.do_infer else ()
-        return {name: self.split(name, labelled=self.args.do_test) for name in wanted}
+        """The splits that --do_test asks for, by name; they need labels."""
+        return {name: self.split(name, labelled=True) for name in self.task.test_splits} if self.args.do_test else {}
+
+    @property
+    def inferred(self) -> dict:
+        """The splits that --do_infer asks for, by name."""
+        if not self.args.do_infer:
+            return {}
+        return self.dev if self.args.infer_split == "dev" else {name: self.split(name) for name in self.task.test_splits}
 
     def split(self, name: str, *, labelled=False, max_samples=None, part=None):
         """A split by name.  labelled: its labels are needed (DataError where the file has none).  part: see _part."""
@@ -72,7 +83,10 @@ class TaskData:
             examples = self.task.read(self.args.data_dir, name, max_samples=key[1])
             if part is not None:
                 examples = _part(examples, part)
-            self._splits[key] = pipelines.encode(examples, self.tokenizer, task=self.task, max_length=self.args.max_length)
+            options = {"max_length": self.args.max_length}
+            if self.task.kind == "spans":
+                options["spans"] = Options(**{name: getattr(self.args, name) for name in flags.SPANS})
+            self._splits[key] = pipelines.encode(examples, self.tokenizer, task=self.task, **options)
         split = self._splits[key]
         if labelled:
             pipelines.require_labels(split)

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data import demo, readers
+from data import demo, readers, squad
 from data.readers import Examples, Table
 from utils.errors import DataError, FlagError
 
@@ -22,13 +22,15 @@ logger = logging.getLogger("compression")
 class Task:
     """One task.
 
-    kind: "classification" (one of label_names per example), "regression" (one number), "tagging" (a label per word).
-    label_names: the classes in the order of their ids; empty for regression.
-    metrics: the names under which utils.metrics reports; selection_metric is the one that chooses checkpoints.
+    kind: "classification" (one of label_names per example), "regression" (one number), "tagging" (a label per word),
+        "spans" (first and last token of the answer to a question).
+    label_names: the classes in the order of their ids; empty for regression and spans.
+    metrics: the names under which utils.metrics or utils.answers reports; selection_metric is the one that chooses checkpoints.
     filenames: the file of each split, inside the task's folder.  eval_splits: those that are scored while training; the
         first one selects.  test_splits: those that GLUE wants predictions for.
-    table: where the columns are; None for CoNLL files.
+    table: where the columns are; None for CoNLL and SQuAD files.
     file_labels: the label words of the files, in the order of their ids.
+    max_length: tokens of a row where --max_length is not given.
     submissions: split to the file name that GLUE wants; submission_labels: the words in it, by id.
     """
 
@@ -45,12 +47,13 @@ class Task:
     submissions: dict[str, str] | None = None
     submission_labels: tuple[str, ...] = ()
     score_range: tuple[float, float] | None = None
+    max_length: int = 128
     folder_name: str = ""
 
     @property
     def num_labels(self) -> int:
-        """Outputs of the task head: the number of classes, 1 for regression."""
-        return len(self.label_names) or 1
+        """Outputs of the task head: the number of classes, 1 for regression, 2 for spans (of each token: start and end)."""
+        return 2 if self.kind == "spans" else len(self.label_names) or 1
 
     def folder(self, data_dir) -> Path:
         """The folder with the task's files: data_dir/<task>, or data_dir itself where it holds them.
@@ -102,7 +105,9 @@ class Task:
         split = self.test_splits[0] if split == "test" else split
         path = self.folder(data_dir) / self.filenames[split]
         role = "test" if split in self.test_splits else split
-        if self.table is None:
+        if self.kind == "spans":
+            examples = squad.read_questions(path, split=role)
+        elif self.table is None:
             examples = readers.read_words(path, split=role, label_names=self.label_names)
         else:
             ids = {label: i for i, label in enumerate(self.file_labels)} or None
@@ -171,6 +176,12 @@ def _conll():
     return Task("conll", "tagging", labels, ("precision", "recall", "f1"), "f1", None, labels, files)
 
 
+def _squad():
+    metrics = [prefix + name for prefix in ("", "HasAns_", "NoAns_", "best_") for name in ("exact", "f1")]
+    files = {split: f"{split}-v2.0.json" for split in ("train", "dev", "test")}
+    return Task("squad2", "spans", (), tuple(metrics), "f1", None, (), files, max_length=384)
+
+
 _TASKS = {
     task.name: task
     for task in (
@@ -185,6 +196,7 @@ _TASKS = {
         _glue("rte", "RTE", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label"), named=True),
         _glue("wnli", "WNLI", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label")),
         _conll(),
+        _squad(),
         _glue("demo", "demo", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label"), named=True),
     )
 }  # fmt: skip

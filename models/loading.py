@@ -184,7 +184,7 @@ def _head_options(kind, expected, has_head) -> dict:
     if kind == "regression":
         return {"num_labels": 1, "problem_type": "regression"}
     if kind == "spans":
-        return {}
+        return {} if has_head else {"num_labels": 2}  # whatever the encoder's config says
     assert expected or has_head, "a new head needs label_names"
     if not expected:
         return {}

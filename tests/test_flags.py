@@ -80,10 +80,11 @@ def test_paths_must_shrink(path, message):
     ],
 )
 def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):
-    args = SimpleNamespace(model_type=model_type, data_type=None, selection_metric=None, task_name=task)
+    args = SimpleNamespace(model_type=model_type, data_type=None, selection_metric=None, task_name=task, max_length=None,
+                           **dict.fromkeys(flags.SPANS))  # fmt: skip
     problems = list(model_types.check(args, tasks.get(task), config))
     assert (problems == []) if message is None else message in problems[0], problems
-    assert args.selection_metric == tasks.get(task).selection_metric
+    assert (args.selection_metric, args.max_length) == (tasks.get(task).selection_metric, 128)
 
 
 def test_objective_of_a_model_type():

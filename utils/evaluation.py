@@ -98,7 +98,7 @@ def scorer(model, splits: dict, *, metric: str, args):
 def test_and_infer(run, model, data):
     """What --do_test and --do_infer ask for, with the selected model; the results are added to results.json.
 
-    data: the task's data; its test splits are taken.  Raises DataError where one is missing or, for --do_test, unlabelled.
+    data: the task's data.  Raises DataError where one is missing or, for --do_test, unlabelled.
     """
     if run.args.do_test:
         metrics = evaluate(model, data.tests, args=run.args)
@@ -107,7 +107,7 @@ def test_and_infer(run, model, data):
             run.add_results(metrics=metrics)
     if run.args.do_infer:
         options = {"batch_size": run.args.per_device_eval_batch_size, "precision": run.args.precision}
-        for name, split in data.tests.items():
+        for name, split in data.inferred.items():
             outputs = predict(model, split, **options)[None]
             if distributed.is_main():
                 path = split.write_submission(outputs, run.folder / "predictions")

@@ -122,7 +122,7 @@ def spans(parser):
         ("--max_query_length", positive_int, "tokens of a question; longer ones are cut"),
         ("--max_answer_length", positive_int, "tokens of an answer"),
         ("--num_best --n_best_size", positive_int, "starts and ends looked at in each window, and answers kept"),
-        ("--null_threshold --null_score_diff_threshold", finite, "no answer where its score is higher than the best one's by more"),
+        ("--null_threshold --null_score_diff_threshold", finite, "no answer where its score exceeds the best one's by more"),
     ):
         names = flag.split()
         add(*names, type=kind, help=f"{what}; {SPANS[names[0].removeprefix('--')]}")
@@ -134,7 +134,7 @@ def check_spans(args, kind):
         if kind == "spans" and getattr(args, name) is None:
             setattr(args, name, default)
         elif kind != "spans" and getattr(args, name) is not None:
-            yield f"--{name}: has a meaning only for questions about a text (squad2); --task_name {args.task_name} is a {kind} task"
+            yield f"--{name}: has a meaning only for questions about a text (squad2); {args.task_name} is a {kind} task"
 
 
 def training(parser):

@@ -2,9 +2,11 @@
 
 import re
 
+from utils import flags
+
 OBJECTIVES = ("ft", "kd", "pkd", "sparse")
-_HEADS = {"cls": ("classification", "regression"), "ner": ("tagging",)}
-_DATA_TYPES = {"bert_cls": _HEADS["cls"], "bert_ner": _HEADS["ner"], "combined": _HEADS["cls"]}
+_HEADS = {"cls": ("classification", "regression"), "ner": ("tagging",), "qa": ("spans",)}
+_DATA_TYPES = {"bert_cls": _HEADS["cls"], "bert_ner": _HEADS["ner"], "bert_qa": _HEADS["qa"], "combined": _HEADS["cls"]}
 
 
 def objective_of(model_type: str | None, default: str) -> str:
@@ -13,11 +15,14 @@ def objective_of(model_type: str | None, default: str) -> str:
 
 
 def check(args, task, config: dict | None, *, objectives=OBJECTIVES):
-    """Yield what contradicts the task or a checkpoint's config (None: not known yet): model type, data type, selection metric.
+    """Yield what contradicts the task or a checkpoint's config (None: not known yet): model type, data type, selection metric,
+    flags of spans.
 
-    task: an entry of the registry.  The task's own selection metric is filled in where none is given.
+    task: an entry of the registry.  The task's own selection metric and --max_length are filled in where none is given.
     """
     kind = task.kind
+    args.max_length = args.max_length or task.max_length
+    yield from flags.check_spans(args, kind)
     args.selection_metric = args.selection_metric or task.selection_metric
     if args.selection_metric not in task.metrics:
         yield f"--selection_metric: {args.selection_metric!r} is not one of {task.name}'s: {', '.join(task.metrics)}"
@@ -28,7 +33,7 @@ def check(args, task, config: dict | None, *, objectives=OBJECTIVES):
             yield f"--data_type {args.data_type}: --task_name {args.task_name} is a {kind} task"
     if args.model_type is None:
         return
-    match = re.fullmatch(r"(pkd|ft|kd|sparse)([a-z0-9-]*?)(?:_(cls|ner))?", args.model_type)
+    match = re.fullmatch(r"(pkd|ft|kd|sparse)([a-z0-9-]*?)(?:_(cls|ner|qa))?", args.model_type)
     if match is None or match[1] not in objectives:
         yield f"--model_type: {args.model_type!r} does not begin with one of {', '.join(objectives)} (kdbert_cls, ft, ...)"
         return

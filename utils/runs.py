@@ -249,7 +249,8 @@ def _differences(folder, recorded, wanted, *, finished) -> str | None:
         old, new = (x.get(group) if isinstance(x.get(group), dict) else {group: x.get(group)} for x in (recorded, wanted))
         if group == "settings":  # what a path means is compared by its hash, however it is spelled
             paths = {key for key in [*old, *new] if key.endswith("_path") or key == "data_dir"}
-            old, new = ({k: v for k, v in x.items() if k not in paths} for x in (old, new))
+            free = paths | (flags.OF_ANSWERS if finished else set())
+            old, new = ({k: v for k, v in x.items() if k not in free} for x in (old, new))
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
                 name = f"--{key}" if group == "settings" else key
