@@ -53,7 +53,7 @@ def main(args):
     import models
     from data import corpora, pipelines
     from models.relation_distillation import distil
-    from models.resized import given_student, max_positions, resized
+    from models.resized import check_vocabulary, given_student, max_positions, resized
     from utils import distributed, logs, plots
 
     # ---- Run folder, device, seed
@@ -65,6 +65,8 @@ def main(args):
     teacher = models.freeze(models.load_model(args.teacher_model_path))
     models.architectures.of(teacher)
     given = given_student(args.student_model_path, seed=args.seed) if args.student_model_path else None
+    if given is not None:
+        check_vocabulary(given, tokenizer, args.student_model_path)
     hops = relation_flags.hops(args, teacher.config.to_dict(), given and given.config.to_dict())
     limits = [limit for limit in map(max_positions, filter(None, (teacher, given))) if limit is not None]
     corpus = corpora.from_flags(args, tokenizer, max_positions=min(limits, default=None))

@@ -7,6 +7,7 @@ import torch
 
 from models import architectures
 from models.loading import load_model, local_folder
+from utils.checkpoints import stock_type
 from utils.errors import CheckpointError
 from utils.relation_flags import NAMES
 
@@ -46,7 +47,7 @@ def resized(teacher, hop, *, init, seed):
     Raises CheckpointError where the teacher has no weights for the student to slice (a cropped one).
     """
     config = resized_config(teacher.config, layers=hop.layers, hidden=hop.hidden, heads=hop.heads, intermediate=hop.intermediate)
-    stock = architectures.stock_class(config.model_type.removeprefix(architectures.PREFIX))
+    stock = architectures.stock_class(stock_type(config.model_type))
     config.__class__ = stock.config_class
     student = _drawn(stock, config, seed)
     if init != "random":
@@ -106,6 +107,16 @@ def _drawn(stock, config, seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return stock(config).eval()
+
+
+def check_vocabulary(student, tokenizer, path):
+    """Raise CheckpointError where a student has fewer pieces than the tokenizer."""
+    found = student.config.vocab_size
+    if found < len(tokenizer):
+        raise CheckpointError(
+            f"{path}: found a vocabulary of {found} pieces; expected the {len(tokenizer)} of the teacher's tokenizer, as both "
+            "read the same ids; change vocab_size in its config.json, or take a student of this vocabulary"
+        )
 
 
 def max_positions(model) -> int | None:

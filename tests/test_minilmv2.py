@@ -1,0 +1,226 @@
+"""run_minilmv2.py as a user runs it: on a tiny corpus of the demo task's sentences, from tiny random teachers."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from commands import kill_when, run
+from safetensors.torch import load_file
+
+from data import demo, pipelines
+from utils.files import read_json, sha256
+
+LENGTH = 24  # tokens of a block
+SIZES = ("--layer", 2, "--hidden", 24, "--heads", 4)
+# 12 updates; evaluated and saved at 4, 8 and 12
+SHORT = ("--max_steps", 12, "--eval_interval", 4, "--log_interval", 1, "--save_minutes", 0, "--use_cpu",
+         "--num_heldout_blocks", 40, "--per_device_train_batch_size", 16, "--learning_rate", 3e-3)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "reviews.txt"
+    file.write_text("\n\n".join(f"{review}\n{statement}" for review, statement, _ in demo.rows(500)) + "\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return pipelines.load_tokenizer(demo.build_tokenizer(tmp_path_factory.mktemp("tokenizer")))
+
+
+def save_teacher(folder, tokenizer, **sizes):
+    """A random BERT with some contrast in its relations."""
+    settings = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=LENGTH, initializer_range=0.2, **{**settings, **sizes}
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory, tokenizer):
+    return save_teacher(tmp_path_factory.mktemp("teacher") / "random", tokenizer)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, text, teacher):
+    folder = tmp_path_factory.mktemp("corpus") / "demo"
+    run("run_corpus.py", "--input", text, "--tokenizer_name_or_path", teacher, "--max_seq_length", LENGTH, "--output_dir", folder,
+        "--num_workers", 1)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(corpus, teacher):
+    return ["--corpus", corpus, "--teacher_model_path", teacher, "--num_relation_heads", 6, *SHORT]
+
+
+@pytest.fixture(scope="module")
+def flags(base):
+    return [*base, *SIZES]
+
+
+def rows(folder):
+    """Every logged row without what time it took; none where nothing has been logged."""
+    file, timed = folder / "metrics.jsonl", ("examples_per_second", "eta_seconds")
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [{key: value for key, value in row.items() if key not in timed} for row in lines]
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_from_teacher_to_a_fine_tuned_student(base, flags, teacher, small_demo, tmp_path):
+    before = {file.name: sha256(file) for file in teacher.iterdir()}
+    folder = tmp_path / "run"
+    printed = run("run_minilmv2.py", *flags, "--output_dir", folder)
+    assert printed.stdout.splitlines()[-1] == str(folder / "ckpt")
+    assert before == {file.name: sha256(file) for file in teacher.iterdir()}
+    # the loss on held-out blocks falls, relation by relation, and is drawn
+    results = read_json(folder / "results.json")
+    (hop,) = results["hops"]
+    heldout = results["metrics"]["heldout"]
+    assert hop["heldout_before"].keys() == heldout.keys() == {"qq", "kk", "vv", "loss"}
+    assert heldout["loss"] == pytest.approx(heldout["qq"] + heldout["kk"] + heldout["vv"])
+    assert heldout["loss"] < 0.8 * hop["heldout_before"]["loss"]
+    assert (hop["teacher_layer"], hop["relation_heads"], hop["intermediate"]) == (3, 6, 96)
+    scores = [row for row in rows(folder) if "score" in row]
+    assert [row["step"] for row in scores] == [4, 8, 12]
+    assert all(row["score"] == pytest.approx(-row["heldout/loss"]) and "heldout/qq" in row for row in scores)
+    assert (folder / "heldout.png").read_bytes().startswith(b"\x89PNG")
+    # what is behind Q, K and V has the initial weights, the rest has not
+    found = weights(folder / "ckpt")
+    again = run("run_minilmv2.py", *flags, "--output_dir", tmp_path / "one", "--max_steps", 1, "--learning_rate", 1e-9)
+    first = weights(tmp_path / "one" / "ckpt")
+    dead = [name for name in found if (found[name] - first[name]).abs().max() < 1e-7]
+    behind = ("attention.output", "intermediate", "output.dense", "output.LayerNorm")
+    assert dead == [name for name in found if "pooler" in name or any(f"layer.1.{part}" in name for part in behind)], again
+    # a stock model
+    model, report = transformers.AutoModel.from_pretrained(folder / "ckpt", output_loading_info=True)
+    assert type(model) is transformers.BertModel and not report["missing_keys"] and not report["unexpected_keys"]
+    card = (folder / "ckpt" / "README.md").read_text()
+    assert "as initialised" in card and "fill-mask" in card and "| teacher model | `random` |" in card
+    tuned = tmp_path / "tuned"
+    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", folder, "--use_cpu",
+        "--max_steps", 2, "--max_length", LENGTH, "--output_dir", tuned)  # fmt: skip
+    assert read_json(tuned / "results.json")["num_steps"] == 2
+    # a student of its own, trained on: it begins where the first one ended
+    more = tmp_path / "more"
+    run(
+        "run_minilmv2.py",
+        *(flag for flag in flags if flag not in SIZES[:6]),
+        "--student_model_path",
+        folder,
+        "--output_dir",
+        more,
+    )
+    assert read_json(more / "results.json")["hops"][0]["heldout_before"] == pytest.approx(heldout, rel=1e-5)
+
+
+CASES = {
+    "plain": ((), 5),
+    "accumulated": (("--num_grad_accum_steps", 2, "--per_device_train_batch_size", 8), 7),
+    "assistant": (("--student_path", "3,2L", "--student_init", "embeddings"), 21),
+    "streaming": (("--streaming", "--shuffle_buffer", 50), 5),
+    "with masked tokens": (("--mlm_weight", 0.5, "--relation_source", "extra", "--relations", "qk=1,vv=2"), 7),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_killed_run_ends_with_the_same_bytes(name, flags, text, tmp_path):
+    options, row = CASES[name]
+    options = [*flags, *options]
+    if "--student_path" in options:
+        del options[options.index("--layer") : options.index("--layer") + 2]
+        options[options.index("--hidden") + 1] = 48
+    if "--streaming" in options:
+        options[options.index("--corpus") + 1] = text
+        options += ["--max_length", LENGTH]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run("run_minilmv2.py", *options, "--output_dir", whole)
+    assert kill_when(lambda: len(rows(parts)) >= row, "run_minilmv2.py", *options, "--output_dir", parts)
+    run("run_minilmv2.py", *options, "--output_dir", parts)
+    assert rows(parts) == rows(whole) and not (parts / "state").exists()
+    assert sha256(parts / "ckpt" / "model.safetensors") == sha256(whole / "ckpt" / "model.safetensors")
+    if "--student_path" in options:
+        assert read_json(whole / "assistant_1" / "config.json")["num_hidden_layers"] == 3
+        assert [hop["teacher_layer"] for hop in read_json(whole / "results.json")["hops"]] == [3, 3]
+        assert (whole / "heldout_1.png").exists() and (whole / "heldout_2.png").exists()
+    if "--mlm_weight" in options:
+        assert "mlm" in rows(whole)[0] and "fine-tuning trains them" not in (whole / "ckpt" / "README.md").read_text().lower()
+
+
+@pytest.mark.parametrize("weighting", ["sequence", "token"])
+def test_two_processes_are_one(weighting, flags, tmp_path):
+    plain = [*flags, "--hidn_dropout", 0, "--att_dropout", 0, "--relation_weighting", weighting, "--learning_rate", 1e-4]
+    run("run_minilmv2.py", *plain, "--output_dir", tmp_path / "whole")
+    run("run_minilmv2.py", *plain, "--output_dir", tmp_path / "halves", "--per_device_train_batch_size", 8, processes=2)
+    ours, theirs = (weights(tmp_path / name / "ckpt") for name in ("halves", "whole"))
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-5
+    for a, b in zip(rows(tmp_path / "halves"), rows(tmp_path / "whole"), strict=True):
+        assert a.keys() == b.keys()
+        assert all(a[key] == pytest.approx(b[key], rel=1e-4, abs=1e-6) for key in a.keys() - {"stage"})
+
+
+def test_dry_run_leaves_nothing_behind(flags, tmp_path):
+    run("run_minilmv2.py", *flags, "--dry_run", "--output_dir", tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_second_iteration_takes_the_last_layer(tokenizer, corpus, tmp_path):
+    """A BERT-large is taken at layer 21 of 24; a student of as many layers was trained in its last one."""
+    large = save_teacher(tmp_path / "large", tokenizer, hidden_size=1024, num_hidden_layers=24, num_attention_heads=2,
+                         intermediate_size=2)  # fmt: skip
+    options = ["--corpus", corpus, "--teacher_model_path", large, "--layer", 1, "--hidden", 64, "--heads", 1, "--dry_run"]
+    for iteration, layer in ((1, 21), (2, 24)):
+        printed = run("run_minilmv2.py", *options, "--iteration", iteration, "--use_cpu", "--max_steps", 1).stderr
+        assert [line.split()[:3] for line in printed.splitlines() if line.split()[-2:] == ["1", "256"]] == [
+            [str(layer), "64", "1"]
+        ]
+
+
+def test_all_problems_with_the_flags_at_once(corpus, teacher, tmp_path):
+    message = run(
+        "run_minilmv2.py", "--corpus", corpus, corpus, "--teacher_model_path", teacher, "--hidden", 30, "--heads", 4, "--L", 5,
+        "--num_relation_heads", 48, "--student_init", "layers", "--output_dir", tmp_path / "run", "--use_cpu", code=2,
+    ).stderr  # fmt: skip
+    parts = (
+        "found 2 paths", "--student_heads 4: does not divide --student_hidden 30; its divisors: 1, 2, 3, 5, 6, 10, 15, 30",
+        "--teacher_layer 5: the teacher has 3 layers", "width 48 and the student's 30; choose one of 1, 2, 3, 6",
+        "needs a --student_hidden of 48", "needs a --student_intermediate of 96", "6 layers wanted, the teacher has 3",
+    )  # fmt: skip
+    assert all(part in message for part in parts), message
+    both = ("--corpus", corpus, "--teacher_model_path", teacher, "--student_model_path", teacher, "--layer", 2)
+    message = run("run_minilmv2.py", *both, code=2).stderr
+    assert "--student_model_path and --student_layer: both say" in message
+    message = run("run_minilmv2.py", *both, "--minilm_relations", "{(1, 4): 1}", "--mlm_probability", 2, code=2).stderr
+    assert "{(1, 4): 1}" in message and "--mlm_probability: '2'" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_that_is_not_in_the_table(corpus, tokenizer, tmp_path):
+    config = transformers.AlbertConfig(vocab_size=len(tokenizer), hidden_size=8, embedding_size=8, num_attention_heads=2,
+                                       intermediate_size=8, num_hidden_layers=2)  # fmt: skip
+    transformers.AlbertModel(config).save_pretrained(tmp_path / "albert")
+    tokenizer.save_pretrained(tmp_path / "albert")
+    message = run("run_minilmv2.py", "--corpus", corpus, "--teacher_model_path", tmp_path / "albert", "--hidden", 8, "--heads", 2,
+                  "--num_relation_heads", 4, "--use_cpu", "--output_dir", tmp_path / "run", code=2).stderr  # fmt: skip
+    assert "'albert' is not supported" in message and "a row of models/architectures.py" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_student_with_another_vocabulary_or_too_few_positions(base, teacher, tmp_path):
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    for changed, expected in (({"vocab_size": 9}, "9 pieces"), ({"max_position_embeddings": 10}, "at most 10 positions")):
+        settings = {**transformers.AutoConfig.from_pretrained(teacher).to_dict(), **sizes, **changed}
+        folder = tmp_path / next(iter(changed))
+        transformers.BertConfig(**settings).save_pretrained(folder)
+        message = run("run_minilmv2.py", *base, "--student_model_path", folder, "--output_dir", tmp_path / "run", code=2).stderr
+        assert expected in message
+    assert not (tmp_path / "run").exists()
