@@ -10,5 +10,5 @@ STUDENT=${STUDENT:-90S}                    # 90S: drop 90% of heads and neurons;
 DATA_DIR=${DATA_DIR:-datasets}
 OUTPUT=${OUTPUT:-outputs/distillation/qqp_$STUDENT}
 ${LAUNCH:-python} run_distillation.py --task_name qqp --data_dir "$DATA_DIR" --teacher_model_path "$TEACHER" --output_dir "$OUTPUT" \
-    --model_type sparsebert_cls --layer_or_sparsity "$STUDENT" --cache_teacher \
+    --model_type sparsebert_cls --layer_or_sparsity "$STUDENT" \
     --per_device_train_batch_size 32 --learning_rate 2e-5 --num_train_epochs 10 --eval_interval 3000 --seed "${SEED:-776}" "$@"
