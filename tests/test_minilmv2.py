@@ -1,5 +1,6 @@
 """run_minilmv2.py as a user runs it: on a tiny corpus of the demo task's sentences, from tiny random teachers."""
 
+import argparse
 import json
 
 import pytest
@@ -8,7 +9,9 @@ import transformers
 from commands import kill_when, run
 from safetensors.torch import load_file
 
+import run_minilmv2
 from data import demo, pipelines
+from utils import relation_flags
 from utils.files import read_json, sha256
 
 LENGTH = 24  # tokens of a block
@@ -112,14 +115,7 @@ def test_from_teacher_to_a_fine_tuned_student(base, flags, teacher, small_demo, 
     assert read_json(tuned / "results.json")["num_steps"] == 2
     # a student of its own, trained on: it begins where the first one ended
     more = tmp_path / "more"
-    run(
-        "run_minilmv2.py",
-        *(flag for flag in flags if flag not in SIZES[:6]),
-        "--student_model_path",
-        folder,
-        "--output_dir",
-        more,
-    )
+    run("run_minilmv2.py", *base, "--student_model_path", folder, "--output_dir", more)
     assert read_json(more / "results.json")["hops"][0]["heldout_before"] == pytest.approx(heldout, rel=1e-5)
 
 
@@ -173,16 +169,42 @@ def test_dry_run_leaves_nothing_behind(flags, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_second_iteration_takes_the_last_layer(tokenizer, corpus, tmp_path):
-    """A BERT-large is taken at layer 21 of 24; a student of as many layers was trained in its last one."""
-    large = save_teacher(tmp_path / "large", tokenizer, hidden_size=1024, num_hidden_layers=24, num_attention_heads=2,
-                         intermediate_size=2)  # fmt: skip
-    options = ["--corpus", corpus, "--teacher_model_path", large, "--layer", 1, "--hidden", 64, "--heads", 1, "--dry_run"]
-    for iteration, layer in ((1, 21), (2, 24)):
-        printed = run("run_minilmv2.py", *options, "--iteration", iteration, "--use_cpu", "--max_steps", 1).stderr
-        assert [line.split()[:3] for line in printed.splitlines() if line.split()[-2:] == ["1", "256"]] == [
-            [str(layer), "64", "1"]
-        ]
+@pytest.mark.parametrize("family, layers, width, layer, heads", [
+    ("bert", 24, 1024, 21, 64), ("roberta", 24, 1024, 19, 64), ("xlm-roberta", 24, 1024, 19, 64), ("electra", 24, 1024, 24, 64),
+    ("bert", 12, 768, 12, 48), ("bert", 6, 384, 6, 64), ("deberta-v2", 12, 1536, 12, 48), ("bert", 3, 312, 3, 24),
+])  # fmt: skip
+def test_presets(family, layers, width, layer, heads, teacher):
+    attention_heads = 16 if width == 1024 else 12
+    sizes = {
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": attention_heads,
+        "intermediate_size": 4 * width,
+    }
+    config, hidden = {"model_type": family, **sizes}, 312 if width == 312 else 384
+    words = ["--corpus", "c", "--teacher_model_path", str(teacher), "--hidden", str(hidden), "--num_relation_heads", "1"]
+    args = run_minilmv2.parse(words)
+    args.num_relation_heads = None
+    (hop,) = relation_flags.hops(args, config)
+    assert (hop.teacher_layer, hop.relation_heads, hop.layers, hop.intermediate) == (layer, heads, 6, 4 * hidden)
+    args.student_path = ["12L", "3L"]
+    assert [hop.teacher_layer for hop in relation_flags.hops(args, config)] == [layer, 12]
+    args.iteration = 2  # the teacher is a student, which was trained in its last layer
+    assert [hop.teacher_layer for hop in relation_flags.hops(args, config)] == [layers, 12]
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("qq=1,kk=0.5,vq=2", {"qq": 1.0, "kk": 0.5, "vq": 2.0}), ("qq=1, kk=0", {"qq": 1.0}),
+    ("{(1, 1): 1, (2, 2): 1, (3, 2): 0.25}", {"qq": 1.0, "kk": 1.0, "vk": 0.25}),
+    ("qq", None), ("qx=1", None), ("qq=1,qq=2", None), ("{(1, 1): 1, (0, 2): 1}", None), ("qq=-1", None), ("", None),
+    ("qq=0", None),
+])  # fmt: skip
+def test_relations_flag(text, expected):
+    if expected is not None:
+        assert relation_flags.weights(text) == expected
+        return
+    with pytest.raises(argparse.ArgumentTypeError):
+        relation_flags.weights(text)
 
 
 def test_all_problems_with_the_flags_at_once(corpus, teacher, tmp_path):

@@ -67,7 +67,10 @@ def weights(text) -> dict[str, float]:
         whole = True
     if not whole or not found or any(name not in RELATIONS for name, _ in found) or len(dict(found)) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r}: expected pairs of q, k, v with weights, each once, like qq=1,kk=1,vv=1")
-    return {name: value for name, weight in found if (value := non_negative(weight))}
+    given = {name: value for name, weight in found if (value := non_negative(weight))}
+    if not given:
+        raise argparse.ArgumentTypeError(f"{text!r}: all weights are 0")
+    return given
 
 
 @dataclass(frozen=True)
