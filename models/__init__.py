@@ -1,12 +1,13 @@
-"""Hugging Face encoders with the methods' parts fitted.  Importing it makes the Auto classes know the cropped models.
+"""Hugging Face encoders with the methods' parts fitted.  Importing it makes the Auto classes know its models.
 
 architectures: the one table of attribute paths.  attention: stock attention with heads missing.  slicing: nested models and the
-classes of cropped ones.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving:
-checkpoints.  students: made from teachers, measured.  distillation: one student, one teacher.  starting: what students start
-from.  curves: of nested models.  filtered_bert: TED's filters.
+classes of cropped ones.  moe_bert: experts.  variants: what their classes have in common.  building: empty models, filled.
+sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving: checkpoints.  students: made from
+teachers, measured.  distillation: one student, one teacher.  starting: what students start from.  curves: of nested models.
+filtered_bert: TED's filters.
 """
 
-from models import slicing
+from models import moe_bert, slicing
 from models.architectures import blocks, encoder, layers
 from models.curves import curve
 from models.distillation import distil, teaching
@@ -56,4 +57,5 @@ __all__ = [
     "with_dropout",
 ]
 
-slicing.register()
+for variant in (slicing.VARIANT, moe_bert.VARIANT):
+    variant.register()

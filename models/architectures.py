@@ -9,9 +9,10 @@ from torch import nn
 
 from models import attention
 from modules.linear import select
+from utils.checkpoints import PREFIXES, stock_type
 from utils.errors import CheckpointError
 
-PREFIX = "sparse-"  # model_type of a cropped model: this and the stock model_type
+PREFIX, EXPERTS = PREFIXES  # model_type of a cropped model, and of one with experts: this and the stock model_type
 HEADS = {  # kind of task: stock head
     "classification": "SequenceClassification",
     "regression": "SequenceClassification",
@@ -225,8 +226,8 @@ def of(model) -> Architecture:
 
 
 def row(model_type) -> Architecture:
-    """The row of a model_type, stock or cropped.  Raises CheckpointError where there is none."""
-    stock = model_type.removeprefix(PREFIX)
+    """The row of a model_type, stock, cropped or with experts.  Raises CheckpointError where there is none."""
+    stock = stock_type(model_type)
     if stock not in TABLE:
         raise CheckpointError(
             f"model_type {stock!r} is not supported; expected one of {', '.join(TABLE)} (a row of models/architectures.py)"
@@ -294,6 +295,15 @@ def blocks(model) -> list[Block]:
             )
         )
     return made
+
+
+def check_dense(model):
+    """Raise CheckpointError for a model with experts, whose units belong to different tokens."""
+    if model.config.model_type.startswith(EXPERTS):
+        raise CheckpointError(
+            f"this model has experts ({model.config.model_type}): heads and neurons are scored, removed and filled in on dense "
+            "models; take a dense checkpoint"
+        )
 
 
 def prefix(model) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from models import architectures
+from models import architectures, moe_bert, slicing
 from models.saving import quiet
-from models.slicing import sparse_class
 from utils import checkpoints
+from utils.checkpoints import stock_type
 from utils.errors import CheckpointError
 
 logger = logging.getLogger("compression")
@@ -206,10 +206,11 @@ def _loader(model_type, kind):
     """
     import transformers
 
-    if model_type.removeprefix(architectures.PREFIX) not in architectures.TABLE:
+    if stock_type(model_type) not in architectures.TABLE:
         return getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.HEADS[kind]}")
     stock = architectures.stock_class(model_type, kind)
-    return sparse_class(stock) if model_type.startswith(architectures.PREFIX) else stock
+    variant = next((known for known in (slicing.VARIANT, moe_bert.VARIANT) if model_type.startswith(known.prefix)), None)
+    return variant.model_class(stock) if variant else stock
 
 
 def _from_pretrained(folder, loader, options):

@@ -13,28 +13,20 @@ L layers, A heads, F neurons.
 """
 
 import contextlib
-import functools
 
 import torch
 from torch import nn
 
 from models import architectures, attention
 from models.architectures import PREFIX
+from models.variants import Variant
 from modules.linear import EmptyLinear, slice_linear
 from utils.errors import CheckpointError
 
 UNITS = ("heads", "neurons")
 
 
-# ---- Classes and their registration
-
-
-class SparseConfig:
-    """Mixed into a stock config class.  The first one made registers its models, as importing their code takes seconds."""
-
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
-        _register_models(self.model_type)
+# ---- The classes
 
 
 class SparseModel:
@@ -52,51 +44,17 @@ class SparseModel:
         return result
 
 
-@functools.cache
-def sparse_config(stock):
-    """The config class of cropped models, for a stock config class."""
-    members = {"model_type": PREFIX + stock.model_type, "__module__": __name__}
-    return type(f"Sparse{stock.__name__}", (SparseConfig, stock), members)
-
-
-@functools.cache
-def sparse_class(stock):
-    """The class of cropped models, for a stock model class."""
-    members = {"config_class": sparse_config(stock.config_class), "stock": stock, "__module__": __name__}
-    return type(f"Sparse{stock.__name__}", (SparseModel, stock), members)
-
-
-def register():
-    """Make AutoConfig, and by way of the configs AutoModel and its task heads, know sparse-*; cheap."""
-    import transformers
-
-    for architecture in architectures.TABLE.values():
-        config = sparse_config(getattr(transformers, f"{architecture.stock}Config"))
-        transformers.AutoConfig.register(config.model_type, config, exist_ok=True)
-
-
-@functools.cache
-def _register_models(model_type):
-    """Make the Auto classes know one family's cropped models; once."""
-    import transformers
-
-    for kind in (None, *architectures.row(model_type).heads):
-        auto = getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.HEADS[kind]}")
-        model_class = sparse_class(architectures.stock_class(model_type, kind))
-        auto.register(model_class.config_class, model_class, exist_ok=True)
-
-
-def stock_class(model):
-    """The stock class behind a model's class."""
-    return getattr(type(model), "stock", type(model))
+VARIANT = Variant(PREFIX, SparseModel, architectures.TABLE)
+sparse_config, sparse_class = VARIANT.config_class, VARIANT.model_class
 
 
 # ---- What config.compression says
 
 
 def entry_of(model) -> dict | None:
-    """config.compression of a nested or cropped model."""
-    return getattr(model.config, "compression", None)
+    """config.compression of a nested or cropped model; None for others."""
+    entry = getattr(model.config, "compression", None)
+    return entry if entry and entry.get("kind") != "experts" else None
 
 
 def sparsity(model) -> float:
@@ -133,7 +91,8 @@ def kept(model, s=None) -> dict[str, list[int]]:
 
 
 def whole(model) -> tuple[int, int]:
-    """(A, F) of a model from which nothing was removed.  Raises CheckpointError for a cropped one."""
+    """(A, F) of a model from which nothing was removed.  Raises CheckpointError for a cropped one, and for one with experts."""
+    architectures.check_dense(model)
     counts = kept(model)
     entry = entry_of(model)
     if len({*counts["heads"]}) > 1 or len({*counts["neurons"]}) > 1 or (entry and entry["sparsity"] > 0):

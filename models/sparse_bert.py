@@ -7,9 +7,9 @@ L layers, A heads, F neurons.
 import copy
 
 import torch
-from torch import nn
 
 from models import architectures
+from models.building import empty, fill, tensors_of
 from models.slicing import (
     UNITS,
     SparseModel,
@@ -21,9 +21,9 @@ from models.slicing import (
     set_sparsity,
     sparse_class,
     sparse_config,
-    stock_class,
     whole,
 )
+from models.variants import stock_class
 from modules import importance
 from modules.linear import scatter
 from utils.errors import CheckpointError
@@ -38,14 +38,14 @@ def crop(model, s):
     Trainable, in the old model's mode; its grid has the points from s on. A crop of a crop is the crop.
     Raises CheckpointError where s is not in the grid.
     """
-    cropped, tensors = _crop_shape(model, s), _tensors(model)
+    cropped, tensors = _crop_shape(model, s), tensors_of(model)
     counts = kept(cropped)
     for part in _parts(model):
         index = torch.arange(counts[part.unit][part.layer], device=model.device)
         for name in (f"{part.name}.weight", f"{part.name}.bias"):
             if name in tensors:
                 tensors[name] = part.select(tensors[name], index)
-    return _fill(cropped, tensors, like=model)
+    return fill(cropped, tensors, like=model)
 
 
 def keep_layers(model, number, *, which="first"):
@@ -72,30 +72,34 @@ def keep_layers(model, number, *, which="first"):
             config.compression = {**entry, **per_layer, "grid": {}}
         else:
             del config.compression
-    shorter, tensors = _empty(type(model), config, like=model), _tensors(model)
+    shorter, tensors = empty(type(model), config, like=model), tensors_of(model)
     prefix = f"{architectures.prefix(model)}{architectures.of(model).layers}."
     for name in [name for name in tensors if name.startswith(prefix)]:
         layer, _, rest = name.removeprefix(prefix).partition(".")
         tensor = tensors.pop(name)
         if int(layer) in chosen:
             tensors[f"{prefix}{chosen.index(int(layer))}.{rest}"] = tensor
-    return _fill(shorter, tensors, like=model)
+    return fill(shorter, tensors, like=model)
 
 
 def rebuilt(model, config):
     """A new model of the same class, weights and mode, of a config that differs in nothing that has weights."""
-    return _fill(_empty(type(model), config, like=model), _tensors(model), like=model)
+    return fill(empty(type(model), config, like=model), tensors_of(model), like=model)
 
 
 @torch.no_grad()
 def export_dense(model):
-    """The stock model with removed units filled by zeros: same logits, loads anywhere, no speed-up, no grid."""
+    """The stock model with removed units filled by zeros: same logits, loads anywhere, no speed-up, no grid.
+
+    Raises CheckpointError for a model with experts.
+    """
+    architectures.check_dense(model)
     config, entry = copy.deepcopy(model.config), entry_of(model)
-    stock, tensors = stock_class(model), _tensors(model)
+    stock, tensors = stock_class(model), tensors_of(model)
     if entry is not None:
         del config.compression
         config.__class__ = stock.config_class
-    dense = _empty(stock, config, like=model)
+    dense = empty(stock, config, like=model)
     if entry is not None:
         counts = kept(model)
         for part in _parts(model):
@@ -110,7 +114,7 @@ def export_dense(model):
                 elif leaf == "weight" or part.dim == 0:
                     size = {"dim": part.dim, "groups": part.groups, "size": part.size}
                     tensors[name] = scatter(tensors[name], index, entry[f"original_{part.unit}"], **size)
-    return _fill(dense, tensors, like=model)
+    return fill(dense, tensors, like=model)
 
 
 # ---- Sorting, in place
@@ -159,14 +163,11 @@ def _become_sparse(model):
         block.attention.position_heads = model.config.compression["position_heads"][block.number]
 
 
-# ---- Building and filling
-
-
 def _crop_shape(model, s):
     """The crop without values, on the meta device."""
     counts, entry, config = kept(model, s), entry_of(model), copy.deepcopy(model.config)
     if entry is None:
-        return _empty(type(model), config, like=model)
+        return empty(type(model), config, like=model)
     points = {key(point): entry["grid"][key(point)] for point in grid(model) if point >= s}
     config.compression = {**entry, "sparsity": float(s), **counts, "grid": points}
     model_class = stock_class(model)
@@ -176,35 +177,7 @@ def _crop_shape(model, s):
     if "position_heads" in entry or any(count < entry[f"original_{unit}"] for unit in UNITS for count in counts[unit]):
         model_class = sparse_class(model_class)
         config.__class__ = model_class.config_class
-    return _empty(model_class, config, like=model)
-
-
-def _empty(model_class, config, *, like):
-    """A model without values, with a pooler only if `like` has one."""
-    with torch.device("meta"):
-        model = model_class(config)
-    base = architectures.encoder(model)
-    if getattr(architectures.encoder(like), "pooler", None) is None and hasattr(base, "pooler"):
-        base.pooler = None
-    return model
-
-
-def _tensors(model):
-    """Parameters and buffers by name; shared ones under each of their names."""
-    return dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)])
-
-
-def _fill(model, tensors, *, like):
-    """Give an empty model copies of these tensors, what is shared staying shared, and the mode of `like`."""
-    copies = {}
-    for name, old in _tensors(model).items():
-        source = tensors[name]
-        if id(source) not in copies:
-            value = source.detach().clone()
-            copies[id(source)] = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
-        parent, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, copies[id(source)])
-    return model.train(like.training)
+    return empty(model_class, config, like=model)
 
 
 def _parts(model):

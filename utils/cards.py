@@ -3,13 +3,15 @@
 import shlex
 from pathlib import Path
 
+from utils.checkpoints import stock_type
+
 
 def card(args, provenance: dict, results: dict, config: dict) -> str:
     """The card's text.
 
     args: resolved flags.  provenance: args.json of the run.  results: results.json.  config: config.json of the checkpoint.
     """
-    task, stock = results.get("task"), not config["model_type"].startswith("sparse-")
+    task, stock = results.get("task"), config["model_type"] == stock_type(config["model_type"])
     title = " ".join(word for word in (args.stage, task) if word)
     head = (config.get("architectures") or ["AutoModel"])[0].partition("For")[2]
     auto = f"AutoModelFor{head}" if head else "AutoModel"

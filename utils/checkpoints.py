@@ -7,6 +7,7 @@ from pathlib import Path
 from utils import files
 from utils.errors import CheckpointError
 
+PREFIXES = ("sparse-", "moe-")  # of the model_type of cropped models and of those with experts, before the stock one
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
 
 
@@ -53,6 +54,16 @@ def read_config(path) -> dict | None:
     if not isinstance(config, dict) or "model_type" not in config:
         raise CheckpointError(f"{file}: expected a Hugging Face config with a model_type")
     return config
+
+
+def stock_type(model_type: str) -> str:
+    """The stock model_type behind one of ours."""
+    return next((model_type.removeprefix(prefix) for prefix in PREFIXES if model_type.startswith(prefix)), model_type)
+
+
+def has_experts(config: dict | None) -> bool:
+    """Whether a config.json is that of a model with experts; False where it is not known."""
+    return config is not None and config["model_type"].startswith(PREFIXES[1])
 
 
 def num_layers(config: dict) -> int | None:

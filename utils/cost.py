@@ -24,9 +24,12 @@ def linear_macs(layers, tokens=MACS_TOKENS):
 
     The convention of the published tables: no biases, no attention products, no embeddings, no head; BERT-base has 10.87e9
     at 128 tokens. Weights count as they are stored: crop a model, slicing it in place changes nothing here.
+    Of experts (modules.experts) a token meets one: a block of them counts as one, and its router.
     Source: MiniDisc (Zhang et al. 2024).
     """
-    return tokens * sum(module.weight.numel() for module in layers.modules() if isinstance(module, nn.Linear))
+    per_token = [module.weight.numel() for module in layers.modules() if isinstance(module, nn.Linear)]
+    per_token += [module.weights_per_token for module in layers.modules() if hasattr(module, "weights_per_token")]
+    return tokens * sum(per_token)
 
 
 def measure(model, layers):

@@ -47,11 +47,11 @@ def learning_rate(update: int, *, total: int, peak: float, warmup: float, kind: 
 
 def optimizer(model, args) -> torch.optim.AdamW:
     """AdamW over what is trained; decay on matrices only, not on biases and norms."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": args.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = [{"params": [], "weight_decay": args.weight_decay}, {"params": [], "weight_decay": 0.0}]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_matrix = parameter.ndim >= 2 and not name.endswith("bias")  # experts' biases are stacked
+            groups[0 if is_matrix else 1]["params"].append(parameter)
     betas = (args.adam_beta1, args.adam_beta2)
     return torch.optim.AdamW(groups, lr=args.learning_rate, betas=betas, eps=args.adam_epsilon, fused=True)
 

@@ -1,0 +1,223 @@
+"""Encoders with experts: feed-forward blocks, and attention if asked for, of which every token uses one of several.
+
+The classes are made from the table in models/architectures.py: subclasses of the stock ones with model_type "moe-<stock>", whose
+linear maps are stacked (modules/experts.py). All sizes in the config are those of one expert; config.compression:
+
+    {"kind": "experts", "attention_experts": x, "ffn_experts": y, "gate_noise": "multiplicative", "route_padding": false}
+
+What a block adds to its input goes through the stock LayerNorm, which its experts share. One expert: the stock Linear stays.
+Source: MiniMoE (Zhang et al. 2023).  E experts, D hidden size, O outputs, I inputs.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from models import architectures
+from models.building import empty, fill, tensors_of
+from models.variants import Variant
+from modules.experts import NOISES, ExpertLinear, Router, expert_units
+from utils.checkpoints import stock_type
+from utils.errors import CheckpointError
+
+FAMILIES = ("bert", "roberta", "xlm-roberta", "electra")
+MIXTURES = ("attention", "ffn")
+_UPCYCLED_ROUTER = 1e-3  # its weights' scale: small, so that all probabilities begin as nearly 1 / E
+
+
+class MoeModel:
+    """Mixed into a stock model class: the stock model, then the experts that config.compression asks for, all alike."""
+
+    def __init__(self, config, *args, **kwargs):
+        super().__init__(config, *args, **kwargs)
+        _install(self)
+
+
+class MoeEncoder:
+    """Mixed into a stock encoder class: tells the routers which tokens are padding."""
+
+    def forward(self, input_ids=None, attention_mask=None, *args, **kwargs):
+        """As stock.  attention_mask: [B, L], 1 for real tokens."""
+        assert attention_mask is None or attention_mask.dim() == 2, "experts need to know which tokens are real"
+        route_all = attention_mask is None or self.config.compression["route_padding"]
+        for router in self.routers:
+            router.reset(None if route_all else attention_mask.bool())
+        return super().forward(input_ids, attention_mask, *args, **kwargs)
+
+
+VARIANT = Variant(architectures.EXPERTS, MoeModel, FAMILIES, encoder_mixin=MoeEncoder)
+
+
+def entry_of(model) -> dict | None:
+    """config.compression of a model with experts; None for others."""
+    entry = getattr(model.config, "compression", None)
+    return entry if entry and entry.get("kind") == "experts" else None
+
+
+def routers(module) -> dict:
+    """{"attention/0": Router, "ffn/0": Router, ...} of a model with experts, or of what wraps one; {} for others."""
+    found = next((each.routers for each in module.modules() if isinstance(each, MoeEncoder)), ())
+    return {router.name: router for router in found}
+
+
+# ---- Making one
+
+
+def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding=False, seed):
+    """A new model whose blocks are experts made from a dense model's; the dense model itself where both numbers are 1.
+
+    attention, ffn: experts of each block.  Each is as wide as the block, and begins with its first shared_fraction (a
+    fractions.Fraction); the rest is one expert's own: the block's other units and as many as are missing, drawn from N(0,
+    initializer_range), dealt out in turn (modules.experts.expert_units).  Output biases are the block's, routers as nn.Linear.
+    noise, route_padding: see modules.experts.Router; route_padding treats padding as tokens, as published.
+    Raises CheckpointError for a family whose blocks cannot be experts, and for a cropped or nested model.
+    """
+    if attention == ffn == 1:
+        return model
+    if getattr(model.config, "compression", None):
+        raise CheckpointError(
+            f"this model is a {model.config.model_type} with a {model.config.compression['kind']} structure already; experts are "
+            "made from a dense checkpoint"
+        )
+    config = copy.deepcopy(model.config)
+    config.compression = {
+        "kind": "experts", "attention_experts": attention, "ffn_experts": ffn, "gate_noise": noise,
+        "route_padding": route_padding,
+    }  # fmt: skip
+    _check_family(config)
+    made_class = VARIANT.model_class(type(model))
+    config.__class__ = made_class.config_class
+    made, tensors = empty(made_class, config, like=model), tensors_of(model)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        for block in architectures.blocks(model):
+            for mixture, number, parts in _mixtures(block, config.compression):
+                units = _units(number, parts[0], shared_fraction)
+                for part in parts:
+                    _expand(tensors, part, units, std=model.config.initializer_range)
+                router = Router(number, widths=_widths(parts)).to(model.device, model.dtype)
+                start = f"{_start(model)}{block.number}.{mixture}_router"
+                tensors.update({f"{start}.{name}": tensor for name, tensor in router.named_parameters()})
+    return fill(made, tensors, like=model)
+
+
+def upcycled(model, *, attention, ffn, noise, route_padding=False, seed):
+    """A new model whose experts all begin as a dense checkpoint's blocks: the same function, but for a thousandth.
+
+    The projection that ends a block is multiplied by the number of its experts, and the router starts small: then every
+    probability is nearly 1 / E, and the scaled output is the block's.  After Komatsuzaki et al. 2023, sparse upcycling.
+    Arguments, errors: as with_experts().
+    """
+    made = with_experts(
+        model, attention=attention, ffn=ffn, shared_fraction=1, noise=noise, route_padding=route_padding, seed=seed
+    )  # fmt: skip
+    with torch.no_grad():
+        for module in made.modules():
+            if isinstance(module, ExpertLinear) and not module.enters:
+                for parameter in module.parameters():
+                    parameter.mul_(len(module.weight))
+            elif isinstance(module, Router):
+                for parameter in module.parameters():
+                    parameter.mul_(_UPCYCLED_ROUTER)
+    return made
+
+
+def _units(number, part, shared_fraction):
+    """[E, U]: which units of the widened block each expert gets."""
+    size = part.linear.weight.shape[part.dim] // part.size
+    num_shared = size * shared_fraction
+    assert num_shared == int(num_shared), f"{shared_fraction} of {size} {part.unit}"  # the flags have been checked
+    return expert_units(number, size, int(num_shared))
+
+
+def _expand(tensors, part, units_EU, *, std):
+    """Replace one projection's tensors by its experts', stacked."""
+    missing = (int(units_EU.max()) + 1 - units_EU.shape[1]) * part.size
+    for leaf in ("weight", "bias"):
+        tensor = tensors[f"{part.name}.{leaf}"]
+        if leaf == "weight" or part.dim == 0:
+            shape = list(tensor.shape)
+            shape[part.dim] = missing
+            drawn = torch.randn(shape) * std if leaf == "weight" else torch.zeros(shape)
+            tensor = torch.cat([tensor, drawn.to(tensor)], dim=part.dim)
+        experts = [part.select(tensor, units_U.to(tensor.device)) for units_U in units_EU]
+        tensors[f"{part.name}.{leaf}"] = torch.stack(experts)
+
+
+# ---- The structure
+
+
+def _install(model):
+    """Replace linear maps of a just built stock model by stacked ones, each expert a copy.  Works on the meta device.
+
+    Raises CheckpointError where config.compression does not say how.
+    """
+    entry, base = entry_of(model), architectures.encoder(model)
+    _check_family(model.config)
+    _check_entry(entry, model.config.model_type)
+    if base is not model:
+        base.__class__ = VARIANT.model_class(type(base))
+    made = []
+    for block in architectures.blocks(model):
+        for mixture, number, parts in _mixtures(block, entry):
+            router = Router(number, widths=_widths(parts), noise=entry["gate_noise"])
+            router.name = f"{mixture}/{block.number}"
+            setattr(block.layer, f"{mixture}_router", router)
+            for part in parts:
+                path = part.name.removeprefix(f"{_start(model)}{block.number}.")
+                stacked = ExpertLinear(
+                    *(_repeat(tensor, number) for tensor in (part.linear.weight, part.linear.bias)), router,
+                    enters=part.dim == 0, sorted_inside=mixture == "ffn",
+                )  # fmt: skip
+                parent, _, leaf = path.rpartition(".")
+                setattr(block.layer.get_submodule(parent), leaf, stacked)
+            made.append(router)
+    vars(base)["routers"] = tuple(made)  # past nn.Module's own way: they belong to the layers
+
+
+def _mixtures(block, entry):
+    """[(which, experts, the projections that become experts)] of a layer."""
+    units = {"attention": "heads", "ffn": "neurons"}
+    numbers = {mixture: entry[f"{mixture}_experts"] for mixture in MIXTURES}
+    return [
+        (mixture, numbers[mixture], [part for part in block.parts if part.unit == units[mixture]])
+        for mixture in MIXTURES if numbers[mixture] > 1
+    ]  # fmt: skip
+
+
+def _widths(parts):
+    """The block's input, and what lies inside."""
+    return parts[0].linear.weight.shape[1], parts[0].linear.weight.shape[0]
+
+
+def _start(model):
+    """What the names of all layers' parameters begin with."""
+    return f"{architectures.prefix(model)}{architectures.of(model).layers}."
+
+
+def _repeat(tensor, number):
+    return nn.Parameter(tensor.detach().expand(number, *tensor.shape).clone())
+
+
+def _check_family(config):
+    if stock_type(config.model_type) not in FAMILIES:
+        raise CheckpointError(
+            f"model_type {config.model_type}: its blocks cannot be experts; expected one of {', '.join(FAMILIES)}"
+        )
+
+
+def _check_entry(entry, model_type):
+    """Raise CheckpointError where an entry is not of this kind."""
+    if entry is None:
+        raise CheckpointError(f"config.json: model_type {model_type} needs a compression entry of the kind experts, found none")
+    wrong = [
+        f"{mixture}_experts {entry.get(f'{mixture}_experts')!r}, expected a whole number of at least 1" for mixture in MIXTURES
+        if not (isinstance(entry.get(f"{mixture}_experts"), int) and entry[f"{mixture}_experts"] >= 1)
+    ]  # fmt: skip
+    if entry.get("gate_noise") not in NOISES:
+        wrong.append(f"gate_noise {entry.get('gate_noise')!r}, expected one of {', '.join(NOISES)}")
+    if not isinstance(entry.get("route_padding"), bool):
+        wrong.append(f"route_padding {entry.get('route_padding')!r}, expected true or false")
+    if wrong:
+        raise CheckpointError(f"config.json: compression: {'; '.join(wrong)}")

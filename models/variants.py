@@ -1,0 +1,70 @@
+"""Classes made from the stock ones: subclasses with a model_type of their own, which the Auto classes know.
+
+A variant of BertModel for the prefix "sparse-" is SparseBertModel, its config SparseBertConfig, their model_type sparse-bert.
+"""
+
+from models import architectures
+
+
+class VariantConfig:
+    """Mixed into a stock config class.  The first one made registers its models, as importing their code takes seconds."""
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self._variant.register_models(self.model_type)
+
+
+class Variant:
+    """One kind of changed structure.
+
+    prefix: of the model_type; utils.model_types lists it.  mixin: extends each stock model class.  encoder_mixin: extends those
+    of bare encoders further.  families: rows of the architecture table.
+    """
+
+    def __init__(self, prefix, mixin, families, *, encoder_mixin=None):
+        self.prefix, self.families = prefix, tuple(families)
+        self._mixin, self._encoder_mixin = mixin, encoder_mixin
+        self._name = prefix.removesuffix("-").capitalize()
+        self._configs, self._models, self._registered = {}, {}, set()
+
+    def config_class(self, stock):
+        """The config class for a stock config class."""
+        if stock not in self._configs:
+            members = {"model_type": self.prefix + stock.model_type, "_variant": self, "__module__": self._mixin.__module__}
+            self._configs[stock] = type(self._name + stock.__name__, (VariantConfig, stock), members)
+        return self._configs[stock]
+
+    def model_class(self, stock):
+        """The model class for a stock model class."""
+        if stock not in self._models:
+            config = self.config_class(stock.config_class)
+            bare = stock.__name__ == architectures.row(config.model_type).class_name()
+            first = (self._encoder_mixin,) if bare and self._encoder_mixin else ()
+            members = {"config_class": config, "stock": stock, "__module__": self._mixin.__module__}
+            self._models[stock] = type(self._name + stock.__name__, (*first, self._mixin, stock), members)
+        return self._models[stock]
+
+    def register(self):
+        """Make AutoConfig, and by way of the configs AutoModel and its task heads, know these models; cheap."""
+        import transformers
+
+        for name in self.families:
+            config = self.config_class(getattr(transformers, f"{architectures.TABLE[name].stock}Config"))
+            transformers.AutoConfig.register(config.model_type, config, exist_ok=True)
+
+    def register_models(self, model_type):
+        """Make the Auto classes know one family's models; once."""
+        import transformers
+
+        if model_type in self._registered:
+            return
+        self._registered.add(model_type)
+        for kind in (None, *architectures.row(model_type).heads):
+            auto = getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.HEADS[kind]}")
+            model_class = self.model_class(architectures.stock_class(model_type, kind))
+            auto.register(model_class.config_class, model_class, exist_ok=True)
+
+
+def stock_class(model):
+    """The stock class behind a model's class."""
+    return getattr(type(model), "stock", type(model))

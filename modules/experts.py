@@ -1,0 +1,165 @@
+"""Experts: stacked linear maps of which every token uses one, chosen by a router.
+
+Source: MiniMoE (Zhang et al. 2023, arXiv:2305.12129), sections 2.4 to 2.6 of the method; top-1 as in Fedus et al. 2022.
+B sequences, L tokens, T = B L tokens of a batch, E experts, D hidden size, I inputs, O outputs, U units of an expert.
+
+A block of experts is a Router and two or more ExpertLinears: those that enter the block ask the router for the batch's Routing,
+the one that leaves it scales its output by the probability of the chosen expert.  Padding is given zeros by the block.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modules.dispatch import dispatch
+
+NOISES = ("multiplicative", "additive", "none")
+NOISE = 0.1  # the published hidden dropout rate
+
+
+@dataclass
+class Routing:
+    """Where the tokens of a batch went.
+
+    rows: modules.dispatch, moves tokens into the order of their experts and back.  probability_T1: that of the chosen expert; 0
+    for padding.  sums_E: the probabilities, summed over tokens, with their graph.  counts_E: tokens of each expert, int64.
+    shape: (B, L).
+    """
+
+    shape: tuple
+    rows: object
+    probability_T1: torch.Tensor
+    sums_E: torch.Tensor
+    counts_E: torch.Tensor
+
+
+class Router(nn.Linear):
+    """Gives each token of a batch to the expert of the largest probability; no capacity limit, no dropped tokens.
+
+    widths: of all linear maps behind it.  noise: on the logits in training mode; a factor from 0.9 to 1.1 ("multiplicative"), a
+    summand from -0.1 to 0.1 ("additive"), or "none"; from torch's random numbers.
+    Computed in float32, also under autocast; float64 stays float64.  Initialised as nn.Linear is.
+    """
+
+    def __init__(self, num_experts, *, widths, noise="none"):
+        super().__init__(widths[0], num_experts)
+        assert noise in NOISES, noise
+        self.widths, self.noise = tuple(widths), noise
+        self.reset(None)
+
+    def reset(self, real_BL):
+        """A batch begins.  real_BL: bool, True for tokens that are routed and counted; None: all are."""
+        self.real_BL, self.routing, self.entered = real_BL, None, None
+
+    def enter(self, hidden_BLI):
+        """The batch's tokens in the order of their experts; routes them, unless another map has just entered with them."""
+        if self.entered is None or self.entered[0] is not hidden_BLI:
+            self.routing = self(hidden_BLI)
+            self.entered = hidden_BLI, self.routing.rows.take(hidden_BLI.flatten(0, -2))
+        return self.entered[1]
+
+    def forward(self, hidden_BLI) -> Routing:
+        """hidden_BLI: what the block begins with."""
+        hidden_TI = hidden_BLI.flatten(0, -2)
+        with torch.autocast(hidden_TI.device.type, enabled=False):
+            hidden_TI = hidden_TI if hidden_TI.dtype == torch.float64 else hidden_TI.float()
+            logits_TE = F.linear(hidden_TI, self.weight.to(hidden_TI.dtype), self.bias.to(hidden_TI.dtype))
+            if self.training and self.noise != "none":
+                draw_TE = torch.empty_like(logits_TE).uniform_(-NOISE, NOISE)
+                logits_TE = logits_TE * (1 + draw_TE) if self.noise == "multiplicative" else logits_TE + draw_TE
+            probabilities_TE = logits_TE.softmax(-1)
+        probability_T1, expert_T1 = probabilities_TE.max(-1, keepdim=True)
+        chosen_TE = expert_T1 == torch.arange(self.out_features, device=expert_T1.device)
+        real_T1 = None if self.real_BL is None else self.real_BL.reshape(-1, 1)
+        if real_T1 is not None:
+            probabilities_TE, probability_T1 = probabilities_TE * real_T1, probability_T1 * real_T1
+            chosen_TE = chosen_TE & real_T1
+        counts_E = chosen_TE.sum(0)
+        rows = dispatch(expert_T1[:, 0], real_T1, counts_E, dtype=_precision(hidden_BLI), widths=self.widths)
+        return Routing(hidden_BLI.shape[:-1], rows, probability_T1, probabilities_TE.sum(0), counts_E)
+
+
+class ExpertLinear(nn.Module):
+    """E linear maps side by side, of which each token uses its expert's.
+
+    router: of the block, shared with its other maps; it belongs to the layer, not to this module.
+    enters: the map is one of those that the block begins with; else the one that it ends with, whose output is scaled.
+    sorted_inside: between the two, tokens stay in the order of their experts (nothing there looks at other tokens).
+    The gradient of an expert without tokens is zero.
+    """
+
+    def __init__(self, weight_EOI, bias_EO, router, *, enters, sorted_inside):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight_EOI), nn.Parameter(bias_EO)
+        self.enters, self.sorted_inside = enters, sorted_inside
+        vars(self)["router"] = router  # past nn.Module's own way, which would make it a child
+
+    @property
+    def in_features(self) -> int:
+        """Inputs of one expert."""
+        return self.weight.shape[2]
+
+    @property
+    def out_features(self) -> int:
+        """Outputs of one expert."""
+        return self.weight.shape[1]
+
+    @property
+    def weights_per_token(self) -> int:
+        """Numbers in the matrix that a token is multiplied with."""
+        return self.in_features * self.out_features
+
+    def forward(self, hidden):
+        """hidden: [B, L, I], or rows in the order of their experts where the map leaves a block that is sorted inside.
+
+        Returns [B, L, O], zeros for padding; such rows where the map enters a block that is sorted inside.
+        """
+        router = self.router
+        if self.enters:
+            rows = router.enter(hidden)
+        else:
+            router.entered = None  # nothing else enters: free it
+            rows = hidden if self.sorted_inside else router.routing.rows.take(hidden.flatten(0, -2))
+        routing, dtype = router.routing, _precision(hidden)
+        made = routing.rows.linear(rows.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+        if self.enters and self.sorted_inside:
+            return made
+        made_TO = routing.rows.put(made)
+        if not self.enters:
+            made_TO = made_TO * routing.probability_T1.to(made_TO.dtype)
+        return made_TO.unflatten(0, routing.shape)
+
+    def extra_repr(self):
+        """What print shows."""
+        return f"experts={len(self.weight)}, in_features={self.in_features}, out_features={self.out_features}"
+
+
+def balance_loss(sums_E, counts_E, *, num_tokens, all_counts_E=None):
+    """E sum_i P_i f_i: 1 where tokens are shared out evenly, E where one expert gets all.
+
+    P_i: mean probability of expert i, sums_E / num_tokens.  f_i: its share of the tokens, without gradient, from all_counts_E
+    where tokens were routed elsewhere too (other processes), else from counts_E.
+    """
+    counts_E = counts_E if all_counts_E is None else all_counts_E
+    share_E = counts_E / counts_E.sum().clamp(min=1)
+    return len(sums_E) * (sums_E / num_tokens * share_E).sum()
+
+
+def expert_units(num_experts, num_units, num_shared):
+    """[E, U] int64: which units of one wide layer are those of each expert.
+
+    The first num_shared are everybody's; expert i also gets units num_shared + i, + i + E, + i + 2 E, ...
+    Source: MiniMoE (Zhang et al. 2023), its published code.
+    """
+    own = torch.arange(num_units - num_shared)
+    return torch.stack([
+        torch.cat([torch.arange(num_shared), num_shared + expert + num_experts * own]) for expert in range(num_experts)
+    ])  # fmt: skip
+
+
+def _precision(tensor):
+    """What a linear map of this input is computed in."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
