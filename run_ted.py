@@ -66,6 +66,8 @@ def main(args):
     elif not run.finished:
         # ---- Teacher: frozen, scored once
         teacher = None
+        if args.teacher_model_path and args.student_model_path:
+            data.check_tokenizer(args.student_model_path)
         if args.teacher_model_path:
             teacher = models.freeze(models.load_model(args.teacher_model_path, **labels)).to(run.device)
             run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))
@@ -73,7 +75,6 @@ def main(args):
         # checkpoint, or its layers, heads and neurons; the teacher's own
         student = teacher
         if args.student_model_path:
-            data.check_tokenizer(args.student_model_path)
             student = models.load_model(args.student_model_path, new_head=args.student_init == "pretrained", **labels)
         for _, part in flags.student_parts(args):
             student = models.shrink(student, part, which=args.layer_choice)
