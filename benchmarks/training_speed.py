@@ -23,7 +23,6 @@ The encoder has a random head and its units are scored on a few batches: speed d
 import argparse
 import multiprocessing
 import os
-import platform
 import shlex
 import sys
 import tempfile
@@ -33,14 +32,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 
 import run_distillation
 import run_finetuning
 import run_minidisc
 from benchmarks import plain_recipe
-from benchmarks.training_cases import CPU, TARGET, WARMUP, prepare, time_parts, time_updates, train
-from utils import cost, files, logs
+from benchmarks.reporting import load, machine, median, peak, quiet, spread
+from benchmarks.training_cases import TARGET, WARMUP, prepare, time_parts, time_updates, train
+from utils import files, logs
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = plain_recipe.PUBLISHED_EPOCHS
@@ -79,7 +78,7 @@ def main(argv=None):
     """Measure, print, write; returns what is written."""
     args = parse(argv)
     torch.set_num_threads(1)
-    _quiet()
+    quiet()
     command = shlex.join(["python", "-m", "benchmarks.training_speed", *(sys.argv[1:] if argv is None else argv)])
     found = {"command": command, "machine": machine()}
     print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
@@ -157,47 +156,21 @@ def memory(variant, args, folder) -> dict:
 
 def _memory(variant, args, folder):
     torch.set_num_threads(1)
-    _quiet()
+    quiet()
     case = prepare(folder.name, args, folder, num_batches=WARMUP + MEMORY_UPDATES, longest=True)
-    peaks = {"before": _peak()}
+    peaks = {"before": peak()}
     if callable(VARIANTS[variant]):
         checkpoints = [case.encoder] if VARIANTS[variant] is plain_recipe.finetune_steps else [case.teacher, case.student]
         VARIANTS[variant](*checkpoints, case.texts, case.labels, args.batch_size, MEMORY_UPDATES)
-        peaks["training"] = _peak()
+        peaks["training"] = peak()
     else:
         script, *flags = VARIANTS[variant]
-        peaks["training"] = train(script, case, *flags, number=WARMUP + MEMORY_UPDATES, read=_peak)[0][-1]
-        peaks["saving"] = _peak()
+        peaks["training"] = train(script, case, *flags, number=WARMUP + MEMORY_UPDATES, read=peak)[0][-1]
+        peaks["saving"] = peak()
     return peaks
 
 
-def _peak():
-    return cost.peak_memory(CPU) / 2**20
-
-
 # ---- What is printed
-
-
-def machine() -> dict:
-    """What the numbers depend on."""
-    name = next((line.split(": ")[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    versions = f"python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
-    return {"cpu": f"{name}, {os.cpu_count()} cores, 1 thread used", "versions": versions,
-            "date": time.strftime("%Y-%m-%d %H:%M"), "load at the start": load()}  # fmt: skip
-
-
-def _lines(path):
-    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
-
-
-def load() -> float:
-    """Processes that wanted a core in the last minute, this one among them; 1 on a quiet machine."""
-    return round(os.getloadavg()[0], 2)
-
-
-def _quiet():
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
 
 
 def report(found) -> str:
@@ -219,18 +192,18 @@ def report(found) -> str:
 
 
 def _rates(name, rounds, aim):
-    reached = _median(rounds, "ratio_over_padding")
+    reached = median(rounds, "ratio_over_padding")
     return {
-        "task": name, "ours": f"{_median(rounds, 'ours_examples_per_s'):.1f}",
-        "plain": f"{_median(rounds, 'plain_examples_per_s'):.1f}", "ratio": _spread(rounds, "ratio"),
-        "padding allows": f"{_median(rounds, 'padding_allows'):.2f}", "ratio over that": _spread(rounds, "ratio_over_padding"),
-        "aim": "met" if reached >= aim else "missed", "ratio of updates alone": _spread(rounds, "updates_ratio"),
+        "task": name, "ours": f"{median(rounds, 'ours_examples_per_s'):.1f}",
+        "plain": f"{median(rounds, 'plain_examples_per_s'):.1f}", "ratio": spread(rounds, "ratio"),
+        "padding allows": f"{median(rounds, 'padding_allows'):.2f}", "ratio over that": spread(rounds, "ratio_over_padding"),
+        "aim": "met" if reached >= aim else "missed", "ratio of updates alone": spread(rounds, "updates_ratio"),
     }  # fmt: skip
 
 
 def _once(name, values):
-    caching = _median(values["distillation"], "caching_examples_per_s")
-    plain = _median(values["finetuning"], "plain_tokenising_examples_per_s")
+    caching = median(values["distillation"], "caching_examples_per_s")
+    plain = median(values["finetuning"], "plain_tokenising_examples_per_s")
     return {
         "task": name, "tokenised": f"{values['tokenising_examples_per_s']:.0f}", "by plain": f"{plain:.0f}",
         "teacher cached": f"{caching:.0f}", "| examples": values["examples"], "caching s": f"{values['examples'] / caching:.0f}",
@@ -241,17 +214,8 @@ def _once(name, values):
 
 def _step(name, rounds):
     parts = {part: f"{np.median([row['parts_s'][part] for row in rounds]):.3f}" for part in rounds[0]["parts_s"]}
-    aim = "met" if _median(rounds, "ratio") <= MINIDISC else "missed"
-    return {"task": name, **parts, "step": f"{_median(rounds, 'step_s'):.3f}", "step / sum": _spread(rounds, "ratio"), "aim": aim}
-
-
-def _median(rounds, key):
-    return float(np.median([row[key] for row in rounds]))
-
-
-def _spread(rounds, key):
-    values = [row[key] for row in rounds]
-    return f"{np.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+    aim = "met" if median(rounds, "ratio") <= MINIDISC else "missed"
+    return {"task": name, **parts, "step": f"{median(rounds, 'step_s'):.3f}", "step / sum": spread(rounds, "ratio"), "aim": aim}
 
 
 if __name__ == "__main__":

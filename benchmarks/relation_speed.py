@@ -1,0 +1,232 @@
+"""Speed of relation distillation: the loss and a whole training step, beside the naive forms; peak memory of the loss.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.relation_speed --output speed.json         # about 3 minutes on one core
+Prints tables, writes JSON. Nothing is read: models and ids are random, which speed does not depend on.
+
+What is compared, and how:
+    rounds      ours, naive, ours, naive, ... in one process and on one thread; a ratio is taken within each round, and the
+                median over the rounds is given with the smallest and the largest
+    time        CPU time of the process, forward and backward; of a step also clipping and the optimiser
+    loss        QQ, KK and VV of given projections, 768 wide against 384
+    step        12 layers, 768 wide -> 6 layers, 384 wide, from token ids to updated weights, dropout on; "bf16": both bodies
+                under autocast, beside the naive step in fp32
+    memory      of the loss: the highest resident set of a process of its own, less that before the loss is computed
+    naive       benchmarks/naive_relations.py
+That both sides find the same loss is tested in tests/test_relation_speed.py.
+"""
+
+import argparse
+import multiprocessing
+import shlex
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from transformers import BertConfig, BertModel
+
+import models
+from benchmarks import naive_relations
+from benchmarks.reporting import load, machine, median, peak, quiet, spread
+from models.relation_distillation import RelationObjective
+from models.relations import RelationEncoder
+from modules.relations import relation_losses
+from utils import allocator, files, logs, training
+from utils.batch import Batch
+from utils.evaluation import autocast
+
+AIMS = {"loss, time": 5, "loss, memory": 15, "step, fp32": 1.5}
+RELATIONS = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
+WIDTHS = {"student": 384, "teacher": 768}
+DEPTHS = {"student": 6, "teacher": 12}
+OPTIMIZER = SimpleNamespace(learning_rate=6e-4, weight_decay=0.01, adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-6)
+
+
+def parse(argv=None):
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--batch_size", type=int, default=16)
+    add("--num_tokens", type=int, default=128)
+    add("--num_relation_heads", type=int, default=48)
+    add("--vocabulary", type=int, default=30522)
+    add("--num_rounds", type=int, default=5)
+    add("--num_steps", type=int, default=2, help="of each side, timed per round")
+    add("--output", type=Path, help="JSON file")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Measure, print, write; returns what is written."""
+    args = parse(argv)
+    torch.set_num_threads(1)
+    quiet()
+    command = shlex.join(["python", "-m", "benchmarks.relation_speed", *(sys.argv[1:] if argv is None else argv)])
+    found = {"command": command, "machine": machine()}
+    print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
+    found["memory_mib"] = {side: memory(side, args) for side in LOSSES}
+    allocator.keep_freed_memory()  # as training does; for both sides
+    sides, steps = projections(args), whole_steps(args)
+    found["loss_s"] = [time_round({side: lambda side=side: LOSSES[side](*sides, args) for side in LOSSES}, args)
+                       for _ in range(args.num_rounds)]  # fmt: skip
+    found["step_s"] = [time_round(steps, args) for _ in range(args.num_rounds)]
+    found["machine"]["load at the end"] = load()
+    print(report(found), flush=True)
+    if args.output is not None:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(args.output, found)
+    return found
+
+
+def time_round(sides: dict, args) -> dict:
+    """CPU seconds of one call of each side: the mean of some, after one that is not timed."""
+    times = {}
+    for side, work in sides.items():
+        work()
+        start = time.process_time()
+        for _ in range(args.num_steps):
+            work()
+        times[side] = (time.process_time() - start) / args.num_steps
+    return times
+
+
+# ---- The loss alone
+
+
+def projections(args):
+    """Student, teacher and mask: full blocks."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (args.batch_size, args.num_tokens)
+    student, teacher = (
+        {kind: torch.randn(*shape, WIDTHS[side], generator=generator) for kind in "qkv"} for side in ("student", "teacher")
+    )
+    return {kind: tensor.requires_grad_() for kind, tensor in student.items()}, teacher, torch.ones(shape, dtype=torch.bool)
+
+
+def _ours(student, teacher, mask_BL, args):
+    options = {"relations": RELATIONS, "num_heads": args.num_relation_heads, "weighting": "token"}
+    return _backward(sum(relation_losses(student, teacher, mask_BL, **options).values()), student)
+
+
+def _naive(student, teacher, mask_BL, args):
+    sides = ([side[kind] for kind in "qkv"] for side in (student, teacher))
+    return _backward(naive_relations.loss_of_projections(*sides, mask_BL, num_heads=args.num_relation_heads), student)
+
+
+def _backward(loss, student):
+    loss.backward()
+    for tensor in student.values():
+        tensor.grad = None
+    return loss.item()
+
+
+LOSSES = {"ours": _ours, "naive": _naive}
+
+
+def memory(side, args) -> float:
+    """Extra peak of one loss with its gradient in a process of its own, in MiB."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_memory, side, args).result()
+
+
+def _memory(side, args):
+    torch.set_num_threads(1)
+    small = argparse.Namespace(**{**vars(args), "batch_size": 1, "num_tokens": 8})
+    LOSSES[side](*projections(small), small)  # the libraries' own memory
+    sides = projections(args)
+    before = peak()
+    LOSSES[side](*sides, args)
+    return peak() - before
+
+
+# ---- A whole step
+
+
+def whole_steps(args) -> dict:
+    """{side: a function that makes one update and returns its loss}, each with models of its own, of the same weights."""
+    return {"ours": _our_step(args, "fp32"), "naive": _naive_step(args), "ours, bf16": _our_step(args, "bf16")}
+
+
+def _our_step(args, precision):
+    student, teacher = _models(args, attention="sdpa")
+    student = RelationEncoder(student, layer=DEPTHS["student"]).train()
+    teacher = RelationEncoder(models.freeze(teacher), layer=DEPTHS["teacher"])
+    objective = RelationObjective(teacher, relations=RELATIONS, num_heads=args.num_relation_heads, weighting="sequence")
+    optimizer, batch = training.optimizer(student, OPTIMIZER), _batch(args)
+
+    def loss_of():
+        with autocast(torch.device("cpu"), precision):
+            return sum(objective(student, batch).values())
+
+    return lambda: _update(loss_of, student, optimizer)
+
+
+def _naive_step(args):
+    student, teacher = _models(args, attention="eager")
+    student.train()
+    options = {"lr": OPTIMIZER.learning_rate, "eps": OPTIMIZER.adam_epsilon, "weight_decay": OPTIMIZER.weight_decay}
+    optimizer, batch = torch.optim.AdamW(student.parameters(), **options), _batch(args)
+    layers = {f"{side}_layer": depth for side, depth in DEPTHS.items()}
+
+    def loss_of():
+        return naive_relations.loss_of_models(student, teacher, batch.inputs, num_heads=args.num_relation_heads, **layers)
+
+    return lambda: _update(loss_of, student, optimizer)
+
+
+def _update(loss_of, student, optimizer):
+    loss = loss_of()
+    loss.backward()
+    trained = [parameter for parameter in student.parameters() if parameter.grad is not None]
+    torch.nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def _models(args, *, attention):
+    torch.manual_seed(0)
+    made = []
+    for side in ("student", "teacher"):
+        width = WIDTHS[side]
+        config = BertConfig(
+            vocab_size=args.vocabulary, hidden_size=width, num_hidden_layers=DEPTHS[side], num_attention_heads=12,
+            intermediate_size=4 * width, max_position_embeddings=max(512, args.num_tokens), attn_implementation=attention,
+        )  # fmt: skip
+        made.append(BertModel(config).eval())
+    return made
+
+
+def _batch(args):
+    ids = torch.randint(1000, args.vocabulary, (args.batch_size, args.num_tokens), generator=torch.Generator().manual_seed(0))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+    return Batch(inputs, None, None, {"examples": float(len(ids)), "tokens": float(ids.numel())})
+
+
+# ---- What is printed
+
+
+def report(found) -> str:
+    """The table."""
+    loss, step, extra = found["loss_s"], found["step_s"], found["memory_mib"]
+    rows = [
+        _row("loss, time", [row["ours"] for row in loss], [row["naive"] for row in loss], "s"),
+        _row("loss, memory", [extra["ours"]], [extra["naive"]], "MiB"),
+        _row("step, fp32", [row["ours"] for row in step], [row["naive"] for row in step], "s"),
+        _row("step, bf16", [row["ours, bf16"] for row in step], [row["naive"] for row in step], "s"),
+    ]
+    return f"\nNaive over ours: the median over the rounds (smallest-largest)\n{logs.table(rows)}\n"
+
+
+def _row(what, ours, naive, unit):
+    rounds = [{"ours": a, "naive": b, "ratio": b / a} for a, b in zip(ours, naive)]
+    aim = AIMS.get(what)
+    met = "" if aim is None else f"{aim} {'met' if median(rounds, 'ratio') >= aim else 'missed'}"
+    values = {side: f"{median(rounds, side):.3g} {unit}" for side in ("ours", "naive")}
+    return {"": what, **values, "naive / ours": spread(rounds, "ratio"), "aim": met}
+
+
+if __name__ == "__main__":
+    main()

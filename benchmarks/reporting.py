@@ -1,0 +1,51 @@
+"""What the benchmarks have in common: the machine, the peak of memory, medians over interleaved rounds."""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from utils import cost
+
+
+def machine() -> dict:
+    """What the numbers depend on."""
+    name = next((line.split(": ")[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    versions = f"python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    return {"cpu": f"{name}, {os.cpu_count()} cores, 1 thread used", "versions": versions,
+            "date": time.strftime("%Y-%m-%d %H:%M"), "load at the start": load()}  # fmt: skip
+
+
+def _lines(path):
+    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+
+
+def load() -> float:
+    """Processes that wanted a core in the last minute, this one among them; 1 on a quiet machine."""
+    return round(os.getloadavg()[0], 2)
+
+
+def quiet():
+    """Without transformers' messages and bars."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def peak() -> float:
+    """Highest resident set of this process so far, in MiB."""
+    return cost.peak_memory("cpu") / 2**20
+
+
+def median(rounds, key) -> float:
+    """Of the rounds' values of a key."""
+    return float(np.median([row[key] for row in rounds]))
+
+
+def spread(rounds, key) -> str:
+    """The median, and the smallest and the largest value."""
+    values = [row[key] for row in rounds]
+    return f"{np.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
