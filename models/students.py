@@ -14,6 +14,7 @@ _DROPOUTS = {
     "att": ("attention_probs_dropout_prob", "attention_dropout"),
     "cls": ("classifier_dropout", "cls_dropout", "seq_classif_dropout", "qa_dropout", "classifier_dropout_prob"),
 }
+_UNLISTED = {"deberta-v2": ("cls_dropout",)}  # read by its models, absent from its config until it is set
 
 
 def shrink(teacher, wanted: str, *, which: str = "first"):
@@ -33,7 +34,8 @@ def with_dropout(model, args):
         return model
     config = copy.deepcopy(model.config)
     for name, value in given.items():
-        keys = [key for key in _DROPOUTS[name] if hasattr(config, key)]
+        unlisted = _UNLISTED.get(config.model_type, ())
+        keys = [key for key in _DROPOUTS[name] if hasattr(config, key) or key in unlisted]
         if not keys:
             raise FlagError(f"--{name}_dropout: {config.model_type} has no such dropout ({', '.join(_DROPOUTS[name])})")
         for key in keys:

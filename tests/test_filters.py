@@ -226,6 +226,13 @@ def test_filters_beside_any_model(name):
     assert float(terms["kl"]) == pytest.approx(0, abs=1e-6) and float(terms["mse"]) < 1e-12
 
 
+def test_dropout_of_a_deberta_head_can_be_set():
+    """Its config does not list the name that its head reads."""
+    args = SimpleNamespace(cls_dropout=0.3, hidn_dropout=None, att_dropout=None)
+    model = models.with_dropout(tiny_models.build("deberta-v2", dtype=torch.float32), args)
+    assert model.dropout.p == 0.3 and model.config.cls_dropout == 0.3
+
+
 def test_more_padding_changes_no_loss():
     student, teacher = (tiny_models.build("deberta-v2", seed=seed) for seed in (0, 1))
     ours, theirs = (models.FilteredModel(model, random_weights(models.new_filters(model, task="demo")[0], seed=9))

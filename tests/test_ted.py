@@ -124,8 +124,9 @@ def test_the_exported_student_is_a_stock_model(students, mode):
 def test_other_starts(base, made, tmp_path, init, student):
     """Without stage I the student's filters are new; its weights may be the teacher's own layers."""
     source = ("--student_model_path", getattr(made, student)) if student else ("--student_layer", 2, "--layer_choice", "even")
-    run("run_ted.py", *base, *FAST, *WEIGHTS, "--mode", "ted", "--teacher_model_path", made.teacher, *source,
-        "--student_init", init, "--cache_teacher", "--max_steps", 2, "--do_train", "--do_test", "--output_dir", tmp_path / "run")  # fmt: skip
+    flags = (*base, *FAST, *WEIGHTS, "--cache_teacher", "--max_steps", 2, "--do_train", "--do_test", *source)
+    run("run_ted.py", *flags, "--mode", "ted", "--teacher_model_path", made.teacher, "--student_init", init,
+        "--output_dir", tmp_path / "run")  # fmt: skip
     results = read_json(tmp_path / "run" / "results.json")
     assert results["metrics"].keys() == {"dev", "test"} and results["last_metrics"]
     assert results["matched_layers"] == {"student": [1, 2], "teacher": [2, 4], "output_dim": 128}
