@@ -74,25 +74,29 @@ def main(args):
         run = runs.start(args, inputs=inputs)
     except runs.Finished:
         return args.output_dir
-    num_documents = runs.DRY_RUN_ROWS if args.dry_run else None
+
+    def texts():
+        return itertools.islice(documents.read(sources), runs.DRY_RUN_ROWS if args.dry_run else None)
 
     # ---- 1. Read everything once: what is broken is found before anything is written
-    sizes = [len(text) for text in itertools.islice(documents.read(sources), num_documents)]
-    run.report(input={"files": len(sources), "documents": len(sizes), "characters": sum(sizes)})
-    documents.require_text(sources, sum(sizes))
+    num_documents = num_characters = 0
+    for text in texts():
+        num_documents, num_characters = num_documents + 1, num_characters + len(text)
+    run.report(input={"files": len(sources), "documents": num_documents, "characters": num_characters})
+    documents.require_text(sources, num_characters)
+    building.require_a_block(texts(), layout)
     run.begin()
 
     # ---- 2. Encode chunks of documents, in worker processes; those of an earlier start are there already
     state = run.state("chunks")
-    with tqdm(total=sum(sizes), unit="char", unit_scale=True, disable=None, leave=False) as bar:
+    with tqdm(total=num_characters, unit="char", unit_scale=True, disable=None, leave=False) as bar:
 
         def progress(number):
             bar.update(number)
             if run.interrupted:
                 raise runs.Interrupted
 
-        texts = itertools.islice(documents.read(sources), num_documents)
-        building.encode(texts, layout, folder=state, num_workers=args.num_workers, progress=progress)
+        building.encode(texts(), layout, folder=state, num_workers=args.num_workers, progress=progress)
 
     # ---- 3. Put them together, in the order of the documents
     result = building.assemble(state, run.folder, layout)

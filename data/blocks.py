@@ -50,7 +50,7 @@ class Layout:
         return self.max_length - len(self.before) - len(self.between) - len(self.after)
 
 
-def chunks(documents, *, size: int = CHUNK):
+def chunks(documents, *, size: int):
     """(number, number of the first document, texts): whole documents that together have at least so many characters."""
     texts, held, first, number = [], 0, 0, 0
     for text in documents:
@@ -66,8 +66,8 @@ def chunks(documents, *, size: int = CHUNK):
 class Encoder:
     """Texts to token ids.  Each distinct word is tokenised once: words repeat, and the tokenizer's own work is most of the time.
 
-    Words are what blanks separate.  The ids are those of the whole text with one blank between words, wherever the tokenizer cuts
-    a text at blanks before anything else (by_word); one that does not is given whole lines.
+    Words are what white space separates.  The ids are those of the whole text with one blank in front of each word, wherever the
+    tokenizer cuts a text at blanks before anything else (by_word); one that does not is given whole lines.
     """
 
     def __init__(self, layout: Layout):
@@ -86,8 +86,10 @@ class Encoder:
         from pyarrow import compute
 
         if self._by_word:
-            texts = [text.replace("\n", " ").replace("\t", " ").replace("\r", " ") for text in texts]
-        words = compute.split_pattern(pyarrow.array(texts, pyarrow.large_string()), " " if self._by_word else "\n")
+            words = compute.utf8_split_whitespace(pyarrow.array(texts, pyarrow.large_string()))
+        else:
+            lines = ["\n".join(" ".join(line.split()) for line in text.split("\n")) for text in texts]
+            words = compute.split_pattern(pyarrow.array(lines, pyarrow.large_string()), "\n")
         bounds, coded = words.offsets.to_numpy(), words.flatten().dictionary_encode()
         distinct = coded.dictionary.to_pylist()
         if len(self._numbers) + len(distinct) > _CACHED_WORDS:
@@ -187,16 +189,16 @@ def pairs(ids, lengths, sizes, first: int, layout: Layout) -> tuple[dict, dict]:
     ends = list(itertools.accumulate(sizes))
     ranges = [(end - size, end) for end, size in zip(ends, sizes) if bounds[end] > bounds[end - size]]
     numbers = [first + i for i, (end, size) in enumerate(zip(ends, sizes)) if bounds[end] > bounds[end - size]]
-    found, counts = [], {"random_pairs": 0, "tokens_cut": 0, "tokens_unpaired": 0}
+    room, found, counts = layout.room, [], {"random_pairs": 0, "tokens_cut": 0, "tokens_unpaired": 0}
     for document, (start, end) in enumerate(ranges):
         draw = random.Random(f"{layout.seed} {numbers[document]}")
         while start < end:
-            a_end, b, b_end, following = _pair(draw, document, start, end, ranges, bounds, layout.room)
-            counts["random_pairs"] += b != a_end
+            a_end, b, b_end, following, is_random = _pair(draw, document, start, end, ranges, bounds, room)
+            counts["random_pairs"] += is_random
             if bounds[b_end] == bounds[b] or bounds[a_end] == bounds[start]:
                 counts["tokens_unpaired"] += bounds[following] - bounds[start]
             else:
-                a_part, b_part, num_cut = _fit(draw, bounds[start], bounds[a_end], bounds[b], bounds[b_end], layout.room)
+                a_part, b_part, num_cut = _fit(draw, bounds[start], bounds[a_end], bounds[b], bounds[b_end], room)
                 found.append((*a_part, *b_part))
                 counts["tokens_cut"] += num_cut
             start = following
@@ -205,7 +207,8 @@ def pairs(ids, lengths, sizes, first: int, layout: Layout) -> tuple[dict, dict]:
 
 
 def _pair(draw, document, start, end, ranges, bounds, room):
-    """Sentence numbers (end of A, start and end of B, where the next pair begins).  A starts at start."""
+    """Sentence numbers (end of A, start and end of B, where the next pair begins), and whether B is from elsewhere.  A starts at
+    start."""
 
     def below(number):
         return int(draw.random() * number)
@@ -226,10 +229,10 @@ def _pair(draw, document, start, end, ranges, bounds, room):
             other = below(len(ranges) - 1)
             first, last = ranges[other + (other >= document)]
             b = first + below(last - first)
-            return a_end, b, until(b, last, wanted), a_end
+            return a_end, b, until(b, last, wanted), a_end, True
         if alone:
             stop = until(a_end, end, wanted) if a_end < end else a_end
-    return a_end, a_end, stop, stop
+    return a_end, a_end, stop, stop, False
 
 
 def _fit(draw, a, a_end, b, b_end, room):

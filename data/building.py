@@ -70,6 +70,22 @@ def _cuts_at_blanks(backend) -> bool:
     return all(not set(_BLANKS) & set(part.strip(_BLANKS)) for part, _ in backend.pre_tokenizer.pre_tokenize_str(text))
 
 
+def require_a_block(documents, layout):
+    """Raise DataError where the documents make no block; enough of them are encoded to see that one is made."""
+    if layout.kind == "sentences":
+        return
+    encoder, num_tokens = blocks.Encoder(layout), 0
+    for _, first, texts in blocks.chunks(documents, size=blocks.CHUNK):
+        arrays, counts = blocks.encode(texts, first, layout=layout, encoder=encoder)
+        num_tokens += counts["tokens"]
+        if len(arrays["lengths"]) if "lengths" in arrays else num_tokens >= layout.room:
+            return
+    raise DataError(
+        f"--input: found {num_tokens} tokens in all documents together; expected at least {layout.room if layout.cross else 1}, "
+        f"which make a block, and for pairs two sentences; use more text or a smaller --max_seq_length"
+    )
+
+
 # ---- Chunks, in worker processes
 
 _worker = {}
@@ -101,13 +117,14 @@ def _encode(path, first, texts):
     return sum(map(len, texts))
 
 
-def encode(documents, layout, *, folder: Path, num_workers: int, progress=lambda characters: None):
+def encode(documents, layout, *, folder: Path, num_workers: int, size: int = blocks.CHUNK, progress=lambda characters: None):
     """Tokenise all chunks whose files are not in folder yet.
 
-    progress: called in the main process with the number of characters done, now and then; an error that it raises ends the build.
+    size: characters of a chunk.  progress: called in the main process with the number of characters done, now and then; an
+    error that it raises ends the build.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = ((folder / f"{number:06}.npz", first, texts) for number, first, texts in blocks.chunks(documents))
+    jobs = ((folder / f"{number:06}.npz", first, texts) for number, first, texts in blocks.chunks(documents, size=size))
     with closing(jobs):
         if num_workers == 1:
             _prepare(layout)
@@ -139,10 +156,7 @@ def _size(job):
 
 
 def assemble(state: Path, folder: Path, layout) -> dict:
-    """Put the chunks in state together to the corpus files in folder; returns its counts and, except for sentences, its shards.
-
-    Raises DataError where there is not enough text for a single block.
-    """
+    """Put the chunks in state together to the corpus files in folder; returns {"counts", "shards"}, the latter of blocks."""
     chunks = sorted(state.glob("*.npz"))
     counts, rest, seen = Counter(), np.empty(0, np.int32), False
     writer = _Sentences(folder / "sentences") if layout.kind == "sentences" else _Shards(folder, layout)
@@ -162,11 +176,6 @@ def assemble(state: Path, folder: Path, layout) -> dict:
     if layout.kind == "packed" and layout.cross:
         counts["tokens_left_over"] = len(rest)
     shards = writer.close()
-    if layout.kind != "sentences" and not writer.num_blocks:
-        raise DataError(
-            f"--input: found {counts['tokens']} tokens in {counts['documents']} documents; expected at least "
-            f"{layout.room}, which make a block; use more text or a smaller --max_seq_length"
-        )
     return {"counts": {**counts, "blocks": writer.num_blocks, "block_tokens": writer.num_tokens}, "shards": shards}
 
 

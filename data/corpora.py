@@ -18,9 +18,10 @@ import torch
 
 from data.pipelines import tokenizer_hash
 from data.splits import LengthGrouped, padded, real_tokens
-from utils import files, flags
+from utils import distributed, files, flags
 from utils.batch import Batch
 from utils.errors import CheckpointError, DataError, FlagError
+from utils.runs import DRY_RUN_ROWS
 
 CARD = "corpus.json"
 _HELDOUT_SEED = 0  # the same blocks are held out in every run
@@ -101,6 +102,8 @@ class _Blocks:
     """The blocks of all shards, cut out of the memory-mapped files without copying them."""
 
     def __init__(self, folder, card):
+        import pyarrow
+
         import datasets
 
         self._ids, self._seconds, self._offsets, sizes = [], [], [], []
@@ -108,8 +111,13 @@ class _Blocks:
             file = folder / shard["file"]
             if not file.is_file():
                 raise DataError(f"{file}: no such file; {CARD} lists it; build the corpus again")
-            table = datasets.Dataset.from_file(str(file)).data
-            for batch in table.table.to_batches():
+            try:
+                table = datasets.Dataset.from_file(str(file)).data.table
+            except (pyarrow.ArrowException, OSError) as error:
+                raise DataError(
+                    f"{file}: damaged ({error}); expected what run_corpus.py wrote; build the corpus again"
+                ) from error
+            for batch in table.to_batches():
                 column = batch.column("input_ids")
                 self._ids.append(column.values.to_numpy(zero_copy_only=True))
                 self._offsets.append(column.offsets.to_numpy(zero_copy_only=True))
@@ -193,6 +201,13 @@ def from_flags(args, tokenizer, *, max_positions: int | None):
         sources, tokenizer, max_length=max_length, seed=args.seed, buffer=args.shuffle_buffer or streams.BUFFER,
         batch_size=args.per_device_train_batch_size, num_updates=args.max_steps, num_accumulated=args.num_grad_accum_steps,
     )  # fmt: skip
+
+
+def parts(args, tokenizer, *, max_positions: int | None):
+    """(train, heldout) of what --corpus names.  Arguments and errors: as from_flags() and split()."""
+    corpus = from_flags(args, tokenizer, max_positions=max_positions)
+    per_update = args.per_device_train_batch_size * args.num_grad_accum_steps * distributed.world()
+    return corpus.split(DRY_RUN_ROWS if args.dry_run else args.num_heldout_blocks, at_least=per_update)
 
 
 def inputs(args) -> dict:

@@ -16,6 +16,7 @@ import json
 import logging
 import lzma
 import os
+import re
 import shutil
 import urllib.error
 import urllib.parse
@@ -31,6 +32,7 @@ logger = logging.getLogger("compression")
 
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SUFFIXES = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONFIG_KEYS = ("urls", "format", "columns")
 _TIMEOUT = 30  # seconds without an answer
 
@@ -159,7 +161,7 @@ def _download(url) -> Path:
             raise DataError(f"{url}: the download ended after {aside.stat().st_size} of {expected} bytes; try again")
         os.replace(aside, target)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         raise DataError(f"{url}: cannot be downloaded ({reason}); expected a URL that answers") from error
     finally:
         aside.unlink(missing_ok=True)
@@ -239,6 +241,8 @@ def _read_json(source):
             row = json.loads(line)
         except ValueError as error:
             raise DataError(f"{source.path}:{number}: not valid JSON ({error}); expected one object on each line") from error
+        if "\\ud" in line.lower() and _SURROGATE.search(json.dumps(row, ensure_ascii=False)):
+            raise DataError(f"{source.path}:{number}: found half of a surrogate pair; expected text; write the row again")
         if not isinstance(row, dict):
             raise DataError(f"{source.path}:{number}: found {line[:40]!r}; expected an object on each line")
         _check_columns(source, number, row)

@@ -181,8 +181,8 @@ def _pieces_of_words(words, tokenizer, backend):
 
 def word_prefix(backend):
     """A blank for tokenizers that tell a word after a blank from one at the start of a text (RoBERTa's), else nothing."""
-    alone, second = (backend.encode(text, add_special_tokens=False).ids[-1] for text in ("a", "a a"))
-    return "" if alone == second else " "
+    alone, twice = (backend.encode(text, add_special_tokens=False).ids for text in ("a", "a a"))
+    return "" if alone * 2 == twice else " "
 
 
 def specials(backend, *, pair: bool = False) -> list[list[int]]:

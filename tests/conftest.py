@@ -77,3 +77,27 @@ def nested_demo(tmp_path_factory, small_demo, tuned_demo) -> Path:
     run("run_sparsification.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir", folder,
         "--model_path", tuned_demo, "--grid", "0,50,60,70,80,90,95")  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="session")
+def corpus_tokenizer_dir(tmp_path_factory) -> Path:
+    """A checkpoint folder with nothing but the small WordPiece tokenizer of the corpus tests."""
+    from corpus_texts import bert_like
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    bert_like().save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built_corpus(corpus_tokenizer_dir, tmp_path_factory) -> Path:
+    """A small corpus of blocks of 16 tokens, built by run_corpus.py."""
+    from commands import run
+    from corpus_texts import text
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "a.txt").write_text("\n\n".join(document for document in text() if document))
+    run("run_corpus.py", "--input", folder / "a.txt", "--tokenizer_name_or_path", corpus_tokenizer_dir, "--max_seq_length", 16,
+        "--num_workers", 1, "--output_dir", folder / "run")  # fmt: skip
+    return folder / "run"

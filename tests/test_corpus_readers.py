@@ -1,0 +1,226 @@
+"""Text files to documents and sentences; what is wrong with them, through run_corpus.py."""
+
+import bz2
+import functools
+import gzip
+import http.server
+import json
+import shutil
+import threading
+
+import pytest
+from commands import run
+from corpus_texts import contents, read
+
+from data import documents, sentences
+from utils.errors import DataError
+
+# ---- Readers
+
+DOCUMENTS = ['One line.\nAnother line, "quoted".', "Second document.", "Third, with caf\u00e9 \u4e16."]
+
+
+def wiki(texts):
+    return "".join(f'<doc id="{i}" url="x" title="t">\n{t}\n\n</doc>\n' for i, t in enumerate(texts))
+
+
+def jsonl(texts):
+    return "".join(json.dumps({"id": i, "text": t}) + "\n" for i, t in enumerate(texts))
+
+
+def csv(texts):
+    quoted = [t.replace('"', '""') for t in texts]
+    return "id,text\n" + "".join(f'{i},"{t}"\n' for i, t in enumerate(quoted))
+
+
+FILES = {
+    "wiki_00": wiki(DOCUMENTS).encode(), "a.txt": "\n\n\n".join(DOCUMENTS).encode(), "a.jsonl": jsonl(DOCUMENTS).encode(),
+    "rows": jsonl(DOCUMENTS).encode(), "a.csv": csv(DOCUMENTS).encode(), "a.tsv": csv(DOCUMENTS).replace(",text", "\ttext")
+    .replace(',"', '\t"').encode(), "a.json.gz": gzip.compress(jsonl(DOCUMENTS).encode()), "wiki_00.bz2":
+    bz2.compress(wiki(DOCUMENTS).encode()), "windows.txt": ("\ufeff" + "\n\n".join(DOCUMENTS)).replace("\n", "\r\n").encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_same_documents_from_every_format(name, tmp_path):
+    (tmp_path / name).write_bytes(FILES[name])
+    assert read(tmp_path / name) == DOCUMENTS
+
+
+def test_parquet_and_columns(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({"title": ["A", "B", "C"], "text": ["One.", None, "Three."], "n": [1, 2, 3]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == ["One.", "", "Three."]
+    assert read(tmp_path / "a.parquet", columns="title, text") == ["A\nOne.", "B", "C\nThree."]
+    with pytest.raises(DataError, match=r"a.parquet:1: found 1 in the column n; expected text"):
+        read(tmp_path / "a.parquet", columns="n")
+
+
+def test_what_a_document_of_plain_text_is(tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n\n \n\nthree\n")
+    for sample_by, expected in (
+        ("line", ["one", "two", "three"]),
+        ("paragraph", ["one\ntwo", "three"]),
+        ("document", ["one\ntwo\nthree"]),
+    ):
+        assert read(tmp_path / "a.txt", sample_by=sample_by) == expected
+
+
+def test_folders_globs_config_and_order(tmp_path):
+    """By name within a folder or glob, in the order given otherwise; a file named twice is read once; hidden files are none."""
+    folder = tmp_path / "in"
+    (folder / "b").mkdir(parents=True)
+    for name in ("c.txt", "b/x.txt", "a.txt", ".hidden"):
+        (folder / name).write_text(f"{name}\n")
+    assert read(folder) == ["a.txt", "b/x.txt", "c.txt"]
+    assert read(folder / "c.txt", folder / "*.txt") == ["c.txt", "a.txt"]
+    assert read(folder / "**" / "*.txt") == ["a.txt", "b/x.txt", "c.txt"]
+    (tmp_path / "config.json").write_text(json.dumps({"urls": ["in/c.txt", "in/b"], "format": "text"}))
+    assert read(tmp_path / "config.json") == ["c.txt", "b/x.txt"]
+    (tmp_path / "rows.json").write_text(json.dumps({"text": "a single row"}))
+    assert read(tmp_path / "rows.json") == ["a single row"]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The URL of a folder, and the folder; downloads go to another one."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", folder
+    server.shutdown()
+    server.server_close()
+
+
+def test_urls(server):
+    url, folder = server
+    for name in ("a.json.gz", "wiki_00"):
+        (folder / name).write_bytes(FILES[name])
+    sources = documents.find([f"{url}/a.json.gz", f"{url}/wiki_00"])
+    assert list(documents.read(sources)) == DOCUMENTS * 2
+    assert list(documents.hashes(sources, download=False).values()) == [f"{url}/a.json.gz", f"{url}/wiki_00"]
+    (folder / "a.json.gz").unlink()
+    assert len(list(documents.read(sources))) == 6  # from where it was kept
+    with pytest.raises(DataError, match=f"{url}/none.txt: cannot be downloaded .*(404|Not Found)"):
+        read(f"{url}/none.txt")
+
+
+BAD = [  # name, content, what the message says; from the script
+    ("empty.txt", b"", (":1:", "no text", "format read was text")),
+    ("blank.txt", b"\n \n", (":1:", "no text")),
+    ("short.txt", b"the cat\n", ("found 2 tokens in all documents", "expected at least 14", "--max_seq_length")),
+    ("a.txt", b"the cat\ncaf\xe9\n", (":2:", "0xe9", "UTF-8")),
+    ("a.jsonl", jsonl(["a", "b"]).encode() + b'{"text": "c\n', (":3:", "not valid JSON")),
+    ("a.jsonl", b'["text"]\n', (":1:", "expected an object")),
+    ("a.jsonl", b'{"text": 5}\n', (":1:", "found 5 in the column text")),
+    ("a.jsonl", b'{"text": "\\ud83d"}\n', (":1:", "half of a surrogate pair")),
+    ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', (":2:", "missing: text", "--columns")),
+    ("a.csv", b"id,txt\n1,a\n", (":1:", "found the columns id, txt", "missing: text")),
+    ("a.csv", b"id,text\n1,a\n2,b,c\n", (":3:", "3 columns", "expected 2")),
+    ("a.csv", b'id,text\n1,"a"b\n', (":2:", "not valid CSV")),
+    ("a.parquet", b"PAR1 and no more", (":1:", "Parquet")),
+    ("a.txt.gz", gzip.compress(b"the cat\n" * 999)[:-20], ("cannot be read", "whole file")),
+    ("wiki_00", b'<doc id="1">\nthe cat\n<doc id="2">\na mat\n</doc>\n', (":3:", "line 1", "no </doc>")),
+    ("wiki_00", b'<doc id="1">\nthe cat\n</doc>\nthe mat\n', (":4:", "outside of a document", "wikiextractor")),
+    ("wiki_00", b'<doc id="1">\nthe cat\n', (":2:", "end of the file", "expected </doc>", "line 1")),
+    ("wiki_00", b'<doc id="1">\nthe cat\n</doc>\n</doc>\n', (":4:", "outside of a document")),
+    ("config.json", b'{"urls": ["a.txt"], "column_names": "x"}', (":1:", "'column_names'", "urls, format, columns")),
+    ("config.json", b'{"urls": []}', (":1:", "a list of paths")),
+    ("config.json", b'{"urls": ["a.txt"], "format": "xml"}', (":1:", "'xml'", "wiki")),
+    ("config.json", b'{"urls": ["none/*.txt"]}', ("none/*.txt", "matches no file")),
+]  # fmt: skip
+
+
+def refused(words, said, corpus_tokenizer_dir, built_corpus, tmp_path):
+    """run_corpus.py must refuse, over a built_corpus corpus, and leave that alone."""
+    shutil.copytree(built_corpus, tmp_path / "run")
+    done = run("run_corpus.py", *words, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--num_workers", 1, "--overwrite",
+               "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    *_, message = done.stderr.partition("error: ")
+    assert "Traceback" not in done.stderr and done.stdout == "" and done.stderr.count("error: ") == 1
+    for word in said:
+        assert str(word) in message, message
+    assert "expected" in message or said[0].startswith("--")
+    assert contents(tmp_path / "run") == contents(built_corpus)
+
+
+@pytest.mark.parametrize("name, content, said", BAD, ids=[f"{i} {case[0]}" for i, case in enumerate(BAD)])
+def test_bad_files(name, content, said, corpus_tokenizer_dir, built_corpus, tmp_path):
+    path = tmp_path / "data" / name
+    path.parent.mkdir()
+    path.write_bytes(content)
+    said = (f"{path}{said[0]}", *said[1:]) if said[0].startswith(":") else said
+    refused(["--input", path, "--max_seq_length", 16], said, corpus_tokenizer_dir, built_corpus, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--input", "none.txt"], ["none.txt: no such file or folder"]),
+        (["--input", "none/*.txt"], ["none/*.txt: matches no file"]),
+        (["--input", "http://127.0.0.1:9/a.txt"], ["http://127.0.0.1:9/a.txt: cannot be downloaded"]),
+        (["--input", "README.md", "--max_seq_length", "1000"], ["--max_seq_length", "found 1000", "expected 4"]),
+        (["--input", "README.md", "--max_seq_length", "3"], ["--max_seq_length", "found 3"]),
+        (["--input", "README.md", "--columns", "x"], ["README.md", "format text", "--columns has no effect"]),
+        (["--input", "README.md", "--blocks", "pairs", "--no_cross_documents", "--language", "en", "--sentences_only"],
+         ["--no_cross_documents", "--sentences_only"]),
+        (["--input", "README.md", "--language", "en"], ["--language"]),
+        (["--tokenizer_name_or_path", "none/x/y"], ["--input: required"]),
+    ],
+)  # fmt: skip
+def test_bad_flags(words, said, corpus_tokenizer_dir, built_corpus, tmp_path):
+    refused(words, said, corpus_tokenizer_dir, built_corpus, tmp_path)
+
+
+# ---- Sentences
+
+HARD = [
+    ["The value is 3.5 percent.", "It rose."],
+    ["He moved to the U.S. in 1926.", "There he worked."],
+    ["J. R. R. Tolkien wrote it.", "Dr. Smith and Mrs. Jones agreed."],
+    ["It happened on Jan. 5, 1990.", "Nobody knew."],
+    ['He said "Stop!" and left.', "She stayed."],
+    ["Is it so?", "Yes!", "Fine."],
+    ["The company, Apple Inc., was founded in 1976.", "It grew."],
+    ["See e.g. Miller et al. 2002.", "And cf. Jones (1999)."],
+    ["The U.S. Congress met at 5 p.m. on Monday.", "It voted No. 5 down."],
+    ["Version 2.0.1 of example.com was out...", "It failed."],
+    ["The study (Fig. 3) shows it.", "See Sec. 2."],
+]
+
+
+@pytest.mark.parametrize("expected", HARD, ids=[case[0][:20] for case in HARD])
+def test_sentences(expected):
+    assert sentences.split(" ".join(expected)) == expected
+
+
+def test_sentences_of_other_languages_and_lines():
+    assert sentences.split("Am 3. Mai kam z.B. Dr. Meier. Er ging.", language="de") == [
+        "Am 3. Mai kam z.B. Dr. Meier.",
+        "Er ging.",
+    ]
+    assert sentences.split("\u6211\u6765\u4e86\u3002\u4f60\u597d\u5417\uff1f", language="zh") == [
+        "\u6211\u6765\u4e86\u3002",
+        "\u4f60\u597d\u5417\uff1f",
+    ]
+    assert sentences.split("A heading\nThen a line. ") == ["A heading", "Then a line."]
+
+
+def test_real_articles_lose_nothing(data_dir):
+    """Only blanks may differ between an article and its sentences; the sentences are as many as sentences usually are."""
+    for article in read(data_dir / "wiki" / "AA" / "wiki_00")[:30]:
+        found = sentences.split(article)
+        assert "".join("".join(found).split()) == "".join(article.split())
+        assert 15 < len(article.split()) / len(found) < 35
