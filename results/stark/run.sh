@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# StarK beside its trial student and beside the dense teacher's second student: MRPC with 2,000 rows, SST-2 with 3,000; three seeds.
+# StarK beside its trial student and beside the dense teacher's second student: MRPC with 1,500 rows, SST-2 with 3,000; three seeds.
 #   bash results/stark/run.sh mrpc sst2               # after results/minidisc/run.sh mrpc sst2, whose teachers are taken
 #   python results/stark/table.py                     # the table, from the results.json files kept here
 #   FLAGS="--max_train_samples 200 --num_train_epochs 1" SCORED=64 SEEDS="776 777" OUTPUT=try/out KEPT=try/kept \
@@ -15,7 +15,7 @@ SEEDS=${SEEDS:-776 777 778}
 SCORED=${SCORED:-1000}                                # rows that the teacher's units are scored on
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 for task in "$@"; do
-    rows=2000
+    rows=1500
     if [ "$task" = sst2 ]; then rows=3000; fi         # shorter sentences
     base=(--task_name "$task" --data_dir "$DATA_DIR" --precision bf16)
     teacher="$TEACHER/$task/teacher" nested="$TEACHER/$task/nested"
