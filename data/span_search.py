@@ -46,9 +46,11 @@ def _top(values_WL, number):
     A value and its column become one integer that orders as they do, so that nothing but a partition is left to do.
     """
     number = min(number, values_WL.shape[1])
-    bits = (np.ascontiguousarray(values_WL, np.float32) + 0.0).view(np.int32).astype(np.int64)  # + 0.0: no -0.0
-    bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # floats below 0 order the wrong way round
-    keys = (bits << 32) | (_LOW - np.arange(values_WL.shape[1]))
+    bits = (np.ascontiguousarray(values_WL, np.float32) + 0.0).view(np.int32)  # a copy; + 0.0: no -0.0
+    bits ^= (bits >> 31) & 0x7FFFFFFF  # floats below 0 order the wrong way round
+    keys = bits.astype(np.int64)
+    keys <<= 32
+    keys |= _LOW - np.arange(values_WL.shape[1])
     keys = np.partition(keys, -number, axis=1)[:, -number:]
     keys.sort(axis=1)
     return _LOW - (keys[:, ::-1] & _LOW)
