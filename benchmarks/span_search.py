@@ -3,8 +3,8 @@
     python benchmarks/span_search.py --output span_search.json
 Logits are made up, random and with a peak somewhere as a trained model's have; a context begins behind 15 tokens of question
 and ends before [SEP].  Both variants search the same windows, the best of --num_rounds rounds counts, and what they find is
-compared.  The loops: per window, sort all start and end logits, go through the best 20 x 20 pairs, keep those that are spans of at
-most 30 tokens, sort them.
+compared.  The loops: per window, sort all start and end logits, go through the best 20 x 20 pairs, keep the spans of at most 30
+tokens, sort them.
 """
 
 import argparse
