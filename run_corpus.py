@@ -22,7 +22,7 @@ def parse(argv=None):
     parser = flags.parser(__doc__)
     group = parser.add_argument_group("corpus")
     add = group.add_argument
-    add("--input", nargs="+", required=True, metavar="PATH",
+    add("--input", "--input_dir", nargs="+", required=True, metavar="PATH",
         help="files, folders, globs, URLs, or one JSON file with urls, format and columns")  # fmt: skip
     flags.documents(add)
     add("--tokenizer_name_or_path", metavar="PATH", help="the teacher's: a hub name, a checkpoint folder or a run folder")
@@ -32,7 +32,13 @@ def parse(argv=None):
     add("--sentences_only", action="store_true", help="write text, a sentence on each line and a blank line between documents")
     add("--sentence_per_line", action="store_true", help="the lines of the input are sentences already")
     add("--language", help="of the sentences, as a two-letter code; en")
-    add("--num_workers", type=flags.positive_int, default=len(os.sched_getaffinity(0)), help="processes; all cores")
+    add(
+        "--num_workers",
+        "--num_processors",
+        type=flags.positive_int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes; all cores",
+    )
     flags.folder(parser)
 
     def check(args):

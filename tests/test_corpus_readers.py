@@ -177,7 +177,7 @@ def test_bad_files(name, content, said, corpus_tokenizer_dir, built_corpus, tmp_
         (["--input", "README.md", "--blocks", "pairs", "--no_cross_documents", "--language", "en", "--sentences_only"],
          ["--no_cross_documents", "--sentences_only"]),
         (["--input", "README.md", "--language", "en"], ["--language"]),
-        (["--tokenizer_name_or_path", "none/x/y"], ["--input: required"]),
+        (["--tokenizer_name_or_path", "none/x/y"], ["--input/--input_dir: required"]),
     ],
 )  # fmt: skip
 def test_bad_flags(words, said, corpus_tokenizer_dir, built_corpus, tmp_path):
