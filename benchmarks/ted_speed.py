@@ -11,7 +11,7 @@ What is compared, and how:
     stage I     run_ted.learn_filters, a filter on every second layer; one update with the states recomputed and cached, the pass
                 that fills the cache, and from these all of stage I at the published number of epochs
     step        run_ted.distil, 6 layers to 3 through filters, with and without the teacher's outputs cached, timed from update to
-                update; the naive form on the same batches makes the same update
+                update (without the pass that fills the cache); the naive form on the same batches makes the same update
     naive       the teacher is not frozen, so that its graph is kept and run backward, and all hidden states of both models are
                 kept for the loss; both see all padded positions
     memory      highest resident set of a process of its own that makes updates on the longest examples
@@ -38,6 +38,7 @@ from benchmarks.reporting import load, machine, median, peak, quiet, spread
 from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, prepare
 from modules import losses
 from utils import files, logs, runs, training
+from utils.teacher import Teacher
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_EPOCHS = 6  # of the published stage I on the small tasks
@@ -86,7 +87,8 @@ def main(argv=None):
 def start(case, folder, *flags, number, seed, read=time.process_time):
     """A run of run_ted.py with these flags; its metrics are a Stopwatch."""
     words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, "--precision", "fp32", "--seed", seed,
-             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps", WARMUP + number, *flags]  # fmt: skip
+             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps", WARMUP + number,
+             *flags]  # fmt: skip
     run = runs.Run(folder, run_ted.parse([str(word) for word in words]), CPU, finished=False)
     run.metrics = Stopwatch(read)
     torch.manual_seed(seed)
@@ -133,8 +135,6 @@ def pair(case, run):
 
 def _ours(case, number, seed, *flags, read=time.process_time):
     """Marks after each update of run_ted.distil."""
-    from utils.teacher import Teacher
-
     with tempfile.TemporaryDirectory() as folder:
         weights = [word for name, value in WEIGHTS.items() for word in (f"--{name}", value)]
         flags = ("--mode", "ted", "--teacher_model_path", "hub/teacher", "--student_model_path", "hub/student", *weights, *flags)
@@ -215,7 +215,7 @@ def report(found) -> str:
     rows = [{"": side, "step ms": f"{1000 * median(steps, side):.0f}", "peak MiB": f"{found['memory_mib'][side]:.0f}"}
             for side in SIDES]  # fmt: skip
     lines = [
-        f"Stage I on {found['task']}, {NUM_EPOCHS} epochs: the frozen model's states cached or recomputed",
+        f"Stage I on {found['task']}, {NUM_EPOCHS} epochs: states cached or recomputed",
         logs.table([first]),
     ]
     lines += ["A distillation step and the peak memory of training", logs.table(rows)]
