@@ -11,6 +11,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 KINDS = "qkv"  # queries, keys, values
+_NEVER = -1e30  # score of padding; not infinity, as two of them would differ by NaN
 _CHUNK = {"cpu": 2**18, "cuda": 2**25}  # numbers in one buffer of C L L, of which four live at once
 
 
@@ -47,37 +48,42 @@ def relation_losses(student, teacher, mask_BL, *, relations, num_heads, weightin
 class _Divergence(torch.autograd.Function):
     """sum over rows i of w_i KL(P_T || P_S) for one relation; its gradient is formed on the way.
 
-    With G = w (P_S - P_T): dX_m = G X_n / sqrt(K_S) and dX_n = G^T X_m / sqrt(K_S), and their sum where m = n.
+    With G = P_S - P_T: dX_m = w G X_n / sqrt(K_S) and dX_n = G^T w X_m / sqrt(K_S), and their sum where m = n.
+    KL = sum_j P_T (Z_T - Z_S) - log sum exp Z_T + log sum exp Z_S.
     """
 
     @staticmethod
     def forward(ctx, left_BLD, right_BLD, left_teacher_BLD, right_teacher_BLD, mask_BL, weights_BL, num_heads, chunk):
-        wanted = any(ctx.needs_input_grad[:2])
         device = left_BLD.device.type
         with torch.autocast(device, enabled=False):
-            left_NLK, right_NLK = _heads(left_BLD, right_BLD, num_heads)
-            left_teacher_NLK, right_teacher_NLK = _heads(left_teacher_BLD, right_teacher_BLD, num_heads)
-            scale, teacher_scale = left_NLK.shape[2] ** -0.5, left_teacher_NLK.shape[2] ** -0.5
-            num_tokens = left_NLK.shape[1]
-            weights_NL1 = weights_BL.to(left_NLK.dtype).repeat_interleave(num_heads, 0)[..., None]
-            padding_N1L = ~mask_BL.repeat_interleave(num_heads, 0)[:, None]
-            sides = [left_NLK] if right_NLK is left_NLK else [left_NLK, right_NLK]
-            gradients_NLK = [torch.zeros_like(side_NLK) for side_NLK in sides] if wanted else []
-            loss = weights_NL1.new_zeros(())
+            left_NKL, right_NKL = _heads(left_BLD, right_BLD, num_heads)
+            left_teacher_NKL, right_teacher_NKL = _heads(left_teacher_BLD, right_teacher_BLD, num_heads)
+            scale, teacher_scale = left_NKL.shape[1] ** -0.5, left_teacher_NKL.shape[1] ** -0.5
+            num_tokens = left_NKL.shape[2]
+            weights_NL = weights_BL.to(left_NKL.dtype).repeat_interleave(num_heads, 0)
+            padding_BL = (~mask_BL).to(left_NKL.dtype) * _NEVER  # added to scores: filling takes seven times as long
+            padding_N1L = padding_BL.repeat_interleave(num_heads, 0)[:, None]
+            sides = [left_NKL] if right_NKL is left_NKL else [left_NKL, right_NKL]
+            gradients_NKL = [torch.zeros_like(side_NKL) for side_NKL in sides] if any(ctx.needs_input_grad[:2]) else []
+            loss = weights_NL.new_zeros(())
             chunk = chunk or max(1, _CHUNK.get(device, _CHUNK["cuda"]) // num_tokens**2)
-            for start in range(0, len(left_NLK), chunk):
+            for start in range(0, len(left_NKL), chunk):
                 part = slice(start, start + chunk)
-                left_CLK, right_CLK, weights_CL1 = left_NLK[part], right_NLK[part], weights_NL1[part]
-                log_teacher_CLL = _log_softmax(left_teacher_NLK[part], right_teacher_NLK[part], teacher_scale, padding_N1L[part])
-                log_student_CLL = _log_softmax(left_CLK, right_CLK, scale, padding_N1L[part])
-                ratio_CLL = log_teacher_CLL - log_student_CLL
-                teacher_CLL = log_teacher_CLL.exp_().mul_(weights_CL1)
-                loss += ratio_CLL.mul_(teacher_CLL).sum()
-                if wanted:
-                    G_CLL = log_student_CLL.exp_().mul_(weights_CL1).sub_(teacher_CLL)
-                    gradients_NLK[0][part].baddbmm_(G_CLL, right_CLK, alpha=scale)
-                    gradients_NLK[-1][part].baddbmm_(G_CLL.transpose(1, 2), left_CLK, alpha=scale)
-        ctx.save_for_backward(*(_merge(gradient_NLK, like=left_BLD) for gradient_NLK in gradients_NLK))
+                left_CKL, right_CKL, weights_CL = left_NKL[part], right_NKL[part], weights_NL[part]
+                teacher_CLL = _scores(left_teacher_NKL[part], right_teacher_NKL[part], teacher_scale, padding_N1L[part])
+                student_CLL = _scores(left_CKL, right_CKL, scale, padding_N1L[part])
+                difference_CLL = teacher_CLL - student_CLL
+                teacher_CLL, teacher_sum_CL = _softmax(teacher_CLL)
+                student_CLL, student_sum_CL = _softmax(student_CLL)
+                divergence_CL = difference_CLL.mul_(teacher_CLL).sum(-1) - teacher_sum_CL + student_sum_CL
+                loss += (weights_CL * divergence_CL).sum()
+                if gradients_NKL:
+                    G_CLL = student_CLL.sub_(teacher_CLL)
+                    # X^T G^T and not G X: a matrix product is four times as fast with the long side last
+                    by_rows_CKL = torch.bmm(right_CKL, G_CLL.transpose(1, 2)).mul_(weights_CL[:, None])
+                    gradients_NKL[0][part] += by_rows_CKL.mul_(scale)
+                    gradients_NKL[-1][part].baddbmm_(left_CKL * weights_CL[:, None], G_CLL, alpha=scale)
+        ctx.save_for_backward(*(_merge(gradient_NKL, like=left_BLD) for gradient_NKL in gradients_NKL))
         return loss
 
     @staticmethod
@@ -88,23 +94,27 @@ class _Divergence(torch.autograd.Function):
 
 
 def _heads(left_BLD, right_BLD, num_heads):
-    """Both as [B R, L, K], contiguous, float32 or float64; one tensor where they are one."""
+    """Both as [B R, K, L], contiguous, float32 or float64; one tensor where they are one."""
     width = left_BLD.shape[2]
     assert width == right_BLD.shape[2] and width % num_heads == 0, f"{num_heads} relation heads, widths {width}"
     made = {}
     for vectors_BLD in (left_BLD, right_BLD):
         full_BLD = vectors_BLD if vectors_BLD.dtype == torch.float64 else vectors_BLD.float()
-        made[id(vectors_BLD)] = full_BLD.unflatten(2, (num_heads, -1)).transpose(1, 2).flatten(0, 1).contiguous()
+        made[id(vectors_BLD)] = full_BLD.unflatten(2, (num_heads, -1)).permute(0, 2, 3, 1).flatten(0, 1).contiguous()
     return made[id(left_BLD)], made[id(right_BLD)]
 
 
-def _merge(gradient_NLK, *, like):
+def _merge(gradient_NKL, *, like):
     """Back to [B, L, D] and the vectors' own precision."""
-    return gradient_NLK.unflatten(0, (len(like), -1)).transpose(1, 2).flatten(2).to(like.dtype)
+    return gradient_NKL.unflatten(0, (len(like), -1)).permute(0, 3, 1, 2).flatten(2).to(like.dtype)
 
 
-def _log_softmax(left_CLK, right_CLK, scale, padding_C1L):
-    """log P over keys.  Padding gets a finite score, as two infinities would differ by NaN."""
-    scores_CLL = torch.bmm(left_CLK * scale, right_CLK.transpose(1, 2))
-    scores_CLL.masked_fill_(padding_C1L, torch.finfo(scores_CLL.dtype).min / 4)
-    return scores_CLL.log_softmax(-1)
+def _scores(left_CKL, right_CKL, scale, padding_C1L):
+    """Z = X_m X_n^T / sqrt(K), [C, L, L]; very small for padding."""
+    return torch.bmm((left_CKL * scale).transpose(1, 2), right_CKL).add_(padding_C1L)
+
+
+def _softmax(scores_CLL):
+    """(P, log sum exp Z [C, L]): the latter from the largest of each row, where P is at least 1 / L."""
+    probabilities_CLL = scores_CLL.softmax(-1)
+    return probabilities_CLL, scores_CLL.amax(-1) - probabilities_CLL.amax(-1).log()
