@@ -32,8 +32,8 @@ def parse(argv=None):
 
         return f"{args.task_name}_{args.mode}" + (f"_{Path(args.model_path).name}" if args.mode == "filters" else "")
 
-    check = lambda args: filter_flags.check(args, tasks.get(args.task_name))  # noqa: E731
-    return flags.resolve(parser, argv, stage="ted", name=name, check=check)
+    return flags.resolve(parser, argv, stage="ted", name=name,
+                         check=lambda args: filter_flags.check(args, tasks.get(args.task_name)))  # fmt: skip
 
 
 def main(args):
@@ -64,10 +64,10 @@ def main(args):
         run.finish(result.checkpoint, metrics=result.last_metrics, num_steps=result.num_steps)
 
     elif not run.finished:
-        # ---- Teacher: frozen, scored once
-        teacher = None
         if args.teacher_model_path and args.student_model_path:
             data.check_tokenizer(args.student_model_path)
+        # ---- Teacher: frozen, scored once
+        teacher = None
         if args.teacher_model_path:
             teacher = models.freeze(models.load_model(args.teacher_model_path, **labels)).to(run.device)
             run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))
@@ -126,8 +126,8 @@ def learn_filters(model, filters, spec, data, *, run):
                                       device=run.device)  # fmt: skip
         return evaluation.Score(progress["update"], metrics)  # later is better, as published
 
-    save = lambda folder, _: models.save_filters(filters, spec, folder)  # noqa: E731
-    return training.fit(stage, objective, data.train, evaluate=evaluate, save=save, args=args, run=run, stage="filters")
+    return training.fit(stage, objective, data.train, evaluate=evaluate, args=args, run=run, stage="filters",
+                        save=lambda folder, _: models.save_filters(filters, spec, folder))  # fmt: skip
 
 
 def pair(student, teacher, *, run):
