@@ -18,7 +18,8 @@ def parse(argv=None):
     """The flags, checked."""
     from data import tasks
 
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation, flags.student)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation, flags.student,
+                          flags.experts)  # fmt: skip
     flags.model_path(parser, "--teacher_model_path", "the fine-tuned teacher; nested for a sparsity")
     flags.model_path(parser, "--student_model_path", "a student of its own, instead of a part of the teacher", required=False)
     add = parser.add_argument_group("student, a part of the teacher").add_argument
@@ -41,6 +42,7 @@ def parse(argv=None):
             yield from [problem] if problem else []
             yield from model_types.check(args, tasks.get(args.task_name), config)
             if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
+                yield from flags.check_experts(args, config)
                 for part_flag, part in flags.student_parts(args):
                     yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
 
@@ -88,7 +90,7 @@ def main(args):
         run.begin()
 
         # ---- Objective; train, keep what was best on dev
-        result = models.distil(student, teacher, data, args=args, run=run)
+        result = models.distil(student, teacher, data, args=args, run=run, balance_weight=args.load_balance_weight)
         run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
                    best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
 

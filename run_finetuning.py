@@ -14,7 +14,7 @@ def parse(argv=None):
     """The flags, checked."""
     from data import tasks
 
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.experts)
     flags.model_path(parser, "--model_path", "the encoder; for the demo task also `scratch`, a small BERT with random weights",
                      required=False)  # fmt: skip
     parser.add_argument("--model_type", help="ftbert_cls, ftbert_ner or ft")
@@ -35,6 +35,7 @@ def parse(argv=None):
         elif args.task_name != "demo":
             yield f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained encoder"
         yield from model_types.check(args, task, config, objectives=("ft",))
+        yield from flags.check_experts(args, config)
 
     return flags.resolve(parser, argv, stage="finetuning", name=lambda args: args.task_name, check=check)
 
@@ -67,12 +68,13 @@ def main(args):
 
     if not run.finished:
         run.report(model=models.describe(model), data=data.sizes())
+        # ---- Objective: the loss against the gold labels; with experts, that they share the work
+        objective, balance = Objective("ft", task.kind, layers=[]), models.Balance(model, args.load_balance_weight)
         run.begin()
-        # ---- Objective: the loss against the gold labels
-        objective = Objective("ft", task.kind, layers=[])
         # ---- Train, then keep the epoch that was best on dev
         result = training.fit(
-            model, lambda student, batch: objective(student, batch, None), data.train, args=args, run=run,
+            model, lambda student, batch: {**objective(student, batch, None), **balance(batch)}, data.train, args=args, run=run,
+            watch=balance,
             evaluate=evaluation.scorer(model, data.dev, metric=args.selection_metric, args=args),
             save=lambda folder, _: models.save_model(model, folder, tokenizer=data.tokenizer),
         )  # fmt: skip

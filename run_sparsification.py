@@ -32,6 +32,7 @@ def parse(argv=None):
         config, problem = flags.config_of(args, "model_path")
         yield from [problem] if problem else []
         yield from model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "ft"))
+        yield from flags.check_dense(config, "--model_path")
 
     return flags.resolve(parser, argv, stage="sparsification", name=lambda args: args.task_name, check=check)
 

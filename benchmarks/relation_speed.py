@@ -4,9 +4,10 @@
 Prints tables, writes JSON. Nothing is read: models and ids are random, which speed does not depend on.
 
 What is compared, and how:
-    rounds      ours, naive, ours, naive, ... in one process and on one thread; a ratio is taken within each round, and the
-                median over the rounds is given with the smallest and the largest
-    time        CPU time of the process, forward and backward; of a step also clipping and the optimiser
+    rounds      ours, naive, ours, naive, ... each side in a process of its own, so that each has its own memory allocator
+                (utils/allocator.py sets ours, as in training; naive has the C library's defaults), one at a time and on one
+                thread; a ratio is taken within each round, and the median is given with the smallest and the largest
+    time        CPU time of the processes, forward and backward; of a step also clipping and the optimiser
     loss        QQ, KK and VV of given projections, 768 wide against 384
     step        12 layers, 768 wide -> 6 layers, 384 wide, from token ids to updated weights, dropout on; "bf16": both bodies
                 under autocast, beside the naive step in fp32
@@ -16,6 +17,8 @@ That both sides find the same loss is tested in tests/test_relation_speed.py.
 """
 
 import argparse
+import contextlib
+import functools
 import multiprocessing
 import shlex
 import sys
@@ -66,12 +69,15 @@ def main(argv=None):
     command = shlex.join(["python", "-m", "benchmarks.relation_speed", *(sys.argv[1:] if argv is None else argv)])
     found = {"command": command, "machine": machine()}
     print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
-    found["memory_mib"] = {side: memory(side, args) for side in LOSSES}
-    allocator.keep_freed_memory()  # as training does; for both sides
-    sides, steps = projections(args), whole_steps(args)
-    found["loss_s"] = [time_round({side: lambda side=side: LOSSES[side](*sides, args) for side in LOSSES}, args)
-                       for _ in range(args.num_rounds)]  # fmt: skip
-    found["step_s"] = [time_round(steps, args) for _ in range(args.num_rounds)]
+    found["memory_mib"] = {side: memory(side, args) for side in SIDES["loss"]}
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        for kind, sides in SIDES.items():
+            for side in sides:
+                pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start, (kind, side, args))
+                workers[kind, side] = stack.enter_context(pool)
+        for kind in SIDES:
+            found[f"{kind}_s"] = [time_round(workers, kind, args) for _ in range(args.num_rounds)]
     found["machine"]["load at the end"] = load()
     print(report(found), flush=True)
     if args.output is not None:
@@ -80,16 +86,29 @@ def main(argv=None):
     return found
 
 
-def time_round(sides: dict, args) -> dict:
-    """CPU seconds of one call of each side: the mean of some, after one that is not timed."""
-    times = {}
-    for side, work in sides.items():
-        work()
-        start = time.process_time()
-        for _ in range(args.num_steps):
-            work()
-        times[side] = (time.process_time() - start) / args.num_steps
-    return times
+def time_round(workers: dict, kind: str, args) -> dict:
+    """{side: CPU seconds of one call}, one side after the other.  kind: "loss" or "step"."""
+    return {side: worker.submit(_time, kind, args.num_steps).result() for (each, side), worker in workers.items() if each == kind}
+
+
+def _start(kind, side, args):
+    """What a worker process does first: it makes what it will time, with the allocator of its side."""
+    torch.set_num_threads(1)
+    quiet()
+    if side != "naive":
+        allocator.keep_freed_memory()
+    _work[kind] = SIDES[kind][side](args)
+
+
+def _time(kind, num_steps):
+    _work[kind]()
+    start = time.process_time()
+    for _ in range(num_steps):
+        _work[kind]()
+    return (time.process_time() - start) / num_steps
+
+
+_work = {}  # of a worker process
 
 
 # ---- The loss alone
@@ -105,14 +124,19 @@ def projections(args):
     return {kind: tensor.requires_grad_() for kind, tensor in student.items()}, teacher, torch.ones(shape, dtype=torch.bool)
 
 
-def _ours(student, teacher, mask_BL, args):
+def our_loss(args):
+    """A function that computes the loss and its gradient and returns the loss."""
+    student, teacher, mask_BL = projections(args)
     options = {"relations": RELATIONS, "num_heads": args.num_relation_heads, "weighting": "token"}
-    return _backward(sum(relation_losses(student, teacher, mask_BL, **options).values()), student)
+    return lambda: _backward(sum(relation_losses(student, teacher, mask_BL, **options).values()), student)
 
 
-def _naive(student, teacher, mask_BL, args):
-    sides = ([side[kind] for kind in "qkv"] for side in (student, teacher))
-    return _backward(naive_relations.loss_of_projections(*sides, mask_BL, num_heads=args.num_relation_heads), student)
+def naive_loss(args):
+    """The same, naive."""
+    student, teacher, mask_BL = projections(args)
+    sides = [[side[kind] for kind in "qkv"] for side in (student, teacher)]
+    options = {"num_heads": args.num_relation_heads}
+    return lambda: _backward(naive_relations.loss_of_projections(*sides, mask_BL, **options), student)
 
 
 def _backward(loss, student):
@@ -120,9 +144,6 @@ def _backward(loss, student):
     for tensor in student.values():
         tensor.grad = None
     return loss.item()
-
-
-LOSSES = {"ours": _ours, "naive": _naive}
 
 
 def memory(side, args) -> float:
@@ -134,22 +155,18 @@ def memory(side, args) -> float:
 def _memory(side, args):
     torch.set_num_threads(1)
     small = argparse.Namespace(**{**vars(args), "batch_size": 1, "num_tokens": 8})
-    LOSSES[side](*projections(small), small)  # the libraries' own memory
-    sides = projections(args)
+    SIDES["loss"][side](small)()  # the libraries' own memory
+    work = SIDES["loss"][side](args)
     before = peak()
-    LOSSES[side](*sides, args)
+    work()
     return peak() - before
 
 
 # ---- A whole step
 
 
-def whole_steps(args) -> dict:
-    """{side: a function that makes one update and returns its loss}, each with models of its own, of the same weights."""
-    return {"ours": _our_step(args, "fp32"), "naive": _naive_step(args), "ours, bf16": _our_step(args, "bf16")}
-
-
-def _our_step(args, precision):
+def our_step(args, precision="fp32"):
+    """A function that makes one update and returns its loss."""
     student, teacher = _models(args, attention="sdpa")
     student = RelationEncoder(student, layer=DEPTHS["student"]).train()
     teacher = RelationEncoder(models.freeze(teacher), layer=DEPTHS["teacher"])
@@ -163,7 +180,8 @@ def _our_step(args, precision):
     return lambda: _update(loss_of, student, optimizer)
 
 
-def _naive_step(args):
+def naive_step(args):
+    """The same, naive."""
     student, teacher = _models(args, attention="eager")
     student.train()
     options = {"lr": OPTIMIZER.learning_rate, "eps": OPTIMIZER.adam_epsilon, "weight_decay": OPTIMIZER.weight_decay}
@@ -203,6 +221,12 @@ def _batch(args):
     ids = torch.randint(1000, args.vocabulary, (args.batch_size, args.num_tokens), generator=torch.Generator().manual_seed(0))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
     return Batch(inputs, None, None, {"examples": float(len(ids)), "tokens": float(ids.numel())})
+
+
+SIDES = {
+    "loss": {"ours": our_loss, "naive": naive_loss},
+    "step": {"ours": our_step, "naive": naive_step, "ours, bf16": functools.partial(our_step, precision="bf16")},
+}
 
 
 # ---- What is printed

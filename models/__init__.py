@@ -1,14 +1,15 @@
 """Hugging Face encoders with the methods' parts fitted.  Importing it makes the Auto classes know its models.
 
 architectures: the one table of attribute paths.  attention: stock attention with heads missing.  slicing: nested models and the
-classes of cropped ones.  moe_bert: experts.  variants: what their classes have in common.  building: empty models, filled.
-sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving: checkpoints.  students: made from
-teachers, measured.  distillation: one student, one teacher.  starting: what students start from.  curves: of nested models.
-filtered_bert: TED's filters.
+classes of cropped ones.  moe_bert: experts.  balance: their loss.  variants: what their classes have in common.  building: empty
+models, filled.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving: checkpoints.
+students: made from teachers, measured.  distillation: one student, one teacher.  starting: what students start from.  curves: of
+nested models.  filtered_bert: TED's filters.
 """
 
 from models import moe_bert, slicing
 from models.architectures import blocks, encoder, layers
+from models.balance import Balance
 from models.curves import curve
 from models.distillation import distil, teaching
 from models.filtered_bert import FilteredModel, FrozenStates, head_metrics, load_filters, new_filters, save_filters
@@ -22,6 +23,7 @@ from models.students import describe, shrink, small_bert, with_dropout
 from utils.checkpoints import fingerprint
 
 __all__ = [
+    "Balance",
     "FilteredModel",
     "FrozenStates",
     "blocks",

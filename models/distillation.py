@@ -1,6 +1,7 @@
 """Conventional distillation of one student from one teacher: what a direct student, a hop and a rewinding have in common."""
 
 from models.architectures import layers
+from models.balance import Balance
 from models.saving import save_model
 from modules.losses import matched_layers
 from modules.objectives import Objective, Targets
@@ -24,16 +25,21 @@ def teaching(student, teacher, data, args, *, default="sparse"):
     return objective, lambda batch: Targets(*outputs(batch))
 
 
-def distil(student, teacher, data, *, args, run, stage="train", default="sparse", draws=None) -> training.Result:
+def distil(
+    student, teacher, data, *, args, run, stage="train", default="sparse", draws=None, balance_weight=None
+) -> training.Result:  # fmt: skip
     """Train the student on the teacher's outputs, keep what is best on dev; continues an interrupted stage of the run.
 
     default: the objective where --model_type names none.  draws: see training.fit.
+    balance_weight: of a student with experts, see models.balance.
     """
     if (result := training.finished(run, stage)) is not None:
         return result
+    balance = Balance(student, balance_weight)
     objective, answers = teaching(student, teacher, data, args, default=default)
     return training.fit(
-        student, lambda module, batch: objective(module, batch, answers(batch)), data.train, args=args, run=run, stage=stage,
-        draws=draws, evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, args=args),
+        student, lambda module, batch: {**objective(module, batch, answers(batch)), **balance(batch)}, data.train, args=args,
+        run=run, stage=stage, draws=draws, watch=balance,
+        evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, args=args),
         save=lambda folder, _: save_model(student, folder, tokenizer=data.tokenizer),
     )  # fmt: skip

@@ -20,8 +20,8 @@ from models.variants import Variant
 from modules.experts import NOISES, ExpertLinear, Router, expert_units
 from utils.checkpoints import stock_type
 from utils.errors import CheckpointError
+from utils.expert_flags import FAMILIES
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "electra")
 MIXTURES = ("attention", "ffn")
 _UPCYCLED_ROUTER = 1e-3  # its weights' scale: small, so that all probabilities begin as nearly 1 / E
 
@@ -34,19 +34,7 @@ class MoeModel:
         _install(self)
 
 
-class MoeEncoder:
-    """Mixed into a stock encoder class: tells the routers which tokens are padding."""
-
-    def forward(self, input_ids=None, attention_mask=None, *args, **kwargs):
-        """As stock.  attention_mask: [B, L], 1 for real tokens."""
-        assert attention_mask is None or attention_mask.dim() == 2, "experts need to know which tokens are real"
-        route_all = attention_mask is None or self.config.compression["route_padding"]
-        for router in self.routers:
-            router.reset(None if route_all else attention_mask.bool())
-        return super().forward(input_ids, attention_mask, *args, **kwargs)
-
-
-VARIANT = Variant(architectures.EXPERTS, MoeModel, FAMILIES, encoder_mixin=MoeEncoder)
+VARIANT = Variant(architectures.EXPERTS, MoeModel, FAMILIES)
 
 
 def entry_of(model) -> dict | None:
@@ -57,7 +45,7 @@ def entry_of(model) -> dict | None:
 
 def routers(module) -> dict:
     """{"attention/0": Router, "ffn/0": Router, ...} of a model with experts, or of what wraps one; {} for others."""
-    found = next((each.routers for each in module.modules() if isinstance(each, MoeEncoder)), ())
+    found = next((vars(each)["routers"] for each in module.modules() if "routers" in vars(each)), ())
     return {router.name: router for router in found}
 
 
@@ -156,8 +144,6 @@ def _install(model):
     entry, base = entry_of(model), architectures.encoder(model)
     _check_family(model.config)
     _check_entry(entry, model.config.model_type)
-    if base is not model:
-        base.__class__ = VARIANT.model_class(type(base))
     made = []
     for block in architectures.blocks(model):
         for mixture, number, parts in _mixtures(block, entry):
@@ -174,6 +160,16 @@ def _install(model):
                 setattr(block.layer.get_submodule(parent), leaf, stacked)
             made.append(router)
     vars(base)["routers"] = tuple(made)  # past nn.Module's own way: they belong to the layers
+    base.register_forward_pre_hook(_tell_padding, with_kwargs=True)
+
+
+def _tell_padding(base, args, kwargs):
+    """A forward pre-hook of the encoder: tells the routers which tokens are real."""
+    mask_BL = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+    assert mask_BL is None or mask_BL.dim() == 2, "experts need to know which tokens are real"
+    route_all = mask_BL is None or base.config.compression["route_padding"]
+    for router in base.routers:
+        router.reset(None if route_all else mask_BL.bool())
 
 
 def _mixtures(block, entry):

@@ -7,13 +7,23 @@ from collections import defaultdict
 
 import torch
 
+from models import architectures, moe_bert
+from models.balance import Balance
+from models.loading import freeze, load_model
 from models.relations import RelationEncoder
+from models.resized import check_vocabulary, given_student, max_positions
 from models.saving import save_model
-from models.students import describe
+from models.students import describe, with_dropout
 from modules.masking import mask_tokens, masked_loss
 from modules.relations import KINDS, relation_losses
-from utils import distributed, training
+from utils import distributed, logs, plots, relation_flags, training
 from utils.evaluation import Score, autocast
+
+UNTRAINED = (
+    "Behind the queries, keys and values of the last layer nothing was trained: its attention output and feed-forward, and the "
+    "pooler, are as initialised. Fine-tuning trains them; as a frozen feature extractor take the states before that layer."
+)
+NO_VOCABULARY = "There is no head for masked words: `fill-mask` would give random words. Fine-tune it before use."
 
 
 class RelationObjective:
@@ -53,7 +63,63 @@ class RelationObjective:
         return {f"relation/{name}": loss for name, loss in losses.items()}
 
 
-def distil(student, teacher, hop, train, heldout, *, tokenizer, run, stage):
+def participants(args, tokenizer):
+    """(teacher, given student or None, hops, longest input in tokens that both can take), checked against each other.
+
+    args: resolved, with the flags of utils.relation_flags.  Raises CheckpointError and FlagError where they do not fit.
+    """
+    teacher = freeze(load_model(args.teacher_model_path))
+    architectures.of(teacher)
+    given = given_student(args.student_model_path, seed=args.seed) if args.student_model_path else None
+    if given is not None:
+        check_vocabulary(given, tokenizer, args.student_model_path)
+    hops = relation_flags.hops(args, teacher.config.to_dict(), given and given.config.to_dict())
+    limits = [limit for limit in map(max_positions, filter(None, (teacher, given))) if limit is not None]
+    return teacher, given, hops, min(limits, default=None)
+
+
+def distil_along(hops, teacher, student_of, train, heldout, *, tokenizer, run, balance_weight=None):
+    """Distil hop after hop, each student the next one's teacher; finishes the run and returns its checkpoint.
+
+    hops: [utils.relation_flags.Hop].  student_of(teacher, hop, is_last=...): a student as it starts.  balance_weight: see
+    models.balance, of a student with experts.
+    """
+    args, found, checkpoints = run.args, [], []
+    for number, hop in enumerate(hops, 1):
+        student = with_dropout(student_of(teacher, hop, is_last=number == len(hops)), args)
+        stage = "train" if len(hops) == 1 else f"iteration_{number}"
+        weight = balance_weight if moe_bert.routers(student) else None
+        before, result = distil(
+            student, teacher, hop, train, heldout, tokenizer=tokenizer, run=run, stage=stage, balance_weight=weight
+        )  # fmt: skip
+        checkpoints.append(result.checkpoint)
+        found.append({"stage": stage, **vars(hop), "heldout_before": before, "metrics": result.metrics,
+                      "best_step": result.best_step, "num_steps": result.num_steps, "seconds": result.seconds})  # fmt: skip
+        teacher = freeze(load_model(result.checkpoint))
+
+    # ---- Pictures, assistants, the student with its card
+    notes = [*([] if args.relation_source == "extra" or args.mlm_weight else [UNTRAINED]), NO_VOCABULARY]
+    if distributed.is_main():
+        for number, hop in enumerate(found, 1):
+            suffix = "" if len(hops) == 1 else f"_{number}"
+            _pictures(run.folder, hop, suffix)
+        for number, hop in enumerate(found[:-1], 1):
+            run.keep(checkpoints[number - 1], f"assistant_{number}", {**hop, "notes": notes})
+    run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics, best_step=result.best_step,
+               num_steps=result.num_steps, hops=found, notes=notes, model=describe(teacher))  # fmt: skip
+    return run.checkpoint
+
+
+def _pictures(folder, hop, suffix):
+    """The held-out loss and, of a student with experts, their shares of the tokens, over the updates of a hop."""
+    title = f"{hop['layers']} layers, {hop['hidden']} wide"
+    rows = [{"step": 0, **hop["heldout_before"]}, *logs.evaluations(folder, hop["stage"], split="heldout")]
+    plots.history(folder / f"heldout{suffix}.png", rows, value="held-out loss (nats)", title=title)
+    if shares := logs.evaluations(folder, hop["stage"], split="experts"):
+        plots.shares(folder / f"experts{suffix}.png", shares, title=title)
+
+
+def distil(student, teacher, hop, train, heldout, *, tokenizer, run, stage, balance_weight=None):
     """Train a student on a teacher's relations; continues an interrupted stage of the run.
 
     student, teacher: bare encoders.  hop: utils.relation_flags.Hop.  train, heldout: parts of a corpus.
@@ -70,12 +136,13 @@ def distil(student, teacher, hop, train, heldout, *, tokenizer, run, stage):
         teacher, relations=args.relations, num_heads=hop.relation_heads, weighting=args.relation_weighting, tokenizer=tokenizer,
         mlm_weight=args.mlm_weight, mlm_probability=args.mlm_probability,
     )  # fmt: skip
+    balance = Balance(student, balance_weight)
     before = heldout_score(student, objective, heldout, args=args).metrics["heldout"]
     trained = sum(parameter.numel() for parameter in student.parameters() if parameter.requires_grad)
     run.report(**{stage: {"student": describe(student.model), "trained parameters": trained, "held-out loss before": before}})
     return before, training.fit(
-        student, objective, train, args=args, run=run, stage=stage,
-        evaluate=lambda: heldout_score(student, objective, heldout, args=args),
+        student, lambda module, batch: {**objective(module, batch), **balance(batch)}, train, args=args, run=run, stage=stage,
+        watch=balance, evaluate=lambda: heldout_score(student, objective, heldout, args=args),
         save=lambda folder, _: save_model(student.model, folder, tokenizer=tokenizer),
     )  # fmt: skip
 

@@ -17,13 +17,12 @@ class VariantConfig:
 class Variant:
     """One kind of changed structure.
 
-    prefix: of the model_type; utils.model_types lists it.  mixin: extends each stock model class.  encoder_mixin: extends those
-    of bare encoders further.  families: rows of the architecture table.
+    prefix: of the model_type, one of utils.checkpoints.PREFIXES.  mixin: extends each stock model class.  families: rows of the
+    architecture table.
     """
 
-    def __init__(self, prefix, mixin, families, *, encoder_mixin=None):
-        self.prefix, self.families = prefix, tuple(families)
-        self._mixin, self._encoder_mixin = mixin, encoder_mixin
+    def __init__(self, prefix, mixin, families):
+        self.prefix, self.families, self._mixin = prefix, tuple(families), mixin
         self._name = prefix.removesuffix("-").capitalize()
         self._configs, self._models, self._registered = {}, {}, set()
 
@@ -38,10 +37,8 @@ class Variant:
         """The model class for a stock model class."""
         if stock not in self._models:
             config = self.config_class(stock.config_class)
-            bare = stock.__name__ == architectures.row(config.model_type).class_name()
-            first = (self._encoder_mixin,) if bare and self._encoder_mixin else ()
             members = {"config_class": config, "stock": stock, "__module__": self._mixin.__module__}
-            self._models[stock] = type(self._name + stock.__name__, (*first, self._mixin, stock), members)
+            self._models[stock] = type(self._name + stock.__name__, (self._mixin, stock), members)
         return self._models[stock]
 
     def register(self):

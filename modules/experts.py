@@ -136,13 +136,12 @@ class ExpertLinear(nn.Module):
         return f"experts={len(self.weight)}, in_features={self.in_features}, out_features={self.out_features}"
 
 
-def balance_loss(sums_E, counts_E, *, num_tokens, all_counts_E=None):
+def balance_loss(sums_E, counts_E, *, num_tokens):
     """E sum_i P_i f_i: 1 where tokens are shared out evenly, E where one expert gets all.
 
-    P_i: mean probability of expert i, sums_E / num_tokens.  f_i: its share of the tokens, without gradient, from all_counts_E
-    where tokens were routed elsewhere too (other processes), else from counts_E.
+    P_i: mean probability of expert i, sums_E / num_tokens.  f_i: its share of the tokens, counts_E over their sum, which has no
+    gradient; they may be those of more tokens than the probabilities (of all processes).
     """
-    counts_E = counts_E if all_counts_E is None else all_counts_E
     share_E = counts_E / counts_E.sum().clamp(min=1)
     return len(sums_E) * (sums_E / num_tokens * share_E).sum()
 

@@ -12,17 +12,15 @@ SMALL = ["--batch_size", "2", "--num_tokens", "12", "--vocabulary", "1100", "--n
 
 def test_both_losses_are_one():
     args = relation_speed.parse(SMALL)
-    sides = relation_speed.projections(args)
-    assert relation_speed.LOSSES["ours"](*sides, args) == pytest.approx(relation_speed.LOSSES["naive"](*sides, args), rel=1e-4)
+    assert relation_speed.our_loss(args)() == pytest.approx(relation_speed.naive_loss(args)(), rel=1e-4)
 
 
 def test_both_steps_begin_with_one_loss(monkeypatch):
     monkeypatch.setattr(relation_speed, "DEPTHS", {"student": 1, "teacher": 2})
-    for layer in (torch.nn.Dropout,):
-        monkeypatch.setattr(layer, "forward", lambda self, input: input)  # each side draws its own
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, input: input)  # each side draws its own
     monkeypatch.setattr(torch.nn.functional, "dropout", lambda input, **_: input)
-    steps = relation_speed.whole_steps(relation_speed.parse(SMALL))
-    found = {side: step() for side, step in steps.items()}
+    args = relation_speed.parse(SMALL)
+    found = {side: step(args)() for side, step in relation_speed.SIDES["step"].items()}
     assert found["ours"] == pytest.approx(found["naive"], rel=1e-4)
     assert found["ours, bf16"] == pytest.approx(found["naive"], rel=0.05)
 
@@ -41,7 +39,6 @@ def test_the_naive_step_knows_lengths():
 
 
 def test_table_and_json(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(relation_speed, "DEPTHS", {"student": 1, "teacher": 2})
     relation_speed.main([*SMALL, "--output", str(tmp_path / "results" / "speed.json")])
     found = json.loads((tmp_path / "results" / "speed.json").read_text())
     assert found["memory_mib"].keys() == {"ours", "naive"} and len(found["loss_s"]) == 1

@@ -19,6 +19,7 @@ class Batch:
         tokens), "labels" (scored labels). The pipeline sets the batch's own counts. The training loop replaces them by those
         of the whole update (all micro-batches) per process, so that a term summed over micro-batches and averaged over
         processes is the mean over the update, however it was cut.
+    real: False where a process runs along without examples of its own: what it counts must not count.
     update: the number of the update that the batch belongs to, for what a method draws once per update.
     """
 
@@ -27,6 +28,7 @@ class Batch:
     indices: np.ndarray
     divisors: dict[str, float] = field(default_factory=dict)
     update: int = 0
+    real: bool = True
 
     @property
     def mask(self) -> torch.Tensor:
@@ -48,4 +50,4 @@ class Batch:
         """The same batch with its tensors on a device."""
         inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
-        return Batch(inputs, labels, self.indices, self.divisors, self.update)
+        return Batch(inputs, labels, self.indices, self.divisors, self.update, self.real)

@@ -343,6 +343,24 @@ def distillation(parser):
     add("--cache_teacher", action="store_true", help="keep the teacher's outputs for train in memory, computed once")
 
 
+def experts(parser):
+    """The flag group of stages that train a student which may have experts."""
+    add = parser.add_argument_group("experts").add_argument
+    add("--load_balance_weight", type=non_negative, help="of the loss that spreads tokens over the student's experts; 0.01")
+
+
+def check_experts(args, config: dict | None):
+    """Yield what is wrong with a flag of experts() for a student with this config; None: not known yet."""
+    if args.load_balance_weight is not None and config is not None and not checkpoints.has_experts(config):
+        yield f"--load_balance_weight: the student ({config['model_type']}) has no experts; leave it out"
+
+
+def check_dense(config: dict | None, flag: str):
+    """Yield what is wrong with removing heads and neurons from a checkpoint with this config; None: not known yet."""
+    if checkpoints.has_experts(config):
+        yield f"{flag}: has experts ({config['model_type']}); heads and neurons are scored and removed in dense models only"
+
+
 def weights(args) -> dict:
     """The term weights given by flags."""
     names = ("hidden", "patient", "soft_label", "task")
@@ -365,6 +383,9 @@ def layer_or_sparsity(text: str) -> str:
 def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
     """Yield what is wrong with taking `4L` or `90S` from a teacher, or another source, with this config."""
     number = float(wanted[:-1])
+    if wanted.endswith("S") and checkpoints.has_experts(config):
+        yield from check_dense(config, f"{flag} {wanted}: the {source}")
+        return
     compression = config.get("compression") or {}
     if wanted.endswith("L"):
         layers = checkpoints.num_layers(config)

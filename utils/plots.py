@@ -100,6 +100,34 @@ def history(path, rows, *, value, title):
     return _save(path, title, draw, None, height=1.2 + 1.5 * len(names))
 
 
+def shares(path, rows, *, title):
+    """Each expert's share of the tokens over the updates of a run, one panel for each block of experts.
+
+    path: PNG file to write; its folder exists.  rows: {"step": updates, block: [share, ...], ...}, the same blocks in each.
+    Returns the matplotlib figure. Source: MiniMoE (Zhang et al. 2023).
+    """
+    blocks = [name for name in rows[0] if name != "step"]
+
+    def draw(figure):
+        panels = figure.subplots(len(blocks), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for axes, block in zip(panels, blocks):
+            even = 100 / len(rows[0][block])
+            axes.axhline(even, color="#555555", linestyle="--", linewidth=1.0, zorder=2)
+            for expert in range(len(rows[0][block])):
+                points = [{"step": row["step"], "share": 100 * row[block][expert]} for row in rows]
+                color, marker = STYLES[expert % len(STYLES)]
+                _line(axes, points, "share", None, (color, marker if len(rows) <= 40 else ""), x="step")
+            lowest = 100 * min(rows[-1][block])
+            axes.set_title(
+                f"{block}: the smallest share at the end is {lowest:.1f} %", loc="left", fontsize=SETTINGS["font.size"]
+            )
+            axes.set_ylim(bottom=0)
+        figure.supylabel("Tokens of each expert (%)", fontsize=SETTINGS["font.size"])
+        axes.set_xlabel("Updates")
+
+    return _save(path, title, draw, None, height=1.2 + 1.5 * len(blocks))
+
+
 def _line(axes, points, key, label, style, *, x="sparsity"):
     color, marker = style
     values = [math.nan if point[key] is None else point[key] for point in points]

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils import flags
 from utils.errors import FlagError
 from utils.flags import non_negative, path_of_students, positive_int
 
@@ -28,8 +29,9 @@ _HEADS = (64, 48, 32, 24, 16, 12)
 def relations(parser):
     """The flag group of what is compared."""
     add = parser.add_argument_group("relations").add_argument
-    add("--teacher_layer", "--L", type=positive_int, metavar="L",
-        help="of the teacher, from 1; 21 of BERT-large's 24, 19 of RoBERTa-large's and XLM-R-large's, else the last")  # fmt: skip
+    add("--teacher_layer", "--L", type=layer_number, metavar="L",
+        help="of the teacher, from 1, or `last`; without it 21 of BERT-large's 24, 19 of RoBERTa-large's and XLM-R-large's, "
+             "else the last")  # fmt: skip
     add("--num_relation_heads", type=positive_int, metavar="R",
         help="divides both widths; 48 for 12 layers, 64 for 24, else the largest of 64, 48, 32, 24, 16, 12")  # fmt: skip
     add("--relations", "--minilm_relations", type=weights, default="qq=1,kk=1,vv=1", metavar="WEIGHTS",
@@ -40,10 +42,30 @@ def relations(parser):
         help="sequence: the sum of the relations' means over sequences; token: the mean of their means over tokens")  # fmt: skip
 
 
+def layer_number(text) -> int | str:
+    """A flag type: the number of a layer, from 1, or `last`."""
+    return text if text == "last" else positive_int(text)
+
+
+def models(parser):
+    """The flags that name teacher, student and tokenizer, and the masked tokens that may be learned beside the relations."""
+    flags.model_path(parser, "--teacher_model_path", "any encoder of the architecture table",
+                     aliases=("--input_model_dir", "--teacher_model_name_or_path"))  # fmt: skip
+    flags.model_path(parser, "--student_model_path", "a student of its own: a checkpoint, or a folder with a config.json alone",
+                     required=False)  # fmt: skip
+    add = parser.add_argument_group("relation distillation").add_argument
+    add("--tokenizer_name_or_path", "--tokenizer_dir", metavar="PATH", help="the teacher's")
+    add("--iteration", type=positive_int, default=1,
+        help="from 2 on the teacher is a student of the iteration before, which was trained in its last layer")  # fmt: skip
+    add("--mlm_weight", type=non_negative, default=0.0, help="of a loss on masked tokens beside the relations; 0: none")
+    add("--mlm_probability", type=flags.fraction, default=0.15, help="share of tokens that are masked for it, for both models")
+    parser.set_defaults(warmup_proportion=0.01, eval_interval=1000)
+
+
 def student(parser):
     """The flag group of the student's size and first weights."""
     add = parser.add_argument_group("student").add_argument
-    add("--student_layer", "--layer", "--student_num_layers", type=positive_int, metavar="M", help="layers; 6")
+    add("--student_layer", "--layer", "--student_num_layers", type=positive_int, metavar="M", help="layers; 6, with experts 4")
     add("--student_hidden", "--hidden", "--student_hidden_size", type=positive_int, metavar="D", help="width; 384")
     add("--student_heads", "--heads", "--student_attention_heads", type=positive_int, metavar="A", help="attention heads; 12")
     add(
@@ -95,7 +117,28 @@ def has_sizes(config: dict | None) -> bool:
     return config is not None and all(read(config, size) is not None for size in NAMES)
 
 
-def fill(args):
+def check(args, *, layers):
+    """Yield what is wrong with the flags of relations(), student(), models() and flags.corpus(); fill in their defaults.
+
+    layers: of a student, where no flag says.  Its value (`yield from`): the configs of teacher and student, None where not known.
+    """
+    yield from flags.check_corpus(args)
+    yield from fill(args, layers=layers)
+    configs = {}
+    for flag in ("teacher_model_path", "student_model_path"):
+        configs[flag], problem = flags.config_of(args, flag)
+        yield from [problem] if problem else []
+    yield from problems(args, *configs.values())
+    return list(configs.values())
+
+
+def has_weights(path) -> bool:
+    """Whether a path names a checkpoint: not none, and not a folder with a config alone."""
+    folder = Path(path).expanduser() if path is not None else None
+    return folder is not None and not ((folder / "config.json").exists() and not any(folder.glob("*.safetensors*")))
+
+
+def fill(args, *, layers):
     """Give the student's flags their defaults; yield what contradicts what."""
     sizes = ("student_layer", "student_hidden", "student_heads", "student_intermediate", "student_init", "student_path")
     given = [f"--{name}" for name in sizes if getattr(args, name) is not None]
@@ -108,7 +151,7 @@ def fill(args):
     for wanted in args.student_path or []:
         if not wanted.endswith("L"):
             yield f"--student_path {wanted}: expected numbers of layers, like 12,3L"
-    args.student_layer = args.student_layer or (None if args.student_path else 6)
+    args.student_layer = args.student_layer or (None if args.student_path else layers)
     args.student_hidden = args.student_hidden or 384
     args.student_heads = args.student_heads or 12
     args.student_intermediate = args.student_intermediate or 4 * args.student_hidden
@@ -164,6 +207,8 @@ def _hop(args, teacher, student, wrong, *, layer, is_ours):
     if layer is None:
         large = not is_ours and depth == 24 and read(teacher, "hidden") == 1024
         layer = _LARGE.get(teacher["model_type"], depth) if large else depth
+    elif layer == "last":
+        layer = depth
     elif layer > depth:
         wrong.append(f"--teacher_layer {layer}: the teacher has {depth} layers")
     widths = (_width(teacher, min(layer, depth)), student["hidden"])

@@ -80,17 +80,18 @@ class _Progress:
         self.update, self.close = self.bar.update, self.bar.close
 
 
-def fit(student, objective, train, *, evaluate, save, args, run, stage="train", draws=None) -> Result:
+def fit(student, objective, train, *, evaluate, save, args, run, stage="train", draws=None, watch=None) -> Result:
     """Train a student, keep its best state, continue where an earlier start of the same run stopped.
 
     objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for several processes.
     train: a split with counts(), collate() and epoch().  evaluate() -> Score, called every eval_interval updates and at the end.
     save(folder, score): writes the student as it is now; called whenever the score improves.
+    watch: has reset(), and values() -> {name: what is logged beside the terms} since then; None: nothing is.
     draws: the stage whose random numbers, dropout's, are drawn; its own where None.
     Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any moment and started again
     ends with the same bits.  Raises Interrupted after saving; RunError where a loss or gradient is not finite.
     """
-    return _Loop(student, objective, train, evaluate, save, args, run, stage, draws or stage).run_to_end()
+    return _Loop(student, objective, train, evaluate, save, args, run, stage, draws or stage, watch).run_to_end()
 
 
 def finished(run, stage: str) -> Result | None:
@@ -107,9 +108,9 @@ def finished(run, stage: str) -> Result | None:
 
 
 class _Loop:
-    def __init__(self, student, objective, train, evaluate, save, args, run, stage, draws):
+    def __init__(self, student, objective, train, evaluate, save, args, run, stage, draws, watch):
         self.student, self.objective, self.train, self.args, self.run, self.stage = student, objective, train, args, run, stage
-        self.evaluate, self.save, self.draws = evaluate, save, draws
+        self.evaluate, self.save, self.draws, self.watch = evaluate, save, draws, watch
         self.device, self.folder = run.device, run.state(stage)
         self.per_update = args.per_device_train_batch_size * distributed.world() * args.num_grad_accum_steps
         self.per_epoch = math.ceil(len(train) / self.per_update)
@@ -190,7 +191,7 @@ class _Loop:
         terms = defaultdict(float)
         for number, (positions, real) in enumerate(parts):
             batch = self.train.collate(positions).to(self.device)
-            batch.divisors, batch.update = divisors, self.position
+            batch.divisors, batch.update, batch.real = divisors, self.position, real
             last_part = number == len(parts) - 1
             with self._gradients_stay_here(not last_part), autocast(self.device, self.args.precision):
                 passes = self.objective(self.module, batch)
@@ -341,6 +342,8 @@ class _Loop:
 
     def _window(self):
         self.sums, self.logged, self.window_started = defaultdict(float), defaultdict(float), time.time()
+        if self.watch is not None:
+            self.watch.reset()
 
     def _log(self, rate):
         names = list(self.sums)
@@ -355,7 +358,7 @@ class _Loop:
             self.step, self.total, 100 * self.position // self.total, loss, terms, rate, speed, _duration(eta),
         )  # fmt: skip
         row = {"loss": loss, **values, "grad_norm": norm, "lr": rate, "examples_per_second": speed, "eta_seconds": round(eta)}
-        self._row(row)
+        self._row({**row, **(self.watch.values() if self.watch is not None else {})})
         self._window()
 
     def _row(self, values):

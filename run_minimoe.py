@@ -1,0 +1,74 @@
+"""Distil any encoder into a small one of many experts on a text corpus (MiniMoE, Zhang et al. 2023; arXiv:2305.12129).
+
+    python run_minimoe.py --teacher_model_path bert-large-uncased --corpus outputs/corpus/wiki --layer 3 --moe 1,4
+    torchrun --nproc_per_node 8 run_minimoe.py ...                           # same flags; the blocks per update are printed
+    python run_minimoe.py ... --moe 1,1                                      # its dense twin, trained in the same way
+    python run_minimoe.py ... --student_path 12,3L                           # by way of a dense assistant of 12 layers
+    python run_minimoe.py ... --student_model_path dense/checkpoint          # whose blocks become experts ("upcycled")
+Reads a pretrained encoder and a corpus of run_corpus.py; writes an encoder that run_finetuning.py takes, and pictures of the
+held-out loss and of the experts' shares of the tokens. Each token uses one of 4 feed-forward blocks of full width: four times the
+parameters in them, hardly more arithmetic. The student learns the relations of MiniLMv2, from three more projections behind its
+last layer, which are dropped afterwards: without them (--relation_source last) its last experts would stay as initialised.
+"""
+
+from fractions import Fraction
+
+from utils import expert_flags, flags, relation_flags, runs
+
+
+def parse(argv=None):
+    """The flags, checked."""
+    parser = flags.parser(
+        __doc__, flags.corpus, relation_flags.relations, relation_flags.student, expert_flags.experts, flags.experts,
+        flags.training, flags.runtime, relation_flags.models,
+    )  # fmt: skip
+    parser.set_defaults(teacher_layer="last", num_relation_heads=32, relation_source="extra", relation_weighting="token",
+                        learning_rate=3e-4, per_device_train_batch_size=128, num_train_epochs=5)  # fmt: skip
+
+    def check(args):
+        configs = yield from relation_flags.check(args, layers=4)
+        has_weights = relation_flags.has_weights(args.student_model_path)
+        yield from expert_flags.check(args, *configs, student_has_weights=has_weights)
+
+    def name(args):
+        return f"{relation_flags.name(args)}_{(args.moe or 'moe').replace(',', '-')}E"
+
+    return flags.resolve(parser, argv, stage="minimoe", name=name, check=check)
+
+
+def main(args):
+    """Distil, hop after hop; returns the folder of the student."""
+    import models
+    from data import corpora, pipelines
+    from models import moe_bert
+    from models.relation_distillation import distil_along, participants
+    from models.resized import resized
+
+    # ---- Run folder, device, seed
+    inputs = {**corpora.inputs(args), "teacher": args.teacher_model_path, "student": args.student_model_path}
+    run = runs.start(args, inputs=inputs)
+
+    # ---- Teacher and corpus; both checked against each other and against the student
+    tokenizer = pipelines.load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
+    teacher, given, hops, max_positions = participants(args, tokenizer)
+    train, heldout = corpora.parts(args, tokenizer, max_positions=max_positions)
+
+    # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
+    # checkpoint, whose blocks become experts unless they are; the teacher; random ones
+    def student_of(teacher, hop, *, is_last):
+        student = given or resized(teacher, hop, init=args.student_init, seed=args.seed)
+        if args.moe is None or not is_last:
+            return student
+        options = {**expert_flags.numbers(args), "noise": args.gate_noise, "route_padding": args.route_padding, "seed": args.seed}
+        if relation_flags.has_weights(args.student_model_path):
+            return moe_bert.upcycled(student, **options)
+        return moe_bert.with_experts(student, shared_fraction=Fraction(args.expert_shared_fraction), **options)
+
+    run.report(teacher=models.describe(teacher), hops=[vars(hop) for hop in hops], data={"heldout": len(heldout)})
+    run.begin()
+    return distil_along(hops, teacher, student_of, train, heldout, tokenizer=tokenizer, run=run,
+                        balance_weight=args.load_balance_weight)  # fmt: skip
+
+
+if __name__ == "__main__":
+    runs.guard(main, parse)

@@ -1,0 +1,236 @@
+"""run_minimoe.py as a user runs it, and what comes after it: fine-tuning, distillation, evaluation of a student with experts."""
+
+import shutil
+
+import pytest
+import transformers
+from commands import kill_when, run
+from test_minilmv2 import SHORT, SIZES, corpus, rows, teacher, text, tokenizer, weights  # noqa: F401
+
+import models
+import run_minimoe
+from utils.errors import FlagError
+from utils.files import read_json, sha256
+
+
+@pytest.fixture(scope="module")
+def start(corpus, teacher):  # noqa: F811
+    return ["--corpus", corpus, "--teacher_model_path", teacher, *SHORT, "--num_relation_heads", 6]
+
+
+@pytest.fixture(scope="module")
+def base(start):
+    return [*start, "--moe", "1,4", *SIZES]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory, base):
+    """A finished run of a student with 4 feed-forward experts."""
+    folder = tmp_path_factory.mktemp("minimoe") / "run"
+    run("run_minimoe.py", *base, "--output_dir", folder)
+    return folder
+
+
+def test_the_run(student):
+    results, logged = read_json(student / "results.json"), rows(student)
+    (hop,) = results["hops"]
+    assert results["metrics"]["heldout"]["loss"] < 0.9 * hop["heldout_before"]["loss"]
+    assert (hop["teacher_layer"], hop["relation_heads"]) == (3, 6)
+    # the balance loss is a term like the others; each layer's shares are beside it
+    steps = [row for row in logged if "lr" in row]
+    assert len(steps) == 12
+    for row in steps:
+        assert row["loss"] == pytest.approx(row["balance"] + sum(row[f"relation/{name}"] for name in ("qq", "kk", "vv")))
+        assert 0.01 <= row["balance"] < 0.04
+        for layer in range(2):
+            assert len(row[f"experts/ffn/{layer}"]) == 4 and sum(row[f"experts/ffn/{layer}"]) == pytest.approx(1, abs=1e-5)
+    for picture in ("heldout.png", "experts.png"):
+        assert (student / picture).read_bytes().startswith(b"\x89PNG")
+    # the checkpoint: sizes of one expert, no projection, nothing missing, nothing left over
+    config = read_json(student / "ckpt" / "config.json")
+    assert (config["model_type"], config["intermediate_size"], config["num_attention_heads"]) == ("moe-bert", 96, 4)
+    assert config["compression"] == {
+        "kind": "experts", "attention_experts": 1, "ffn_experts": 4, "gate_noise": "multiplicative", "route_padding": False,
+    }  # fmt: skip
+    model, report = transformers.AutoModel.from_pretrained(student / "ckpt", output_loading_info=True)
+    assert type(model).__name__ == "MoeBertModel" and not report["missing_keys"] and not report["unexpected_keys"]
+    assert results["model"]["experts"] == "1,4"
+    assert results["model"]["parameters"] == sum(tensor.numel() for tensor in weights(student / "ckpt").values())
+    assert results["model"]["macs"] == 128 * 2 * (12 * 24 * 24 + 4 * 24)
+    card = (student / "ckpt" / "README.md").read_text()
+    assert "import models" in card and "moe-bert" in card
+
+
+def test_all_layers_are_trained_and_experts_part(student, base, tmp_path):
+    """Also the last layer's; experts begin with two thirds in common, whose rows training has told apart."""
+    run("run_minimoe.py", *base, "--output_dir", tmp_path / "one", "--max_steps", 1, "--learning_rate", 1e-9)
+    first, found = weights(tmp_path / "one" / "ckpt"), weights(student / "ckpt")
+    still = [name for name in found if (found[name] - first[name]).abs().max() < 1e-7]
+    assert all("pooler" in name for name in still)
+    name = "encoder.layer.1.intermediate.dense.weight"
+    assert (
+        (first[name][0, :64] - first[name][1, :64]).abs().max() < 1e-7 < (first[name][0, 64:] - first[name][1, 64:]).abs().min()
+    )
+    assert (found[name][0, :64] - found[name][1, :64]).abs().max() > 1e-4
+
+
+def test_killed_run_ends_with_the_same_bytes(student, base, tmp_path):
+    parts = tmp_path / "parts"
+    for number in (5, 8):
+        assert kill_when(lambda number=number: len(rows(parts)) >= number, "run_minimoe.py", *base, "--output_dir", parts)
+    run("run_minimoe.py", *base, "--output_dir", parts)
+    assert sha256(parts / "ckpt" / "model.safetensors") == sha256(student / "ckpt" / "model.safetensors")
+    assert rows(parts) == rows(student)
+    assert sha256(parts / "experts.png") == sha256(student / "experts.png")
+
+
+def test_two_processes_are_one(base, tmp_path):
+    """The same updates of the same blocks: shares of tokens are counted over both; noise and dropout are each one's own."""
+    flags = [*base, "--gate_noise", "none", "--hidn_dropout", 0, "--att_dropout", 0, "--moe", "2,4", "--max_steps", 6,
+             "--expert_shared_fraction", "1/2"]  # fmt: skip
+    run("run_minimoe.py", *flags, "--output_dir", tmp_path / "one")
+    run("run_minimoe.py", *flags, "--output_dir", tmp_path / "two", "--per_device_train_batch_size", 8, processes=2)
+    one, two = weights(tmp_path / "one" / "ckpt"), weights(tmp_path / "two" / "ckpt")
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
+    for ours, theirs in zip(rows(tmp_path / "two"), rows(tmp_path / "one")):
+        assert ours.keys() == theirs.keys()
+        for key in ours.keys() - {"stage", "choice"}:
+            assert ours[key] == pytest.approx(theirs[key], rel=2e-3, abs=1e-5), (ours["step"], key)
+
+
+def test_dense_twin_and_upcycling(start, base, student, tmp_path):
+    """1,1 is a stock student, trained in the same way; its checkpoint, turned into experts, begins where it ended."""
+    run("run_minimoe.py", *base, "--moe", "1,1", "--output_dir", tmp_path / "dense")
+    results, twin = read_json(tmp_path / "dense" / "results.json"), read_json(student / "results.json")
+    assert read_json(tmp_path / "dense" / "ckpt" / "config.json")["model_type"] == "bert"
+    assert results["model"]["macs"] == twin["model"]["macs"] - 128 * 2 * 4 * 24  # the routers
+    assert not (tmp_path / "dense" / "experts.png").exists()
+    run("run_minimoe.py", *start, "--student_model_path", tmp_path / "dense", "--output_dir", tmp_path / "experts")
+    again = read_json(tmp_path / "experts" / "results.json")
+    assert again["model"]["experts"] == "1,4"
+    for relation, value in again["hops"][0]["heldout_before"].items():  # but for the projections, which are drawn anew
+        assert value > 0 and relation in results["metrics"]["heldout"]
+    dense, made = (models.load_model(tmp_path / name) for name in ("dense", "experts"))
+    assert {*dict(dense.named_parameters())} < {*dict(made.named_parameters())}
+
+
+def test_assistants_are_dense(start, tmp_path):
+    run("run_minimoe.py", *start, "--hidden", 24, "--heads", 4, "--student_path", "2,1L", "--relation_source",
+        "last", "--output_dir", tmp_path / "run", "--max_steps", 4)  # fmt: skip
+    types = [read_json(tmp_path / "run" / part / "config.json")["model_type"] for part in ("assistant_1", "ckpt")]
+    assert types == ["bert", "moe-bert"]
+
+
+# ---- What comes after
+
+
+TASK = ("--task_name", "demo", "--use_cpu", "--max_steps", 8, "--eval_interval", 4, "--log_interval", 2,
+        "--per_device_train_batch_size", 16, "--learning_rate", 1e-3)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, student, small_demo):
+    folder = tmp_path_factory.mktemp("tuned") / "run"
+    run("run_finetuning.py", *TASK, "--data_dir", small_demo, "--model_path", student, "--output_dir", folder, "--max_length", 24)
+    return folder
+
+
+def test_fine_tuning(tuned, student, small_demo, tmp_path):
+    logged = [row for row in rows(tuned) if "lr" in row]
+    assert all(row["loss"] == pytest.approx(row["task"] + row["balance"]) for row in logged)
+    assert all(len(row["experts/ffn/1"]) == 4 for row in logged)
+    assert read_json(tuned / "ckpt" / "config.json")["architectures"] == ["MoeBertForSequenceClassification"]
+    run("run_finetuning.py", *TASK, "--data_dir", small_demo, "--model_path", student, "--output_dir", tmp_path / "run",
+        "--load_balance_weight", 0, "--max_length", 24)  # fmt: skip
+    without = [row for row in rows(tmp_path / "run") if "lr" in row]
+    assert all("balance" not in row and len(row["experts/ffn/1"]) == 4 for row in without)
+
+
+def test_distillation_and_evaluation(tuned, tuned_demo, small_demo, tmp_path):
+    """As a teacher, of fewer of its own layers and of a dense student; as a student; all of them measured."""
+    flags = ("run_distillation.py", *TASK, "--data_dir", small_demo, "--max_length", 24, "--max_steps", 4)
+    run(*flags, "--teacher_model_path", tuned, "--layer_or_sparsity", "1L", "--output_dir", tmp_path / "1L")
+    assert read_json(tmp_path / "1L" / "ckpt" / "config.json")["num_hidden_layers"] == 1
+    assert "experts/ffn/0" in rows(tmp_path / "1L")[0] and "balance" in rows(tmp_path / "1L")[0]
+    run(*flags, "--teacher_model_path", tuned, "--student_model_path", tuned_demo, "--model_type", "kd", "--output_dir",
+        tmp_path / "dense")  # fmt: skip
+    assert "balance" not in rows(tmp_path / "dense")[0]
+    run(*flags, "--teacher_model_path", tuned_demo, "--student_model_path", tuned, "--model_type", "kd", "--output_dir",
+        tmp_path / "experts", "--load_balance_weight", 0.5)  # fmt: skip
+    assert rows(tmp_path / "experts")[0]["balance"] > 0.4
+    run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--model_path", tuned, tmp_path / "1L",
+        tuned_demo, "--output_dir", tmp_path / "evaluation", "--max_length", 24)  # fmt: skip
+    table = read_json(tmp_path / "evaluation" / "results.json")["rows"]
+    assert [row.get("experts") for row in table] == ["1,4", "1,4", None]
+
+
+@pytest.mark.parametrize("script, flag", [("run_sparsification.py", "--model_path"), ("run_minidisc.py", "--teacher_model_path"),
+                                          ("run_distillation.py", "--teacher_model_path")])  # fmt: skip
+def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path):
+    part = ("--layer_or_sparsity", "90S") if script == "run_distillation.py" else ()
+    done = run(script, "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", flag, tuned, "--output_dir",
+               tmp_path / "run", *part, code=2)  # fmt: skip
+    assert "has experts (moe-bert)" in done.stderr and "dense" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+# ---- Bad input
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--moe", "0,4"], "'0,4': expected attention and feed-forward experts, each at least 1, like 1,4"),
+    (["--moe", "4"], "'4': expected attention and feed-forward experts"),
+    (["--moe", "1,-4"], "expected attention and feed-forward experts"),
+    (["--moe", "1,4,4"], "expected attention and feed-forward experts"),
+    (["--intermediate", "100"], "--expert_shared_fraction 2/3: of 100 feed-forward neurons that is no whole number; choose a "
+                                "multiple of 1/100, like 67/100"),
+    (["--moe", "2,1"], "--expert_shared_fraction 2/3: of 4 heads that is no whole number"),
+    (["--expert_shared_fraction", "4/3"], "expected a fraction from 0 to 1, like 2/3 or 0.5"),
+    (["--expert_shared_fraction", "1/0"], "expected a fraction from 0 to 1"),
+    (["--heads", "5"], "--student_heads 5: does not divide --student_hidden 24"),
+    (["--num_relation_heads", "32"], "--num_relation_heads 32: does not divide both the teacher's width 48 and the student's 24"),
+    (["--moe", "1,1", "--load_balance_weight", "0.1"], "--load_balance_weight: has no meaning with --moe 1,1"),
+    (["--moe", "1,1", "--gate_noise", "none"], "--gate_noise: has no meaning with --moe 1,1"),
+    (["--student_model_path", "{student}"], "has experts already (moe-bert)"),
+])  # fmt: skip
+def test_flags_that_do_not_fit(flags, message, start, base, student):
+    words = [str(word) for word in [*(base if "{student}" not in flags else start), "--moe", "1,4", *flags]]
+    with pytest.raises(FlagError) as caught:
+        run_minimoe.parse([word.format(student=student) for word in words])
+    assert message in str(caught.value)
+
+
+def test_a_balance_weight_without_experts(tuned_demo, small_demo, student, teacher, corpus, tmp_path):  # noqa: F811
+    done = run("run_finetuning.py", *TASK, "--data_dir", small_demo, "--model_path", tuned_demo, "--load_balance_weight", 1,
+               "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    assert "--load_balance_weight: the student (bert) has no experts" in done.stderr
+    done = run("run_minilmv2.py", "--corpus", corpus, "--teacher_model_path", teacher, "--student_model_path", student, *SHORT,
+               "--num_relation_heads", 6, "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    assert "run_minimoe.py trains it" in done.stderr
+
+
+def test_families_without_experts(tokenizer, corpus, tmp_path):  # noqa: F811
+    config = transformers.DistilBertConfig(vocab_size=len(tokenizer), dim=48, n_layers=1, n_heads=4, hidden_dim=96)
+    transformers.DistilBertModel(config).save_pretrained(tmp_path / "teacher")
+    tokenizer.save_pretrained(tmp_path / "teacher")
+    done = run("run_minimoe.py", "--corpus", corpus, "--teacher_model_path", tmp_path / "teacher", *SHORT, *SIZES,
+               "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    assert "blocks of distilbert cannot be experts; expected one of bert, roberta" in done.stderr
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda c: c.pop("compression"), "needs a compression entry of the kind experts, found none"),
+    (lambda c: c["compression"].update(ffn_experts=3), "of another size"),
+    (lambda c: c["compression"].update(ffn_experts=1), "unexpected: .*ffn_router"),
+    (lambda c: c["compression"].update(ffn_experts="4"), "ffn_experts '4', expected a whole number of at least 1"),
+    (lambda c: c["compression"].update(gate_noise="loud"), "gate_noise 'loud', expected one of multiplicative"),
+])  # fmt: skip
+def test_damaged_configs(change, message, student, tmp_path):
+    import json
+
+    shutil.copytree(student / "ckpt", tmp_path / "ckpt")
+    config = read_json(tmp_path / "ckpt" / "config.json")
+    change(config)
+    (tmp_path / "ckpt" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(models.loading.CheckpointError, match=message):
+        models.load_model(tmp_path / "ckpt")

@@ -1,0 +1,81 @@
+"""Flags of students with experts: how many, how they begin, how tokens find them.  Nothing here imports torch."""
+
+import argparse
+import re
+from fractions import Fraction
+
+from utils import checkpoints
+
+FAMILIES = ("bert", "roberta", "xlm-roberta", "electra")  # whose blocks can be experts
+DEFAULTS = {"moe": "1,4", "gate_noise": "multiplicative", "expert_shared_fraction": "2/3"}
+
+
+def experts(parser):
+    """The flag group of a student's experts; the weight of their balance loss is in flags.experts."""
+    add = parser.add_argument_group("experts").add_argument
+    add("--moe", type=counts, metavar="X,Y",
+        help="attention and feed-forward experts; assistants are dense; 1,1: a dense student; 1,4")  # fmt: skip
+    add("--gate_noise", choices=("multiplicative", "additive", "none"), help="in training, of 0.1; multiplicative")
+    add("--expert_shared_fraction", type=share, metavar="S",
+        help="of its neurons or heads that an expert begins with in common with the others; 2/3")  # fmt: skip
+    add("--route_padding", action="store_true", help="padding goes to experts and into the balance loss, as published")
+
+
+def counts(text) -> str:
+    """A flag type: `1,4`, two whole numbers of at least 1."""
+    match = re.fullmatch(r"\s*0*([1-9]\d*)\s*,\s*0*([1-9]\d*)\s*", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected attention and feed-forward experts, each at least 1, like 1,4")
+    return f"{match[1]},{match[2]}"
+
+
+def share(text) -> str:
+    """A flag type: a number from 0 to 1, exactly: `2/3` or `0.5`."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(-1)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a fraction from 0 to 1, like 2/3 or 0.5")
+    return str(value)
+
+
+def numbers(args) -> dict:
+    """{"attention": x, "ffn": y} of the resolved flags."""
+    return dict(zip(("attention", "ffn"), map(int, args.moe.split(","))))
+
+
+def check(args, teacher: dict | None, student: dict | None, *, student_has_weights: bool):
+    """Yield what is wrong with the flags of experts(); fill in their defaults.
+
+    teacher, student: their configs as far as they are known.  student_has_weights: of --student_model_path; a student that is a
+    config alone is made from nothing, any other one has its experts already, or is turned into experts ("upcycled").
+    """
+    given = [f"--{flag}" for flag in DEFAULTS if getattr(args, flag) is not None] + ["--route_padding"] * args.route_padding
+    if checkpoints.has_experts(student):
+        if given:
+            yield f"{', '.join(given)}: --student_model_path has experts already ({student['model_type']}); leave this out"
+        return
+    if student_has_weights and args.expert_shared_fraction is not None:
+        yield "--expert_shared_fraction: all experts begin as copies of the blocks of --student_model_path; leave it out"
+    for flag, default in DEFAULTS.items():
+        if getattr(args, flag) is None:
+            setattr(args, flag, default)
+    experts = numbers(args)
+    if args.moe == "1,1":
+        for flag in [*given, *(["--load_balance_weight"] if args.load_balance_weight is not None else [])]:
+            if flag != "--moe":
+                yield f"{flag}: has no meaning with --moe 1,1, which has no experts"
+        return
+    model = student or teacher
+    if model is not None and checkpoints.stock_type(model["model_type"]) not in FAMILIES:
+        yield f"--moe {args.moe}: blocks of {model['model_type']} cannot be experts; expected one of {', '.join(FAMILIES)}"
+    if not student_has_weights and args.student_heads and args.student_intermediate:
+        sizes = {"attention": (args.student_heads, "heads"), "ffn": (args.student_intermediate, "feed-forward neurons")}
+        for mixture, (size, what) in sizes.items():
+            if experts[mixture] > 1 and (size * Fraction(args.expert_shared_fraction)).denominator > 1:
+                nearest = round(size * Fraction(args.expert_shared_fraction))
+                yield (
+                    f"--expert_shared_fraction {args.expert_shared_fraction}: of {size} {what} that is no whole number; choose a "
+                    f"multiple of 1/{size}, like {nearest}/{size}"
+                )
