@@ -1,0 +1,52 @@
+"""Print the README's table from the files beside this script:   python results/minilmv2/table.py [their folder]
+
+Mean and standard deviation (of a sample, n - 1) over the seeds of fine-tuning, on dev; one seed of distillation.
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+STARTS = {"distilled": "distilled", "slice": "rows and columns of the teacher", "random": "random weights"}
+TASKS = {"sst2": ("SST-2", "acc"), "cola": ("CoLA", "matthews_corrcoef"), "mrpc": ("MRPC", "f1"), "conll": ("CoNLL-2003", "f1")}
+
+
+def main(folder):
+    """One line for each student and each of its starts."""
+    metrics = [f"{name}, {metric}" for name, metric in TASKS.values()]
+    print(f"| student | starts from | held-out relation loss | {' | '.join(metrics)} | seeds |")
+    print("| --- " * (4 + len(metrics)) + "|")
+    for student in sorted(path for path in folder.iterdir() if path.is_dir()):
+        for start, label in STARTS.items():
+            if not (student / start / "results.json").exists():
+                continue
+            results = read(student / start / "results.json")
+            scores = {task: [read(path)["metrics"]["dev"][metric] for path in sorted(tuned(student, start, task))]
+                      for task, (_, metric) in TASKS.items()}  # fmt: skip
+            name = f"{student.name.replace('_', ', ')} wide, {results['model']['encoder_parameters']:,} in layers"
+            cells = [name, label, f"{results['metrics']['heldout']['loss']:.4f}", *map(spread, scores.values())]
+            seeds = sorted({len(found) for found in scores.values()})
+            print(f"| {' | '.join([*cells, ' to '.join(map(str, seeds))])} |")
+
+
+def tuned(student, start, task):
+    """results.json of the fine-tuned models."""
+    return (student / f"grid_{start}" / task).glob("*/results.json")
+
+
+def read(path):
+    """A JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def spread(values):
+    """Mean +- standard deviation; the value where there is one."""
+    if not values:
+        return ""
+    mean = f"{statistics.mean(values):.4f}"
+    return f"{mean} +- {statistics.stdev(values):.4f}" if len(values) > 1 else mean
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent)
