@@ -10,13 +10,13 @@ the loss on blocks that are held out. The student learns how similar the queries
 layer of the teacher: no labels, no vocabulary, any width and number of heads on either side.
 """
 
-from utils import checkpoints, flags, relation_flags, runs
+from utils import checkpoints, corpus_flags, flags, relation_flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
-        __doc__, flags.corpus, relation_flags.relations, relation_flags.student, flags.training, flags.runtime,
+        __doc__, corpus_flags.corpus, relation_flags.relations, relation_flags.student, flags.training, flags.runtime,
         relation_flags.models,
     )  # fmt: skip
     parser.set_defaults(learning_rate=6e-4, max_grad_norm=1.0)

@@ -13,13 +13,13 @@ last layer, which are dropped afterwards: without them (--relation_source last) 
 
 from fractions import Fraction
 
-from utils import expert_flags, flags, relation_flags, runs
+from utils import corpus_flags, expert_flags, flags, relation_flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
-        __doc__, flags.corpus, relation_flags.relations, relation_flags.student, expert_flags.experts, flags.experts,
+        __doc__, corpus_flags.corpus, relation_flags.relations, relation_flags.student, expert_flags.experts, flags.experts,
         flags.training, flags.runtime, relation_flags.models,
     )  # fmt: skip
     parser.set_defaults(teacher_layer="last", num_relation_heads=32, relation_source="extra", relation_weighting="token",

@@ -188,7 +188,7 @@ def batch_of(blocks, tokenizer, indices) -> Batch:
 def from_flags(args, tokenizer, *, max_positions: int | None):
     """What --corpus names: a built Corpus, or with --streaming a Stream; both have split(), then counts, collate and epoch.
 
-    args: resolved, with flags.corpus and flags.training in them, after runs.start().  Raises like open() and documents.find().
+    args: resolved, with corpus_flags.corpus and flags.training, after runs.start().  Raises like open() and documents.find().
     """
     if not args.streaming:
         return open(args.corpus[0], tokenizer=tokenizer, max_length=args.max_length, max_positions=max_positions)

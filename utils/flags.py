@@ -104,6 +104,7 @@ def task(names):
         group.add_argument("--data_type", help="input pipeline: bert_cls, bert_ner, bert_qa or combined; follows the task")
         group.add_argument("--max_length", "--max_seq_length", type=positive_int, help="tokens, with specials; 128, squad2: 384")
         group.add_argument("--max_train_samples", type=positive_int, help="use this many training rows, a fixed sample")
+        group.add_argument("--max_eval_samples", type=positive_int, help="score this many dev rows, a fixed sample; all")
         group.add_argument("--selection_metric", help="the dev metric that chooses checkpoints; the task's own")
         group.add_argument("--do_train", action="store_true", help="train (what is done when none of the three is given)")
         group.add_argument("--do_test", action="store_true", help="score the labelled test file with the selected model")
@@ -158,49 +159,6 @@ def training(parser):
     add("--eval_interval", "--eval_steps", type=count, default=0, help="updates between evaluations; 0: once an epoch")
     for name, what in (("cls", "of the task head"), ("hidn", "of hidden states"), ("att", "of attention probabilities")):
         add(f"--{name}_dropout", type=fraction, help=f"dropout {what}; the checkpoint's")
-
-
-def corpus(parser):
-    """The flag group of stages that learn from a text corpus.  check_corpus() checks it, data.corpora.from_flags() uses it."""
-    add = parser.add_argument_group("corpus").add_argument
-    add("--corpus", "--train_config", "--record_path_or_regex", nargs="+", required=True, metavar="PATH",
-        help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip
-    add(
-        "--max_length",
-        "--max_seq_length",
-        "--max_seq_len",
-        type=positive_int,
-        help="tokens of a block, with specials; the corpus's, 128 for a stream",
-    )
-    add("--num_heldout_blocks", type=positive_int, default=512, help="blocks that are never trained on, to evaluate with")
-    add("--streaming", action="store_true", help="train straight from text files or URLs, in packed blocks; needs --max_steps")
-    add("--shuffle_buffer", type=positive_int, help="blocks of a stream to draw the next one from, per process; 10000")
-    documents(add, prefix="corpus_")
-
-
-def documents(add, *, prefix=""):
-    """The flags that say what text files are like; data.documents reads them.  add: of a group."""
-    add(
-        f"--{prefix}format",
-        choices=("text", "wiki", "json", "csv", "parquet"),
-        help="of the files; from their names and first lines",
-    )
-    add("--columns", help="columns of json, csv and parquet that hold text, separated by commas; text")
-    add("--sample_by", choices=("line", "paragraph", "document"),
-        help="what a document of a plain text is: a line, what lies between blank lines, the file; paragraph")  # fmt: skip
-
-
-def check_corpus(args):
-    """Yield what is wrong with the flags of corpus()."""
-    if args.streaming:
-        if args.max_steps is None and not args.dry_run:
-            yield "--max_steps: required with --streaming, whose length is not known"
-        return
-    if len(args.corpus) > 1:
-        yield f"--corpus: found {len(args.corpus)} paths; expected one built corpus, or --streaming"
-    for flag in ("shuffle_buffer", "corpus_format", "columns", "sample_by"):
-        if getattr(args, flag) is not None:
-            yield f"--{flag}: has no effect on a built corpus; it goes with --streaming"
 
 
 def folder(parser):

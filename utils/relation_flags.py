@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils import flags
+from utils import corpus_flags, flags
 from utils.errors import FlagError
 from utils.flags import non_negative, path_of_students, positive_int
 
@@ -118,11 +118,11 @@ def has_sizes(config: dict | None) -> bool:
 
 
 def check(args, *, layers):
-    """Yield what is wrong with the flags of relations(), student(), models() and flags.corpus(); fill in their defaults.
+    """Yield what is wrong with the flags of relations(), student(), models() and corpus_flags.corpus(); fill in their defaults.
 
     layers: of a student, where no flag says.  Its value (`yield from`): the configs of teacher and student, None where not known.
     """
-    yield from flags.check_corpus(args)
+    yield from corpus_flags.check(args)
     yield from fill(args, layers=layers)
     configs = {}
     for flag in ("teacher_model_path", "student_model_path"):

@@ -1,0 +1,46 @@
+"""Flags of text corpora: which one a stage learns from, and what text files are like.  Nothing here imports torch."""
+
+from utils import flags
+
+
+def corpus(parser):
+    """The flag group of stages that learn from a text corpus.  check() checks it, data.corpora.from_flags() uses it."""
+    add = parser.add_argument_group("corpus").add_argument
+    add("--corpus", "--train_config", "--record_path_or_regex", nargs="+", required=True, metavar="PATH",
+        help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip
+    add(
+        "--max_length",
+        "--max_seq_length",
+        "--max_seq_len",
+        type=flags.positive_int,
+        help="tokens of a block, with specials; the corpus's, 128 for a stream",
+    )
+    add("--num_heldout_blocks", type=flags.positive_int, default=512, help="blocks that are never trained on, to evaluate with")
+    add("--streaming", action="store_true", help="train straight from text files or URLs, in packed blocks; needs --max_steps")
+    add("--shuffle_buffer", type=flags.positive_int, help="blocks of a stream to draw the next one from, per process; 10000")
+    documents(add, prefix="corpus_")
+
+
+def documents(add, *, prefix=""):
+    """The flags that say what text files are like; data.documents reads them.  add: of a group."""
+    add(
+        f"--{prefix}format",
+        choices=("text", "wiki", "json", "csv", "parquet"),
+        help="of the files; from their names and first lines",
+    )
+    add("--columns", help="columns of json, csv and parquet that hold text, separated by commas; text")
+    add("--sample_by", choices=("line", "paragraph", "document"),
+        help="what a document of a plain text is: a line, what lies between blank lines, the file; paragraph")  # fmt: skip
+
+
+def check(args):
+    """Yield what is wrong with the flags of corpus()."""
+    if args.streaming:
+        if args.max_steps is None and not args.dry_run:
+            yield "--max_steps: required with --streaming, whose length is not known"
+        return
+    if len(args.corpus) > 1:
+        yield f"--corpus: found {len(args.corpus)} paths; expected one built corpus, or --streaming"
+    for flag in ("shuffle_buffer", "corpus_format", "columns", "sample_by"):
+        if getattr(args, flag) is not None:
+            yield f"--{flag}: has no effect on a built corpus; it goes with --streaming"
