@@ -70,7 +70,7 @@ def main(args):
         "student": args.student_model_path,
     }
     run = runs.start(args, inputs=inputs)
-    labels = {"kind": task.kind, "label_names": task.label_names}
+    labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
     data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
     if not run.finished:
         if args.student_model_path:

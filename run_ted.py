@@ -1,7 +1,7 @@
 """Task-aware layer-wise distillation (TED; Liang et al. 2023, arXiv:2210.01351), with its stages and its baselines.
 
-    python run_finetuning.py --task_name mrpc --model_path microsoft/deberta-v3-base --output_dir outputs/teacher     # stage 0
-    python run_ted.py --mode ft --task_name mrpc --student_model_path microsoft/deberta-v3-xsmall --output_dir outputs/student
+    python run_finetuning.py --task_name mrpc --model_path path/to/deberta-v3-base --output_dir outputs/teacher       # stage 0
+    python run_ted.py --mode ft --task_name mrpc --student_model_path path/to/deberta-v3-xsmall --output_dir outputs/student
     python run_ted.py --mode filters --task_name mrpc --model_path outputs/teacher --output_dir outputs/teacher_filters  # stage I
     python run_ted.py --mode filters --task_name mrpc --model_path outputs/student --filter_output_dim 768 \\
         --output_dir outputs/student_filters
@@ -45,7 +45,7 @@ def main(args):
 
     # ---- Run folder, device, seed, data; the first model that is there says how texts are tokenised
     task = tasks.get(args.task_name)
-    labels = {"kind": task.kind, "label_names": task.label_names}
+    labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
     paths = {"model": args.model_path, "teacher": args.teacher_model_path, "student": args.student_model_path}
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
     data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else next(filter(None, paths.values())))

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # MRPC, stage 0 of TED: fine-tune the teacher (SIZE=base) and the student (SIZE=xsmall).
+#   python deberta_scripts/get_model.py microsoft/deberta-v3-base outputs/deberta/pretrained/base     # first, and for xsmall
 #   SIZE=xsmall bash deberta_scripts/run_finetuning_mrpc.sh --learning_rate 5e-5     # any flag given by hand wins
 # expect  not measured; published dev F1 93.5 (base), 93.0 (xsmall)
 # time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SIZE=${SIZE:-base}
-MODEL=${MODEL:-microsoft/deberta-v3-$SIZE}   # a hub name or a folder
+MODEL=${MODEL:-outputs/deberta/pretrained/$SIZE}   # made by get_model.py; or a hub name with safetensors
 DATA_DIR=${DATA_DIR:-datasets}              # the parent of mrpc/
 OUTPUT=${OUTPUT:-outputs/deberta/mrpc/$SIZE}
 if [ "$SIZE" = base ]; then rate=3e-5; else rate=7e-5; fi

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/deberta/squad2/base}
-STUDENT=${STUDENT:-microsoft/deberta-v3-xsmall}
+STUDENT=${STUDENT:-outputs/deberta/pretrained/xsmall}
 INIT=${INIT:-pretrained}
 DATA_DIR=${DATA_DIR:-datasets}
 OUTPUT=${OUTPUT:-outputs/deberta/squad2/lwd}

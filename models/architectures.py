@@ -256,6 +256,15 @@ def encoder(model) -> nn.Module:
     return model.base_model
 
 
+def max_positions(model) -> int | None:
+    """The longest input in tokens that an encoder has positions for; None where they are relative."""
+    for name, module in encoder(model).named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            first = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa and MPNet count from behind padding
+            return module.num_embeddings - first
+    return None
+
+
 def layers(model) -> nn.ModuleList:
     """The encoder layers."""
     return encoder(model).get_submodule(of(model).layers)

@@ -24,7 +24,7 @@ _POOLER = re.compile(r"(^|\.)pooler\.")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
-def load_model(path, *, kind=None, label_names=None, new_head=False):
+def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=None):
     """A model from a checkpoint, float32, in eval mode.
 
     path: a hub name, a checkpoint folder or a finished run folder.
@@ -32,8 +32,10 @@ def load_model(path, *, kind=None, label_names=None, new_head=False):
     label_names: of the task, in the order of their ids; () or None for regression and spans.
     new_head: make a task head where the checkpoint has none: its weights, and those of a pooler that it needs, are initialised
         as transformers does, and their names are logged.
+    max_length: tokens of the longest input that it will get.
     Raises CheckpointError where the checkpoint is missing, damaged or not safetensors; where its head is missing or another
-        task's; where labels differ; where a weight is missing or left over (pretraining heads may be left over).
+        task's; where labels differ; where a weight is missing or left over (pretraining heads may be left over); where the
+        model has fewer positions than max_length.
     """
     folder = local_folder(path)
     config, names = checkpoints.read_config(folder), weight_names(folder)
@@ -48,6 +50,9 @@ def load_model(path, *, kind=None, label_names=None, new_head=False):
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _check_keys(path, model, report, kind, new_head=new_head and not has_head)
+    positions = architectures.max_positions(model)
+    if None not in (max_length, positions) and positions < max_length:
+        raise CheckpointError(f"{path}: found {positions} positions; --max_length {max_length} needs as many; lower it")
     for tensor in [*model.parameters(), *model.buffers()]:
         # Out of the mapped file: it may be replaced, and rounding in matrix products depends on how a weight is aligned
         tensor.data = tensor.data.clone()
@@ -71,13 +76,19 @@ def local_folder(path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(huggingface_hub.snapshot_download(resolved, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]))
+        folder = Path(huggingface_hub.snapshot_download(resolved, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
             f"{path}: neither a folder here nor a model that can be had from the Hugging Face hub ({reason}); "
             "check the name, or copy the checkpoint here and give its folder"
         ) from error
+    if not [*folder.glob("*.safetensors")]:
+        raise CheckpointError(
+            f"{path}: the hub has no safetensors of this model; its pickled weights can run code when read: convert them "
+            f"(python deberta_scripts/get_model.py {path} FOLDER does it without running any) and give the folder"
+        )
+    return folder
 
 
 def weight_names(folder) -> set[str]:

@@ -11,7 +11,7 @@ from models import architectures, moe_bert
 from models.balance import Balance
 from models.loading import freeze, load_model
 from models.relations import RelationEncoder
-from models.resized import check_vocabulary, given_student, max_positions
+from models.resized import check_vocabulary, given_student
 from models.saving import save_model
 from models.students import describe, with_dropout
 from modules.masking import mask_tokens, masked_loss
@@ -74,7 +74,7 @@ def participants(args, tokenizer):
     if given is not None:
         check_vocabulary(given, tokenizer, args.student_model_path)
     hops = relation_flags.hops(args, teacher.config.to_dict(), given and given.config.to_dict())
-    limits = [limit for limit in map(max_positions, filter(None, (teacher, given))) if limit is not None]
+    limits = [limit for limit in map(architectures.max_positions, filter(None, (teacher, given))) if limit is not None]
     return teacher, given, hops, min(limits, default=None)
 
 

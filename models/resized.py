@@ -117,12 +117,3 @@ def check_vocabulary(student, tokenizer, path):
             f"{path}: found a vocabulary of {found} pieces; expected the {len(tokenizer)} of the teacher's tokenizer, as both "
             "read the same ids; change vocab_size in its config.json, or take a student of this vocabulary"
         )
-
-
-def max_positions(model) -> int | None:
-    """The longest input in tokens that an encoder has positions for; None where they are relative."""
-    for name, module in architectures.encoder(model).named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
-            first = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa and MPNet count from behind padding
-            return module.num_embeddings - first
-    return None

@@ -1,15 +1,21 @@
 """DeBERTaV3 checkpoints as the hub has them: an spm.model without tokenizer.json, weights in fp16."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tiny_squad
 import torch
 import transformers
+from commands import ROOT
 
 import models
 from data import normalization, pipelines, tasks
 from data.spans import Options
+from models import architectures
 from utils import flags
 from utils.errors import CheckpointError
 
@@ -94,6 +100,55 @@ def test_half_precision_weights_become_float32(hub):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32} and model.qa_outputs.out_features == 2
     found = dict(model.deberta.named_parameters())
     assert all(torch.equal(found[name], tensor.float()) for name, tensor in stored.items())
+
+
+def test_pickled_weights_become_safetensors(hub, tmp_path):
+    """What the hub has of DeBERTaV3: a pickle with the heads of pretraining; tensors are read from it and nothing is run."""
+    from commands import run
+    from safetensors.torch import load_file
+
+    tensors = {f"deberta.{name}": tensor for name, tensor in load_file(hub / "model.safetensors").items()}
+    tensors |= {"lm_predictions.lm_head.bias": torch.zeros(130), "mask_predictions.dense.weight": torch.ones(16, 16).T}
+    source, folder = tmp_path / "source", tmp_path / "made" / "xsmall"
+    shutil.copytree(hub, source)
+    (source / "model.safetensors").unlink()
+    torch.save(tensors, source / "pytorch_model.bin")
+    run("deberta_scripts/get_model.py", source, folder)
+    found = load_file(folder / "model.safetensors")
+    assert found.keys() == tensors.keys() and all(torch.equal(found[name], tensors[name]) for name in found)
+    assert found["deberta.encoder.LayerNorm.weight"].dtype == torch.float16 and not list(folder.parent.glob("*.tmp"))
+    before, after = (dict(models.load_model(path).named_parameters()) for path in (hub, folder))
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert [pieces(pipelines.load_tokenizer(folder), text) for text in TEXTS] == [pieces(pipelines.load_tokenizer(hub), text)
+                                                                                   for text in TEXTS]  # fmt: skip
+
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "boom",)
+
+    torch.save({"weight": Bomb()}, source / "pytorch_model.bin")
+    done = subprocess.run([sys.executable, ROOT / "deberta_scripts/get_model.py", source, folder], capture_output=True, text=True)
+    assert done.returncode != 0 and "weights_only" in done.stderr.lower() and not (tmp_path / "boom").exists()
+    assert load_file(folder / "model.safetensors").keys() == tensors.keys()  # what was there is left
+
+
+@pytest.mark.parametrize("layers, hidden, heads, neurons, parameters, embedding", [
+    (12, 768, 12, 3072, 183_833_090, 98_380_800), (12, 384, 6, 1536, 70_682_882, 49_190_400),
+])  # fmt: skip
+def test_golden_sizes(layers, hidden, heads, neurons, parameters, embedding):
+    """DeBERTaV3-base and -xsmall with a head for spans, from the hub's settings (p2c|c2p is one text there)."""
+    config = transformers.DebertaV2Config(
+        vocab_size=128100, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=neurons,
+        max_position_embeddings=512, relative_attention=True, position_buckets=256, norm_rel_ebd="layer_norm", share_att_key=True,
+        pos_att_type="p2c|c2p", layer_norm_eps=1e-7, max_relative_positions=-1, position_biased_input=False, type_vocab_size=0,
+        num_labels=2,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = transformers.DebertaV2ForQuestionAnswering(config)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model.deberta.embeddings.word_embeddings.weight.numel() == embedding
+    assert architectures.max_positions(model) is None and len(models.layers(model)) == layers
+    assert model.deberta.encoder.layer[0].attention.self.pos_att_type == ["p2c", "c2p"]
 
 
 def test_training_in_bf16_stays_finite(hub, tmp_path):

@@ -179,6 +179,13 @@ def test_new_head(encoder, kind, names, caplog):
         assert model.config.num_labels == 1 and model.config.problem_type == "regression"
 
 
+def test_inputs_longer_than_the_positions_are_refused(checkpoint):
+    most = models.load_model(checkpoint, kind="classification").config.max_position_embeddings
+    models.load_model(checkpoint, kind="classification", max_length=most)
+    with pytest.raises(CheckpointError, match=f"found {most} positions; --max_length {most + 1} needs as many"):
+        models.load_model(checkpoint, kind="classification", max_length=most + 1)
+
+
 def test_a_missing_pooler_is_part_of_the_head(encoder, caplog):
     edit(encoder, lambda tensors: [tensors.pop(name) for name in [*tensors] if name.startswith("pooler.")])
     caplog.set_level(logging.INFO, "compression")

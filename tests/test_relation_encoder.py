@@ -11,7 +11,7 @@ import models
 from models import architectures
 from models.relation_distillation import RelationObjective
 from models.relations import RelationEncoder
-from models.resized import max_positions, resized, resized_config
+from models.resized import resized, resized_config
 from modules.masking import mask_tokens, masked_loss
 from modules.relations import relation_losses
 from utils.batch import Batch
@@ -286,7 +286,10 @@ def test_published_parameter_counts(config, layers, hidden, intermediate, parame
 
 
 def test_positions():
-    found = {case: max_positions(tiny_models.build(case, kind=None)) for case in ("bert", "roberta", "mpnet", "modernbert", "t5")}
+    found = {
+        case: architectures.max_positions(tiny_models.build(case, kind=None))
+        for case in ("bert", "roberta", "mpnet", "modernbert", "t5")
+    }
     assert found == {"bert": 40, "roberta": 38, "mpnet": 38, "modernbert": None, "t5": None}
 
 
