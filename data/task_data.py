@@ -33,8 +33,9 @@ class TaskData:
 
     @property
     def dev(self) -> dict:
-        """The splits that every evaluation scores, as far as their files are there."""
-        return {name: self.split(name) for name in self.task.available_eval_splits(self.args.data_dir)}
+        """The splits that every evaluation scores, as far as their files are there, cut to --max_eval_samples."""
+        names, max_samples = self.task.available_eval_splits(self.args.data_dir), self.args.max_eval_samples
+        return {name: self.split(name, max_samples=max_samples) for name in names}
 
     @property
     def selection(self) -> dict:

@@ -115,10 +115,10 @@ def test_where_checkpoints_are(tmp_path):
 
 def test_card_says_how_to_load_and_names_no_folder():
     args = SimpleNamespace(stage="distillation", teacher_model_path="/home/somebody/teacher", seed=1, precision="fp32",
-                           num_train_epochs=1, max_train_samples=None)  # fmt: skip
+                           num_train_epochs=1, max_train_samples=None, max_eval_samples=20)  # fmt: skip
     provenance = {"command": ["/home/somebody/run.py", "--seed", "1"], "versions": {"torch": "2"}, "git_commit": "abc"}
     results = {"task": "mrpc", "metrics": {"dev": {"acc": 0.5}}, "model": {"parameters": 1000}}
     config = {"model_type": "sparse-bert", "architectures": ["SparseBertForSequenceClassification"], "compression": {}}
     text = cards.card(args, provenance, results, config)
     assert "AutoModelForSequenceClassification" in text and "import models" in text and "somebody" not in text
-    assert "acc 0.5000" in text and "1,000" in text
+    assert "acc 0.5000" in text and "1,000" in text and "| scored on | 20 rows of dev |" in text

@@ -115,6 +115,17 @@ def test_sparsification_and_minidisc(tuned, squad_dir, tmp_path):
     assert json.loads((tmp_path / "mini" / "results.json").read_text())["metrics"]["dev"]["total"] == 24
 
 
+def test_questions_are_cut_for_a_quick_score_never_their_windows(tuned, squad_dir, tmp_path):
+    """Each of the sampled questions keeps all of its windows, and the files of predictions are about them."""
+    run("run_distillation.py", *FLAGS, "--data_dir", squad_dir, "--teacher_model_path", tuned, "--model_type", "ft",
+        "--layer_or_sparsity", "1L", "--max_eval_samples", 5, "--max_length", 24, "--doc_stride", 4, "--max_steps", 1, "--do_train", "--do_infer",
+        "--infer_split", "dev", "--output_dir", tmp_path / "run")  # fmt: skip
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["metrics"]["dev"]["total"] == 5 and results["data"]["dev"] >= 10  # windows: two or more of each question
+    assert len(json.loads((tmp_path / "run" / "predictions" / "squad2_dev_null_odds.json").read_text())) == 5
+    assert "dev/total 5 " in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_patient_distillation_is_refused(tuned, squad_dir, tmp_path):
     done = run("run_distillation.py", *FLAGS, "--data_dir", squad_dir, "--teacher_model_path", tuned, "--model_type", "pkd",
                "--output_dir", tmp_path / "run", code=2)  # fmt: skip

@@ -21,7 +21,8 @@ from utils.files import read_json, sha256
 
 
 def test_train_part_is_fixed_and_not_trained_on(small_demo):
-    args = Namespace(data_dir=small_demo, max_train_samples=None, max_length=64, dry_run=False, do_test=False, do_infer=False)
+    args = Namespace(data_dir=small_demo, max_train_samples=None, max_eval_samples=None, max_length=64,
+                     dry_run=False, do_test=False, do_infer=False)  # fmt: skip
 
     def texts(split):
         return list(zip(split.examples.first, split.examples.second, split.examples.labels))

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from utils import logs
 from utils.checkpoints import stock_type
 
 
@@ -33,7 +34,7 @@ def card(args, provenance: dict, results: dict, config: dict) -> str:
         if getattr(args, flag, None):
             lines.append(f"| {flag.removesuffix('_path').replace('_', ' ')} | `{_public(getattr(args, flag))}` |")
     for split, values in results["metrics"].items():
-        lines.append(f"| {split} | {', '.join(f'{name} {value:.4f}' for name, value in values.items())} |")
+        lines.append(f"| {split} | {', '.join(f'{name} {logs.number(value)}' for name, value in values.items())} |")
     size = results.get("model", {})
     for key in ("parameters", "encoder_parameters", "macs", "sparsity"):
         if key in size:
@@ -43,6 +44,7 @@ def card(args, provenance: dict, results: dict, config: dict) -> str:
         lines.append(f"| trained on | {corpus}, {results['num_steps']} updates |")
     elif hasattr(args, "num_train_epochs"):
         lines.append(f"| trained on | {args.max_train_samples or 'all'} rows of train |")
+        lines += [f"| scored on | {args.max_eval_samples} rows of dev |"] if args.max_eval_samples else []
     lines += [
         f"| seed, precision | {args.seed}, {args.precision} |",
         f"| versions | {', '.join(f'{name} {version}' for name, version in provenance['versions'].items())} |",

@@ -45,6 +45,13 @@ def keep(folder):
     logger.addHandler(file)
 
 
+def number(value) -> str:
+    """A number as text, with four decimals, a whole one with separators; other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
 def table(rows: list[dict], columns: list[str] | None = None) -> str:
     """Rows as aligned text; numbers to four significant places, large ones with separators."""
 

@@ -296,7 +296,7 @@ def _hardware(device, args) -> str:
 def _line(value):
     if isinstance(value, dict):
         return ", ".join(f"{key} {_line(item)}" for key, item in value.items())
-    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return logs.number(value)
 
 
 def _announce_finished(run):

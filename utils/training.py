@@ -255,7 +255,7 @@ class _Loop:
         improved = score.value > self.best_value
         self.last = score
         row = {f"{split}/{name}": v for split, values in score.metrics.items() for name, v in values.items()}
-        text = " ".join(f"{name} {value:.4f}" for name, value in row.items())
+        text = " ".join(f"{name} {logs.number(value)}" for name, value in row.items())
         choice = (
             " | " + " ".join(f"{k} {v}" for k, v in score.choice.items() if not isinstance(v, list | dict))
             if score.choice
