@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # STS-B: distil DeBERTaV3-base into DeBERTaV3-xsmall; the divergence from the teacher's answers alone (KD).
 #   bash deberta_scripts/run_kd_stsb.sh       # after run_finetuning_stsb.sh
+# --kl_alpha 20 was published for a softmax over the batch: that is --regression_kl listwise; the default distils the scores.
 # Published start. The start of TED: STUDENT=outputs/deberta/stsb/xsmall_filters INIT=stage1, after stage I.
 # expect  not measured; published dev Spearman 90.7
 # time    not measured; 100 updates of warm-up on GLUE's whole train

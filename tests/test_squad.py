@@ -102,6 +102,18 @@ def test_distillation(objective, tuned, squad_dir, tmp_path):
         assert losses(tmp_path / "other") == pytest.approx(found, rel=1e-4)
 
 
+def test_two_processes_are_one(tuned, squad_dir, tmp_path):
+    """Windows are shared out for training and for scoring; each question counts once."""
+    flags = [*FLAGS[:-4], "--data_dir", squad_dir, "--teacher_model_path", tuned, "--layer_or_sparsity", "1L", "--max_length", 24,
+             "--model_type", "kd", "--doc_stride", 4, "--max_steps", 4, "--log_interval", 1]  # fmt: skip
+    for name, size, processes in (("one", 10, 1), ("two", 5, 2)):
+        run("run_distillation.py", *flags, "--per_device_train_batch_size", size, "--output_dir", tmp_path / name,
+            processes=processes)  # fmt: skip
+    one, two = (json.loads((tmp_path / name / "results.json").read_text())["metrics"]["dev"] for name in ("one", "two"))
+    assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-4)
+    assert one == pytest.approx(two, abs=1e-3) and one["total"] == 24
+
+
 def test_sparsification_and_minidisc(tuned, squad_dir, tmp_path):
     """The chain to a pruned student works for spans too: the nested model scores as the dense one did."""
     data = [*FLAGS[:-4], "--data_dir", squad_dir]
@@ -118,8 +130,8 @@ def test_sparsification_and_minidisc(tuned, squad_dir, tmp_path):
 def test_questions_are_cut_for_a_quick_score_never_their_windows(tuned, squad_dir, tmp_path):
     """Each of the sampled questions keeps all of its windows, and the files of predictions are about them."""
     run("run_distillation.py", *FLAGS, "--data_dir", squad_dir, "--teacher_model_path", tuned, "--model_type", "ft",
-        "--layer_or_sparsity", "1L", "--max_eval_samples", 5, "--max_length", 24, "--doc_stride", 4, "--max_steps", 1, "--do_train", "--do_infer",
-        "--infer_split", "dev", "--output_dir", tmp_path / "run")  # fmt: skip
+        "--layer_or_sparsity", "1L", "--max_eval_samples", 5, "--max_length", 24, "--doc_stride", 4, "--max_steps", 1,
+        "--do_train", "--do_infer", "--infer_split", "dev", "--output_dir", tmp_path / "run")  # fmt: skip
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["metrics"]["dev"]["total"] == 5 and results["data"]["dev"] >= 10  # windows: two or more of each question
     assert len(json.loads((tmp_path / "run" / "predictions" / "squad2_dev_null_odds.json").read_text())) == 5
