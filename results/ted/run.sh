@@ -1,40 +1,65 @@
 #!/usr/bin/env bash
-# The runs behind the README's TED table: a student of 3 layers, fine-tuned further, or distilled by KD, LWD and TED, three seeds.
-#   bash results/ted/run.sh mrpc stsb sst2            # after results/minidisc/run.sh, whose teachers (6 layers) are taken
+# The runs behind the README's TED table. The student has 3 of the teacher's 6 layers; from one start (fine-tuned in stage 0, with the
+# filters of stage I) it is fine-tuned further, or distilled by KD, LWD and TED: three seeds, on SQuAD 2.0 (a sample) one.
+# deberta: a DeBERTaV3 of 4 layers with random weights, made here, and 2 of its layers: the path from end to end, no score.
+#   bash results/ted/run.sh                           # about 60 minutes of one core; what has finished is not run again
+#   TASKS="mrpc squad2" SEEDS=776 bash results/ted/run.sh
 #   python results/ted/table.py                       # the table, from the results.json files kept here
-# All four start from the same student: three of the teacher's layers, fine-tuned once (stage 0), with its filters (stage I).
+#   FLAGS="--max_train_samples 64 --max_eval_samples 32" SEEDS=776 OUTPUT=try/out KEPT=try/kept bash results/ted/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-TEACHERS=${TEACHERS:-outputs/results/minidisc}
+TASKS=${*:-${TASKS:-mrpc stsb sst2 squad2 deberta}}
+SEEDS=${SEEDS:-776 777 778}
+MODEL=${MODEL:-../shared/models/all-MiniLM-L6-v2}     # 6 layers, 384 wide, 22M parameters
 DATA_DIR=${DATA_DIR:-../shared/datasets}
+TEACHER=${TEACHER:-outputs/results/minidisc}          # the parent of <task>/teacher; made where it is absent
 OUTPUT=${OUTPUT:-outputs/results/ted}
-KEPT=${KEPT:-results/ted}
+KEPT=${KEPT:-results/ted}                             # of each run everything but weights
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
-for task in "$@"; do
-    epochs=3 lwd=5 ted=100
-    if [ "$task" = stsb ]; then ted=50; fi
-    if [ "$task" = sst2 ]; then epochs=2 lwd=20 ted=20; fi # 20,000 rows, short sentences
-    base=(--task_name "$task" --data_dir "$DATA_DIR" --precision bf16 --max_train_samples 20000 --log_interval 100
-        --per_device_train_batch_size 32 --learning_rate "${RATE:-1e-4}" --num_train_epochs $epochs)
+for task in $TASKS; do
+    run="$OUTPUT/$task" teacher="$TEACHER/$task/teacher" name=$task seeds=$SEEDS model=$MODEL keep=3
+    # Rows and epochs are what an hour allows; weights are those published for DeBERTaV3
+    rows=20000 epochs=1 size=32 rate=1e-4 kl=20 lwd=5 ted=100 more=()
+    case $task in
+        stsb) rows=4000 ted=50 ;;
+        sst2) rows=6000 lwd=20 ted=20 ;;
+        squad2 | deberta)
+            name=squad2 seeds=${SEEDS%% *} teacher="$run/teacher" rows=1000 size=8 rate=2e-4 kl=10 lwd=100 ted=100
+            more=(--max_length 256 --doc_stride 64 --max_eval_samples 500)
+            ;;
+    esac
+    if [ "$task" = deberta ]; then
+        model="$OUTPUT/small_deberta" keep=2 rows=300 rate=1e-3
+        more+=(--max_eval_samples 200)
+        python results/ted/small_deberta.py "$DATA_DIR" "$model"
+    fi
+    train=(--task_name $name --data_dir "$DATA_DIR" --precision bf16 --log_interval 20 --max_train_samples $rows
+        --per_device_train_batch_size $size --learning_rate $rate "${more[@]}")
     # shellcheck disable=SC2206
-    base+=(${FLAGS:-})
-    run="$OUTPUT/$task" teacher="$TEACHERS/$task/teacher"
-    python run_ted.py --mode ft "${base[@]}" --teacher_model_path "$teacher" --student_layer 3 --layer_choice even \
-        --output_dir "$run/student"
-    python run_ted.py --mode filters "${base[@]}" --model_path "$teacher" --filter_interval 2 --cache_teacher \
-        --output_dir "$run/teacher_filters"
-    python run_ted.py --mode filters "${base[@]}" --model_path "$run/student" --cache_teacher --output_dir "$run/student_filters"
+    flags=(${FLAGS:-})
+    if [ ! -e "$teacher/results.json" ]; then
+        python run_finetuning.py "${train[@]}" --num_train_epochs 1 --model_path "$model" --output_dir "$teacher" "${flags[@]}"
+    fi
+    # Stage 0 of the student, stage I of both; the states of first tokens are cached, those of all tokens are not
+    cache=(--cache_teacher --num_train_epochs 6)
+    if [ $name = squad2 ]; then cache=(--num_train_epochs 1); fi
+    python run_ted.py --mode ft "${train[@]}" --num_train_epochs 2 --teacher_model_path "$teacher" --student_layer $keep \
+        --layer_choice even --output_dir "$run/student" "${flags[@]}"
+    python run_ted.py --mode filters "${train[@]}" "${cache[@]}" --model_path "$teacher" --filter_interval 2 \
+        --output_dir "$run/teacher_filters" "${flags[@]}"
+    python run_ted.py --mode filters "${train[@]}" "${cache[@]}" --model_path "$run/student" --output_dir "$run/student_filters" \
+        "${flags[@]}"
     start=(--student_model_path "$run/student_filters" --student_init stage1)
-    distil=("${start[@]}" --teacher_model_path "$run/teacher_filters" --kl_alpha 20 --cache_teacher)
-    for seed in ${SEEDS:-776 777 778}; do
-        seeded=("${base[@]}" --seed "$seed")
-        python run_ted.py --mode ft "${seeded[@]}" "${start[@]}" --output_dir "$run/ft_$seed"
-        python run_ted.py --mode kd "${seeded[@]}" "${distil[@]}" --output_dir "$run/kd_$seed"
+    distil=("${start[@]}" --teacher_model_path "$run/teacher_filters" --kl_alpha $kl)
+    for seed in $seeds; do
+        seeded=("${train[@]}" --num_train_epochs $epochs --seed "$seed")
+        python run_ted.py --mode ft "${seeded[@]}" "${start[@]}" --output_dir "$run/ft_$seed" "${flags[@]}"
+        python run_ted.py --mode kd "${seeded[@]}" "${distil[@]}" --output_dir "$run/kd_$seed" "${flags[@]}"
         python run_ted.py --mode lwd "${seeded[@]}" "${distil[@]}" --mse_alpha $lwd --teacher_filter_interval 2 \
-            --output_dir "$run/lwd_$seed"
-        python run_ted.py --mode ted "${seeded[@]}" "${distil[@]}" --mse_alpha $ted --output_dir "$run/ted_$seed"
+            --output_dir "$run/lwd_$seed" "${flags[@]}"
+        python run_ted.py --mode ted "${seeded[@]}" "${distil[@]}" --mse_alpha $ted --output_dir "$run/ted_$seed" "${flags[@]}"
     done
-    for folder in "$run"/*/; do # what is kept beside this script: everything but weights
+    for folder in "$run"/*/; do
         kept="$KEPT/$task/$(basename "$folder")"
         mkdir -p "$kept"
         cp "$folder"/{args.json,log.txt,metrics.jsonl,results.json} "$kept/"
