@@ -1,76 +1,141 @@
-"""Score and measure checkpoints side by side: dev metrics, parameters, MACs, time per example.
+"""Score, measure and export checkpoints; answer new text with one; a page about all runs.
 
     python run_evaluation.py --task_name mrpc --model_path outputs/finetuning/mrpc outputs/minidisc/mrpc_90S
     python run_evaluation.py --task_name mrpc --model_path outputs/sparsification/mrpc --sparsities 0,50,90
-Reads any checkpoints of one task; writes a table (results.json, table.csv). MACs by the published convention: linear layers of
-the encoder at 128 tokens. Times: median over repeated forward passes of one dev batch of real length, on this machine.
+    python run_evaluation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc --model_path a b --compare
+    python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S --export compact onnx
+    python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S --predict new.tsv > answers.tsv
+    python run_evaluation.py --report outputs
+Reads any checkpoints of one task; writes tables (terminal, results.json, table.csv) and a picture, metric over cost. MACs by the
+published convention: linear layers of the encoder at 128 tokens. FLOPs as torch counts them: two for each multiply-accumulate of
+all products. Times are those of this machine: 1 and 32 examples, of real lengths and of 128 tokens.
 """
 
-from utils import flags, runs
+import sys
+from functools import partial
+from pathlib import Path
+
+from utils import evaluation_flags, flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
     from data import tasks
 
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.runtime)
-    add = parser.add_argument_group("evaluation").add_argument
-    add("--model_path", nargs="+", required=True, metavar="PATH", help="hub names, checkpoint folders or run folders")
-    add("--sparsities", type=flags.percentages, help="for nested checkpoints: one row for each of these; as stored")
-    add("--num_repeats", type=flags.positive_int, default=20, help="timed forward passes")
-
-    def check(args):
-        from utils import checkpoints, model_types
-        from utils.errors import CheckpointError
-
-        for path in args.model_path:
-            try:
-                config = checkpoints.read_config(path)
-                if args.sparsities and config:
-                    for sparsity in args.sparsities:
-                        yield from flags.check_student(f"{sparsity:g}S", config, f"--sparsities for {path}:")
-            except CheckpointError as error:
-                yield f"--model_path: {error}"
-        args.model_type = None
-        yield from model_types.check(args, tasks.get(args.task_name), None)
-
-    return flags.resolve(parser, argv, stage="evaluation", name=lambda args: args.task_name, check=check)
+    parser = flags.parser(__doc__, evaluation_flags.evaluation(tasks.NAMES), flags.inference)
+    check = partial(evaluation_flags.check, tasks=tasks)
+    return flags.resolve(parser, argv, stage="evaluation", name=evaluation_flags.run_name, check=check)
 
 
 def main(args):
-    """Evaluate; returns the run folder."""
-    import csv
+    """Do what is asked for; returns the run folder, or the page, or nothing after predicting."""
+    if args.report is not None:
+        from utils import report
+
+        return report.write(args.report, args.output_dir)
+    return predict(args) if args.predict is not None else evaluate(args)
+
+
+def evaluate(args):
+    """Score and measure checkpoints, export one; returns the run folder."""
+    import torch
 
     import models
     from data import tasks
     from data.task_data import TaskData
-    from utils import cost, distributed, evaluation, logs
+    from models import exporting, measuring
+    from utils import checkpoints, cost, distributed, evaluation_tables, logs, plots
 
-    task = tasks.get(args.task_name)
-    paths = {f"model_{number}": path for number, path in enumerate(args.model_path)}
-    run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
-    rows = []
-    for path in args.model_path:
+    # ---- Run folder, device
+    task, paths = tasks.get(args.task_name), evaluation_flags.paths(args)
+    inputs = {"data": list(task.files(args.data_dir).values()), **{f"model_{i}": path for i, path in enumerate(paths)}}
+    run = runs.start(args, inputs=inputs)
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    hardware = cost.hardware(run.device)
+
+    # ---- One row for each checkpoint, or for each sparsity of it
+    rows, answers = [], []
+    for path, name in zip(paths, evaluation_flags.short_names(paths)):
         data = TaskData(task, args, tokenizer_path=path)
-        model = models.load_model(path, kind=task.kind, label_names=task.label_names).to(run.device)
-        first = next(iter(data.dev.values()))
-        batch = first.collate(first.in_order(args.per_device_eval_batch_size)[len(first) // args.per_device_eval_batch_size // 2])
-        for sparsity in args.sparsities or [None]:
+        splits = data.labelled(args.split)
+        model = models.load_model(path, kind=task.kind, label_names=task.label_names, max_length=args.max_length).to(run.device)
+        is_teacher = path == args.teacher_model_path
+        for sparsity in [None] if is_teacher else args.sparsities or [None]:
             small = model if sparsity is None else models.crop(model, sparsity)
-            metrics = evaluation.evaluate(small, data.dev, args=args)
-            passes = cost.latency(small.eval(), batch.to(run.device).inputs, repeats=args.num_repeats)
-            time = passes["median_ms"] / len(batch.indices)
-            named = {f"{split}/{name}": value for split, values in metrics.items() for name, value in values.items()}
-            rows.append({"model": str(path), **named, **models.describe(small), "ms_per_example": round(time, 4)})
+            facts = measuring.facts(small)
+            row, found = measuring.measure(small, splits, facts=facts, args=args, device=run.device)
+            label = name if sparsity is None else f"{name} {sparsity:g}S"
+            stored = checkpoints.weight_bytes(path) if sparsity is None else None
+            rows.append({"name": label, "model": str(path), "runtime": "torch", "teacher": is_teacher, **row, **facts,
+                         "disk_bytes": stored})  # fmt: skip
+            answers.append(found)
     run.begin()
-    logs.logger.info("%s", "\n" + logs.table(rows))
+
+    # ---- Exports of the one model; its graphs are scored and timed as models are
+    exports = {}
+    for kind in args.export or ():
+        folder = Path(args.export_dir) / kind
+        exports[kind] = exporting.export(
+            small, kind, folder, next(iter(splits.values())), tokenizer=data.tokenizer, task_kind=task.kind,
+            batch_size=args.per_device_eval_batch_size, card=partial(card, rows[0], kind=kind, splits=splits, run=run),
+        )  # fmt: skip
+    for runtime, (graph, size) in exporting.graphs(exports["onnx"]["folder"]).items() if "onnx" in exports else ():
+        row, found = measuring.measure(graph, splits, facts=facts, args=args, device=torch.device("cpu"))
+        rows.append({**rows[0], "name": f"{label} {runtime}", "runtime": runtime, "teacher": False, **row, "disk_bytes": size})
+        answers.append(found)
+
+    # ---- Differences, tables, picture
+    if args.compare:
+        measuring.compare(rows, answers, splits, task=task, args=args)
+    logs.logger.info("%s\n\n%s", hardware, evaluation_tables.text(rows, splits=splits))
     if distributed.is_main():
-        with open(run.folder / "table.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-            writer.writeheader()
-            writer.writerows(rows)
+        evaluation_tables.write_csv(run.folder / "table.csv", rows)
+        metric = f"{next(iter(splits))}/{args.selection_metric}"
+        plots.costs(run.folder / "costs.png", evaluation_tables.panels(rows, metric), metric=metric.replace("/", " "),
+                    title=f"{task.name}: {hardware}")  # fmt: skip
+    run.report(hardware=hardware, **({"exports": exports} if exports else {}))
     run.finish(None, metrics={}, rows=rows)
     return run.folder
+
+
+def predict(args):
+    """Answer the rows of a file or of standard input on standard output, in their order, a part at a time."""
+    import torch
+
+    import models
+    from data import incoming, tasks
+    from data.task_data import TaskData
+    from utils import evaluation, logs, timing
+
+    task, path, device = tasks.get(args.task_name), args.model_path[0], runs.prepare(args)
+    logs.start(is_main=True)
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    data = TaskData(task, args, tokenizer_path=path)
+    model = models.load_model(path, kind=task.kind, label_names=task.label_names, max_length=args.max_length).to(device)
+    if args.sparsities:
+        model = models.crop(model, args.sparsities[0])
+    runner = timing.Runner(model, device=device, precision=args.precision)
+    lines = incoming.heading(task)
+    for examples in incoming.chunks(args.predict, task, size=args.per_device_eval_batch_size):
+        split = data.encode(examples)
+        outputs = evaluation.logits(runner, split, batch_size=args.per_device_eval_batch_size, device=device)
+        for line in [*lines, *incoming.answers(split, outputs)]:
+            print(line)
+        sys.stdout.flush()
+        lines = []
+
+
+def card(row, config, *, kind, splits, run):
+    """The model card of an export: README.md.  row: of the model.  config: config.json of the export."""
+    from models import exporting
+    from utils import cards, files
+
+    metrics = {split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split} for split in splits}
+    results = {"task": run.args.task_name, "metrics": metrics, "model": row, "notes": exporting.NOTES[kind]}
+    provenance = files.read_json(run.folder / "args.json")
+    return cards.card(run.args, provenance, results, config, folder=kind, loading=exporting.LOADING.get(kind))
 
 
 if __name__ == "__main__":

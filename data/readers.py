@@ -92,13 +92,30 @@ def read_table(path, table: Table, *, split: str, label_ids: dict[str, int] | No
     A test file may lack the label column; the labels are None then.  Raises DataError.
     """
     rows = [line.split("\t") for line in read_lines(path)]
-    headerless = bool(table.headerless) and (not rows or table.first not in rows[0])
-    names, start = (table.headerless, 1) if headerless else (tuple(rows.pop(0)) if rows else (), 2)
+    names, start = header(rows[0] if rows else [], table)
     labelled = table.label in names or split != "test"
-    _check_columns(path, names, [c for c in (table.first, table.second, table.label if labelled else None) if c])
+    check_columns(path, names, [c for c in (table.first, table.second, table.label if labelled else None) if c])
+    rows = rows[start - 1 :]
     if not rows:
         raise DataError(f"{path}:{start}: found no rows, the file is empty; expected one example on each line")
-    _check_widths(path, rows, start, names, headerless)
+    examples = columns(path, rows, names, table, line=start, split=split, labelled=labelled)
+    if labelled:
+        parse = _parse_scores if label_ids is None else _parse_classes
+        labels = [row[names.index(table.label)] for row in rows]
+        examples.labels = parse(path, labels, start, score_range if label_ids is None else label_ids)
+    return examples
+
+
+def header(cells, table: Table) -> tuple[tuple[str, ...], int]:
+    """(the names of the columns, the line of the first row) of a file whose first line has these cells."""
+    if table.headerless and table.first not in cells:
+        return table.headerless, 1
+    return tuple(cells), 2
+
+
+def columns(path, rows, names, table: Table, *, line: int, split: str, labelled: bool, number: int = 0) -> Examples:
+    """Rows of cells as examples, without labels.  line: of the first row.  number: of rows before it.  Raises DataError."""
+    _check_widths(path, rows, line, names, headerless=names == table.headerless)
 
     def column(name):
         position = names.index(name)
@@ -106,18 +123,15 @@ def read_table(path, table: Table, *, split: str, label_ids: dict[str, int] | No
 
     first = column(table.first)
     second = column(table.second) if table.second else None
-    labels = column(table.label) if labelled else None
     for name, texts in ((table.first, first), (table.second, second)):
-        _check_texts(path, name, texts or [], start, labelled)
-    if labels is not None:
-        parse = _parse_scores if label_ids is None else _parse_classes
-        labels = parse(path, labels, start, score_range if label_ids is None else label_ids)
+        _check_texts(path, name, texts or [], line, labelled)
     id_name = next((name for name in ("index", "id") if name in names), None)
-    ids = column(id_name) if id_name else [str(i) for i in range(len(rows))]
-    return Examples(ids, first, second, labels, Path(path), split)
+    ids = column(id_name) if id_name else [str(number + i) for i in range(len(rows))]
+    return Examples(ids, first, second, None, Path(path), split)
 
 
-def _check_columns(path, names, wanted):
+def check_columns(path, names, wanted):
+    """Raise DataError where wanted columns are missing."""
     missing = [name for name in wanted if name not in names]
     if missing:
         found = ", ".join(names) if names else "an empty file"
@@ -186,11 +200,25 @@ def read_words(path, *, split: str, label_names: tuple[str, ...]) -> Examples:
     of its type) become IOB2 (every entity starts with B-), with a message.  A test file of one column has no labels.
     Raises DataError.
     """
-    sentences, numbers, words, width = [], [], [], None
-    for number, line in enumerate(read_lines(path), 1):
+    found = list(sentences(path, enumerate(read_lines(path), 1), split=split))
+    if not found:
+        raise DataError(f"{path}:1: found no words, the file is empty; expected a word and its label on each line")
+    first, labels = [[cells[0] for cells in rows] for _, rows in found], None
+    if len(found[0][1][0]) > 1:
+        tags = [[cells[-1] for cells in rows] for _, rows in found]
+        labels = _tags(path, tags, [number for number, _ in found], label_names)
+    return Examples([str(i) for i in range(len(first))], first, None, labels, Path(path), split)
+
+
+def sentences(path, lines, *, split: str):
+    """Yield (line of the first word, [cells of each word]) for each sentence.  lines: (number, text) pairs.  Raises DataError."""
+    start, rows, width = 0, [], None
+    for number, line in lines:
         cells = re.split("[ \t]+", line.strip(" \t"))
         if cells == [""] or cells[0] == "-DOCSTART-":
-            words = []
+            if rows:
+                yield start, rows
+            rows = []
             continue
         width = width or len(cells)
         if len(cells) != width or (width == 1 and split != "test"):
@@ -198,17 +226,10 @@ def read_words(path, *, split: str, label_names: tuple[str, ...]) -> Examples:
                 f"{path}:{number}: found {len(cells)} columns; expected {width if width > 1 else 'at least 2'}: a word, then "
                 f"others as in the first row, its label last; separate them by one blank or tab and words by line ends"
             )
-        if not words:
-            sentences.append(words)
-            numbers.append(number)
-        words.append((cells[0], cells[-1]))
-    if not sentences:
-        raise DataError(f"{path}:1: found no words, the file is empty; expected a word and its label on each line")
-    first = [[word for word, _ in sentence] for sentence in sentences]
-    labels = None
-    if width > 1:
-        labels = _tags(path, [[tag for _, tag in sentence] for sentence in sentences], numbers, label_names)
-    return Examples([str(i) for i in range(len(first))], first, None, labels, Path(path), split)
+        start = start if rows else number
+        rows.append(cells)
+    if rows:
+        yield start, rows
 
 
 def _tags(path, sentences, numbers, label_names):

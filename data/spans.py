@@ -120,8 +120,14 @@ class SpanSplit(Split):
     def score(self, outputs) -> dict[str, float]:
         """utils.answers.score of the answers.  Raises DataError for unlabelled data."""
         require_labels(self)
-        found, golds = self.answers(outputs), [[text for _, text in answer] for answer in self.examples.labels]
-        return answers.score(found.texts, found.odds, golds, threshold=self.options.null_threshold)
+        found = self.answers(outputs)
+        return answers.score(found.texts, found.odds, self.readable(), threshold=self.options.null_threshold)
+
+    def readable(self, outputs=None) -> list:
+        """The answers to the questions; without outputs the gold texts of each."""
+        if outputs is None:
+            return [[text for _, text in answer] for answer in self.examples.labels]
+        return self.predictions(outputs)
 
     def write_submission(self, outputs, folder) -> Path:
         """Write three JSON files by question id: the answers, the n best with probabilities, the odds of having no answer.

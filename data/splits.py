@@ -141,12 +141,14 @@ class Split(LengthGrouped):
         Raises DataError for unlabelled data.
         """
         require_labels(self)
-        predicted, gold = self.predictions(outputs), self.examples.labels
-        if not self._tagged:
-            return metrics.score(self.task.metrics, predicted, gold)
+        predicted, gold = self.readable(outputs), self.readable()
+        return metrics.entities(predicted, gold) if self._tagged else metrics.score(self.task.metrics, predicted, gold)
+
+    def readable(self, outputs=None) -> list:
+        """What is compared where outputs are scored: the predictions, without outputs the labels; tags by their names."""
+        values = self.examples.labels if outputs is None else self.predictions(outputs)
         names = self.task.label_names
-        predicted, gold = ([[names[i] for i in sentence] for sentence in ids] for ids in (predicted, gold))
-        return metrics.entities(predicted, gold)
+        return [[names[i] for i in sentence] for sentence in values] if self._tagged else values
 
     def write_submission(self, outputs, folder) -> Path:
         """Write the predictions as GLUE wants them (its file name, its label words; scores within the range of the

@@ -15,15 +15,15 @@ logger = logging.getLogger("compression")
 _WORDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
 
 
-def read_questions(path, *, split: str) -> Examples:
+def read_questions(path, *, split: str, lines: list[str] | None = None) -> Examples:
     """One file: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers", "is_impossible"}]}]}]}.
 
     Columns: first, the questions; second, their contexts; labels, for each question a tuple of (first character, text), without
     repeats and in the file's order; it is empty where the question has no answer.  A test file may have no answers at all.
-    Raises DataError.
+    lines: of the file, where they have been read already.  Raises DataError.
     """
     try:
-        content = json.loads("\n".join(read_lines(path)))
+        content = json.loads("\n".join(read_lines(path) if lines is None else lines))
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{error.lineno}: found no complete JSON ({error.msg}, column {error.colno}); expected SQuAD's JSON; "

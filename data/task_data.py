@@ -70,6 +70,13 @@ class TaskData:
         """The splits that --do_test asks for, by name; they need labels."""
         return {name: self.split(name, labelled=True) for name in self.task.test_splits} if self.args.do_test else {}
 
+    def labelled(self, which: str) -> dict:
+        """The splits "dev", "train" or "test", by name, cut to --max_eval_samples; they need labels."""
+        if which == "dev":
+            return self.dev
+        names = self.task.test_splits if which == "test" else ("train",)
+        return {name: self.split(name, labelled=True, max_samples=self.args.max_eval_samples) for name in names}
+
     @property
     def inferred(self) -> dict:
         """The splits that --do_infer asks for, by name."""
@@ -84,14 +91,18 @@ class TaskData:
             examples = self.task.read(self.args.data_dir, name, max_samples=key[1])
             if part is not None:
                 examples = _part(examples, part)
-            options = {"max_length": self.args.max_length}
-            if self.task.kind == "spans":
-                options["spans"] = Options(**{name: getattr(self.args, name) for name in flags.SPANS})
-            self._splits[key] = pipelines.encode(examples, self.tokenizer, task=self.task, **options)
+            self._splits[key] = self.encode(examples)
         split = self._splits[key]
         if labelled:
             pipelines.require_labels(split)
         return split
+
+    def encode(self, examples):
+        """Examples as a split for this model."""
+        options = {"max_length": self.args.max_length}
+        if self.task.kind == "spans":
+            options["spans"] = Options(**{name: getattr(self.args, name) for name in flags.SPANS})
+        return pipelines.encode(examples, self.tokenizer, task=self.task, **options)
 
 
 def _part(examples, part):

@@ -1,4 +1,4 @@
-"""The C library's memory allocator, as training on a CPU wants it."""
+"""The C library's memory allocator, as training and measuring on a CPU want it."""
 
 import ctypes
 import sys
@@ -18,3 +18,10 @@ def keep_freed_memory():
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def give_back():
+    """Give freed memory back to the system, as far as whole pages are free; does nothing where the C library is another."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

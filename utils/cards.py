@@ -6,49 +6,42 @@ from pathlib import Path
 from utils import logs
 from utils.checkpoints import stock_type
 
+METHODS = {
+    "finetuning": "fine-tuning of all weights",
+    "sparsification": "heads and neurons sorted by importance, a grid of nested sub-networks (MiniDisc, Zhang et al. 2024)",
+    "distillation": "distillation from one teacher (Hinton et al. 2015; of patient knowledge: Sun et al. 2019)",
+    "maxidisc": "distillation through a given path of teacher assistants (MiniDisc's MaxiDisc, Zhang et al. 2024)",
+    "minidisc": "distillation through an assistant that one run chooses (MiniDisc, Zhang et al. 2024)",
+    "stark": "distillation from a teacher sparsified for its student (StarK, Yang et al. 2022)",
+    "minilmv2": "relation distillation on a text corpus (MiniLMv2, Wang et al. 2021)",
+    "minimoe": "relation distillation into a mixture of minimal experts (MiniMoE, Zhang et al. 2023)",
+    "ted": "layer-wise distillation through task-aware filters (TED, Liang et al. 2023)",
+    "evaluation": "an export of the model named below; nothing was trained",
+}
+_MODELS = ("model_path", "teacher_model_path", "student_model_path", "student_init_path")
+_SIZES = ("parameters", "encoder_parameters", "macs", "sparsity", "experts")
 
-def card(args, provenance: dict, results: dict, config: dict) -> str:
+
+def card(args, provenance: dict, results: dict, config: dict, *, folder="ckpt", loading=None) -> str:
     """The card's text.
 
     args: resolved flags.  provenance: args.json of the run.  results: results.json.  config: config.json of the checkpoint.
+    folder: what the checkpoint's folder is called.  loading: lines of Python that load it; those of the Auto classes.
     """
-    task, stock = results.get("task"), config["model_type"] == stock_type(config["model_type"])
-    title = " ".join(word for word in (args.stage, task) if word)
-    head = (config.get("architectures") or ["AutoModel"])[0].partition("For")[2]
-    auto = f"AutoModelFor{head}" if head else "AutoModel"
-    imports = [] if stock else ["import models  # this repository: the Auto classes know its structures then"]
+    task = results.get("task")
     lines = [
         "---",
         "library_name: transformers",
         "license: other  # that of the weights and data that it was made from",
         *(["datasets:", f"- {task}"] if task else []),
         "---",
-        f"# {title}",
+        f"# {' '.join(word for word in (args.stage, task) if word)}",
         "",
         f"A {config['model_type']} encoder written by `run_{args.stage}.py`.",
         "",
         "| | |",
         "| --- | --- |",
-    ]
-    for flag in ("model_path", "teacher_model_path", "student_model_path"):
-        if getattr(args, flag, None):
-            lines.append(f"| {flag.removesuffix('_path').replace('_', ' ')} | `{_public(getattr(args, flag))}` |")
-    for split, values in results["metrics"].items():
-        lines.append(f"| {split} | {', '.join(f'{name} {logs.number(value)}' for name, value in values.items())} |")
-    size = results.get("model", {})
-    for key in ("parameters", "encoder_parameters", "macs", "sparsity"):
-        if key in size:
-            lines.append(f"| {key.replace('_', ' ')} | {size[key]:,} |")
-    if hasattr(args, "corpus"):
-        corpus = ", ".join(f"`{_public(path)}`" for path in args.corpus)
-        lines.append(f"| trained on | {corpus}, {results['num_steps']} updates |")
-    elif hasattr(args, "num_train_epochs"):
-        lines.append(f"| trained on | {args.max_train_samples or 'all'} rows of train |")
-        lines += [f"| scored on | {args.max_eval_samples} rows of dev |"] if args.max_eval_samples else []
-    lines += [
-        f"| seed, precision | {args.seed}, {args.precision} |",
-        f"| versions | {', '.join(f'{name} {version}' for name, version in provenance['versions'].items())} |",
-        f"| commit | {provenance['git_commit']} |",
+        *(f"| {name} | {value} |" for name, value in _rows(args, provenance, results, config)),
         *(f"\n{note}" for note in results.get("notes", ())),
         "",
         "Made by",
@@ -60,12 +53,65 @@ def card(args, provenance: dict, results: dict, config: dict) -> str:
         "Load it",
         "",
         "```python",
-        *imports,
-        f"from transformers import {auto}, AutoTokenizer",
-        f'model, tokenizer = {auto}.from_pretrained("ckpt"), AutoTokenizer.from_pretrained("ckpt")',
+        *(loading or _auto_classes(config, folder)),
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _rows(args, provenance, results, config):
+    """Yield (name, value) of the table."""
+    yield "method", METHODS.get(args.stage, args.stage)
+    if results.get("task"):
+        labels = ", ".join(config.get("id2label", {}).values())
+        yield "task", results["task"] + (f" (labels: {labels})" if labels and not labels.startswith("LABEL_") else "")
+    inputs = provenance.get("inputs", {})
+    data = [f"{name.removeprefix('data/')} (sha256 {inputs[name][:12]})" for name in inputs if name.startswith("data/")]
+    if data:
+        yield "data", ", ".join(data)
+    for flag in _MODELS:
+        if value := getattr(args, flag, None):
+            named = ", ".join(f"`{_public(path)}`" for path in ([value] if isinstance(value, str) else value))
+            yield flag.removesuffix("_path").replace("_", " "), named
+    for split, values in results["metrics"].items():
+        yield split, ", ".join(f"{name} {logs.number(value)}" for name, value in values.items())
+    for key in _SIZES:
+        if key in results.get("model", {}):
+            value = results["model"][key]
+            yield key.replace("_", " "), value if isinstance(value, str) else f"{value:,}"
+    if hasattr(args, "corpus"):
+        corpus = ", ".join(f"`{_public(path)}`" for path in args.corpus)
+        yield "trained on", f"{corpus}, {results['num_steps']} updates"
+    elif hasattr(args, "num_train_epochs"):
+        yield "trained on", f"{args.max_train_samples or 'all'} rows of train"
+    if getattr(args, "max_eval_samples", None):
+        yield "scored on", f"{args.max_eval_samples} rows of {getattr(args, 'split', 'dev')}"
+    settings = {key: value for key, value in provenance.get("settings", {}).items() if _is_setting(key, value)}
+    yield "settings", ", ".join(f"{key} {_shown(value)}" for key, value in settings.items()) or "as in the command"
+    yield "seed, precision", f"{args.seed}, {args.precision}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
+    yield "commit", provenance["git_commit"]
+
+
+def _is_setting(key, value):
+    shown_elsewhere = key.endswith("_path") or key.endswith("_dir") or key in ("corpus", "seed", "precision", "task_name")
+    return value is not None and value is not False and not shown_elsewhere
+
+
+def _shown(value):
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _auto_classes(config, folder):
+    """The three lines, or two of a stock model, that load a checkpoint."""
+    head = (config.get("architectures") or ["AutoModel"])[0].partition("For")[2]
+    auto = f"AutoModelFor{head}" if head else "AutoModel"
+    stock = config["model_type"] == stock_type(config["model_type"])
+    return [
+        *([] if stock else ["import models  # this repository: the Auto classes know its structures then"]),
+        f"from transformers import {auto}, AutoTokenizer",
+        f'model, tokenizer = {auto}.from_pretrained("{folder}"), AutoTokenizer.from_pretrained("{folder}")',
+    ]
 
 
 def _public(word: str) -> str:

@@ -81,3 +81,9 @@ def fingerprint(path) -> str:
     for file in sorted({file for pattern in _HASHED for file in folder.glob(pattern)}):
         digest.update(f"{file.name} {files.sha256(file)}\n".encode())
     return digest.hexdigest()
+
+
+def weight_bytes(path) -> int | None:
+    """Size of a local checkpoint's weights on the disk; None for a hub name."""
+    folder = Path(resolve(path))
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.exists() else None

@@ -1,8 +1,9 @@
-"""What a model costs: parameters, multiply-accumulates, bytes, latency, memory.
+"""What a model costs: parameters, multiply-accumulates, bytes, latency, memory; and on what it was measured.
 
 A model is given as the module and its list of encoder layers (`models.layers(model)`). Counting works on the meta device too.
 """
 
+import platform
 import sys
 import time
 from pathlib import Path
@@ -11,12 +12,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from utils import allocator
+
 MACS_TOKENS = 128  # sequence length of the published MAC counts
 
 
 def parameters(module):
     """Number of parameters; one that is shared counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def embedding_parameters(module):
+    """Number of parameters in tables: of words, positions, segments."""
+    tables = {id(table.weight): table.weight for table in module.modules() if isinstance(table, nn.Embedding)}
+    return sum(weight.numel() for weight in tables.values())
 
 
 def linear_macs(layers, tokens=MACS_TOKENS):
@@ -47,23 +56,39 @@ def measure(model, layers):
 
 
 def latency(model, inputs, *, repeats=20, warmup=3):
-    """Time of one forward pass, in milliseconds per batch.
+    """Time of one forward pass, in milliseconds per batch, and throughput.
 
-    model: in eval mode.  inputs: tensors by name, on the model's device.
-    Passes are timed one by one, on a GPU with CUDA events between the kernels; `warmup` passes go before, unmeasured.
-    Returns {"median_ms", "quartiles_ms": [lower, upper]}.
+    model: in eval mode.  inputs: tensors by name, on the model's device; or a list of such batches.
+    Passes are timed one by one, on a GPU with CUDA events between the kernels: each batch `repeats` times, in turns; each goes
+    `warmup` times before, unmeasured.
+    Returns {"median_ms", "quartiles_ms": [lower, upper], "examples_per_second"}: median and quartiles of all passes; examples of
+    all batches over the sum of the batches' median times.
     """
     assert not model.training, "latency is measured in eval mode"
-    device = next(iter(inputs.values())).device
+    batches = [inputs] if isinstance(inputs, dict) else inputs
+    device = next(iter(batches[0].values())).device
+    timed = _cuda_times if device.type == "cuda" else _cpu_times
     with torch.inference_mode():
         for _ in range(warmup):
-            model(**inputs)
-        if device.type == "cuda":
-            times = _cuda_times(lambda: model(**inputs), repeats, device)
-        else:
-            times = _cpu_times(lambda: model(**inputs), repeats)
-    lower, median, upper = np.percentile(times, [25, 50, 75]).tolist()
-    return {"median_ms": median, "quartiles_ms": [lower, upper]}
+            for batch in batches:
+                model(**batch)
+        times_RB = np.array([timed(model, batches, device) for _ in range(repeats)])
+    lower, median, upper = np.percentile(times_RB, [25, 50, 75]).tolist()
+    examples = sum(len(next(iter(batch.values()))) for batch in batches)
+    speed = 1000 * examples / float(np.median(times_RB, axis=0).sum())
+    return {"median_ms": median, "quartiles_ms": [lower, upper], "examples_per_second": speed}
+
+
+def flops(model, inputs):
+    """Floating-point operations of one forward pass as torch counts them: two for a multiply-accumulate; products only.
+
+    inputs: tensors by name.  Attention must be computed by plain products ("eager"): of a fused kernel torch counts none on CPUs.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # without gradients it stumbles over a bare parameter
+        model(**inputs)
+    return counter.get_total_flops()
 
 
 def peak_memory(device):
@@ -81,22 +106,53 @@ def peak_memory(device):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
-def _cpu_times(run, repeats):
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+def peak_of(run, *, weights, device):
+    """Most memory that run(), which has run before, takes at a time, in bytes; the weights included.
+
+    weights: their bytes.  On a GPU: what torch had allocated, all other tensors on the device included.  On Linux: the weights,
+    and by how much the process's resident set grew.  None on other systems, where the peak cannot be reset.
+    """
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         run()
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform != "linux":
+        return None
+    allocator.give_back()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
+    before = peak_memory(device)
+    run()
+    return weights + peak_memory(device) - before
+
+
+def hardware(device) -> str:
+    """What a device is, in words: the processor and torch's threads, or the GPU; torch's version."""
+    if torch.device(device).type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        described = Path("/proc/cpuinfo")
+        lines = described.read_text().splitlines() if described.exists() else []
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = f"{models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)"
+    return f"{name}, torch {torch.__version__}"
+
+
+def _cpu_times(model, batches, device):
+    times = []
+    for batch in batches:
+        start = time.perf_counter()
+        model(**batch)
         times.append(1000 * (time.perf_counter() - start))
     return times
 
 
-def _cuda_times(run, repeats, device):
+def _cuda_times(model, batches, device):
     with torch.cuda.device(device):
-        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in batches]
         torch.cuda.synchronize()
-        for start, end in events:
+        for batch, (start, end) in zip(batches, events):
             start.record()
-            run()
+            model(**batch)
             end.record()
         torch.cuda.synchronize()
     return [start.elapsed_time(end) for start, end in events]

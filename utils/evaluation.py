@@ -54,6 +54,11 @@ def predict(model, split, *, batch_size: int, precision: str, variants=(None,), 
         model.train(was_training)
 
 
+def logits(model, split, *, batch_size: int, device):
+    """What a model or a graph in eval mode says about every row of a split, see collect().  model: takes a batch's inputs."""
+    return collect(lambda batch: {None: batch.through(model).logits.float()}, split, batch_size=batch_size, device=device)[None]
+
+
 @torch.no_grad()
 def collect(answer, split, *, batch_size: int, device) -> dict:
     """What answer(batch) -> {name: logits} says about every row of a split, in the split's order; the processes share the rows.

@@ -173,13 +173,20 @@ def folder(parser):
     return group
 
 
-def runtime(parser):
-    """The flag group of every stage: where results go, on what it runs, what is printed."""
-    add = folder(parser).add_argument
+def inference(parser):
+    """The flag group of a script that runs a model: where results go, on what it runs; returns it."""
+    group = folder(parser)
+    add = group.add_argument
     add("--per_device_eval_batch_size", "--eval_batch_size", type=positive_int, default=32, help="examples per process")
     add("--precision", choices=("fp32", "bf16", "fp16"), help="bf16 on a GPU that has it, else fp32")
     add("--use_fp16", action="store_true", help="the same as --precision fp16")
     add("--use_cpu", action="store_true", help="do not use a GPU")
+    return group
+
+
+def runtime(parser):
+    """The flag group of every stage that trains: where results go, on what it runs, what is printed."""
+    add = inference(parser).add_argument
     add("--compile", action="store_true", help="torch.compile the trained model")
     add("--log_interval", "--logging_steps", type=positive_int, default=50, help="updates between log lines")
     add("--save_minutes", type=non_negative, default=5, help="minutes between states for resuming; 0: at every evaluation")

@@ -71,6 +71,14 @@ def entities(predictions, labels) -> dict[str, float]:
     return {name: float(value) for name, value in zip(("precision", "recall", "f1"), values)}
 
 
+def entity_counts(predictions, labels) -> np.ndarray:
+    """[N, 3] of N sentences: entities found that are right, entities found, entities there; as entities() counts them."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    pairs = [({*get_entities(found)}, {*get_entities(gold)}) for found, gold in zip(predictions, labels)]
+    return np.array([[len(found & gold), len(found), len(gold)] for found, gold in pairs])
+
+
 def _correlation(function, predictions, labels):
     if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0

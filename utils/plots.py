@@ -1,4 +1,4 @@
-"""Pictures of sparsification, of MiniDisc's trade-off and of what a run did over its updates, as PNG files."""
+"""Pictures of sparsification, of MiniDisc's trade-off, of a run over its updates and of what models cost, as PNG files."""
 
 import math
 import textwrap
@@ -128,6 +128,52 @@ def shares(path, rows, *, title):
     return _save(path, title, draw, None, height=1.2 + 1.5 * len(blocks))
 
 
+def costs(path, panels, *, metric, title):
+    """Metric over costs, side by side: one point for each model, numbered, with the numbers' models named below.
+
+    path: PNG file to write; its folder exists.
+    panels: [(what a cost is, as it is to be read on its logarithmic axis, rows)].  rows: {"name", "metric", "cost", "kind"}, the
+    same models in each panel; those of one kind share a marker, the teacher's is a star ("kind": "teacher").
+    metric: its name as it is to be read on the axis, with the split.
+    Returns the matplotlib figure.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+    names = [row["name"] for row in panels[0][1]]
+    free = iter(STYLES)
+    styles = {}
+    for row in panels[0][1]:
+        if row["kind"] not in styles:
+            styles[row["kind"]] = (CHOSEN, "*") if row["kind"] == "teacher" else next(free)
+    lines = -(-(len(names) + len(styles)) // 3)
+
+    def draw(figure):
+        for axes, (label, rows) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels):
+            numbers = {}
+            for row in rows:
+                color, marker = styles[row["kind"]]
+                size = 13 if row["kind"] == "teacher" else SETTINGS["lines.markersize"]
+                axes.plot(row["cost"], row["metric"], marker, color=color, markersize=size, zorder=3)
+                numbers.setdefault((row["cost"], row["metric"]), []).append(str(names.index(row["name"]) + 1))
+            for point, shared in numbers.items():
+                axes.annotate(",".join(shared), point, xytext=(6, 5), textcoords="offset points", fontsize=10)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xlabel(label)
+            axes.margins(x=0.12, y=0.15)
+        _y_label(figure.axes[0], metric)
+        shown = [(Line2D([], [], linestyle="", marker=marker, color=color), kind) for kind, (color, marker) in styles.items()]
+        listed = [(Line2D([], [], linestyle=""), f"{number} {name}") for number, name in enumerate(names, 1)]
+        legend = figure.legend(*zip(*shown, *listed), loc="outside lower left", ncols=3)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+    return _save(path, title, draw, None, height=3.6 + 0.22 * lines, width=4.6 * len(panels))
+
+
 def _line(axes, points, key, label, style, *, x="sparsity"):
     color, marker = style
     values = [math.nan if point[key] is None else point[key] for point in points]
@@ -146,13 +192,13 @@ def _legend(axes):
         text.set_parse_math(False)
 
 
-def _save(path, title, draw, rows, *, height):
+def _save(path, title, draw, rows, *, height, width=6.4):
     import matplotlib  # late: half a second that --help does not need
     from matplotlib.figure import Figure
     from matplotlib.ticker import MultipleLocator
 
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(6.4, height), dpi=160, layout="constrained")  # no pyplot: no window, no state left behind
+        figure = Figure(figsize=(width, height), dpi=160, layout="constrained")  # no pyplot: no window, no state left behind
         draw(figure)
         figure.suptitle(title, parse_math=False, wrap=True)
         sparsities = [row["sparsity"] for row in rows or ()]

@@ -102,7 +102,7 @@ class Run:
         files.remove(aside)
         files.link_tree(checkpoint, aside)
         provenance, config = files.read_json(self.folder / "args.json"), files.read_json(aside / "config.json")
-        files.write_text(aside / "README.md", cards.card(self.args, provenance, results, config))
+        files.write_text(aside / "README.md", cards.card(self.args, provenance, results, config, folder=name))
         files.replace_folder(aside, self.folder / name)
 
     def save_clock(self):
@@ -144,16 +144,8 @@ def start(args, *, inputs: dict) -> Run:
     changed settings are a RunError that lists each difference; --overwrite starts afresh.
     """
     import torch
-    import transformers
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    device = distributed.start(getattr(args, "use_cpu", True))  # a script that runs no model has no such flags
-    precision = getattr(args, "precision", "fp32")
-    if precision is None:
-        args.precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if precision == "fp16" and device.type == "cpu":
-        raise FlagError("--precision fp16: needs a GPU; on a CPU choose fp32 or bf16")
+    device = prepare(args)
     if args.dry_run:
         if distributed.is_main():
             args.output_dir = tempfile.mkdtemp(prefix="dry_run_")
@@ -188,19 +180,39 @@ def start(args, *, inputs: dict) -> Run:
     return run
 
 
+def prepare(args):
+    """Join the other processes and settle the precision; returns this process's torch.device.  Part of start()."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    device = distributed.start(getattr(args, "use_cpu", True))  # a script that runs no model has no such flags
+    precision = getattr(args, "precision", "fp32")
+    if precision is None:
+        args.precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and device.type == "cpu":
+        raise FlagError("--precision fp16: needs a GPU; on a CPU choose fp32 or bf16")
+    return device
+
+
 def guard(main, parse):
-    """Run a script: users' errors without a traceback, exit code 2; 130 after an interruption; the checkpoint printed last."""
+    """Run a script: users' errors without a traceback, exit code 2; 130 after an interruption; what main returns printed last.
+
+    A finished run is reported by its checkpoint's folder, or its own where it has none.
+    """
     debug = "--debug" in sys.argv
     code, args = 0, None
     try:
         args = parse()
         result = main(args)
         distributed.barrier()
-        if distributed.is_main():
+        if distributed.is_main() and result is not None:
             print(result)
     except Finished:
         if distributed.is_main():
-            print(Path(args.output_dir) / "ckpt")
+            folder = Path(args.output_dir)
+            print(folder / "ckpt" if (folder / "ckpt").exists() else folder)
     except UserError as error:
         if debug:
             raise

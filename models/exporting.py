@@ -1,0 +1,194 @@
+"""Models for others: a zero-filled stock model, one as small as it is, a graph for onnxruntime; each checked before it is kept.
+
+B examples, L tokens.
+"""
+
+import contextlib
+import copy
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.loading import load_model
+from models.saving import save_model
+from models.sparse_bert import export_dense
+from models.variants import stock_class
+from utils import files
+from utils.errors import CheckpointError, RunError
+
+TOLERANCE = 1e-4  # between the logits of an export and the model's
+NUM_CHECKED = 1024  # examples
+GRAPH, QUANTISED = "model.onnx", "model_int8.onnx"
+# onnxruntime 1.31's kernel for this fusion takes seven times as long on CPUs as the two operators that it replaces
+NOT_FUSED = ["SkipLayerNormFusion"]
+LOADING = {  # for the card; other kinds load as every checkpoint does
+    "onnx": [
+        "import onnxruntime, transformers",
+        f'session = onnxruntime.InferenceSession("onnx/{GRAPH}", disabled_optimizers={NOT_FUSED})  # twice as fast without',
+        'logits = session.run(None, dict(transformers.AutoTokenizer.from_pretrained("onnx")("a text", return_tensors="np")))[0]',
+    ]
+}
+NOTES = {
+    "dense": ["What was removed is filled in with zeros: a stock model of full size, with the same logits and no speed-up."],
+    "compact": ["As small as the model is: only what it keeps is stored and computed."],
+    "onnx": [f"{GRAPH}: float32; {QUANTISED}: weights in 8 bits, activations as they come. Batch and length are free."],
+}
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size) -> dict:
+    """Write a model into a new folder and read it back; it is kept if it answers real examples as the model does.
+
+    model: in eval mode; for a graph it is moved to the CPU.  kind: "dense", "compact" or "onnx".  split: of the task, labelled or
+    not; NUM_CHECKED of its examples are compared.  card: makes README.md's text of config.json.  task_kind: load_model()'s kind.
+    Returns {"folder", "largest_difference" of logits, "examples" compared}.
+    Raises CheckpointError for a model that cannot be exported so, RunError where the logits differ by more than TOLERANCE.
+    """
+    folder = Path(folder)
+    aside = folder.with_name(folder.name + ".tmp")
+    files.remove(aside)
+    aside.mkdir(parents=True)
+    try:
+        if kind == "onnx":
+            _write_graphs(model, aside, split, outputs=("start_logits", "end_logits") if task_kind == "spans" else ("logits",))
+            _stock_config(model).save_pretrained(aside)
+            tokenizer.save_pretrained(aside)
+            exported, model = OnnxModel(aside / GRAPH), model.cpu()
+        else:
+            save_model(export_dense(model) if kind == "dense" else model, aside, tokenizer=tokenizer)
+            exported = load_model(aside, kind=task_kind).to(model.device)
+        difference, number = largest_difference(model, exported, split, batch_size=batch_size)
+        if not difference <= TOLERANCE:
+            raise RunError(
+                f"{folder}: the {kind} export's logits differ from the model's by up to {difference:.2g}; expected at most "
+                f"{TOLERANCE:g}; nothing was kept"
+            )
+        files.write_text(aside / "README.md", card(files.read_json(aside / "config.json")))
+        files.replace_folder(aside, folder)
+    finally:
+        files.remove(aside)
+    return {"folder": str(folder), "largest_difference": difference, "examples": number}
+
+
+@torch.no_grad()
+def largest_difference(model, other, split, *, batch_size) -> tuple[float, int]:
+    """(the largest difference of the two models' logits at real tokens, of how many examples), from the longest to the shortest.
+
+    Both are in eval mode, on the model's device, and called with a batch's inputs.
+    """
+    batches = split.in_order(batch_size)
+    number = min(len(batches), max(1, NUM_CHECKED // batch_size))
+    largest, examples = 0.0, 0
+    for index in np.unique(np.linspace(0, len(batches) - 1, number).round().astype(int)):
+        batch = split.collate(batches[index]).to(model.device)
+        gap = (batch.through(model).logits - batch.through(other).logits).abs()
+        largest = max(largest, float((gap if gap.dim() == 2 else gap[batch.mask]).max()))
+        examples += len(batches[index])
+    return largest, examples
+
+
+# ---- ONNX
+
+
+class OnnxModel:
+    """A graph on the CPU, called with a batch's inputs, as a model in eval mode is; as many threads as torch uses."""
+
+    training = False
+
+    def __init__(self, path):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(path, options, disabled_optimizers=NOT_FUSED)
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, **inputs):
+        """Tensors by name to an output with logits, or with start_logits and end_logits."""
+        found = self._session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        return _Output(zip(self._names, map(torch.from_numpy, found)))
+
+
+class _Output(dict):
+    __getattr__ = dict.__getitem__
+
+
+class _Positional(nn.Module):
+    """A model called with inputs in order, that returns its logits alone."""
+
+    def __init__(self, model, names):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs):
+        output = self.model(**dict(zip(self.names, inputs)))
+        return (output.logits,) if "logits" in output else (output.start_logits, output.end_logits)
+
+
+def graphs(folder) -> dict:
+    """{"onnx": (OnnxModel, size of its file in bytes), "onnx int8": ...} of a folder that export() made."""
+    made = {"onnx": GRAPH, "onnx int8": QUANTISED}
+    return {name: (OnnxModel(Path(folder) / file), (Path(folder) / file).stat().st_size) for name, file in made.items()}
+
+
+def _stock_config(model):
+    """The config that other software knows: labels and sizes, without what was changed."""
+    config = copy.deepcopy(model.config)
+    config.__class__ = stock_class(model).config_class
+    vars(config).pop("compression", None)
+    return config
+
+
+def _write_graphs(model, folder, split, *, outputs):
+    """Write the graph, with batch and length left open, and the same with weights of 8 bits (activations as they come).
+
+    outputs: their names.
+    """
+    rows = np.resize(split.in_order(2)[0], 2)  # two: a dimension of one would become a constant
+    inputs = split.collate(rows).inputs
+    names = [name for name in _INPUTS if name in inputs]
+    open_dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    with _quietly():
+        try:
+            program = torch.onnx.export(
+                _Positional(model.cpu(), names).eval(), tuple(inputs[name] for name in names), dynamo=True, verbose=False,
+                input_names=names, output_names=list(outputs), dynamic_shapes=(tuple(open_dimensions for _ in names),),
+            )  # fmt: skip
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise CheckpointError(
+                f"torch cannot make an ONNX graph of this {model.config.model_type} ({str(error).strip().splitlines()[0]}); "
+                "export it as dense or compact"
+            ) from error
+        program.save(str(folder / GRAPH))
+        _quantise(folder)
+
+
+def _quantise(folder):
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    graph = onnx.load(folder / GRAPH)
+    del graph.graph.value_info[:]  # torch's shapes of what is inside contradict those after quantisation
+    onnx.save(graph, folder / QUANTISED)
+    quantize_dynamic(folder / QUANTISED, folder / QUANTISED, weight_type=QuantType.QInt8)
+
+
+@contextlib.contextmanager
+def _quietly():
+    """Without the exporter's warnings, which tell nothing about this model."""
+    names = ("torch.onnx", "torch.export", "onnxscript", "")
+    levels = [logging.getLogger(name).level for name in names]
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in zip(names, levels):
+            logging.getLogger(name).setLevel(level)

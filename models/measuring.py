@@ -1,0 +1,78 @@
+"""What an evaluation lists of one model: the facts about it, its metrics, its times."""
+
+import contextlib
+
+import torch
+
+from models import architectures
+from models.moe_bert import entry_of
+from models.slicing import kept
+from models.students import describe
+from utils import bootstrap, cost, evaluation, timing
+
+
+def facts(model) -> dict:
+    """describe(model), and besides: embedding_parameters; flops of one example of `tokens` tokens, as torch counts them;
+    per_layer: {"heads": [...], "neurons": [...]}, with experts also {"attention_experts", "ffn_experts"}."""
+    num_layers = len(architectures.layers(model))
+    per_layer = kept(model)
+    if entry := entry_of(model):
+        per_layer |= {name: [entry[name]] * num_layers for name in ("attention_experts", "ffn_experts")}
+    tokens = min(cost.MACS_TOKENS, architectures.max_positions(model) or cost.MACS_TOKENS)
+    return {
+        **describe(model),
+        "embedding_parameters": cost.embedding_parameters(architectures.encoder(model)),
+        "flops": flops(model, tokens),
+        "tokens": tokens,
+        "per_layer": per_layer,
+    }
+
+
+def flops(model, tokens) -> int:
+    """Floating-point operations of a forward pass of one example of so many tokens; task head and attention products included."""
+    with plain_attention(model):
+        return cost.flops(model, {"input_ids": torch.full((1, tokens), 5, device=model.device)})
+
+
+@contextlib.contextmanager
+def plain_attention(model):
+    """A context in which a model's attention is plain matrix products, whatever kernel it uses otherwise."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def measure(model, splits, *, facts, args, device):
+    """Score a model, or a graph, and time it.
+
+    splits: {name: Split}; passes are timed on rows of the first.  facts: facts() of the model.  args: resolved, with the flags of
+    utils.evaluation_flags.
+    Returns ({"split/metric": value, "speed": {case: utils.cost.latency}, "peak_bytes"}, {split: Split.readable of the outputs}).
+    """
+    runner, row, answers = timing.Runner(model, device=device, precision=args.precision), {}, {}
+    for name, split in splits.items():
+        outputs = evaluation.logits(runner, split, batch_size=args.per_device_eval_batch_size, device=device)
+        row.update({f"{name}/{metric}": value for metric, value in split.score(outputs).items()})
+        answers[name] = split.readable(outputs)
+    if args.num_repeats:
+        cases = timing.cases(next(iter(splits.values())), max_tokens=facts["tokens"])
+        row["speed"] = timing.speed(runner, cases, repeats=args.num_repeats, device=device)
+        row["peak_bytes"] = timing.peak(runner, cases, weights=facts["bytes"], device=device)
+    return row, answers
+
+
+def compare(rows, answers, splits, *, task, args):
+    """Add to all rows but the first how their metrics differ from its, see utils.bootstrap: "compared_with", "difference".
+
+    answers: of each row, as measure() returns them.
+    """
+    names = [name for name in task.metrics if name in bootstrap.resampled(task.kind)]
+    options = {"samples": args.num_resamples, "seed": args.seed}
+    for row, found in zip(rows[1:], answers[1:]):
+        row |= {"compared_with": rows[0]["name"], "difference": {}}
+        for name, split in splits.items():
+            result = bootstrap.compare(task.kind, names, answers[0][name], found[name], split.readable(), **options)
+            row["difference"] |= {f"{name}/{metric}": values for metric, values in result.items()}

@@ -1,0 +1,84 @@
+"""The paired bootstrap: every metric beside the plain one on repeated examples, the interval beside its closed form."""
+
+import numpy as np
+import pytest
+
+from utils import answers, bootstrap, metrics
+
+N, SAMPLES = 14, 60
+TAGS = ["O", "B-PER", "I-PER", "B-LOC"]
+
+
+def examples(kind, rng):
+    """(predictions of two models, labels) of N examples."""
+    if kind == "classification":
+        return rng.integers(2, size=(3, N)).tolist()
+    if kind == "regression":  # with ties, and a part where all are equal
+        return rng.integers(5, size=(3, N)).astype(float).tolist()
+    if kind == "tagging":
+        lengths = rng.integers(1, 6, size=N)
+        return [[[TAGS[i] for i in rng.integers(len(TAGS), size=length)] for length in lengths] for _ in range(3)]
+    words = ["a cat", "the cat sat", "dog", ""]
+    first, second = ([words[i] for i in rng.integers(len(words), size=N)] for _ in range(2))
+    return first, second, [[words[i]] if words[i] else [] for i in rng.integers(len(words), size=N)]
+
+
+def plain(kind, name, predictions, labels):
+    """The metric as evaluation computes it."""
+    if kind == "tagging":
+        return metrics.entities(predictions, labels)[name]
+    if kind == "spans":
+        odds = [0.0] * len(labels)
+        return answers.score(predictions, odds, labels, threshold=1.0)[name]
+    return metrics.score([name], predictions, labels)[name]
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "spans"])
+def test_every_metric_of_repeated_examples(kind):
+    """A sample of counts gives what the metric gives of a list in which each example stands so many times."""
+    rng = np.random.default_rng(0)
+    found, _, gold = examples(kind, rng)
+    (counts_RN,) = bootstrap.draws(N, SAMPLES, seed=1)
+    counts_RN[0] = 0
+    counts_RN[0, 3] = N  # a single example, over and over: correlations are not defined there
+    for name in bootstrap.resampled(kind):
+        values = bootstrap._METRICS[kind][name](found, gold)(counts_RN)
+        for row, value in zip(counts_RN.astype(int), values):
+            repeated = [[item for item, times in zip(side, row) for _ in range(times)] for side in (found, gold)]
+            assert value == pytest.approx(plain(kind, name, *repeated), abs=1e-9), name
+
+
+def test_the_interval_of_an_accuracy():
+    """Differences of accuracy are means: their bootstrap variance is that over examples / N, nearly normal, in steps of 1 / N."""
+    rng = np.random.default_rng(0)
+    gold = rng.integers(2, size=500)
+    before, after = (np.where(rng.random(500) < share, gold, 1 - gold) for share in (0.8, 0.9))
+    found = bootstrap.compare("classification", ["acc", "f1"], before, after, gold, samples=20000, seed=0)
+    gaps = (after == gold).astype(float) - (before == gold)
+    error = gaps.std() / np.sqrt(500)
+    assert found["acc"]["difference"] == pytest.approx(gaps.mean(), abs=1e-12)
+    assert found["acc"]["low"] == pytest.approx(gaps.mean() - 1.95996 * error, abs=1.01 / 500)
+    assert found["acc"]["high"] == pytest.approx(gaps.mean() + 1.95996 * error, abs=1.01 / 500)
+    assert found["f1"]["difference"] == pytest.approx(metrics.f1(after, gold) - metrics.f1(before, gold), abs=1e-12)
+
+
+def test_pairs_are_drawn_together():
+    """A model differs from itself by nothing in any sample; another one that is right where it is, and once more, never loses."""
+    gold = [1, 0, 1, 1, 0, 1]
+    worse = [1, 1, 1, 1, 0, 0]
+    better = [1, 0, 1, 1, 0, 0]
+    options = {"samples": 500, "seed": 3}
+    assert bootstrap.compare("classification", ["f1"], worse, worse, gold, **options)["f1"] == {
+        "difference": 0, "low": 0, "high": 0,
+    }  # fmt: skip
+    assert bootstrap.compare("classification", ["acc"], worse, better, gold, **options)["acc"]["low"] >= 0
+
+
+def test_draws_in_parts(monkeypatch):
+    """Each example is drawn once on average, with the variance of N draws; memory is bounded."""
+    monkeypatch.setattr(bootstrap, "_CELLS", 1000)
+    parts = list(bootstrap.draws(50, 2001, seed=0))
+    counts_RN = np.concatenate(parts)
+    assert [len(part) for part in parts] == [20] * 100 + [1]
+    assert (counts_RN.sum(1) == 50).all() and counts_RN.mean() == 1
+    assert counts_RN.var() == pytest.approx(1 - 1 / 50, rel=0.02)

@@ -1,0 +1,162 @@
+"""Paired bootstrap: how far a difference of two models' metrics would scatter over other dev sets of the same kind.
+
+Examples are drawn with replacement, the same ones for both models, and the metric is computed anew of every sample (Efron and
+Tibshirani 1993, chapter 13; percentile intervals).  Each metric is a function of sums over examples, so that a sample is a row of
+counts and all samples are one matrix product; ranks are counted again for each sample.
+N examples, R samples, S sums.
+"""
+
+import numpy as np
+
+from utils import answers, metrics
+
+_CELLS = 4_000_000  # counts drawn at once; bounds the memory
+
+
+def compare(kind, names, reference, other, labels, *, samples, seed, confidence=0.95) -> dict[str, dict]:
+    """{metric: {"difference", "low", "high"}}: the other model's metric minus the reference's, and its confidence interval.
+
+    kind: of the task.  reference, other: predictions; for tagging lists of tag names per sentence.
+    labels: as predictions; for spans a list of gold texts per question.  names: some of resampled(kind).  samples: how many are
+    drawn.
+    """
+    functions = {name: [_METRICS[kind][name](found, labels) for found in (reference, other)] for name in names}
+    whole = np.ones((1, len(labels)))
+    drawn = {name: [] for name in names}
+    for counts_RN in draws(len(labels), samples, seed=seed):
+        for name, (before, after) in functions.items():
+            drawn[name].append(after(counts_RN) - before(counts_RN))
+    tails = 50 * (1 - confidence)
+    result = {}
+    for name, (before, after) in functions.items():
+        low, high = np.percentile(np.concatenate(drawn[name]), [tails, 100 - tails])
+        result[name] = {"difference": float((after(whole) - before(whole))[0]), "low": float(low), "high": float(high)}
+    return result
+
+
+def resampled(kind) -> list[str]:
+    """The metrics of a kind of task that compare() knows."""
+    return list(_METRICS[kind])
+
+
+def draws(number, samples, *, seed):
+    """Yield how often each of N examples is drawn, float64 [R, N], a part of the samples at a time."""
+    generator = np.random.default_rng(seed)
+    size = max(1, _CELLS // number)
+    for start in range(0, samples, size):
+        rows = min(size, samples - start)
+        picked = generator.integers(number, size=(rows, number)) + number * np.arange(rows)[:, None]
+        yield np.bincount(picked.ravel(), minlength=rows * number).reshape(rows, number).astype(np.float64)
+
+
+# ---- Metrics as functions of counts_RN; each maker takes (predictions, labels)
+
+
+def _of_sums(columns_NS, value):
+    """The function counts_RN -> [R] of a metric that is value(sums), sums being one [R] array per column."""
+    columns_NS = np.asarray(columns_NS, np.float64)
+    return lambda counts_RN: value(*(counts_RN @ columns_NS).T)
+
+
+def _ratio(above, below):
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _mean(values_N):
+    return _of_sums(np.stack([values_N, np.ones(len(values_N))], 1), _ratio)
+
+
+def _accuracy(found, gold):
+    return _mean(np.asarray(found) == np.asarray(gold))
+
+
+def _outcomes(found, gold):
+    """[N, 4]: true and false positives, true and false negatives of class 1."""
+    found, gold = np.asarray(found) == 1, np.asarray(gold) == 1
+    return np.stack([found & gold, found & ~gold, ~found & ~gold, ~found & gold], 1)
+
+
+def _f1(found, gold):
+    return _of_sums(_outcomes(found, gold), lambda tp, fp, tn, fn: _ratio(2 * tp, 2 * tp + fp + fn))
+
+
+def _matthews(found, gold):
+    def value(tp, fp, tn, fn):
+        return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+
+    return _of_sums(_outcomes(found, gold), value)
+
+
+def _correlation(n, x, y, xx, yy, xy):
+    """Pearson's from sums over examples: their number, of x, y, x^2, y^2, x y; 0 where one side is constant."""
+    spread_x, spread_y = (np.where(n * ss - s * s > 1e-12 * n * ss, n * ss - s * s, 0.0) for s, ss in ((x, xx), (y, yy)))
+    return _ratio(n * xy - x * y, np.sqrt(spread_x * spread_y))
+
+
+def _pearson(found, gold):
+    x, y = (np.asarray(side, np.float64) - np.mean(side) for side in (found, gold))
+    return _of_sums(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], 1), _correlation)
+
+
+def _spearman(found, gold):
+    (order_x, group_x), (order_y, group_y) = _sorted(found), _sorted(gold)
+
+    def value(counts_RN):
+        x, y = _ranks(counts_RN, order_x, group_x), _ranks(counts_RN, order_y, group_y)
+        sums = [(counts_RN * part).sum(1) for part in (np.ones_like(x), x, y, x * x, y * y, x * y)]
+        return _correlation(*sums)
+
+    return value
+
+
+def _sorted(values):
+    """(order of the values, [N] for each sorted one the place of the first that equals it)."""
+    values = np.asarray(values)
+    order = np.argsort(values, kind="stable")
+    return order, np.searchsorted(values[order], values[order], side="left")
+
+
+def _ranks(counts_RN, order, first):
+    """[R, N]: ranks in each sample, equal values sharing the mean of theirs, around the middle one."""
+    drawn_RN = counts_RN[:, order]
+    below_RN = np.cumsum(drawn_RN, 1) - drawn_RN
+    last = np.searchsorted(first, first, side="right") - 1
+    ends_RN = (below_RN + drawn_RN)[:, last]
+    ranks_RN = np.empty_like(drawn_RN)
+    ranks_RN[:, order] = (below_RN[:, first] + ends_RN) / 2 - counts_RN.shape[1] / 2
+    return ranks_RN
+
+
+def _both(first, second):
+    """The mean of two metrics."""
+
+    def make(found, gold):
+        functions = first(found, gold), second(found, gold)
+        return lambda counts_RN: sum(function(counts_RN) for function in functions) / 2
+
+    return make
+
+
+def _entities(value):
+    return lambda found, gold: _of_sums(metrics.entity_counts(found, gold), value)
+
+
+def _answers(column):
+    return lambda found, gold: _mean([answers.exact_and_f1(text, texts)[column] for text, texts in zip(found, gold)])
+
+
+_METRICS = {
+    "classification": {
+        "acc": _accuracy,
+        "f1": _f1,
+        "acc_and_f1": _both(_accuracy, _f1),
+        "matthews_corrcoef": _matthews,
+    },
+    "regression": {"pearson": _pearson, "spearman": _spearman, "corr": _both(_pearson, _spearman)},
+    "tagging": {
+        "precision": _entities(lambda right, found, gold: _ratio(right, found)),
+        "recall": _entities(lambda right, found, gold: _ratio(right, gold)),
+        "f1": _entities(lambda right, found, gold: _ratio(2 * right, found + gold)),
+    },
+    "spans": {"exact": _answers(0), "f1": _answers(1)},
+}

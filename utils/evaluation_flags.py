@@ -1,0 +1,136 @@
+"""Flags of run_evaluation.py, which has three uses: evaluating checkpoints (and exporting one), predicting, a report of runs.
+
+Nothing here imports torch.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from utils import checkpoints, flags, model_types
+from utils.errors import CheckpointError
+
+EXPORTS = ("dense", "compact", "onnx")
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_ONLY_EVALUATING = ("teacher_model_path", "compare", "export", "export_dir")
+
+
+def evaluation(names):
+    """The flag groups.  names: the registry's task names."""
+
+    def add(parser):
+        group = parser.add_argument_group("task").add_argument
+        group("--task_name", choices=names, help="which task", metavar="NAME")
+        group("--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself")
+        group("--max_length", "--max_seq_length", type=flags.positive_int, help="tokens, with specials; 128, squad2: 384")
+        flags.spans(parser)
+        group = parser.add_argument_group("evaluation").add_argument
+        group("--model_path", nargs="+", metavar="PATH", help="hub names, checkpoint folders or run folders")
+        group("--teacher_model_path", metavar="PATH", help="one more, which is marked in the picture and compared with")
+        group("--sparsities", type=flags.percentages, help="for nested checkpoints: one row for each of these; as stored")
+        group("--split", choices=("dev", "train", "test"), default="dev", help="which rows are scored; they need labels")
+        group("--max_eval_samples", type=flags.positive_int, help="score this many of them, a fixed sample; all")
+        group("--selection_metric", help="the metric that is drawn; the task's own")
+        group("--num_repeats", type=flags.count, default=10, help="timed passes of each batch; 0: nothing is timed")
+        group("--num_threads", type=flags.positive_int, help="CPU threads; torch's own choice")
+        group("--compare", action="store_true",
+            help="differences from the teacher's metrics, or the first model's; 95%% intervals, paired bootstrap")  # fmt: skip
+        group("--num_resamples", type=flags.positive_int, default=10000, help="samples of the bootstrap")
+        group = parser.add_argument_group("export").add_argument
+        group("--export", nargs="+", choices=EXPORTS, metavar="KIND",
+            help="dense: zero-filled stock model; compact: as small as it is; onnx: a graph, and one in int8")  # fmt: skip
+        group("--export_dir", help="gets a new folder for each kind; outputs/export/<task and model>")
+        group = parser.add_argument_group("other uses").add_argument
+        group(
+            "--predict", metavar="FILE", help="answer its rows on stdout, in order; -: those that arrive on stdin, batch by batch"
+        )
+        group("--report", metavar="FOLDER", help="write report.html about all runs below it")
+
+    return add
+
+
+def paths(args) -> list[str]:
+    """The checkpoints to evaluate, the teacher first."""
+    return [*([args.teacher_model_path] if args.teacher_model_path else []), *args.model_path]
+
+
+def short_names(paths) -> list[str]:
+    """What tells checkpoints apart: the last folders of their paths, as many as it takes, without ckpt."""
+    parts = [[part for part in Path(path).parts if part != "ckpt"] or [str(path)] for path in paths]
+    for number in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-number:]) for part in parts]
+        if len({*names}) == len(names):
+            break
+    return names
+
+
+def run_name(args) -> str:
+    """What identifies a run: task, checkpoints, sparsities, exports."""
+    return "_".join([_subject(args), *(args.export or ())])
+
+
+def _subject(args):
+    names = [name.replace("/", "-") for name in short_names(paths(args))]
+    listed = names if len(names) <= 3 else [names[0], f"{len(names) - 1}_others"]
+    points = [f"{point:g}S" for point in args.sparsities or ()]
+    return "_".join([args.task_name, *listed, *points[:1], *points[1:][-1:]])
+
+
+def check(args, tasks):
+    """Yield what is wrong; fill in what follows from the rest.  tasks: data.tasks."""
+    args.model_type = args.data_type = None
+    if args.report is not None:
+        given = {flag: getattr(args, flag) for flag in ("task_name", "model_path", "predict", *_ONLY_EVALUATING)}
+        yield from (
+            f"--{flag}: has no meaning with --report, which reads finished runs" for flag, value in given.items() if value
+        )
+        if not Path(args.report).is_dir():
+            yield f"--report: found no folder {args.report}; expected one with runs below it, like outputs"
+        return
+    for flag in ("task_name", "model_path"):
+        if not getattr(args, flag):
+            yield f"--{flag}: required"
+    if not (args.task_name and args.model_path):
+        return
+    configs = {}
+    for path in paths(args):
+        try:
+            configs[path] = checkpoints.read_config(path)
+        except CheckpointError as error:
+            yield f"--{'model_path' if path in args.model_path else 'teacher_model_path'}: {error}"
+    for path in args.model_path:
+        for sparsity in args.sparsities or ():
+            if configs.get(path):
+                yield from flags.check_student(f"{sparsity:g}S", configs[path], f"--sparsities for {path}:")
+    yield from model_types.check(args, tasks.get(args.task_name), None)
+    points = len(args.sparsities or [None])
+    if args.predict is not None:
+        given = [flag for flag in _ONLY_EVALUATING if getattr(args, flag)]
+        yield from (f"--{flag}: has no meaning with --predict" for flag in given)
+        yield from _one_model(args, points, "--predict")
+    if args.compare and len(args.model_path) * points + bool(args.teacher_model_path) < 2:
+        yield "--compare: found one model; name others, or --teacher_model_path"
+    if args.export:
+        yield from _one_model(args, points, "--export")
+        yield from _check_export(args, configs.get(args.model_path[0]))
+    elif args.export_dir:
+        yield "--export_dir: has a meaning only with --export"
+
+
+def _one_model(args, points, flag):
+    if len(args.model_path) > 1 or points > 1:
+        yield f"{flag}: found {len(args.model_path)} models and {points} sparsities; expected one model, at one sparsity"
+
+
+def _check_export(args, config):
+    args.export = [kind for kind in EXPORTS if kind in args.export]
+    args.export_dir = args.export_dir or str(Path("outputs") / "export" / _subject(args))
+    for kind in args.export:
+        folder = Path(args.export_dir) / kind
+        if folder.exists():
+            yield f"--export_dir: {folder} exists; remove it, or name another folder"
+    if "dense" in args.export:
+        yield from flags.check_dense(config, "--export dense: the model")
+    if "onnx" in args.export:
+        missing = [package for package in ONNX_PACKAGES if importlib.util.find_spec(package) is None]
+        if missing:
+            yield f"--export onnx: {', '.join(missing)} not installed (pip install -r requirements-onnx.txt)"

@@ -1,0 +1,85 @@
+"""An evaluation's rows as text for the terminal and as flat columns for a CSV file."""
+
+import csv
+
+from utils import logs
+
+
+def text(rows, *, splits) -> str:
+    """Three tables: metrics and size; time and memory, where they were measured; what is left in each layer.
+
+    splits: names of the splits that were scored.
+    """
+    quality = [
+        {
+            "model": row["name"], **{key: value for key, value in row.items() if key.partition("/")[0] in splits},
+            **{f"{key} - {row['compared_with']}": _interval(found) for key, found in row.get("difference", {}).items()},
+            **{key: row[key] for key in ("parameters", "encoder_parameters", "embedding_parameters", "macs", "flops")},
+            "MB on disk": _per(row["disk_bytes"], 1e6),
+        }
+        for row in rows
+    ]  # fmt: skip
+    speed = [
+        {"model": row["name"], **{_unit(case): _time(found) for case, found in row["speed"].items()},
+         "examples/s": ", ".join(f"{found['examples_per_second']:.4g}" for found in row["speed"].values()),
+         "peak MB": _per(row["peak_bytes"], 1e6)}
+        for row in rows if "speed" in row
+    ]  # fmt: skip
+    layers = [{"model": row["name"], **{key: _list(values) for key, values in row["per_layer"].items()}} for row in rows]
+    distinct = list({tuple(row.items())[1:]: row for row in reversed(layers)}.values())[::-1]
+    tables = [("metrics and size", quality), ("median ms of a batch (quartiles)", speed), ("in each layer", distinct)]
+    return "\n\n".join(f"{title}\n{logs.table(table)}" for title, table in tables if table)
+
+
+def write_csv(path, rows):
+    """One line for each row; what is nested becomes columns with a / in their names, lists become numbers with blanks between."""
+    flat = [_flat(row) for row in rows]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in flat for key in row)))
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def panels(rows, metric) -> list:
+    """What utils.plots.costs draws: the metric over MACs, and over the time of a batch of one and of 32 where it was measured."""
+
+    def points(cost):
+        return [{"name": row["name"], "metric": row[metric], "cost": cost(row), "kind": "teacher" if row["teacher"] else
+                 row["runtime"]} for row in rows]  # fmt: skip
+
+    made = [("MACs of the encoder, 128 tokens", points(lambda row: row["macs"]))]
+    for case in rows[0].get("speed", {}):
+        if not case.endswith("real"):
+            made.append((f"ms: {_unit(case)}", points(lambda row, case=case: row["speed"][case]["median_ms"])))
+    return made
+
+
+def _flat(row, prefix=""):
+    found = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}/")
+        else:
+            found[prefix + key] = _list(value) if isinstance(value, list) else value
+    return found
+
+
+def _unit(case):
+    size, _, tokens = case.partition("x")
+    return f"{size} x {tokens}" + ("" if tokens == "real" else " tokens")
+
+
+def _time(found):
+    return f"{found['median_ms']:.4g} ({', '.join(f'{time:.4g}' for time in found['quartiles_ms'])})"
+
+
+def _interval(found):
+    return f"{found['difference']:+.4f} ({found['low']:+.4f}, {found['high']:+.4f})"
+
+
+def _list(values):
+    return " ".join(map(str, values))
+
+
+def _per(value, unit):
+    return None if value is None else value / unit

@@ -1,0 +1,89 @@
+"""report.html: all runs below a folder on one page, drawn from their results.json and metrics.jsonl alone."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils import files, report_sections
+from utils.errors import RunError
+from utils.report_page import page
+
+
+@dataclass
+class Run:
+    """What is known of one run.
+
+    name: its folder, below the one that the report is about.  results: of results.json; {} for an unfinished run.  rows: of
+    metrics.jsonl.  problems: what could not be read.
+    """
+
+    name: str
+    results: dict = field(default_factory=dict)
+    rows: list = field(default_factory=list)
+    problems: list = field(default_factory=list)
+
+    @property
+    def split(self) -> str | None:
+        """The split that its score is of: the first of its metrics' that is dev's, else the first."""
+        splits = list(self.results.get("metrics") or {})
+        return next((split for split in splits if split.startswith("dev")), next(iter(splits), None))
+
+    @property
+    def metrics(self) -> dict:
+        """The metrics of that split."""
+        return self.results["metrics"][self.split] if self.split else {}
+
+    @property
+    def key(self) -> str | None:
+        """The metric that it is judged by."""
+        return report_sections.judge(self.metrics)
+
+
+def write(folder, output_dir=None) -> Path:
+    """Write report.html about all runs below a folder, into it or into another one; returns its path.
+
+    Raises RunError where there is no run, or where the page cannot be written.
+    """
+    runs = gather(folder)
+    if not runs:
+        raise RunError(f"--report {folder}: found no run below it; expected folders with results.json or metrics.jsonl")
+    path = Path(output_dir or folder) / "report.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, page(f"Runs below {Path(folder).name or folder}", report_sections.body(runs)))
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); choose another folder with --output_dir") from error
+    return path
+
+
+def gather(folder) -> list[Run]:
+    """The runs below a folder, by name.  A results.json without a stage is no run's."""
+    runs = []
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        if "results.json" not in names and "metrics.jsonl" not in names:
+            continue
+        run = Run(Path(parent).relative_to(folder).as_posix())
+        if "results.json" in names:
+            found = _read(run, Path(parent) / "results.json", files.read_json)
+            run.results = found if isinstance(found, dict) and "stage" in found else {}
+        if "metrics.jsonl" in names:
+            run.rows = _read(run, Path(parent) / "metrics.jsonl", _read_rows) or []
+        if run.problems or run.rows or run.results:
+            runs.append(run)
+    return sorted(runs, key=lambda run: run.name)
+
+
+def _read(run, path, read):
+    try:
+        return read(path)
+    except (OSError, ValueError) as error:  # a run that is being written, or was cut off
+        run.problems.append(f"{path.name}: {error}")
+        return None
+
+
+def _read_rows(path):
+    """The rows of metrics.jsonl; a last line that is being written is left out."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
