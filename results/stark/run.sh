@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# StarK beside its trial student and beside the dense teacher's second student: MRPC with 1,500 rows, SST-2 with 3,000; three seeds.
+# StarK beside its trial student and beside the dense teacher's second student, three seeds: MRPC with 1,500 rows (3 layers: all, with
+# more updates: with fewer the student answers "equivalent" throughout), SST-2 with 3,000.
 #   bash results/stark/run.sh mrpc sst2               # after results/minidisc/run.sh mrpc sst2, whose teachers are taken
 #   python results/stark/table.py                     # the table, from the results.json files kept here
 #   FLAGS="--max_train_samples 200 --num_train_epochs 1" SCORED=64 SEEDS="776 777" OUTPUT=try/out KEPT=try/kept \
@@ -12,6 +13,7 @@ TEACHER=${TEACHER:-outputs/results/minidisc}          # the parent of <task>/tea
 OUTPUT=${OUTPUT:-outputs/results/stark}
 KEPT=${KEPT:-results/stark}
 SEEDS=${SEEDS:-776 777 778}
+STUDENTS=${STUDENTS:-70S 3L}
 SCORED=${SCORED:-1000}                                # rows that the teacher's units are scored on
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 for task in "$@"; do
@@ -27,11 +29,13 @@ for task in "$@"; do
         python run_sparsification.py "${base[@]}" --model_path "$teacher" --output_dir "$nested" --num_scoring_samples 4000
     fi
     for seed in $SEEDS; do
-        for student in 70S 3L; do
+        for student in $STUDENTS; do
+            used=$rows size=32 epochs=2
             if [ $student = 70S ]; then start=(--student_sparsity 70) rate=6e-4; else start=(--student_layer 3) rate=1e-4; fi
+            if [ "$task" = mrpc ] && [ $student = 3L ]; then used=3668 size=16 epochs=3 rate=3e-4; fi
             run="$OUTPUT/$task/${student}_$seed"
-            train=("${base[@]}" --max_train_samples $rows --log_interval 100 --seed "$seed" --model_type kd --temperature 2
-                --cache_teacher --per_device_train_batch_size 32 --learning_rate $rate --num_train_epochs 2
+            train=("${base[@]}" --max_train_samples $used --log_interval 100 --seed "$seed" --model_type kd --temperature 2
+                --cache_teacher --per_device_train_batch_size $size --learning_rate $rate --num_train_epochs $epochs
                 --teacher_model_path "$teacher" "${start[@]}")
             # shellcheck disable=SC2086
             python run_distillation.py "${train[@]}" --student_model_path "$nested" --output_dir "$run/trial" ${FLAGS:-}
