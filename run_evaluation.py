@@ -72,17 +72,17 @@ def evaluate(args):
             answers.append(found)
     run.begin()
 
-    # ---- Exports of the one model; its graphs are scored and timed as models are
-    exports = {}
+    # ---- Exports of the last model, which is the only one but for a teacher; its graphs are scored and timed as models are
+    exports, last = {}, rows[-1]
     for kind in args.export or ():
-        folder = Path(args.export_dir) / kind
+        folder = Path(run.folder if args.dry_run else args.export_dir) / kind
         exports[kind] = exporting.export(
             small, kind, folder, next(iter(splits.values())), tokenizer=data.tokenizer, task_kind=task.kind,
-            batch_size=args.per_device_eval_batch_size, card=partial(card, rows[0], kind=kind, splits=splits, run=run),
+            batch_size=args.per_device_eval_batch_size, card=partial(card, last, kind=kind, splits=splits, run=run),
         )  # fmt: skip
     for runtime, (graph, size) in exporting.graphs(exports["onnx"]["folder"]).items() if "onnx" in exports else ():
         row, found = measuring.measure(graph, splits, facts=facts, args=args, device=torch.device("cpu"))
-        rows.append({**rows[0], "name": f"{label} {runtime}", "runtime": runtime, "teacher": False, **row, "disk_bytes": size})
+        rows.append({**last, "name": f"{label} {runtime}", "runtime": runtime, "teacher": False, **row, "disk_bytes": size})
         answers.append(found)
 
     # ---- Differences, tables, picture

@@ -4,7 +4,7 @@ architectures: the one table of attribute paths.  attention: stock attention wit
 classes of cropped ones.  moe_bert: experts.  balance: their loss.  variants: what their classes have in common.  building: empty
 models, filled.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving: checkpoints.
 students: made from teachers, measured.  distillation: one student, one teacher.  starting: what students start from.  curves: of
-nested models.  filtered_bert: TED's filters.
+nested models.  filtered_bert: TED's filters.  measuring: what an evaluation lists.  exporting: models for other software.
 """
 
 from models import moe_bert, slicing

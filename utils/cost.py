@@ -110,16 +110,17 @@ def peak_of(run, *, weights, device):
     """Most memory that run(), which has run before, takes at a time, in bytes; the weights included.
 
     weights: their bytes.  On a GPU: what torch had allocated, all other tensors on the device included.  On Linux: the weights,
-    and by how much the process's resident set grew.  None on other systems, where the peak cannot be reset.
+    and by how much the process's resident set grew.  None on systems where that peak cannot be reset.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         run()
         return torch.cuda.max_memory_allocated(device)
-    if sys.platform != "linux":
-        return None
     allocator.give_back()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
+    except OSError:  # no Linux, or one that does not let us
+        return None
     before = peak_memory(device)
     run()
     return weights + peak_memory(device) - before

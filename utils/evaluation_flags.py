@@ -4,6 +4,7 @@ Nothing here imports torch.
 """
 
 import importlib.util
+import os
 from pathlib import Path
 
 from utils import checkpoints, flags, model_types
@@ -30,7 +31,7 @@ def evaluation(names):
         group("--split", choices=("dev", "train", "test"), default="dev", help="which rows are scored; they need labels")
         group("--max_eval_samples", type=flags.positive_int, help="score this many of them, a fixed sample; all")
         group("--selection_metric", help="the metric that is drawn; the task's own")
-        group("--num_repeats", type=flags.count, default=10, help="timed passes of each batch; 0: nothing is timed")
+        group("--num_repeats", type=flags.count, default=10, help="timed passes of each kind; 0: nothing is timed")
         group("--num_threads", type=flags.positive_int, help="CPU threads; torch's own choice")
         group("--compare", action="store_true",
             help="differences from the teacher's metrics, or the first model's; 95%% intervals, paired bootstrap")  # fmt: skip
@@ -78,6 +79,10 @@ def _subject(args):
 def check(args, tasks):
     """Yield what is wrong; fill in what follows from the rest.  tasks: data.tasks."""
     args.model_type = args.data_type = None
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        for flag in ("export", "predict", "report"):
+            if getattr(args, flag):
+                yield f"--{flag}: needs one process; start it without torchrun"
     if args.report is not None:
         given = {flag: getattr(args, flag) for flag in ("task_name", "model_path", "predict", *_ONLY_EVALUATING)}
         yield from (

@@ -127,7 +127,7 @@ def _star(x, y, size=8):
 
 
 def _entry(one, color, dash):
-    mark = f'<circle cx="11" cy="6" r="4.5" fill="{color}"/>'
+    mark = f'<path d="{_star(11, 6, 6)}"/>' if one.marked else f'<circle cx="11" cy="6" r="4.5" fill="{color}"/>'
     if one.line:
         mark = f'<line x1="0" x2="22" y1="6" y2="6" stroke="{color}" stroke-width="3" stroke-dasharray="{dash}"/>'
     return f'<span><svg width="22" height="12" aria-hidden="true">{mark}</svg>{escape(one.name)}</span>'

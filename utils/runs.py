@@ -218,6 +218,8 @@ def guard(main, parse):
             raise
         print(f"error: {flags.named(args, str(error))}", file=sys.stderr)
         code = 2
+    except BrokenPipeError:  # whoever read what is printed has left; the rest goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, Interrupted):
         print("interrupted; the same command continues", file=sys.stderr)
         code = 130

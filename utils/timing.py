@@ -57,11 +57,11 @@ class Runner:
 
 
 def speed(runner, cases, *, repeats, device) -> dict[str, dict]:
-    """{case: cost.latency of it}."""
+    """{case: cost.latency of it}.  repeats: timed passes of a case; where it has several batches, they share them."""
     timed = {}
     for name, batches in cases.items():
-        inputs = [batch.to(device).inputs for batch in batches]
-        timed[name] = cost.latency(runner, inputs, repeats=repeats, warmup=1 if name.endswith(REAL) else 3)
+        inputs, each = [batch.to(device).inputs for batch in batches], -(-repeats // len(batches))
+        timed[name] = cost.latency(runner, inputs, repeats=each, warmup=3 if len(batches) == 1 else 1)
     return timed
 
 

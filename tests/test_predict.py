@@ -1,0 +1,202 @@
+"""Predictions of new rows: streamed, in order, of every kind of task, the same as those of the whole file."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import tiny_squad
+import torch
+import transformers
+from commands import ENVIRONMENT, ROOT, run
+
+from data import demo, incoming, pipelines, tasks
+from data.spans import Options
+from utils import evaluation, flags
+from utils.errors import DataError
+
+
+def chunks_of(text, task, size, monkeypatch):
+    """incoming.chunks of standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text if isinstance(text, bytes) else text.encode())))
+    return list(incoming.chunks("-", tasks.get(task), size=size))
+
+
+# ---- Reading
+
+
+def test_tables_in_parts(monkeypatch):
+    """Columns are found by name, labels are not read, quotes are text, blank lines at the end are no rows; rows are numbered."""
+    text = '\ufeffsentence\tlabel\n"good\t?\r\nbad\tnone\nfine\t\n\n\n'
+    found = chunks_of(text, "sst2", 2, monkeypatch)
+    assert [(part.ids, part.first, part.labels) for part in found] == [
+        (["0", "1"], ['"good', "bad"], None), (["2"], ["fine"], None),
+    ]  # fmt: skip
+    (only,) = chunks_of("index\tsentence\n17\tx y\n", "sst2", 9, monkeypatch)
+    assert only.ids == ["17"]
+    (only,) = chunks_of("gj04\t1\t\tOur friends .\n", "cola", 9, monkeypatch)
+    assert only.first == ["Our friends ."]
+    (only,) = chunks_of("a\tb\tsentence1\tsentence2\n1\t2\tx\ty\n", "rte", 9, monkeypatch)
+    assert (only.first, only.second) == (["x"], ["y"])
+
+
+def test_sentences_in_parts(monkeypatch):
+    text = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\nPeter NNP B-PER\n"
+    found = chunks_of(text, "conll", 1, monkeypatch)
+    assert [(part.ids, part.first) for part in found] == [(["0"], [["EU", "rejects"]]), (["1"], [["Peter"]])]
+    (only,) = chunks_of("EU\nrejects\n", "conll", 5, monkeypatch)
+    assert only.first == [["EU", "rejects"]] and only.labels is None
+
+
+FAULTS = [
+    ("rte", "sentence1\tlabel\nx\ty\n", r"stdin:1: .*missing: sentence2"),
+    ("rte", "", r"stdin:1: "),
+    ("rte", "sentence1\tsentence2\na\tb\nc\td\ne\n", r"stdin:4: found 1 tab-separated columns; expected 2"),
+    ("sst2", b"sentence\tx\ngood\t1\n\xff\t1\n", r"stdin:3: found the byte 0xff"),
+    ("conll", "EU NNP\nrejects\n", r"stdin:2: found 1 columns; expected 2"),
+    ("squad2", '{"data": [', r"stdin:1: found no complete JSON"),
+]
+
+
+@pytest.mark.parametrize("task, text, said", FAULTS, ids=[f"{case[0]} {number}" for number, case in enumerate(FAULTS)])
+def test_what_does_not_fit(task, text, said, monkeypatch):
+    with pytest.raises(DataError, match=said):
+        chunks_of(text, task, 2, monkeypatch)
+
+
+def test_rows_before_a_fault_are_answered(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"sentence\nx\ny\na\tb\n")))
+    parts = incoming.chunks("-", tasks.get("sst2"), size=2)
+    assert next(parts).first == ["x", "y"]
+    with pytest.raises(DataError, match="stdin:4"):
+        next(parts)
+
+
+# ---- Answering, kind by kind
+
+
+def save(folder, model_class, tokenizer, **settings):
+    """A random tiny model with a head and a tokenizer; returns its folder."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=128, initializer_range=0.5, **sizes, **settings
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model_class(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def answers(*words):
+    """Lines that the script prints."""
+    return run("run_evaluation.py", "--use_cpu", *words).stdout.splitlines()
+
+
+def test_classes(tuned_demo, small_demo, tmp_path):
+    """As --do_infer writes them, whatever the size of the parts; probabilities are those of the named class."""
+    flags = ("--task_name", "demo", "--data_dir", small_demo, "--model_path", tuned_demo)
+    file = small_demo / "demo" / "test.tsv"
+    lines = answers(*flags, "--predict", file)
+    rows = [line.split("\t") for line in lines]
+    assert rows[0] == ["index", "prediction", "probability"] and len(rows) == 33
+    assert [row[0] for row in rows[1:]] == [line.split("\t")[0] for line in file.read_text().splitlines()[1:]]
+    assert all(0.5 <= float(row[2]) <= 1 for row in rows[1:])
+    task, tokenizer = tasks.get("demo"), pipelines.load_tokenizer(tuned_demo)
+    split = pipelines.encode(task.read(small_demo, "test"), tokenizer, task=task)
+    import models
+
+    model = models.load_model(tuned_demo, kind="classification")
+    logits = evaluation.logits(model, split, batch_size=32, device=model.device)
+    assert [row[1] for row in rows[1:]] == [task.label_names[i] for i in split.predictions(logits)]
+    assert answers(*flags, "--predict", file, "--per_device_eval_batch_size", 5) == lines
+
+
+@pytest.fixture(scope="module")
+def demo_tokenizer(demo_dir):
+    return pipelines.load_tokenizer(demo.build_tokenizer(demo_dir / "demo"))
+
+
+def test_scores(demo_tokenizer, tmp_path):
+    folder = save(tmp_path / "rater", transformers.BertForSequenceClassification, demo_tokenizer, num_labels=1)
+    (tmp_path / "new.tsv").write_text("sentence1\tsentence2\nthe soup\tthe hall\nthe tip was good\tthe menu\n")
+    lines = answers("--task_name", "stsb", "--model_path", folder, "--predict", tmp_path / "new.tsv")
+    assert lines[0] == "index\tprediction" and [line.split("\t")[0] for line in lines[1:]] == ["0", "1"]
+    assert all(0 <= float(line.split("\t")[1]) <= 5 for line in lines[1:])
+
+
+def test_tags(demo_tokenizer, tmp_path):
+    """One line for each word, a blank line behind each sentence; the file may have a column of labels or not."""
+    task = tasks.get("conll")
+    labels = {"id2label": dict(enumerate(task.label_names)), "label2id": {name: i for i, name in enumerate(task.label_names)}}
+    folder = save(tmp_path / "tagger", transformers.BertForTokenClassification, demo_tokenizer, **labels)
+    (tmp_path / "words.txt").write_text("soup\nwas\ngood\n\nwaiter\n")
+    (tmp_path / "tagged.txt").write_text("soup O\nwas O\ngood O\n\nwaiter B-PER\n")
+    lines = answers("--task_name", "conll", "--model_path", folder, "--predict", tmp_path / "words.txt")
+    assert [line.split(" ")[0] for line in lines] == ["soup", "was", "good", "", "waiter", ""]
+    assert {line.split(" ")[1] for line in lines if line} <= set(task.label_names)
+    assert answers("--task_name", "conll", "--model_path", folder, "--predict", tmp_path / "tagged.txt") == lines
+
+
+def test_spans(tmp_path, monkeypatch):
+    """A JSON object for each question, in the file's order; the answers are those of the whole file, in parts too."""
+    data = tiny_squad.write(tmp_path / "data") / "squad2" / "test-v2.0.json"
+    tokenizer = pipelines.load_tokenizer(tiny_squad.encoder(tmp_path / "encoder"))
+    folder = save(tmp_path / "reader", transformers.BertForQuestionAnswering, tokenizer)
+    words = ("--task_name", "squad2", "--model_path", folder, *tiny_squad.LENGTHS)
+    found = [json.loads(line) for line in answers(*words, "--predict", data)]
+    entries = [q for article in json.loads(data.read_text())["data"] for p in article["paragraphs"] for q in p["qas"]]
+    assert [each["id"] for each in found] == [entry["id"] for entry in entries] and len(found) == 12
+    assert any(each["prediction"] for each in found)
+    task = tasks.get("squad2")
+    model = transformers.BertForQuestionAnswering.from_pretrained(folder).eval()
+    parts = chunks_of(data.read_bytes(), "squad2", 5, monkeypatch)
+    assert [len(part) for part in parts] == [5, 5, 2]
+    options = Options(**{**flags.SPANS, "doc_stride": 8, "max_query_length": 8})
+    lines = []
+    for part in parts:
+        split = pipelines.encode(part, tokenizer, task=task, max_length=40, spans=options)
+        lines += incoming.answers(split, evaluation.logits(model, split, batch_size=4, device=model.device))
+    assert [json.loads(line)["prediction"] for line in lines] == [each["prediction"] for each in found]
+
+
+# ---- The script
+
+
+def test_standard_input_is_answered_as_it_comes(tuned_demo, small_demo):
+    """Two rows are answered while the pipe is open; the reader of the answers may leave without a word from us."""
+    words = ["run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--model_path", tuned_demo,
+             "--predict", "-", "--per_device_eval_batch_size", "2"]  # fmt: skip
+    process = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env={**os.environ, **ENVIRONMENT},
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    process.stdin.write(
+        "sentence1\tsentence2\nthe soup was good .\tthe guest liked the food .\nthe tip was bad .\tthe guest left .\n"
+    )
+    process.stdin.flush()
+    first = [process.stdout.readline().split("\t")[0] for _ in range(3)]
+    assert first == ["index", "0", "1"] and process.poll() is None
+    process.stdout.close()
+    process.stdin.write("one\ttwo\nthree\tfour\n")
+    process.stdin.close()
+    assert process.wait(60) == 0 and "Error" not in process.stderr.read()
+
+
+def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tmp_path):
+    """Another head, other labels, a folder without a checkpoint: refused before anything is answered."""
+    folder = save(tmp_path / "other", transformers.BertForSequenceClassification, demo_tokenizer,
+                  id2label={0: "yes", 1: "no"}, label2id={"yes": 0, "no": 1})  # fmt: skip
+    (tmp_path / "words.txt").write_text("soup\n")
+    (tmp_path / "empty").mkdir()
+    cases = [
+        ("conll", tuned_demo, "a head for classification or regression, the task is tagging"),
+        ("rte", folder, "the checkpoint's labels contradict the task's"),
+        ("demo", tmp_path / "empty", "neither a checkpoint (config.json) nor a run folder"),
+    ]
+    for task, path, said in cases:
+        done = run("run_evaluation.py", "--task_name", task, "--data_dir", small_demo, "--use_cpu", "--model_path", path,
+                   "--predict", tmp_path / "words.txt", code=2)  # fmt: skip
+        assert f"--model_path: {path}" in done.stderr and said in done.stderr and not done.stdout, done.stderr
+    done = run("run_evaluation.py", "--task_name", "demo", "--use_cpu", "--model_path", tuned_demo, "--predict",
+               tmp_path / "none", code=2)  # fmt: skip
+    assert f"{tmp_path / 'none'}: cannot be read" in done.stderr
