@@ -60,7 +60,7 @@ def evaluate(args):
         data = TaskData(task, args, tokenizer_path=path)
         splits = data.labelled(args.split)
         model = models.load_model(path, kind=task.kind, label_names=task.label_names, max_length=args.max_length).to(run.device)
-        is_teacher = path == args.teacher_model_path
+        is_teacher = args.teacher_model_path is not None and not rows
         for sparsity in [None] if is_teacher else args.sparsities or [None]:
             small = model if sparsity is None else models.crop(model, sparsity)
             facts = measuring.facts(small)
@@ -82,7 +82,8 @@ def evaluate(args):
         )  # fmt: skip
     for runtime, (graph, size) in exporting.graphs(exports["onnx"]["folder"]).items() if "onnx" in exports else ():
         row, found = measuring.measure(graph, splits, facts=facts, args=args, device=torch.device("cpu"))
-        rows.append({**last, "name": f"{label} {runtime}", "runtime": runtime, "teacher": False, **row, "disk_bytes": size})
+        measured = {**row, "bytes": size, "disk_bytes": size}
+        rows.append({**last, "name": f"{label} {runtime}", "runtime": runtime, "teacher": False, **measured})
         answers.append(found)
 
     # ---- Differences, tables, picture

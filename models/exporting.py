@@ -7,6 +7,7 @@ import contextlib
 import copy
 import logging
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
 
     model: in eval mode; for a graph it is moved to the CPU.  kind: "dense", "compact" or "onnx".  split: of the task, labelled or
     not; NUM_CHECKED of its examples are compared.  card: makes README.md's text of config.json.  task_kind: load_model()'s kind.
-    Returns {"folder", "largest_difference" of logits, "examples" compared}.
+    Returns {"folder", "largest_difference" of logits, "examples" compared}, of a graph also the version of "onnxruntime".
     Raises CheckpointError for a model that cannot be exported so, RunError where the logits differ by more than TOLERANCE.
     """
     folder = Path(folder)
@@ -71,7 +72,8 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
         files.replace_folder(aside, folder)
     finally:
         files.remove(aside)
-    return {"folder": str(folder), "largest_difference": difference, "examples": number}
+    version = {"onnxruntime": metadata.version("onnxruntime")} if kind == "onnx" else {}
+    return {"folder": str(folder), "largest_difference": difference, "examples": number, **version}
 
 
 @torch.no_grad()

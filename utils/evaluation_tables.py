@@ -25,9 +25,11 @@ def text(rows, *, splits) -> str:
          "peak MB": _per(row["peak_bytes"], 1e6)}
         for row in rows if "speed" in row
     ]  # fmt: skip
-    layers = [{"model": row["name"], **{key: _list(values) for key, values in row["per_layer"].items()}} for row in rows]
-    distinct = list({tuple(row.items())[1:]: row for row in reversed(layers)}.values())[::-1]
-    tables = [("metrics and size", quality), ("median ms of a batch (quartiles)", speed), ("in each layer", distinct)]
+    layers = [
+        {"model": row["name"], **{key: _list(values) for key, values in row["per_layer"].items()}}
+        for row in rows if row["runtime"] == "torch"
+    ]  # fmt: skip
+    tables = [("metrics and size", quality), ("median ms of a batch (quartiles)", speed), ("in each layer", layers)]
     return "\n\n".join(f"{title}\n{logs.table(table)}" for title, table in tables if table)
 
 
