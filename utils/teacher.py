@@ -49,7 +49,7 @@ class Teacher:
             if self._states is None:
                 shape = (len(self.layers), int(self._starts[-1]), states[0].shape[-1] if states else 0)
                 self._states = torch.empty(shape, dtype=kept)
-                logger.info("teacher outputs kept in memory: %.2f GiB", self._states.nbytes / 2**30)
+                logger.info("outputs of the frozen model kept in memory: %.1f MiB", self._states.nbytes / 2**20)
             positions, mask = torch.from_numpy(self._positions(indices)), self._mask(batch)
             for number, state_BLD in enumerate(states):
                 self._states[number, positions] = state_BLD[mask].to("cpu", kept)
