@@ -2,8 +2,8 @@
 
     python deberta_scripts/get_model.py microsoft/deberta-v3-base outputs/deberta/pretrained/base
     python deberta_scripts/get_model.py microsoft/deberta-v3-xsmall outputs/deberta/pretrained/xsmall
-Needs the network, or a folder that was downloaded instead of the name.  DeBERTaV3's weights are on the hub as a pickle alone: it is
-read by torch's loader of tensors, which runs no code from it, and written as it is (fp16).  Tokenizer and config are copied.
+Needs the network, or a folder that was downloaded instead of the name.  DeBERTaV3's weights are on the hub as a pickle alone: it
+is read by torch's loader of tensors, which runs no code from it, and written as it is (fp16).  Tokenizer and config are copied.
 """
 
 import argparse
