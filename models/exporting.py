@@ -177,7 +177,8 @@ def _quantise(folder):
     graph = onnx.load(folder / GRAPH)
     del graph.graph.value_info[:]  # torch's shapes of what is inside contradict those after quantisation
     onnx.save(graph, folder / QUANTISED)
-    quantize_dynamic(folder / QUANTISED, folder / QUANTISED, weight_type=QuantType.QInt8)
+    # Scales for each output, not for each matrix: MRPC at 90% sparsity 0.8040 instead of 0.7991 (float32: 0.8125)
+    quantize_dynamic(folder / QUANTISED, folder / QUANTISED, weight_type=QuantType.QInt8, per_channel=True)
 
 
 @contextlib.contextmanager

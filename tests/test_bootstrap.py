@@ -33,6 +33,7 @@ def plain(kind, name, predictions, labels):
     return metrics.score([name], predictions, labels)[name]
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")  # a sample of one example
 @pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "spans"])
 def test_every_metric_of_repeated_examples(kind):
     """A sample of counts gives what the metric gives of a list in which each example stands so many times."""
