@@ -85,7 +85,8 @@ def _evaluation(run):
     names = {key.partition("/")[2]: key for key in reversed(rows[0]) if key.partition("/")[0] in splits}
     metric = names.get(judge(names))
     costs = [("MACs", lambda row: row["macs"])] if metric else []
-    for case in rows[0].get("speed", {}) if metric else ():
+    timed = [case for case in rows[0].get("speed", {}) if all(case in row.get("speed", {}) for row in rows)]
+    for case in timed if metric else ():
         costs.append((f"ms, {case}", lambda row, case=case: row["speed"][case]["median_ms"]))
     charts = []
     for label, cost in costs:
