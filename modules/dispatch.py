@@ -15,117 +15,137 @@ from torch.autograd.function import once_differentiable
 BLOCKS = 4  # for each expert, where tokens are shared out evenly: at most a quarter more rows than tokens
 
 
-def dispatch(expert_T, real_T1, counts_E, *, dtype, widths):
-    """The way for a batch on its device: has take(), linear() and put().
+def dispatch(expert_T, real_T, counts_E, *, dtype, widths):
+    """The way for a batch on its device: has take(), linear() and put().  What put() makes of padding is undefined or zero.
 
-    expert_T: int64, each token's.  real_T1: bool, True for tokens that count; None: all do.  counts_E: tokens that count.
+    expert_T: int64, each token's.  real_T: bool, True for tokens that count; None: all do.  counts_E: tokens that count.
     dtype: of the products.  widths: I and O of all of them.
     """
     if expert_T.device.type == "cpu" and not torch.compiler.is_compiling():
-        return Looped(expert_T, real_T1, counts_E)
+        return Looped(expert_T, real_T, counts_E)
     aligned = all(width * dtype.itemsize % 16 == 0 for width in widths)
     if dtype == torch.bfloat16 and aligned and not torch.compiler.is_compiling():
         return Grouped(expert_T, len(counts_E))
     return Blocked(expert_T, len(counts_E))
 
 
-class _Rows(torch.autograd.Function):
-    """Rows of a matrix, no row twice: so the gradient is copied, not added up."""
+class _Moved(torch.autograd.Function):
+    """Rows of a matrix in another order, each once: so the gradient is moved back, not added up."""
 
     @staticmethod
-    def forward(ctx, matrix_TI, index_R):
-        ctx.save_for_backward(index_R)
-        ctx.size = len(matrix_TI)
-        return matrix_TI.index_select(0, index_R)
+    def forward(ctx, matrix_TI, order_T, back_T):
+        ctx.save_for_backward(back_T)
+        return matrix_TI.index_select(0, order_T)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient_RI):
-        (index_R,) = ctx.saved_tensors
-        return _placed(gradient_RI, index_R, ctx.size), None
+    def backward(ctx, gradient_TI):
+        (back_T,) = ctx.saved_tensors
+        return gradient_TI.index_select(0, back_T), None, None
 
 
-def _placed(rows_RI, index_R, size):
-    """[size, I]: these rows at these places, zeros elsewhere."""
-    return rows_RI.new_zeros(size, rows_RI.shape[1]).index_copy(0, index_R, rows_RI)
+class _ScaledBack(torch.autograd.Function):
+    """Rows back at their tokens' places, each times a factor: one pass over them in either direction where autograd takes two."""
+
+    @staticmethod
+    def forward(ctx, rows_TO, factor_T1, order_T, back_T):
+        ctx.save_for_backward(rows_TO, factor_T1, order_T, back_T)
+        return rows_TO.index_select(0, back_T).mul_(factor_T1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient_TO):
+        rows_TO, factor_T1, order_T, back_T = ctx.saved_tensors
+        moved_TO = gradient_TO.index_select(0, order_T)
+        of_factor_T1 = (moved_TO * rows_TO).sum(1, keepdim=True)[back_T]
+        return moved_TO.mul_(factor_T1.index_select(0, order_T)), of_factor_T1, None, None
 
 
-class Looped:
-    """Padding is left out: R is the number of tokens that count."""
+class _Sorted:
+    """Tokens in another order.  order_T: token of each row.  back_T: row of each token."""
 
-    def __init__(self, expert_T, real_T1, counts_E):
-        key_T = expert_T if real_T1 is None else expert_T.masked_fill(~real_T1[:, 0], len(counts_E))
-        self.counts, self.size = counts_E.tolist(), len(expert_T)
-        self.order_R = torch.argsort(key_T, stable=True)[: sum(self.counts)]
+    def __init__(self, order_T):
+        self.order_T = order_T
+        self.back_T = torch.empty_like(order_T).scatter_(0, order_T, torch.arange(len(order_T), device=order_T.device))
 
     def take(self, matrix_TI):
-        """[R, I]: tokens sorted by expert."""
-        return _Rows.apply(matrix_TI, self.order_R)
+        """[T, I]: tokens sorted by expert."""
+        return _Moved.apply(matrix_TI, self.order_T, self.back_T)
 
-    def linear(self, rows_RI, weight_EOI, bias_EO):
-        """[R, O]: each row times its expert's weight, plus its bias."""
-        return _LoopedLinear.apply(rows_RI, weight_EOI, bias_EO, self.counts)
+    def put(self, rows_TO, factor_T1=None):
+        """[T, O]: rows back at their tokens' places, times a factor of each token."""
+        if factor_T1 is None:
+            return _Moved.apply(rows_TO, self.back_T, self.order_T)
+        return _ScaledBack.apply(rows_TO, factor_T1, self.order_T, self.back_T)
 
-    def put(self, rows_RO):
-        """[T, O]: rows back at their tokens' places, zeros for padding."""
-        return _placed(rows_RO, self.order_R, self.size)
+
+class Looped(_Sorted):
+    """Padding comes last, and no product touches it: its rows are zero."""
+
+    def __init__(self, expert_T, real_T, counts_E):
+        number = len(counts_E)
+        if real_T is not None:
+            expert_T, number = expert_T.masked_fill(~real_T, number), number + 1
+        super().__init__((expert_T == torch.arange(number)[:, None]).nonzero()[:, 1])  # faster than to sort
+        self.counts = counts_E.tolist()
+
+    def linear(self, rows_TI, weight_EOI, bias_EO):
+        """[T, O]: each row times its expert's weight, plus its bias."""
+        return _LoopedLinear.apply(rows_TI, weight_EOI, bias_EO, self.counts)
 
 
 class _LoopedLinear(torch.autograd.Function):
     """Every product writes its own part of one buffer, in both directions: nothing is stacked or added up afterwards."""
 
     @staticmethod
-    def forward(ctx, rows_RI, weight_EOI, bias_EO, counts):
-        ctx.save_for_backward(rows_RI, weight_EOI)
+    def forward(ctx, rows_TI, weight_EOI, bias_EO, counts):
+        ctx.save_for_backward(rows_TI, weight_EOI)
         ctx.counts = counts
-        made_RO = rows_RI.new_empty(len(rows_RI), weight_EOI.shape[1])
-        parts = zip(rows_RI.split(counts), weight_EOI, bias_EO, made_RO.split(counts))
-        for part_RI, weight_OI, bias_O, out_RO in parts:
-            torch.addmm(bias_O, part_RI, weight_OI.t(), out=out_RO)
-        return made_RO
+        made_TO = rows_TI.new_empty(len(rows_TI), weight_EOI.shape[1])
+        start = 0
+        for weight_OI, bias_O, count in zip(weight_EOI, bias_EO, counts):
+            part, start = slice(start, start + count), start + count
+            torch.addmm(bias_O, rows_TI[part], weight_OI.t(), out=made_TO[part])
+        made_TO[start:] = 0
+        return made_TO
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient_RO):
-        (rows_RI, weight_EOI), counts = ctx.saved_tensors, ctx.counts
-        gradient_RO = gradient_RO.contiguous()
+    def backward(ctx, gradient_TO):
+        (rows_TI, weight_EOI), counts = ctx.saved_tensors, ctx.counts
+        gradient_TO = gradient_TO.contiguous()
         to_rows, to_weight, to_bias, _ = ctx.needs_input_grad
-        rows_gradient_RI = torch.empty_like(rows_RI) if to_rows else None
+        rows_gradient_TI = torch.empty_like(rows_TI) if to_rows else None
         weight_gradient_EOI = torch.empty_like(weight_EOI) if to_weight else None
         bias_gradient_EO = weight_EOI.new_empty(weight_EOI.shape[:2]) if to_bias else None
         start = 0
         for expert, count in enumerate(counts):
             part, start = slice(start, start + count), start + count
             if to_rows:
-                torch.mm(gradient_RO[part], weight_EOI[expert], out=rows_gradient_RI[part])
+                torch.mm(gradient_TO[part], weight_EOI[expert], out=rows_gradient_TI[part])
             if to_weight:
-                torch.mm(gradient_RO[part].t(), rows_RI[part], out=weight_gradient_EOI[expert])
+                torch.mm(gradient_TO[part].t(), rows_TI[part], out=weight_gradient_EOI[expert])
             if to_bias:
-                torch.sum(gradient_RO[part], 0, out=bias_gradient_EO[expert])
-        return rows_gradient_RI, weight_gradient_EOI, bias_gradient_EO, None
+                torch.sum(gradient_TO[part], 0, out=bias_gradient_EO[expert])
+        if to_rows:
+            rows_gradient_TI[start:] = 0
+        return rows_gradient_TI, weight_gradient_EOI, bias_gradient_EO, None
 
 
-class Grouped:
-    """All tokens are rows: padding goes with some expert, and is given no weight afterwards."""
+class Grouped(_Sorted):
+    """Padding goes with some expert, and is given no weight afterwards."""
 
     def __init__(self, expert_T, num_experts):
-        sorted_T, self.order_T = torch.sort(expert_T, stable=True)
+        sorted_T, order_T = torch.sort(expert_T, stable=True)
+        super().__init__(order_T)
         self.chosen_TE = sorted_T[:, None] == torch.arange(num_experts, device=expert_T.device)
         self.ends_E = self.chosen_TE.sum(0).cumsum(0).to(torch.int32)
-
-    def take(self, matrix_TI):
-        """[T, I]: tokens sorted by expert."""
-        return _Rows.apply(matrix_TI, self.order_T)
 
     def linear(self, rows_TI, weight_EOI, bias_EO):
         """[T, O]: each row times its expert's weight, plus its bias, which is picked by a product: so is its gradient summed."""
         with torch.autocast(rows_TI.device.type, enabled=False):
             made_TO = F.grouped_mm(rows_TI, weight_EOI.transpose(1, 2), offs=self.ends_E)
             return torch.addmm(made_TO, self.chosen_TE.to(bias_EO.dtype), bias_EO)
-
-    def put(self, rows_TO):
-        """[T, O]: rows back at their tokens' places."""
-        return _placed(rows_TO, self.order_T, len(rows_TO))
 
 
 class Blocked:
@@ -157,9 +177,31 @@ class Blocked:
         )  # fmt: skip
         return torch.baddbmm(bias_NO[:, None], blocks_NMI, weight_NOI.transpose(1, 2)).flatten(0, 1)
 
-    def put(self, rows_RO):
-        """[T, O]: rows back at their tokens' places."""
-        return _Rows.apply(rows_RO, self.index_T)
+    def put(self, rows_RO, factor_T1=None):
+        """As _Sorted.put()."""
+        made_TO = _Rows.apply(rows_RO, self.index_T)
+        return made_TO if factor_T1 is None else made_TO * factor_T1
+
+
+class _Rows(torch.autograd.Function):
+    """Rows of a matrix, no row twice: so the gradient is copied, not added up."""
+
+    @staticmethod
+    def forward(ctx, matrix_RO, index_T):
+        ctx.save_for_backward(index_T)
+        ctx.size = len(matrix_RO)
+        return matrix_RO.index_select(0, index_T)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient_TO):
+        (index_T,) = ctx.saved_tensors
+        return _placed(gradient_TO, index_T, ctx.size), None
+
+
+def _placed(rows_TI, index_T, size):
+    """[size, I]: these rows at these places, zeros elsewhere."""
+    return rows_TI.new_zeros(size, rows_TI.shape[1]).index_copy(0, index_T, rows_TI)
 
 
 class _Picked(torch.autograd.Function):

@@ -65,20 +65,19 @@ class Router(nn.Linear):
         hidden_TI = hidden_BLI.flatten(0, -2)
         with torch.autocast(hidden_TI.device.type, enabled=False):
             hidden_TI = hidden_TI if hidden_TI.dtype == torch.float64 else hidden_TI.float()
-            logits_TE = F.linear(hidden_TI, self.weight.to(hidden_TI.dtype), self.bias.to(hidden_TI.dtype))
+            logits_ET = F.linear(hidden_TI, self.weight.to(hidden_TI.dtype), self.bias.to(hidden_TI.dtype)).t().contiguous()
             if self.training and self.noise != "none":
-                draw_TE = torch.empty_like(logits_TE).uniform_(-NOISE, NOISE)
-                logits_TE = logits_TE * (1 + draw_TE) if self.noise == "multiplicative" else logits_TE + draw_TE
-            probabilities_TE = logits_TE.softmax(-1)
-        probability_T1, expert_T1 = probabilities_TE.max(-1, keepdim=True)
-        chosen_TE = expert_T1 == torch.arange(self.out_features, device=expert_T1.device)
-        real_T1 = None if self.real_BL is None else self.real_BL.reshape(-1, 1)
-        if real_T1 is not None:
-            probabilities_TE, probability_T1 = probabilities_TE * real_T1, probability_T1 * real_T1
-            chosen_TE = chosen_TE & real_T1
-        counts_E = chosen_TE.sum(0)
-        rows = dispatch(expert_T1[:, 0], real_T1, counts_E, dtype=_precision(hidden_BLI), widths=self.widths)
-        return Routing(hidden_BLI.shape[:-1], rows, probability_T1, probabilities_TE.sum(0), counts_E)
+                draw_ET = torch.empty_like(logits_ET).uniform_(-NOISE, NOISE)
+                logits_ET = logits_ET * (1 + draw_ET) if self.noise == "multiplicative" else logits_ET + draw_ET
+            probabilities_ET = logits_ET.softmax(0)
+        probability_T, expert_T = probabilities_ET.max(0)
+        chosen_ET = expert_T == torch.arange(self.out_features, device=expert_T.device)[:, None]
+        real_T = None if self.real_BL is None else self.real_BL.flatten()
+        if real_T is not None:
+            probabilities_ET, probability_T, chosen_ET = probabilities_ET * real_T, probability_T * real_T, chosen_ET & real_T
+        counts_E = chosen_ET.sum(1)
+        rows = dispatch(expert_T, real_T, counts_E, dtype=_precision(hidden_BLI), widths=self.widths)
+        return Routing(hidden_BLI.shape[:-1], rows, probability_T[:, None], probabilities_ET.sum(1), counts_E)
 
 
 class ExpertLinear(nn.Module):
@@ -126,10 +125,8 @@ class ExpertLinear(nn.Module):
         made = routing.rows.linear(rows.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
         if self.enters and self.sorted_inside:
             return made
-        made_TO = routing.rows.put(made)
-        if not self.enters:
-            made_TO = made_TO * routing.probability_T1.to(made_TO.dtype)
-        return made_TO.unflatten(0, routing.shape)
+        factor_T1 = None if self.enters else routing.probability_T1.to(made.dtype)
+        return routing.rows.put(made, factor_T1).unflatten(0, routing.shape)
 
     def extra_repr(self):
         """What print shows."""
