@@ -5,34 +5,45 @@
     python run_minilmv2.py ... --corpus 'text/*.txt' --streaming --max_steps 100000      # without building a corpus
     python run_minilmv2.py ... --student_path 12,3L                          # by way of an assistant of 12 layers
     python run_minilmv2.py ... --teacher_model_path outputs/minilmv2/NAME --iteration 2 --layer 3       # the same in two runs
+    python run_minilmv2.py ... --teacher_model_path outputs/sparsification/corpus --sparsity 90        # Sparse MiniLM: a crop
+    python run_minilmv2.py ... --ofa_layer 6,4,3 --ofa_hidden 768,512,384,256,192      # once-for-all: 15 students
 Reads a pretrained encoder and a corpus of run_corpus.py; writes a stock encoder that run_finetuning.py takes, and a picture of
 the loss on blocks that are held out. The student learns how similar the queries, keys and values of every two tokens are in ONE
 layer of the teacher: no labels, no vocabulary, any width and number of heads on either side.
+A crop and once-for-all students are MiniMoE's (Zhang et al. 2023): they learn from projections of their final states, which
+are dropped afterwards. The teacher of a crop has been sorted by run_sparsification.py --task_name corpus; each once-for-all
+student is a checkpoint of its own beside the largest (student_4L_512H/).
 """
 
-from utils import checkpoints, corpus_flags, flags, relation_flags, runs
+from utils import checkpoints, corpus_flags, flags, nested_flags, relation_flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
-        __doc__, corpus_flags.corpus, relation_flags.relations, relation_flags.student, flags.training, flags.runtime,
-        relation_flags.models,
+        __doc__, corpus_flags.corpus, relation_flags.relations, relation_flags.student, nested_flags.students, flags.training,
+        flags.runtime, relation_flags.models,
     )  # fmt: skip
-    parser.set_defaults(learning_rate=6e-4, max_grad_norm=1.0)
+    parser.set_defaults(learning_rate=6e-4, max_grad_norm=1.0, relation_source=None)
 
     def check(args):
+        yield from nested_flags.fill_students(args)
         _, student = yield from relation_flags.check(args, layers=6)
+        yield from nested_flags.check_students(args, student)
         if checkpoints.has_experts(student):
             yield f"--student_model_path: has experts ({student['model_type']}); run_minimoe.py trains it"
 
-    return flags.resolve(parser, argv, stage="minilmv2", name=relation_flags.name, check=check)
+    def name(args):
+        return relation_flags.name(args) + nested_flags.name(args)
+
+    return flags.resolve(parser, argv, stage="minilmv2", name=name, check=check)
 
 
 def main(args):
     """Distil, hop after hop; returns the folder of the student."""
     import models
     from data import corpora, pipelines
+    from models.once_for_all import distil_parts
     from models.relation_distillation import distil_along, participants
     from models.resized import resized
 
@@ -46,12 +57,20 @@ def main(args):
     train, heldout = corpora.parts(args, tokenizer, max_positions=max_positions)
 
     # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
-    # checkpoint; the teacher; random ones
+    # checkpoint, of which --sparsity takes a part; the teacher; random ones
     def student_of(teacher, hop, *, is_last):
+        if args.sparsity is not None:
+            return models.crop(given, args.sparsity)
         return given or resized(teacher, hop, init=args.student_init, seed=args.seed)
 
     run.report(teacher=models.describe(teacher), hops=[vars(hop) for hop in hops], data={"heldout": len(heldout)})
     run.begin()
+    if args.ofa_layer:
+        (hop,) = hops
+        student = models.with_dropout(student_of(teacher, hop, is_last=True), args)
+        return distil_parts(
+            hop, nested_flags.parts(args), teacher, student, train, heldout, tokenizer=tokenizer, run=run
+        )  # fmt: skip
     return distil_along(hops, teacher, student_of, train, heldout, tokenizer=tokenizer, run=run)
 
 

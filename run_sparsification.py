@@ -1,19 +1,38 @@
 """Sort a fine-tuned model's heads and neurons by importance and write the grid of sparsities (MiniDisc; no training).
 
     python run_sparsification.py --task_name mrpc --model_path outputs/finetuning/mrpc
+    python run_sparsification.py --task_name corpus --corpus outputs/corpus/wiki --model_path bert-base-uncased
 Reads a fine-tuned checkpoint; writes the same function, reordered ("nested"): every sparsity of the grid is a prefix of its
 weights. run_distillation.py and run_minidisc.py read it. Prints and draws the dev metric, parameters and MACs at each sparsity.
 
 The importance of a head or neuron is the sum over batches of |d loss / d mask| (Michel et al. 2019), scaled to unit norm in each
 layer, ranked over all layers. It is taken on a sample of train: dev chooses and reports, so it must not score. Caution: a model
 that fits its training data perfectly has small gradients there; --scoring_split dev is what the published code does.
+
+On a corpus (Sparse MiniLM of MiniMoE, Zhang et al. 2023; arXiv:2305.12129) the loss is that of masked tokens, and hidden
+dimensions are scored and sorted too, once for the whole model. run_minilmv2.py --sparsity 90 distils a crop of the result. Its
+own flags: --task_name corpus --help.
 """
 
-from utils import flags, runs
+from utils import flags, nested_flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
+    return parse_corpus(argv) if nested_flags.wants_corpus(argv) else parse_task(argv)
+
+
+def parse_corpus(argv):
+    """Those of --task_name corpus."""
+    parser = flags.parser(__doc__, nested_flags.scoring, flags.runtime)
+    flags.model_path(parser, "--model_path", "the pretrained model, with its head for masked tokens",
+                     aliases=("--teacher_model_path", "--teacher_model_name_or_path"))  # fmt: skip
+    return flags.resolve(parser, argv, stage="sparsification", name=lambda args: nested_flags.CORPUS,
+                         check=nested_flags.check_scoring)  # fmt: skip
+
+
+def parse_task(argv):
+    """Those of a task."""
     from data import tasks
 
     parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.scoring, flags.runtime)
@@ -39,6 +58,62 @@ def parse(argv=None):
 
 def main(args):
     """Score, sort, report; returns the folder of the nested checkpoint."""
+    return on_corpus(args) if args.task_name == nested_flags.CORPUS else on_task(args)
+
+
+def on_corpus(args):
+    """Heads, neurons and hidden dimensions, by the loss of masked tokens."""
+    import models
+    from data import corpora, pipelines
+    from models import architectures, masked_tokens
+    from modules import importance
+    from utils import distributed
+
+    # ---- Run folder, device, seed
+    run = runs.start(args, inputs={**corpora.inputs(args), "model": args.model_path})
+
+    # ---- Model and corpus
+    tokenizer = pipelines.load_tokenizer(args.model_path)
+    model = models.freeze(models.load_model(args.model_path, kind="masked")).to(run.device)
+    corpus = corpora.open(args.corpus[0], tokenizer=tokenizer, max_positions=architectures.max_positions(model))
+    if args.dry_run:
+        args.num_heldout_blocks = args.num_scoring_samples = runs.DRY_RUN_ROWS
+    scored, heldout = corpus.split(args.num_heldout_blocks, at_least=args.scoring_batch_size)
+    run.report(model=models.describe(model), data={"blocks to score": len(scored), "heldout": len(heldout)})
+    run.begin()
+    before = masked_tokens.heldout_loss(model, heldout, tokenizer, args=args, device=run.device)
+
+    # ---- 1. Importance: mask gradients of the loss of masked tokens, in eval mode, weighted by their number
+    with models.scoring_masks(model, hidden=True) as masks:
+        scores = importance.Accumulator(masks)
+        batches = masked_tokens.scored_batches(
+            scored, number=args.num_scoring_samples, batch_size=args.scoring_batch_size, seed=args.seed
+        )  # fmt: skip
+        for number, indices in batches:
+            batch = scored.collate(indices).to(run.device)
+            loss, weight = masked_tokens.batch_loss(model, batch, tokenizer, seeds=(args.seed, number))
+            scores.add(loss, weight=weight)
+        scores.reduce(distributed.all_reduce)
+
+    # ---- 2. Sort: heads and neurons of each layer, hidden dimensions of all; the function stays the same
+    models.sort_units(model, scores.heads, scores.neurons, scores.hidden, grid=args.grid)
+    after = masked_tokens.heldout_loss(model, heldout, tokenizer, args=args, device=run.device)
+    run.report(before={"masked loss": before}, after={"masked loss": after})
+
+    # ---- 3. The curve: what each crop of the grid is before any distillation
+    title = "Nested encoder, before distillation"
+    run.report(curve=masked_tokens.curve(model, heldout, tokenizer, run=run, title=title))
+
+    # ---- Save, finish
+    kept = run.state("nested")
+    if distributed.is_main():
+        models.save_model(model, kept, tokenizer=tokenizer)
+    run.finish(kept, metrics={"heldout": {"masked_loss": after}})
+    return run.checkpoint
+
+
+def on_task(args):
+    """Heads and neurons, by the loss of a task."""
     import models
     from data import tasks
     from data.task_data import TaskData

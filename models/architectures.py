@@ -19,6 +19,7 @@ HEADS = {  # kind of task: stock head
     "tagging": "TokenClassification",
     "spans": "QuestionAnswering",
 }
+ALL_HEADS = {**HEADS, "masked": "MaskedLM"}  # no task's: importance on a corpus is that of the loss on masked tokens
 # Weights of pretraining heads, which a task model has no use for
 PRETRAINING_HEADS = (
     r"^(cls|lm_head|predictions|discriminator_predictions|generator_\w+|vocab_\w+|lm_predictions|mask_predictions|head|decoder)\."
@@ -71,7 +72,7 @@ class Architecture:
 
     def class_name(self, kind=None) -> str:
         """Name of the stock class with the head of a kind of task, or of the encoder."""
-        return self.stock + (self.base if kind is None else f"For{HEADS[kind]}")
+        return self.stock + (self.base if kind is None else f"For{ALL_HEADS[kind]}")
 
 
 def _bert(stock):
@@ -243,7 +244,7 @@ def stock_class(model_type, kind=None) -> type:
     import transformers
 
     architecture = row(model_type)
-    if kind is not None and kind not in architecture.heads:
+    if kind in HEADS and kind not in architecture.heads:
         raise CheckpointError(
             f"{model_type}: transformers' {architecture.class_name(kind)} needs the decoder, and only the encoder is supported "
             f"here; take it for {', '.join(architecture.heads)}, or another encoder for {kind}"

@@ -28,7 +28,8 @@ def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=
     """A model from a checkpoint, float32, in eval mode.
 
     path: a hub name, a checkpoint folder or a finished run folder.
-    kind: None, the encoder alone; or "classification", "regression", "tagging", "spans", with the stock task head.
+    kind: None, the encoder alone; or "classification", "regression", "tagging", "spans", with the stock task head; or "masked",
+        with the head that it was pretrained with.
     label_names: of the task, in the order of their ids; () or None for regression and spans.
     new_head: make a task head where the checkpoint has none: its weights, and those of a pooler that it needs, are initialised
         as transformers does, and their names are logged.
@@ -39,7 +40,7 @@ def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=
     """
     folder = local_folder(path)
     config, names = checkpoints.read_config(folder), weight_names(folder)
-    has_head = _check_head(path, config, kind, new_head)
+    has_head = _check_masked(path, names) if kind == "masked" else _check_head(path, config, kind, new_head)
     expected = list(label_names) if label_names else None
     if has_head:
         _check_labels(path, config, kind, expected)
@@ -142,6 +143,16 @@ def _check_head(path, config, kind, new_head) -> bool:
     return False
 
 
+def _check_masked(path, names) -> bool:
+    """True.  Raises CheckpointError where none of the weights is a pretraining head's."""
+    if not any(re.match(architectures.PRETRAINING_HEADS, name) for name in names):
+        raise CheckpointError(
+            f"{path}: this checkpoint has no head for masked tokens, whose loss is needed; expected a model as it was pretrained "
+            "(bert-base-uncased), with its head"
+        )
+    return True
+
+
 def _check_labels(path, config, kind, expected):
     """A head's labels against the task's."""
     if kind == "spans" or (expected is None and kind != "regression"):
@@ -218,7 +229,7 @@ def _loader(model_type, kind):
     import transformers
 
     if stock_type(model_type) not in architectures.TABLE:
-        return getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.HEADS[kind]}")
+        return getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.ALL_HEADS[kind]}")
     stock = architectures.stock_class(model_type, kind)
     variant = next((known for known in (slicing.VARIANT, moe_bert.VARIANT) if model_type.startswith(known.prefix)), None)
     return variant.model_class(stock) if variant else stock

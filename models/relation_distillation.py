@@ -10,11 +10,12 @@ import torch
 from models import architectures, moe_bert
 from models.balance import Balance
 from models.loading import freeze, load_model
+from models.masked_tokens import masked_inputs
 from models.relations import RelationEncoder
 from models.resized import check_vocabulary, given_student
 from models.saving import save_model
 from models.students import describe, with_dropout
-from modules.masking import mask_tokens, masked_loss
+from modules.masking import masked_loss
 from modules.relations import KINDS, relation_losses
 from utils import distributed, logs, plots, relation_flags, training
 from utils.evaluation import Score, autocast
@@ -41,24 +42,32 @@ class RelationObjective:
 
     def __call__(self, student, batch) -> dict:
         """student: a RelationEncoder, maybe wrapped.  batch: utils.batch.Batch."""
-        if not self.mlm_weight:
-            return self.relations(student(**batch.inputs), batch.inputs, batch)
-        ids_BL = batch.inputs["input_ids"]
-        special = torch.tensor(self.tokenizer.all_special_ids, device=ids_BL.device)
-        masked_BL, chosen_BL = mask_tokens(
-            ids_BL, batch.mask & ~torch.isin(ids_BL, special), probability=self.mlm_probability,
-            mask_id=self.tokenizer.mask_token_id, vocabulary_size=len(self.tokenizer),
-        )  # fmt: skip
-        inputs = {**batch.inputs, "input_ids": masked_BL}
+        return self.terms(student, batch, self.prepared(batch))
+
+    def prepared(self, batch):
+        """(inputs, chosen tokens or None, the teacher's answer): what all that learn from a batch have in common."""
+        inputs, chosen_BL = batch.inputs, None
+        if self.mlm_weight:
+            inputs, chosen_BL = masked_inputs(batch, self.tokenizer, probability=self.mlm_probability)
+        return inputs, chosen_BL, self.target(inputs)
+
+    @torch.no_grad()
+    def target(self, inputs):
+        """The teacher's answer."""
+        return self.teacher(**inputs)
+
+    def terms(self, student, batch, prepared) -> dict:
+        """The terms of a student's answer."""
+        inputs, chosen_BL, target = prepared
+        if chosen_BL is None:
+            return self.relations(student(**inputs), target, batch)
         answer = student(**inputs, chosen_BL=chosen_BL)
         expected = self.mlm_probability * batch.divisors["tokens"]
-        mlm = self.mlm_weight * masked_loss(answer["logits"], ids_BL[chosen_BL], divisor=expected)
-        return {**self.relations(answer, inputs, batch), "mlm": mlm}
+        mlm = self.mlm_weight * masked_loss(answer["logits"], batch.inputs["input_ids"][chosen_BL], divisor=expected)
+        return {**self.relations(answer, target, batch), "mlm": mlm}
 
-    def relations(self, answer, inputs, batch) -> dict:
-        """The terms of a student's answer to these inputs."""
-        with torch.no_grad():
-            target = self.teacher(**inputs)
+    def relations(self, answer, target, batch) -> dict:
+        """The terms of a student's answer beside the teacher's."""
         losses = relation_losses(answer, target, batch.mask, divisors=batch.divisors, **self.options)
         return {f"relation/{name}": loss for name, loss in losses.items()}
 
@@ -126,16 +135,7 @@ def distil(student, teacher, hop, train, heldout, *, tokenizer, run, stage, bala
     Returns ({name: held-out loss} before training, training.Result); the checkpoint is the stock student, least held-out loss.
     """
     args = run.args
-    kinds = "".join(kind for kind in KINDS if any(kind in name for name in args.relations))
-    sides = {"kinds": kinds, "source": args.relation_source, "vocabulary": args.mlm_weight > 0}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(args.seed)  # of what is new on top of the student
-        student = RelationEncoder(student, layer=hop.layers, **sides).to(run.device)
-    teacher = RelationEncoder(teacher, layer=hop.teacher_layer, kinds=kinds).to(run.device)
-    objective = RelationObjective(
-        teacher, relations=args.relations, num_heads=hop.relation_heads, weighting=args.relation_weighting, tokenizer=tokenizer,
-        mlm_weight=args.mlm_weight, mlm_probability=args.mlm_probability,
-    )  # fmt: skip
+    student, objective = sides(student, teacher, hop, tokenizer=tokenizer, run=run)
     balance = Balance(student, balance_weight)
     before = heldout_score(student, objective, heldout, args=args).metrics["heldout"]
     trained = sum(parameter.numel() for parameter in student.parameters() if parameter.requires_grad)
@@ -147,10 +147,34 @@ def distil(student, teacher, hop, train, heldout, *, tokenizer, run, stage, bala
     )  # fmt: skip
 
 
-@torch.no_grad()
-def heldout_score(student, objective, heldout, *, args) -> Score:
-    """The relation terms on blocks that are held out, without masks and dropout; the score is minus their sum.
+def sides(student, teacher, hop, *, tokenizer, run):
+    """(RelationEncoder of the student, its RelationObjective), on the run's device.  Arguments: as in distil()."""
+    args = run.args
+    kinds = "".join(kind for kind in KINDS if any(kind in name for name in args.relations))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(args.seed)  # of what is new on top of the student
+        options = {"kinds": kinds, "source": args.relation_source, "vocabulary": args.mlm_weight > 0}
+        student = RelationEncoder(student, layer=hop.layers, **options).to(run.device)
+    teacher = RelationEncoder(teacher, layer=hop.teacher_layer, kinds=kinds).to(run.device)
+    objective = RelationObjective(
+        teacher, relations=args.relations, num_heads=hop.relation_heads, weighting=args.relation_weighting, tokenizer=tokenizer,
+        mlm_weight=args.mlm_weight, mlm_probability=args.mlm_probability,
+    )  # fmt: skip
+    return student, objective
 
+
+def heldout_score(student, objective, heldout, *, args) -> Score:
+    """The relation terms on blocks that are held out; the score is minus their sum."""
+    (terms,) = heldout_terms(student, {"all": student}, objective, heldout, args=args).values()
+    loss = sum(terms.values())
+    return Score(-loss, {"heldout": {**terms, "loss": loss}})
+
+
+@torch.no_grad()
+def heldout_terms(student, parts, objective, heldout, *, args) -> dict:
+    """{part: {"qq": its term on blocks that are held out, without masks and dropout, ...}}.
+
+    parts: {name: a function of inputs that answers as a RelationEncoder}, all made of the student, which is in eval mode for it.
     Every block counts once, whatever the number of processes.
     """
     device = next(student.parameters()).device
@@ -162,12 +186,11 @@ def heldout_score(student, objective, heldout, *, args) -> Score:
         batch = heldout.collate(indices).to(device)
         batch.divisors = divisors
         with autocast(device, args.precision):
-            terms = objective.relations(student(**batch.inputs), batch.inputs, batch)
-        for name, term in terms.items():
-            sums[name.removeprefix("relation/")] += float(term)
+            target = objective.target(batch.inputs)
+            for part, answer in parts.items():
+                for name, term in objective.relations(answer(**batch.inputs), target, batch).items():
+                    sums[part, name.removeprefix("relation/")] += float(term)
     student.train(was_training)
+    found = distributed.gather(dict(sums))
     names = objective.options["relations"]
-    parts = distributed.gather(dict(sums))
-    totals = {name: sum(part.get(name, 0.0) for part in parts) for name in names}
-    loss = sum(totals.values())
-    return Score(-loss, {"heldout": {**totals, "loss": loss}})
+    return {part: {name: sum(each.get((part, name), 0.0) for each in found) for name in names} for part in parts}

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import architectures
+from models import architectures, widths
 from modules.relations import KINDS
 
 
@@ -21,7 +21,8 @@ class RelationEncoder(nn.Module):
 
     model: the bare encoder.  layer: from 1; kinds: those of "qkv" that are wanted.
     source: "last": of that layer's own projections.  "extra": three new projections of the final states, a virtual layer behind
-        the last, dropped when the model is saved (MiniMoE, Zhang et al. 2023).
+        the last, dropped when the model is saved (MiniMoE, Zhang et al. 2023).  They are as wide as the model was before hidden
+        dimensions were removed: as if its states were put back into place, with zeros for the others.
     vocabulary: give the model a head for masked tokens too, dropped likewise.
     Parameters that cannot get a gradient are frozen, so that neither the optimiser nor DDP waits for them.
     Raises CheckpointError for a family that is not in the table.
@@ -36,8 +37,8 @@ class RelationEncoder(nn.Module):
         projections = {module: names for module, names in _projections(block).items() if {*names} & {*kinds}}
         self.view = _view(model, None if whole else block, projections)
         if source == "extra":
-            width = model.config.hidden_size
-            self.extra = nn.ModuleDict({kind: _linear(width, width, model) for kind in kinds})
+            original = model.config.hidden_size
+            self.extra = nn.ModuleDict({kind: _linear(widths.width(model), original, model) for kind in kinds})
             for kind, projection in self.extra.items():
                 projection.register_forward_hook(self._keep(kind))
         else:
@@ -74,7 +75,7 @@ class RelationEncoder(nn.Module):
     @torch.enable_grad()
     def _freeze_unreached(self):
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if not trained:
+        if not trained or trained[0].is_meta:  # a model without values can be called with another's, not trained
             return
         ids_BL = torch.full((1, 4), 2, device=trained[0].device)
         chosen = {} if self.vocabulary is None else {"chosen_BL": ids_BL == 2}
@@ -91,7 +92,7 @@ class VocabularyHead(nn.Module):
         super().__init__()
         words, width = embeddings.weight.shape
         where = {"device": model.device, "dtype": model.dtype}
-        self.projection, self.norm = _linear(model.config.hidden_size, width, model), nn.LayerNorm(width, **where)
+        self.projection, self.norm = _linear(widths.width(model), width, model), nn.LayerNorm(width, **where)
         self.bias_V = nn.Parameter(torch.zeros(words, **where))
         self.embeddings = embeddings
 

@@ -72,20 +72,26 @@ def _copy_part(student, teacher, *, layers):
         if source not in theirs:
             left.append(name)
             continue
-        wanted, found = (_grouped(each, groups.get(name.rpartition(".")[0], 1)) for each in (tensor, theirs[source]))
-        if any(size < number for size, number in zip(found.shape, wanted.shape)):
+        found = theirs[source]
+        if any(size < number for size, number in zip(found.shape, tensor.shape)):
             raise CheckpointError(
-                f"--student_init: {source} of the teacher is {[*found.shape]}, the student needs {[*wanted.shape]}; take a "
+                f"--student_init: {source} of the teacher is {[*found.shape]}, the student needs {[*tensor.shape]}; take a "
                 "teacher from which nothing was removed, or --student_init random"
             )
-        wanted.copy_(found[tuple(slice(size) for size in wanted.shape)])
+        tensor.copy_(first(found, tensor.shape, groups=groups.get(name.rpartition(".")[0], 1)))
     if left:
         logger.info("student: not in the teacher, randomly initialised: %s", ", ".join(left))
 
 
-def _grouped(tensor, groups):
-    """Rows by group: a fused projection holds the rows of queries, keys and values behind each other."""
-    return tensor.unflatten(0, (groups, -1))
+def first(tensor, shape, *, groups=1):
+    """The first rows and columns of a tensor, in this shape; a view where there is one group.
+
+    groups: of rows, each of which gives its first ones: a fused projection holds those of queries, keys and values.
+    """
+    if groups == 1:
+        return tensor[tuple(slice(size) for size in shape)]
+    grouped = tensor.unflatten(0, (groups, -1))
+    return grouped[tuple(slice(size) for size in (groups, shape[0] // groups, *shape[1:]))].flatten(0, 1)
 
 
 def given_student(path, *, seed):

@@ -1,7 +1,8 @@
-"""Masks on heads and neurons of a whole model: their gradients are the importance, zeros switch units off.
+"""Masks on heads, neurons and hidden dimensions of a whole model: their gradients are the importance, zeros switch units off.
 
-They multiply the inputs of the two output projections of each layer (transformers 5 ignores head_mask= without a word).
-B examples, L layers, A heads, F neurons, D head dimension; "..." positions.
+They multiply the inputs of the two output projections of each layer (transformers 5 ignores head_mask= without a word); the one
+of hidden dimensions, which all places share, multiplies what norms behind embeddings and blocks put out.
+B examples, L layers, A heads, F neurons, D hidden dimensions; "..." positions.
 """
 
 import contextlib
@@ -9,17 +10,19 @@ import contextlib
 import torch
 from torch import nn
 
-from models import architectures
+from models import architectures, widths
 from models.slicing import kept, whole
 
 
 class Masks:
-    """heads: [L, A], neurons: [L, F]: parameters of ones, outside the model.
+    """heads: [L, A], neurons: [L, F], hidden: [1, D], or None where they are not wanted: parameters of ones, outside the model.
 
-    per_example: let gradients() tell the examples of a batch apart.
+    per_example: let gradients() tell the examples of a batch apart; not those of hidden dimensions.
     """
 
-    def __init__(self, num_layers, num_heads, num_neurons, *, per_example, device, dtype):
+    def __init__(self, num_layers, num_heads, num_neurons, num_hidden=None, *, per_example=False, device, dtype):
+        assert num_hidden is None or not per_example
+        self.hidden = None if num_hidden is None else nn.Parameter(torch.ones(1, num_hidden, device=device, dtype=dtype))
         self.heads = nn.Parameter(torch.ones(num_layers, num_heads, device=device, dtype=dtype))
         self.neurons = nn.Parameter(torch.ones(num_layers, num_neurons, device=device, dtype=dtype))
         self.per_example = per_example
@@ -28,11 +31,14 @@ class Masks:
     def gradients(self, loss, *, retain_graph=False):
         """(heads, neurons): d loss / d mask for the last forward pass, [L, A] and [L, F]; [B, L, A] and [B, L, F] per example.
 
+        Where hidden dimensions have a mask, a third one: [1, D].
+
         Per example: how the batch's loss changes with the units of that example alone.  retain_graph: as in torch, where
         another loss of the same forward pass follows.
         """
         if not self.per_example:
-            return torch.autograd.grad(loss, (self.heads, self.neurons), retain_graph=retain_graph)
+            wanted = [mask for mask in (self.heads, self.neurons, self.hidden) if mask is not None]
+            return torch.autograd.grad(loss, wanted, retain_graph=retain_graph)
         used = [*self._used["heads"], *self._used["neurons"]]
         found = torch.autograd.grad(loss, used, retain_graph=retain_graph)
         return torch.stack(found[: len(self.heads)], dim=1), torch.stack(found[len(self.heads) :], dim=1)
@@ -53,20 +59,26 @@ class Masks:
 
         return multiply
 
+    def multiply_states(self, _, args, states):
+        """A forward hook for a module that puts out states, [..., D]."""
+        return states * self.hidden[0].to(states.dtype)
+
 
 @contextlib.contextmanager
-def scoring_masks(model, *, per_example=False):
+def scoring_masks(model, *, per_example=False, hidden=False):
     """A context in which masks act on a model; it yields them (Masks).
 
-    per_example: see Masks.  Asking for the masks' gradients leaves the model's own alone.
-    Raises CheckpointError for a cropped model.
+    per_example: see Masks.  hidden: hidden dimensions have one too.  Asking for the masks' gradients leaves the model's own
+    alone.
+    Raises CheckpointError for a cropped model, and for hidden dimensions of a family that models/widths.py does not know.
     """
     num_heads, num_neurons = whole(model)
     blocks = architectures.blocks(model)
     masks = Masks(
-        len(blocks), num_heads, num_neurons, per_example=per_example, device=model.device, dtype=model.dtype
+        len(blocks), num_heads, num_neurons, widths.width(model) if hidden else None, per_example=per_example,
+        device=model.device, dtype=model.dtype,
     )  # fmt: skip
-    handles = []
+    handles = [module.register_forward_hook(masks.multiply_states) for module in (widths.writers(model) if hidden else ())]
     for block in blocks:
         for module, unit, size in ((block.attention_out, "heads", block.head_dim), (block.ffn_out, "neurons", 1)):
             handles.append(module.register_forward_pre_hook(masks.hook(unit, block.number, size)))

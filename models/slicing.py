@@ -6,6 +6,8 @@ The classes are generated from the table in models/architectures.py: subclasses 
     {"kind": "sparse", "sparsity": s, "heads": [kept in each layer], "neurons": [...], "original_heads": A,
      "original_neurons": F, "grid": {"90": {"heads": [...], "neurons": [...]}, ...}}
     and, where the position bias has a column per head, "position_heads": [[column of each kept head], ...]
+    and, where hidden dimensions are removed too (models/widths.py), "hidden": kept, "original_hidden": D, {..., "hidden": kept}
+    in each point of the grid
 
 A nested model's heads and neurons are sorted by importance, so that each point of its grid is a prefix of its weights. It stays
 a stock model. T5 and MPNet share one position bias between layers whose heads are now in different orders: they become sparse-*.
@@ -17,7 +19,7 @@ import contextlib
 import torch
 from torch import nn
 
-from models import architectures, attention
+from models import architectures, attention, widths
 from models.architectures import PREFIX
 from models.variants import Variant
 from modules.linear import EmptyLinear, slice_linear
@@ -90,6 +92,14 @@ def kept(model, s=None) -> dict[str, list[int]]:
     return {unit: list(counts[unit]) for unit in UNITS}
 
 
+def kept_hidden(model, s=None) -> int:
+    """Kept hidden dimensions as stored, or at sparsity s, which is in the model's grid."""
+    entry = entry_of(model) or {}
+    if s is None or s == sparsity(model) or "hidden" not in entry:
+        return widths.width(model)
+    return entry["grid"][key(s)]["hidden"]
+
+
 def whole(model) -> tuple[int, int]:
     """(A, F) of a model from which nothing was removed.  Raises CheckpointError for a cropped one, and for one with experts."""
     architectures.check_dense(model)
@@ -116,9 +126,14 @@ def set_sparsity(model, s) -> None:
 
     In place and cheap: weights, their names, optimiser and wrappers stay as they are; gradients of all slices meet in the
     same tensors, and are zero beyond the slice.  A parameter of a layer that the slice empties gets no gradient.
-    Raises CheckpointError where s is not in the grid.
+    Raises CheckpointError where s is not in the grid, and where it removes hidden dimensions too.
     """
     counts = None if s is None else kept(model, s)
+    if s is not None and kept_hidden(model, s) < widths.width(model):
+        raise CheckpointError(
+            f"sparsity {s:g}: this model's grid, made on a corpus, removes hidden dimensions too; such a part is cropped "
+            "(--sparsity of run_minilmv2.py), not sliced in place; for a task's grid run run_sparsification.py with that task"
+        )
     for block in architectures.blocks(model):
         stored = {"heads": block.num_heads, "neurons": block.num_neurons}
         wanted = stored if s is None else {unit: counts[unit][block.number] for unit in UNITS}
@@ -173,6 +188,8 @@ def _shrink(model):
         for part in block.parts:
             _shrink_part(model, part, entry[part.unit][block.number])
         gate(model, block, entry["heads"][block.number])
+    if "hidden" in entry:
+        widths.shrink(model, entry["hidden"])
     _freeze_unread(model)
 
 

@@ -8,7 +8,7 @@ import copy
 
 import torch
 
-from models import architectures
+from models import architectures, widths
 from models.building import empty, fill, tensors_of
 from models.slicing import (
     UNITS,
@@ -17,6 +17,7 @@ from models.slicing import (
     gate,
     grid,
     kept,
+    kept_hidden,
     key,
     set_sparsity,
     sparse_class,
@@ -45,6 +46,8 @@ def crop(model, s):
         for name in (f"{part.name}.weight", f"{part.name}.bias"):
             if name in tensors:
                 tensors[name] = part.select(tensors[name], index)
+    if (hidden := kept_hidden(cropped)) < widths.width(model):
+        tensors = widths.cut(tensors, model, hidden)
     return fill(cropped, tensors, like=model)
 
 
@@ -91,10 +94,15 @@ def rebuilt(model, config):
 def export_dense(model):
     """The stock model with removed units filled by zeros: same logits, loads anywhere, no speed-up, no grid.
 
-    Raises CheckpointError for a model with experts.
+    Raises CheckpointError for a model with experts, and for one that has lost hidden dimensions.
     """
     architectures.check_dense(model)
     config, entry = copy.deepcopy(model.config), entry_of(model)
+    if entry and (hidden := kept_hidden(model)) < entry.get("original_hidden", hidden):
+        raise CheckpointError(
+            f"this model has {hidden} of {entry['original_hidden']} hidden dimensions, which its norms run over: a stock model "
+            "with zeros for the others would compute something else; export it as it is"
+        )
     stock, tensors = stock_class(model), tensors_of(model)
     if entry is not None:
         del config.compression
@@ -121,12 +129,14 @@ def export_dense(model):
 
 
 @torch.no_grad()
-def sort_units(model, head_scores_LA, neuron_scores_LF, *, grid, normalised=False):
+def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *, grid, normalised=False):
     """Permute each layer's heads and neurons into descending importance and write the grid; the function stays the same.
 
     head_scores_LA, neuron_scores_LF: raw sums of |d loss / d mask|; normalised per layer and ranked globally, heads and
         neurons apart.  grid: sparsities in percent; 0 is always added.  Source: MiniDisc (Zhang et al. 2024).
     normalised: the scores can be compared between layers as they are (StarK's).
+    hidden_scores_1D: sort and remove hidden dimensions too; then both sides of each matrix shrink, and a point of the grid is
+        the share of its weights: each axis loses less (modules.importance.axis_sparsity).
     T5 and MPNet models become sparse-*, see models/slicing.py.
     Raises CheckpointError for a cropped model.
     """
@@ -135,15 +145,21 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, *, grid, normalised=Fals
     scores = {"heads": head_scores_LA, "neurons": neuron_scores_LF}
     size = {"heads": num_heads, "neurons": num_neurons}
     points = sorted({0.0, *map(float, grid)})
+    of_axis = {s: s if hidden_scores_1D is None else importance.axis_sparsity(s) for s in points}
     orders = {unit: importance.orders(scores[unit]) for unit in UNITS}
-    removed = {unit: importance.removed_counts(scores[unit], points, normalised=normalised) for unit in UNITS}
+    removed = {unit: importance.removed_counts(scores[unit], of_axis.values(), normalised=normalised) for unit in UNITS}
     for part in _parts(model):
         for tensor in part.linear.parameters():
             tensor.copy_(part.select(tensor, orders[part.unit][part.layer].to(tensor.device)))
 
-    counts = {s: {unit: [size[unit] - count for count in removed[unit][s]] for unit in UNITS} for s in points}
-    entry = {"kind": "sparse", "sparsity": 0.0, **counts[0.0], "original_heads": num_heads, "original_neurons": num_neurons}
-    entry["grid"] = {key(s): counts[s] for s in points}
+    counts = {s: {unit: [size[unit] - count for count in removed[unit][of_axis[s]]] for unit in UNITS} for s in points}
+    original = {"original_heads": num_heads, "original_neurons": num_neurons}
+    if hidden_scores_1D is not None:
+        original["original_hidden"] = widths.width(model)
+        widths.permute(model, importance.orders(hidden_scores_1D)[0])
+        lost = importance.removed_counts(hidden_scores_1D, of_axis.values())
+        counts = {s: {**counts[s], "hidden": original["original_hidden"] - lost[of_axis[s]][0]} for s in points}
+    entry = {"kind": "sparse", "sparsity": 0.0, **counts[0.0], **original, "grid": {key(s): counts[s] for s in points}}
     if architectures.of(model).bias_by_head:
         before = (entry_of(model) or {}).get("position_heads", [list(range(num_heads))] * len(head_scores_LA))
         order = orders["heads"].tolist()
@@ -170,11 +186,14 @@ def _crop_shape(model, s):
         return empty(type(model), config, like=model)
     points = {key(point): entry["grid"][key(point)] for point in grid(model) if point >= s}
     config.compression = {**entry, "sparsity": float(s), **counts, "grid": points}
+    if "hidden" in entry:
+        config.compression["hidden"] = kept_hidden(model, s)
     model_class = stock_class(model)
     if "position_heads" in entry:
         kept_columns = [columns[:count] for columns, count in zip(entry["position_heads"], counts["heads"])]
         config.compression["position_heads"] = kept_columns
-    if "position_heads" in entry or any(count < entry[f"original_{unit}"] for unit in UNITS for count in counts[unit]):
+    lost = any(count < entry[f"original_{unit}"] for unit in UNITS for count in counts[unit])
+    if lost or "position_heads" in entry or config.compression.get("hidden", 0) < entry.get("original_hidden", 0):
         model_class = sparse_class(model_class)
         config.__class__ = model_class.config_class
     return empty(model_class, config, like=model)

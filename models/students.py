@@ -4,7 +4,7 @@ import copy
 
 from models import architectures
 from models.moe_bert import entry_of
-from models.slicing import kept, sparsity
+from models.slicing import kept, kept_hidden, sparsity
 from models.sparse_bert import crop, keep_layers, rebuilt
 from utils import cost
 from utils.errors import FlagError
@@ -63,12 +63,15 @@ def small_bert(tokenizer, *, label_names):
 def describe(model, at=None) -> dict:
     """Size of a model, or of its crop at a sparsity: utils.cost.measure, sparsity in percent, kept heads and neurons in all.
 
+    Where hidden dimensions can be removed too, their number is there.
     With experts heads and neurons are those that a token meets, and there is "experts": attention and feed-forward, as in "1,4".
     """
     if at is not None:
         model = crop(model, at)
     units = kept(model)
     totals = {"layers": len(architectures.layers(model)), "heads": sum(units["heads"]), "neurons": sum(units["neurons"])}
+    if "original_hidden" in (getattr(model.config, "compression", None) or {}):
+        totals["hidden"] = kept_hidden(model)
     if entry := entry_of(model):
         totals["experts"] = f"{entry['attention_experts']},{entry['ffn_experts']}"
     return {**cost.measure(model, architectures.layers(model)), "sparsity": sparsity(model), **totals}

@@ -1,27 +1,30 @@
-"""Importance of attention heads and feed-forward neurons from the gradients of masks, and the global ranking.
+"""Importance of attention heads, feed-forward neurons and hidden dimensions from the gradients of masks, and the global ranking.
 
 Source: MiniDisc (Zhang et al. 2024), sparsification, after Michel et al. 2019.
-L layers, U units in a layer (heads or neurons), B examples.
+L layers, U units in a layer (heads or neurons; hidden dimensions are those of one layer), B examples.
 """
 
+import math
 from fractions import Fraction
 
 import torch
 
 
 class Accumulator:
-    """Sums |d loss / d mask| over batches, for both kinds of units.
+    """Sums |d loss / d mask| over batches, for all kinds of units.
 
-    masks: has .heads and .neurons, and .gradients(loss) -> (heads, neurons), each [L, U], or [B, L, U] where the masks
+    masks: has .heads, .neurons and .hidden (or None), and .gradients(loss) -> one each, [L, U], or [B, L, U] where the masks
         distinguish the examples (models.scoring_masks).
     signed: sum - d loss / d mask instead, which is by how much the loss grows, to first order, when the unit is removed.
-    heads, neurons: the sums so far, [L, U] float64.
+    heads, neurons, hidden: the sums so far, [L, U] float64; None where there is no such mask.
     """
 
     def __init__(self, masks, *, signed=False):
         self.masks, self.signed = masks, signed
-        self.heads = torch.zeros_like(masks.heads, dtype=torch.float64, requires_grad=False)
-        self.neurons = torch.zeros_like(masks.neurons, dtype=torch.float64, requires_grad=False)
+        self.heads, self.neurons, self.hidden = (
+            None if mask is None else torch.zeros_like(mask, dtype=torch.float64, requires_grad=False)
+            for mask in (masks.heads, masks.neurons, masks.hidden)
+        )
 
     def add(self, loss, *, weight, retain_graph=False):
         """Add one batch.
@@ -32,13 +35,16 @@ class Accumulator:
         retain_graph: another loss of the same forward pass comes after this one.
         """
         found = self.masks.gradients(loss, retain_graph=retain_graph)
-        for total_LU, gradient in zip((self.heads, self.neurons), found):
+        for total_LU, gradient in zip(self._totals(), found, strict=True):
             total_LU += weight * (-gradient.detach().double() if self.signed else magnitudes(gradient))
 
     def reduce(self, all_reduce):
         """Sum over processes.  all_reduce: sums a tensor over the processes in place."""
-        all_reduce(self.heads)
-        all_reduce(self.neurons)
+        for total_LU in self._totals():
+            all_reduce(total_LU)
+
+    def _totals(self):
+        return [total_LU for total_LU in (self.heads, self.neurons, self.hidden) if total_LU is not None]
 
 
 def magnitudes(gradient):
@@ -55,6 +61,14 @@ def normalise(scores_LU):
 def orders(scores_LU):
     """[L, U] int64: each layer's units in descending importance; equal ones keep their order."""
     return torch.sort(scores_LU, dim=1, descending=True, stable=True).indices
+
+
+def axis_sparsity(s) -> int:
+    """Percent that rows and columns of every matrix lose where both do, and s percent of its weights go.
+
+    Source: MiniMoE (Zhang et al. 2023), Sparse MiniLM.
+    """
+    return 100 - round(100 * math.sqrt(1 - s / 100))
 
 
 def removed_counts(scores_LU, sparsities, *, normalised=False):

@@ -81,7 +81,10 @@ def _rows(args, provenance, results, config):
             yield key.replace("_", " "), value if isinstance(value, str) else f"{value:,}"
     if hasattr(args, "corpus"):
         corpus = ", ".join(f"`{_public(path)}`" for path in args.corpus)
-        yield "trained on", f"{corpus}, {results['num_steps']} updates"
+        if "num_steps" in results:
+            yield "trained on", f"{corpus}, {results['num_steps']} updates"
+        else:
+            yield "scored on", f"{corpus}, {args.num_scoring_samples} blocks"
     elif hasattr(args, "num_train_epochs"):
         yield "trained on", f"{args.max_train_samples or 'all'} rows of train"
     if getattr(args, "max_eval_samples", None):

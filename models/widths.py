@@ -1,0 +1,105 @@
+"""The width of an encoder: one order of hidden dimensions that embeddings and all layers share, sorted and cut like units.
+
+Heads and neurons belong to one layer, a hidden dimension to the whole model: to every matrix that reads or writes states.  Where
+dimensions are removed, norms run over those that are left, so the crop is a function of its own, and not that of the stock model
+with zeros.  Source: MiniMoE (Zhang et al. 2023), Sparse MiniLM.
+
+D hidden dimensions, V pieces, B sequences, L tokens.
+"""
+
+import torch
+from torch import nn
+
+from models import architectures
+from modules.linear import EmptyLinear
+from utils.checkpoints import stock_type
+from utils.errors import CheckpointError
+from utils.nested_flags import WIDTH_FAMILIES
+
+
+def width(model) -> int:
+    """D: hidden dimensions as stored."""
+    return architectures.blocks(model)[0].ffn_out.out_features
+
+
+def check(model):
+    """Raise CheckpointError for a family whose dimensions cannot be sorted."""
+    if stock_type(model.config.model_type) not in WIDTH_FAMILIES:  # they have LayerNorms, behind the blocks
+        raise CheckpointError(
+            f"model_type {model.config.model_type}: its hidden dimensions cannot be sorted and removed; expected one of "
+            f"{', '.join(WIDTH_FAMILIES)}"
+        )
+
+
+def axes(model) -> list[tuple[str, int]]:
+    """[(name of a parameter, its dimension of size D)], a square matrix twice; a shared parameter once, by its first name.
+
+    The model: whole in heads, neurons and dimensions, or just as cropped in heads and neurons as config.compression says.
+    """
+    check(model)
+    size, start = width(model), f"{architectures.prefix(model)}{architectures.of(model).layers}."
+    found = []
+    for block in architectures.blocks(model):
+        for part in block.parts:
+            found += [(f"{part.name}.weight", 1)] if part.dim == 0 else [(f"{part.name}.weight", 0), (f"{part.name}.bias", 0)]
+    for path, module in model.named_modules():
+        if isinstance(module, nn.LayerNorm) and module.normalized_shape == (size,):
+            found += [(f"{path}.weight", 0), (f"{path}.bias", 0)]
+        elif isinstance(module, nn.Embedding) and module.embedding_dim == size:
+            found += [(f"{path}.weight", 1)]
+        elif isinstance(module, nn.Linear) and not path.startswith(start):  # poolers, heads, ELECTRA's projection
+            sides = ((1, module.in_features, ("weight",)), (0, module.out_features, ("weight", "bias")))
+            found += [(f"{path}.{leaf}", dim) for dim, features, leaves in sides if features == size for leaf in leaves]
+    there = {name for name, _ in model.named_parameters()}  # without second names, and without those of emptied layers
+    return [(name, dim) for name, dim in found if name in there]
+
+
+def writers(model) -> list[nn.Module]:
+    """The modules whose outputs, [B, L, D], are states that others read: norms behind embeddings and blocks."""
+    check(model)
+    base, shape = architectures.encoder(model), (width(model),)
+    found = [module for module in base.modules() if isinstance(module, nn.LayerNorm) and module.normalized_shape == shape]
+    return [*found, base.embeddings_project] if hasattr(base, "embeddings_project") else found
+
+
+@torch.no_grad()
+def permute(model, order_D):
+    """Put the hidden dimensions into another order, in place; the function stays the same."""
+    for name, dim in axes(model):
+        parameter = model.get_parameter(name)
+        parameter.copy_(parameter.index_select(dim, order_D.to(parameter.device)))
+
+
+def cut(tensors: dict, model, count) -> dict:
+    """A model's tensors by name, all names of shared ones, with the first `count` hidden dimensions only; views."""
+    cut = {}
+    for name, dim in axes(model):
+        old = tensors[name]
+        cut[id(old)] = cut.get(id(old), old).narrow(dim, 0, count)
+    return {name: cut.get(id(tensor), tensor) for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def shrink(model, count):
+    """Cut a just built model, in place, to its first `count` hidden dimensions.  Works on the meta device.
+
+    Raises CheckpointError where it has fewer.
+    """
+    size = width(model)
+    if not (isinstance(count, int) and 1 <= count <= size):
+        raise CheckpointError(f"config.json: compression.hidden is {count}; expected a number from 1 to {size}")
+    named, made = dict(model.named_parameters(remove_duplicate=False)), {}
+    for name, tensor in cut(named, model, count).items():
+        if tensor is not named[name]:
+            parent, _, leaf = name.rpartition(".")
+            made.setdefault(id(tensor), nn.Parameter(tensor.clone(), named[name].requires_grad))
+            setattr(model.get_submodule(parent), leaf, made[id(tensor)])
+    for module in model.modules():  # what the modules say of themselves
+        if isinstance(module, nn.LayerNorm):
+            module.normalized_shape = tuple(module.weight.shape)
+        elif isinstance(module, nn.Embedding):
+            module.embedding_dim = module.weight.shape[1]
+        elif isinstance(module, nn.Linear):
+            module.out_features, module.in_features = module.weight.shape
+        elif isinstance(module, EmptyLinear):
+            module.out_features, module.in_features = (0, count) if module.out_features == 0 else (count, 0)

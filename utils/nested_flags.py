@@ -1,0 +1,141 @@
+"""Flags of models that are parts of a larger one: crops of an encoder that was sorted on a corpus, once-for-all students.
+
+Nothing here imports torch.
+"""
+
+import argparse
+import dataclasses
+
+from utils import checkpoints, flags
+from utils.flags import positive_int
+
+WIDTH_FAMILIES = ("bert", "roberta", "xlm-roberta", "electra")  # whose hidden dimensions can be sorted and removed
+CORPUS = "corpus"  # the value of --task_name that is no task
+
+
+def wants_corpus(argv) -> bool:
+    """Whether a command line says --task_name corpus."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task_name", nargs="?")
+    return parser.parse_known_args(argv)[0].task_name == CORPUS
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Sizes of a once-for-all student's part."""
+
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+
+    @property
+    def name(self) -> str:
+        """4L_512H."""
+        return f"{self.layers}L_{self.hidden}H"
+
+
+# ---- Scoring on a corpus
+
+
+def scoring(parser):
+    """The flag group of run_sparsification.py on a corpus.  check_scoring() checks it."""
+    add = parser.add_argument_group("corpus").add_argument
+    add("--task_name", required=True, choices=(CORPUS,), help="importance for masked tokens of a text corpus")
+    add("--corpus", "--record_path_or_regex", nargs=1, required=True, metavar="PATH", help="a folder that run_corpus.py built")
+    add("--num_heldout_blocks", type=positive_int, default=512, help="blocks that are not scored, to evaluate with")
+    add("--num_scoring_samples", type=positive_int, default=4096, help="blocks that importance is measured on, a fixed sample")
+    add("--scoring_batch_size", type=positive_int, default=32, help="the absolute value is taken per batch of this size")
+    add("--grid", type=flags.percentages, default="0,10,20,30,40,50,60,70,80,85,90,95,98,99",
+        help="sparsities of the matrices in percent: heads, neurons and hidden dimensions lose less each")  # fmt: skip
+    parser.set_defaults(streaming=False)
+
+
+def check_scoring(args):
+    """Yield what is wrong with the model to be sorted."""
+    config, problem = flags.config_of(args, "model_path")
+    yield from [problem] if problem else []
+    yield from flags.check_dense(config, "--model_path")
+    if config is None or checkpoints.has_experts(config):
+        return
+    stock = checkpoints.stock_type(config["model_type"])
+    if stock not in WIDTH_FAMILIES:
+        yield f"--model_path: hidden dimensions of {stock} cannot be sorted; expected one of {', '.join(WIDTH_FAMILIES)}"
+
+
+# ---- Students of run_minilmv2.py
+
+
+def students(parser):
+    """The flag group of students that are crops or once-for-all.  check_students() checks it."""
+    add = parser.add_argument_group("parts").add_argument
+    add("--sparsity", type=flags.percent, metavar="S",
+        help="the student: --student_model_path or else the teacher, sorted on a corpus, cropped at S percent: 90")  # fmt: skip
+    add("--ofa_layer", type=sizes, metavar="6,4,3",
+        help="once-for-all: one student whose parts, of each of these depths and widths, are trained with it; 6,4,3")  # fmt: skip
+    add("--ofa_hidden", type=sizes, metavar="768,...,192", help="the widths; 768,512,384,256,192")
+
+
+def sizes(text) -> list[int]:
+    """A flag type: whole numbers, `6,4,3`, descending and without repeats."""
+    try:
+        values = sorted({positive_int(part.strip()) for part in text.split(",")}, reverse=True)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}; expected numbers like 6,4,3") from None
+    return values
+
+
+def fill_students(args):
+    """Give the flags of students() and what follows from them their values; yield what contradicts what.
+
+    Before relation_flags.check(), which sees the largest part, or the model that is cropped, as the student.
+    """
+    is_ofa, is_crop = bool(args.ofa_layer or args.ofa_hidden), args.sparsity is not None
+    own = [flag for flag, given in (("--sparsity", is_crop), ("--ofa_layer, --ofa_hidden", is_ofa)) if given]
+    if not own:
+        args.relation_source = args.relation_source or "last"
+        return
+    if len(own) > 1:
+        yield f"{' and '.join(own)}: each says what the student is; give one"
+    sizes_too = ("student_layer", "student_hidden", "student_intermediate", "student_path", "student_heads", "student_init")
+    refused = sizes_too if is_crop else (*sizes_too[:4], "student_model_path")
+    if given := [f"--{name}" for name in refused if getattr(args, name) is not None]:
+        yield f"{', '.join(given)}: {own[0]} says what the student is; leave this out"
+        return
+    if args.relation_source == "last":
+        yield f"--relation_source last: {own[0]} needs extra projections, for all layers of all parts to be trained"
+    args.relation_source = "extra"
+    if is_crop:
+        args.student_model_path = args.student_model_path or args.teacher_model_path
+        return
+    if args.compile:
+        yield "--compile: has no effect on once-for-all students; leave it out"
+    args.ofa_layer = args.ofa_layer or [6, 4, 3]
+    args.ofa_hidden = args.ofa_hidden or [768, 512, 384, 256, 192]
+    args.student_layer, args.student_hidden = args.ofa_layer[0], args.ofa_hidden[0]
+    args.student_heads = args.student_heads or max(args.student_hidden // 64, 1)
+    args.num_relation_heads = args.num_relation_heads or 32  # as published; it must divide every width
+    head = args.student_hidden // args.student_heads
+    for width in args.ofa_hidden:
+        if width % head:
+            yield f"--ofa_hidden {width}: no multiple of {head}, the size of a head; choose other widths, or --student_heads"
+        if width % args.num_relation_heads:
+            yield f"--num_relation_heads {args.num_relation_heads}: does not divide --ofa_hidden {width}"
+
+
+def check_students(args, student: dict | None):
+    """Yield what is wrong with --sparsity for a student with this config; None: not known yet."""
+    if args.sparsity is not None and student is not None:
+        yield from flags.check_student(f"{args.sparsity:g}S", student, "--sparsity", source="student")
+
+
+def name(args) -> str:
+    """What the name of a run ends with."""
+    return f"_{args.sparsity:g}S" if args.sparsity is not None else "_ofa" if args.ofa_layer else ""
+
+
+def parts(args) -> list[Part]:
+    """The parts of a once-for-all student, the whole one last; of the resolved flags."""
+    head, ratio = args.student_hidden // args.student_heads, args.student_intermediate // args.student_hidden
+    made = [Part(layers, width, width // head, ratio * width) for layers in args.ofa_layer for width in args.ofa_hidden]
+    return sorted(made, key=lambda part: (part.layers, part.hidden))
