@@ -16,8 +16,8 @@ TASKS=${TASKS:-sst2 cola mrpc conll}
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 [ -e "$CORPUS/results.json" ] || python run_corpus.py --input "$DATA_DIR/wiki" --tokenizer_name_or_path "$MODEL" --output_dir "$CORPUS"
 for layers in $LAYERS; do
-    run="$OUTPUT/${layers}L_192" steps=3500               # of 16 blocks: about one epoch
-    if [ "$layers" = 6 ]; then steps=1500; fi
+    run="$OUTPUT/${layers}L_192" steps=3500               # of 16 blocks: about one epoch, 35 minutes
+    if [ "$layers" = 6 ]; then steps=2400; fi
     distil=(python run_minilmv2.py --teacher_model_path "$MODEL" --corpus "$CORPUS" --layer "$layers" --hidden 192 --precision bf16
         --per_device_train_batch_size 16)
     for start in $STARTS; do
