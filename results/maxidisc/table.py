@@ -5,28 +5,24 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "mrpc"
 METRICS = ("f1", "acc", "acc_and_f1")
+MINIDISC = ("minidisc_from_50", "minidisc_from_70")
 
 
 def main():
-    """One line for each path of MaxiDisc and for each MiniDisc run; then what each costs."""
-    print("| student (90S) | assistant | dev f1 | dev acc | dev acc_and_f1 |")
-    print("| --- | --- | --- | --- | --- |")
-    maxidisc = read("maxidisc")
-    for trial in maxidisc["trials_in_full"]:
-        line("MaxiDisc", " > ".join(trial["path"][:-1]) or "none", trial["metrics"]["dev"])
-    for name in ("minidisc_from_50", "minidisc_from_70"):
-        results = read(name)
+    """A column for each path of MaxiDisc and for each MiniDisc run; then what each costs."""
+    maxidisc, others = read("maxidisc"), {name: read(name) for name in MINIDISC}
+    columns = {" > ".join(trial["path"][:-1]) or "none": trial["metrics"]["dev"] for trial in maxidisc["trials_in_full"]}
+    for name, results in others.items():
         chosen = ", ".join(f"{s:g}S" for s in results["assistants"])
-        line(f"MiniDisc, candidates from {name[-2:]}%", f"{chosen} (chosen)", results["metrics"]["dev"])
+        columns[f"MiniDisc from {name[-2:]}%: {chosen}"] = results["metrics"]["dev"]
+    print(f"| assistant | {' | '.join(columns)} |")
+    print("| --- " * (1 + len(columns)) + "|")
+    for metric in METRICS:
+        print(f"| {metric} | {' | '.join(f'{dev[metric]:.3f}' for dev in columns.values())} |")
     whole = seconds("maxidisc")
     print(f"\nCPU seconds: MaxiDisc over all {len(maxidisc['trials_in_full'])} paths {whole:.0f}")
-    for name in ("minidisc_from_50", "minidisc_from_70"):
+    for name in MINIDISC:
         print(f"{name}: {seconds(name):.0f}, {seconds(name) / whole:.3f} of it")
-
-
-def line(label, assistant, metrics):
-    """One row of the table."""
-    print(f"| {label} | {assistant} | {' | '.join(f'{metrics[name]:.4f}' for name in METRICS)} |")
 
 
 def read(name):

@@ -4,13 +4,8 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TASKS = {
-    "mrpc": ("MRPC", "f1", "acc"),
-    "stsb": ("STS-B", "pearson", "spearman"),
-    "sst2": ("SST-2", "acc", None),
-    "conll": ("CoNLL-2003", "f1", "precision"),
-}
-ROWS = {
+TASKS = {"mrpc": ("MRPC", "f1"), "stsb": ("STS-B", "pearson"), "sst2": ("SST-2", "acc"), "conll": ("CoNLL-2003", "f1")}
+MODELS = {
     "teacher": "teacher",
     "direct_90S": "90S, direct",
     "minidisc_90S": "90S, MiniDisc",
@@ -20,20 +15,29 @@ ROWS = {
 
 
 def main():
-    """One line for each model that has been run."""
-    print("| task (dev) | model | metric | second | encoder parameters | GMACs | assistant |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for task, (name, first, second) in TASKS.items():
-        for folder, label in ROWS.items():
+    """One line for each task, with the assistant that MiniDisc chose; then what the models cost."""
+    print(f"| dev | {' | '.join(MODELS.values())} |")
+    print("| --- " * (1 + len(MODELS)) + "|")
+    sizes = {}
+    for task, (name, metric) in TASKS.items():
+        cells = []
+        for folder in MODELS:
             path = HERE / task / folder / "results.json"
-            if not path.exists():
-                continue
-            results = json.loads(path.read_text(encoding="utf-8"))
-            dev, size = results["metrics"]["dev"], results["model"]
-            cells = [name, label, f"{first} {dev[first]:.4f}", f"{second} {dev[second]:.4f}" if second else ""]
-            cells += [f"{size['encoder_parameters']:,}", f"{size['macs'] / 1e9:.3f}"]
-            cells += [", ".join(f"{s:g}S" for s in results.get("assistants", []))]
-            print(f"| {' | '.join(cells)} |")
+            results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+            cells.append(cell(results, metric) if results else "")
+            if results:
+                sizes[folder] = results["model"]
+        print(f"| {name}, {metric} | {' | '.join(cells)} |")
+    rows = {"encoder parameters": [f"{size['encoder_parameters']:,}" for size in sizes.values()]}
+    rows["GMACs"] = [f"{size['macs'] / 1e9:.3f}" for size in sizes.values()]
+    for name, cells in rows.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def cell(results, metric):
+    """The metric and the assistants, if any."""
+    assistants = ", ".join(f"{s:g}S" for s in results.get("assistants", []))
+    return f"{results['metrics']['dev'][metric]:.4f}" + (f" ({assistants})" if assistants else "")
 
 
 if __name__ == "__main__":
