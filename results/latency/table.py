@@ -1,6 +1,6 @@
 """Print the README's table from the results.json files beside this script:   python results/latency/table.py
 
-Speed-up: the dense teacher's median over the model's, in the same runtime; of the ideal: that over the ratio of their MACs.
+Speed-up: the dense teacher's median over the model's, in the same runtime; MACs: its ratio if only they took time.
 """
 
 import json
@@ -9,27 +9,39 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MODELS = {"encoder": "22M encoder", "bert_base": "BERT-base, random"}
 SIZES = {"encoder": ("teacher", "direct_90S", "direct_95S"), "bert_base": ("teacher", "90S", "95S")}
+RUNTIMES = ("torch", "onnx", "onnx int8")
 CASES = ("1x128", "32x128")
 
 
 def main():
-    """One line for each model and runtime that has been measured."""
+    """One line for each model: what it is, then its times in each runtime."""
     hardware = {read(folder / "results.json")["hardware"] for folder in HERE.iterdir() if (folder / "results.json").exists()}
-    print("; ".join(sorted(hardware)) + "; median ms of a batch of 1 and of 32 examples of 128 tokens\n")
-    print("| model | | runtime | F1 + acc / 2 | MB | ms, 1 | speed-up | ms, 32 | speed-up | MACs ratio | of it, 32 |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "; ".join(sorted(hardware))
+        + "; median ms of a batch of 1 and of 32 examples of 128 tokens (times as fast as the teacher)\n"
+    )
+    print(f"| model | MACs | acc_and_f1, int8 | MB, int8 | {' | '.join(RUNTIMES)} |")
+    print("| --- " * (4 + len(RUNTIMES)) + "|")
     for model, label in MODELS.items():
         dense = rows(model, "teacher")
         for size in SIZES[model]:
-            for runtime, row in rows(model, size).items():
-                gains = [dense[runtime]["speed"][case]["median_ms"] / row["speed"][case]["median_ms"] for case in CASES]
-                ratio = dense[runtime]["macs"] / row["macs"]
-                size_mb = (row["disk_bytes"] or row["bytes"]) / 1e6
-                times = [f"{row['speed'][case]['median_ms']:.4g}" for case in CASES]
-                metric = f"{row['dev/acc_and_f1']:.4f}" if model == "encoder" else ""
-                cells = [label, size.removeprefix("direct_"), runtime, metric, f"{size_mb:.1f}", times[0], f"{gains[0]:.1f}"]
-                cells += [times[1], f"{gains[1]:.1f}", f"{ratio:.1f}", f"{gains[1] / ratio:.2f}"]
-                print(f"| {' | '.join(cells)} |")
+            found = rows(model, size)
+            ends = found["torch"], found["onnx int8"]
+            scores = ", ".join(f"{row['dev/acc_and_f1']:.3f}" for row in ends) if model == "encoder" else ""
+            megabytes = ", ".join(f"{(row['disk_bytes'] or row['bytes']) / 1e6:.0f}" for row in ends)
+            ratio = f"1/{dense['torch']['macs'] / found['torch']['macs']:.1f}"
+            cells = [f"{label}, {size.removeprefix('direct_')}", ratio, scores, megabytes]
+            cells += [times(found[runtime], dense[runtime]) for runtime in RUNTIMES]
+            print(f"| {' | '.join(cells)} |")
+
+
+def times(row, dense):
+    """Milliseconds of each case, with the ratio to the dense model's."""
+    found = []
+    for case in CASES:
+        own, other = row["speed"][case]["median_ms"], dense["speed"][case]["median_ms"]
+        found.append(f"{own:,.{0 if own >= 100 else 1}f}" + (f" ({other / own:.1f})" if row != dense else ""))
+    return ", ".join(found)
 
 
 def rows(model, size):
