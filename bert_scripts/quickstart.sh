@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole job, end to end: fine-tune -> sparsify -> direct 90S student -> MiniDisc 90S student -> a table and a picture.
+# The whole job, end to end: fine-tune -> sparsify -> direct 90S student -> MiniDisc 90S student -> a table and pictures.
 #   bash bert_scripts/quickstart.sh                                             # generated data, a small BERT from random weights
 #   TASK=mrpc MODEL=bert-base-uncased DATA_DIR=datasets bash bert_scripts/quickstart.sh      # a real task, hours on a CPU
 # On its own data the scores mean nothing beyond themselves: it shows that everything works, and what the files look like.
@@ -31,5 +31,5 @@ run run_minidisc.py "${common[@]}" "${distil[@]}" --teacher_model_path "$OUTPUT/
 assistants=$(ls -d "$OUTPUT"/minidisc_90S/assistant_* 2>/dev/null || true)
 # shellcheck disable=SC2086
 run run_evaluation.py "${common[@]}" --overwrite --output_dir "$OUTPUT/table" \
-    --model_path "$OUTPUT/teacher" "$OUTPUT/direct_90S" "$OUTPUT/minidisc_90S" $assistants
-echo "table: $OUTPUT/table/table.csv   pictures: $OUTPUT/nested/curve.png $(ls "$OUTPUT"/minidisc_90S/tradeoff_*.png 2>/dev/null | tr '\n' ' ')"
+    --teacher_model_path "$OUTPUT/teacher" --model_path "$OUTPUT/direct_90S" "$OUTPUT/minidisc_90S" $assistants
+echo "table: $OUTPUT/table/table.csv   pictures: $OUTPUT/table/costs.png $OUTPUT/nested/curve.png $(ls "$OUTPUT"/minidisc_90S/tradeoff_*.png 2>/dev/null | tr '\n' ' ')"
