@@ -1,6 +1,6 @@
 """Print the README's TED table from the results.json files beside this script:   python results/ted/table.py [folder]
 
-Mean and standard deviation (n - 1) over the seeds, of the selected epoch; of the first metric also of the last epoch.
+Mean and standard deviation (n - 1) over the seeds, of the selected epoch. Then the scores of the filters' heads, layer by layer.
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SPANS = ("f1", "exact", "HasAns_f1", "NoAns_f1", "best_f1")
+SPANS = ("f1", "best_f1")
 TASKS = {
     "mrpc": ("MRPC", ("f1", "acc")),
     "stsb": ("STS-B", ("pearson", "spearman")),
@@ -21,37 +21,33 @@ MODES = {"ft": "fine-tuned further", "kd": "KD", "lwd": "LWD", "ted": "TED"}
 
 
 def main(folder=HERE):
-    """One line for each task and model that has been run."""
-    print("| task (dev) | model | layers | metrics | last epoch | seeds |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    """One line for each task and metric; one for each side's filters."""
+    print(f"| dev | trained on | teacher | student, the start of all | {' | '.join(MODES.values())} | seeds |")
+    print("| --- " * (5 + len(MODES)) + "|")
+    heads = []
     for task, (title, names) in TASKS.items():
         runs = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in (folder / task).glob("*/results.json")}
         if "student" not in runs:
             continue
         student = runs["student"]
-        rows = "windows" if names is SPANS else "rows"
-        data = f"{title}: {student['data']['train']:,} {rows} of train, {student['data']['dev']:,} of dev"
-        rows = [("teacher", student["teacher"]["layers"], [student["teacher_metrics"]], None)]
-        rows += [("student, the start of all", student["model"]["layers"], [student["metrics"]], None)]
-        for mode, label in MODES.items():
-            found = [run for key, run in sorted(runs.items()) if key.startswith(f"{mode}_")]
-            selected, last = ([run[key] for run in found] for key in ("metrics", "last_metrics"))
-            rows += [(label, found[0]["model"]["layers"], selected, last)] if found else []
-        for label, layers, selected, last in rows:
-            metrics = ", ".join(_cell(selected, name) for name in names)
-            print(f"| {data} | {label} | {layers} | {metrics} | {_cell(last, names[0]) if last else ''} | {len(selected)} |")
-            data = ""
+        data = f"{student['data']['train']:,} {'windows' if names is SPANS else 'rows'}"
+        groups = [[student["teacher_metrics"]], [student["metrics"]]]
+        groups += [[run["metrics"] for key, run in runs.items() if key.startswith(f"{mode}_")] for mode in MODES]
+        for name in names:
+            print(f"| {title}, {name} | {data} | {' | '.join(spread(group, name) for group in groups)} | {len(groups[-1])} |")
         for side in ("teacher", "student"):
             if f"{side}_filters" in runs:
-                heads = runs[f"{side}_filters"]["metrics"]["dev"]
-                print(f"| | heads of the {side}'s filters | | {', '.join(f'{key} {v:.4f}' for key, v in heads.items())} | | 1 |")
+                found = runs[f"{side}_filters"]["metrics"]["dev"]
+                heads.append(f"{title}, heads of the {side}'s filters: {', '.join(f'{key} {v:.4f}' for key, v in found.items())}")
+    print("", *heads, sep="\n")
 
 
-def _cell(metrics, name):
+def spread(metrics, name):
     """Mean and deviation of a metric over some runs."""
     values = [run["dev"][name] for run in metrics]
-    spread = f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{name} {statistics.mean(values):.4f}{spread}"
+    if not values:
+        return ""
+    return f"{statistics.mean(values):.4f}" + (f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":
