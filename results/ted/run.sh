@@ -2,7 +2,7 @@
 # The runs behind the README's TED table. The student has 3 of the teacher's 6 layers; from one start (fine-tuned in stage 0, with the
 # filters of stage I) it is fine-tuned further, or distilled by KD, LWD and TED: three seeds, on SQuAD 2.0 (a sample) one.
 # deberta: a DeBERTaV3 of 4 layers with random weights, made here, and 2 of its layers: the path from end to end, no score.
-#   bash results/ted/run.sh                           # about 80 minutes of one core; what has finished is not run again
+#   bash results/ted/run.sh                           # about two hours of one core; what has finished is not run again
 #   TASKS="mrpc squad2" SEEDS=776 bash results/ted/run.sh
 #   python results/ted/table.py                       # the table, from the results.json files kept here
 #   FLAGS="--max_train_samples 64 --max_eval_samples 32" SEEDS=776 TEACHER=try OUTPUT=try KEPT=try/kept bash results/ted/run.sh
@@ -20,12 +20,12 @@ for task in $TASKS; do
     run="$OUTPUT/$task" teacher="$TEACHER/$task/teacher" name=$task seeds=$SEEDS model=$MODEL keep=3
     # Rows and epochs are what an hour allows. Weights are those published for DeBERTaV3, but for TED's 5000 on SQuAD: after so few
     # updates of the filters the distance (0.02 to 0.03 at the start) would be 20 times all the rest
-    rows=20000 epochs=1 size=32 rate=1e-4 kl=20 lwd=5 ted=100 more=()
+    rows=20000 tuned=1 epochs=1 size=32 rate=1e-4 kl=20 lwd=5 ted=100 more=()
     case $task in
         stsb) rows=4000 ted=50 ;;
         sst2) lwd=20 ted=20 ;;
         squad2 | deberta)
-            name=squad2 seeds=${SEEDS%% *} teacher="$run/teacher" rows=1000 size=8 rate=2e-4 kl=10 lwd=100 ted=100
+            name=squad2 seeds=${SEEDS%% *} teacher="$run/teacher" tuned=2 size=8 rate=2e-4 kl=10 lwd=100 ted=100
             more=(--max_length 256 --doc_stride 64 --max_eval_samples 500)
             ;;
     esac
@@ -39,7 +39,7 @@ for task in $TASKS; do
     # shellcheck disable=SC2206
     flags=(${FLAGS:-})
     if [ ! -e "$teacher/results.json" ]; then
-        python run_finetuning.py "${train[@]}" --num_train_epochs 1 --model_path "$model" --output_dir "$teacher" "${flags[@]}"
+        python run_finetuning.py "${train[@]}" --num_train_epochs $tuned --model_path "$model" --output_dir "$teacher" "${flags[@]}"
     fi
     # Stage 0 of the student, stage I of both; the states of first tokens are cached, those of all tokens are not
     cache=(--cache_teacher --num_train_epochs 6)
