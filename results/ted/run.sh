@@ -30,7 +30,7 @@ for task in $TASKS; do
             ;;
     esac
     if [ "$task" = deberta ]; then
-        model="$OUTPUT/small_deberta" keep=2 rows=300 rate=1e-3
+        model="$OUTPUT/small_deberta" keep=2 rows=300 tuned=1 rate=1e-3
         more+=(--max_eval_samples 200)
         python results/ted/small_deberta.py "$DATA_DIR" "$model"
     fi

@@ -15,7 +15,6 @@ TASKS = {
     "stsb": ("STS-B", ("pearson", "spearman")),
     "sst2": ("SST-2", ("acc",)),
     "squad2": ("SQuAD 2.0, a sample", SPANS),
-    "deberta": ("the same, random DeBERTaV3", SPANS),
 }
 MODES = {"ft": "fine-tuned further", "kd": "KD", "lwd": "LWD", "ted": "TED"}
 
