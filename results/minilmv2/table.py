@@ -24,7 +24,7 @@ def main(folder):
             results = read(student / start / "results.json")
             scores = {task: [read(path)["metrics"]["dev"][metric] for path in sorted(tuned(student, start, task))]
                       for task, (_, metric) in TASKS.items()}  # fmt: skip
-            name = f"{student.name.replace('_', ', ')} wide, {results['model']['encoder_parameters']:,} in layers"
+            name = f"{student.name.replace('_', ', ')} wide, {results['model']['encoder_parameters'] / 1e6:.1f}M in layers"
             cells = [name, label, f"{results['metrics']['heldout']['loss']:.4f}", *map(spread, scores.values())]
             seeds = sorted({len(found) for found in scores.values()})
             print(f"| {' | '.join([*cells, ' to '.join(map(str, seeds))])} |")
