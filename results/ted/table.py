@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SPANS = ("f1", "best_f1", "HasAns_f1")
+SPANS = ("HasAns_f1", "f1", "best_f1")
 TASKS = {
     "mrpc": ("MRPC", ("f1", "acc")),
     "stsb": ("STS-B", ("pearson", "spearman")),
