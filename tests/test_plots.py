@@ -105,6 +105,17 @@ def test_curve_with_series_and_reference(tmp_path):
     assert_readable(figure)
 
 
+def test_expert_shares_lie_within_their_panels(tmp_path):
+    """Also those of a later panel that are larger than all of the first."""
+    rows = [{"step": step, "ffn/0": [0.25] * 4, "ffn/1": [share, 0.9 - share, 0.1]} for step, share in ((0, 0.85), (10, 0.4))]
+    figure = plots.shares(tmp_path / "experts.png", rows, title=TITLE)
+    first, second = figure.axes
+    assert points(second.lines[1]) == [(0, 85), (10, 40)] and len(first.lines) == 5 and len(second.lines) == 4
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert low == 0 and high >= 85
+
+
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in ("first.png", "second.png"):
         plots.tradeoff(tmp_path / name, ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2)

@@ -121,7 +121,7 @@ def shares(path, rows, *, title):
             axes.set_title(
                 f"{block}: the smallest share at the end is {lowest:.1f} %", loc="left", fontsize=SETTINGS["font.size"]
             )
-            axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0)  # of all panels, once all are drawn
         figure.supylabel("Tokens of each expert (%)", fontsize=SETTINGS["font.size"])
         axes.set_xlabel("Updates")
 
