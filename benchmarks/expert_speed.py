@@ -18,8 +18,6 @@ That both sides compute the same is tested in tests/test_expert_speed.py.
 
 import argparse
 import copy
-import shlex
-import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -30,11 +28,11 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from benchmarks.reporting import load, machine, median, quiet, spread
+from benchmarks.reporting import begin, finish, median, spread
 from models import moe_bert
 from models.balance import Balance
 from modules.experts import ExpertLinear, Router
-from utils import allocator, files, logs, training
+from utils import allocator, logs, training
 from utils.batch import Batch
 from utils.evaluation import autocast
 
@@ -65,22 +63,11 @@ def parse(argv=None):
 def main(argv=None):
     """Measure, print, write; returns what is written."""
     args = parse(argv)
-    torch.set_num_threads(1)
-    quiet()
     allocator.keep_freed_memory()
-    command = shlex.join(["python", "-m", "benchmarks.expert_speed", *(sys.argv[1:] if argv is None else argv)])
-    found = {"command": command, "machine": machine(), "device": args.device, "rows": []}
-    if args.device == "cuda":
-        found["machine"]["gpu"] = torch.cuda.get_device_name()
-    print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
+    found = begin("expert_speed", argv, device=args.device, rows=[])
     for what, sides in cases(args):
         found["rows"].append({**what, "rounds": rounds(sides(), args)})
-    found["machine"]["load at the end"] = load()
-    print(report(found), flush=True)
-    if args.output is not None:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(args.output, found)
-    return found
+    return finish(found, report, args.output)
 
 
 def cases(args):

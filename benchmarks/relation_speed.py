@@ -20,8 +20,6 @@ import argparse
 import contextlib
 import functools
 import multiprocessing
-import shlex
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -32,11 +30,11 @@ from transformers import BertConfig, BertModel
 
 import models
 from benchmarks import naive_relations
-from benchmarks.reporting import load, machine, median, peak, quiet, spread
+from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from models.relation_distillation import RelationObjective
 from models.relations import RelationEncoder
 from modules.relations import relation_losses
-from utils import allocator, files, logs, training
+from utils import allocator, logs, training
 from utils.batch import Batch
 from utils.evaluation import autocast
 
@@ -64,11 +62,7 @@ def parse(argv=None):
 def main(argv=None):
     """Measure, print, write; returns what is written."""
     args = parse(argv)
-    torch.set_num_threads(1)
-    quiet()
-    command = shlex.join(["python", "-m", "benchmarks.relation_speed", *(sys.argv[1:] if argv is None else argv)])
-    found = {"command": command, "machine": machine()}
-    print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
+    found = begin("relation_speed", argv)
     found["memory_mib"] = {side: memory(side, args) for side in SIDES["loss"]}
     with contextlib.ExitStack() as stack:
         workers = {}
@@ -78,12 +72,7 @@ def main(argv=None):
                 workers[kind, side] = stack.enter_context(pool)
         for kind in SIDES:
             found[f"{kind}_s"] = [time_round(workers, kind, args) for _ in range(args.num_rounds)]
-    found["machine"]["load at the end"] = load()
-    print(report(found), flush=True)
-    if args.output is not None:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(args.output, found)
-    return found
+    return finish(found, report, args.output)
 
 
 def time_round(workers: dict, kind: str, args) -> dict:

@@ -1,7 +1,9 @@
-"""What the benchmarks have in common: the machine, the peak of memory, medians over interleaved rounds."""
+"""What the benchmarks have in common: begin and end, the machine, the peak of memory, medians over interleaved rounds."""
 
 import os
 import platform
+import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -9,7 +11,32 @@ import numpy as np
 import torch
 import transformers
 
-from utils import cost
+from utils import cost, files
+
+
+def begin(name, argv, **facts) -> dict:
+    """Take one thread, silence transformers; print and return what a benchmark's results begin with: its command, the machine.
+
+    name: of its module.  argv: as it was given to main(), or None.  facts: of the command that belong to the results.
+    """
+    torch.set_num_threads(1)
+    quiet()
+    command = shlex.join(["python", "-m", f"benchmarks.{name}", *(sys.argv[1:] if argv is None else argv)])
+    found = {"command": command, **facts, "machine": machine()}
+    if facts.get("device") == "cuda":
+        found["machine"]["gpu"] = torch.cuda.get_device_name()
+    print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
+    return found
+
+
+def finish(found, report, output) -> dict:
+    """Print the report of what was found, write it as JSON where an output is wanted, and return it."""
+    found["machine"]["load at the end"] = load()
+    print(report(found), flush=True)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(output, found)
+    return found
 
 
 def machine() -> dict:

@@ -21,8 +21,6 @@ The encoder has a random head and random filters: speed does not depend on what 
 import argparse
 import multiprocessing
 import os
-import shlex
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -34,10 +32,10 @@ import torch.nn.functional as F
 
 import models
 import run_ted
-from benchmarks.reporting import load, machine, median, peak, quiet, spread
+from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, prepare
 from modules import losses
-from utils import files, logs, runs, training
+from utils import logs, runs, training
 from utils.teacher import Teacher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,11 +61,7 @@ def parse(argv=None):
 def main(argv=None):
     """Measure, print, write; returns what is written."""
     args = parse(argv)
-    torch.set_num_threads(1)
-    quiet()
-    command = shlex.join(["python", "-m", "benchmarks.ted_speed", *(sys.argv[1:] if argv is None else argv)])
-    found = {"command": command, "task": args.task, "machine": machine()}
-    print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
+    found = begin("ted_speed", argv, task=args.task)
     with tempfile.TemporaryDirectory() as folder:
         case = prepare(args.task, args, Path(folder, args.task), num_batches=WARMUP + args.num_updates)
         found["memory_mib"] = {side: memory(side, args, Path(folder, args.task)) for side in SIDES}
@@ -76,12 +70,7 @@ def main(argv=None):
             {side: float(np.mean(np.diff(SIDES[side](case, args.num_updates, seed))[WARMUP - 1 :])) for side in SIDES}
             for seed in range(args.num_rounds)
         ]
-    found["machine"]["load at the end"] = load()
-    print(report(found), flush=True)
-    if args.output is not None:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(args.output, found)
-    return found
+    return finish(found, report, args.output)
 
 
 def start(case, folder, *flags, number, seed, read=time.process_time):

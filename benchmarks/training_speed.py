@@ -23,8 +23,6 @@ The encoder has a random head and its units are scored on a few batches: speed d
 import argparse
 import multiprocessing
 import os
-import shlex
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -37,9 +35,9 @@ import run_distillation
 import run_finetuning
 import run_minidisc
 from benchmarks import plain_recipe
-from benchmarks.reporting import load, machine, median, peak, quiet, spread
+from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from benchmarks.training_cases import TARGET, WARMUP, prepare, time_parts, time_updates, train
-from utils import files, logs
+from utils import logs
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = plain_recipe.PUBLISHED_EPOCHS
@@ -77,11 +75,7 @@ def parse(argv=None):
 def main(argv=None):
     """Measure, print, write; returns what is written."""
     args = parse(argv)
-    torch.set_num_threads(1)
-    quiet()
-    command = shlex.join(["python", "-m", "benchmarks.training_speed", *(sys.argv[1:] if argv is None else argv)])
-    found = {"command": command, "machine": machine()}
-    print(command, *(f"{key}: {value}" for key, value in found["machine"].items()), sep="\n", flush=True)
+    found = begin("training_speed", argv)
     with tempfile.TemporaryDirectory() as folder:
         cases = {name: prepare(name, args, Path(folder, name), num_batches=WARMUP + args.num_updates) for name in args.tasks}
         task = args.tasks[0]
@@ -94,12 +88,7 @@ def main(argv=None):
                 if name in args.minidisc_tasks:
                     rounds[name]["minidisc"].append(minidisc_round(case, seed))
         found["tasks"] = {name: {**cases[name].facts, **rounds[name]} for name in cases}
-    found["machine"]["load at the end"] = load()
-    print(report(found), flush=True)
-    if args.output is not None:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(args.output, found)
-    return found
+    return finish(found, report, args.output)
 
 
 # ---- One round of each comparison: ours, then the other
