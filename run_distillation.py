@@ -37,14 +37,17 @@ def parse(argv=None):
             yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
         elif not parts and not args.student_model_path:
             args.layer_or_sparsity = "4L"
+        configs = {}
         for flag in ("teacher_model_path", "student_model_path"):
             config, problem = flags.config_of(args, flag)
+            configs[flag] = config
             yield from [problem] if problem else []
             yield from model_types.check(args, tasks.get(args.task_name), config)
             if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
                 yield from flags.check_experts(args, config)
                 for part_flag, part in flags.student_parts(args):
                     yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
+        yield from flags.check_hold_out(args, configs, trained=["teacher_model_path"])
 
     def name(args):
         from pathlib import Path
@@ -72,11 +75,15 @@ def main(args):
     run = runs.start(args, inputs=inputs)
     labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
     data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
+
+    def load(path):
+        return models.load_model(path, **labels).to(run.device)
+
     if not run.finished:
         if args.student_model_path:
             data.check_tokenizer(args.student_model_path)
         # ---- Teacher: frozen, scored once
-        teacher = models.freeze(models.load_model(args.teacher_model_path, **labels)).to(run.device)
+        teacher = models.freeze(load(args.teacher_model_path))
         # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
         # checkpoint, or its layers, heads and neurons; the teacher's own
         student = teacher
@@ -86,15 +93,16 @@ def main(args):
             student = models.shrink(student, part, which=args.layer_choice)
         student = models.with_dropout(student, args).to(run.device)
         run.report(data=data.sizes(), teacher=models.describe(teacher), student=models.describe(student),
-                   teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))  # fmt: skip
+                   teacher_metrics=evaluation.evaluate(teacher, data.selection, args=args))  # fmt: skip
         run.begin()
 
         # ---- Objective; train, keep what was best on dev
         result = models.distil(student, teacher, data, args=args, run=run, balance_weight=args.load_balance_weight)
-        run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
+        metrics = evaluation.with_dev(result.metrics, lambda: load(result.checkpoint), data, args=args)
+        run.finish(result.checkpoint, metrics=metrics, last_metrics=result.last_metrics,
                    best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
 
-    evaluation.test_and_infer(run, models.load_model(run.checkpoint, **labels).to(run.device), data)
+    evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
 
 

@@ -36,6 +36,7 @@ def parse(argv=None):
             yield f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained encoder"
         yield from model_types.check(args, task, config, objectives=("ft",))
         yield from flags.check_experts(args, config)
+        yield from flags.check_hold_out(args, {"model_path": config})
 
     return flags.resolve(parser, argv, stage="finetuning", name=lambda args: args.task_name, check=check)
 
@@ -71,16 +72,16 @@ def main(args):
         # ---- Objective: the loss against the gold labels; with experts, that they share the work
         objective, balance = Objective("ft", task.kind, layers=[]), models.Balance(model, args.load_balance_weight)
         run.begin()
-        # ---- Train, then keep the epoch that was best on dev
+        # ---- Train, then keep the epoch that was best on dev, or on the rows held out
         result = training.fit(
             model, lambda student, batch: {**objective(student, batch, None), **balance(batch)}, data.train, args=args, run=run,
             watch=balance,
-            evaluate=evaluation.scorer(model, data.dev, metric=args.selection_metric, args=args),
+            evaluate=evaluation.scorer(model, data.selection, metric=args.selection_metric, args=args),
             save=lambda folder, _: models.save_model(model, folder, tokenizer=data.tokenizer),
         )  # fmt: skip
-        run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
-                   best_step=result.best_step, num_steps=result.num_steps)  # fmt: skip
-        model = models.load_model(run.checkpoint, **labels).to(run.device)
+        model = models.load_model(result.checkpoint, **labels).to(run.device)
+        run.finish(result.checkpoint, metrics=evaluation.with_dev(result.metrics, lambda: model, data, args=args),
+                   last_metrics=result.last_metrics, best_step=result.best_step, num_steps=result.num_steps)  # fmt: skip
 
     evaluation.test_and_infer(run, model, data)
     return run.checkpoint

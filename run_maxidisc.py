@@ -37,6 +37,7 @@ def parse(argv=None):
             yield from flags.check_path(args.layer_or_sparsity_path, config)
         if args.all_paths and config:
             yield from flags.check_student(args.target, config, "--target")
+        yield from flags.check_hold_out(args, {"teacher_model_path": config}, trained=["teacher_model_path"])
 
     def name(args):
         return f"{args.task_name}_{'-'.join(args.layer_or_sparsity_path or ['all', args.target])}"
@@ -60,10 +61,10 @@ def main(args):
     if not run.finished:
         teacher = models.load_model(args.teacher_model_path, **labels).to(run.device)
         run.report(data=data.sizes(), teacher=models.describe(teacher),
-                   teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))  # fmt: skip
+                   teacher_metrics=evaluation.evaluate(teacher, data.selection, args=args))  # fmt: skip
         run.begin()
         paths = [args.layer_or_sparsity_path] if args.layer_or_sparsity_path else all_paths(teacher, args)
-        split, trials = next(iter(data.dev)), []
+        split, trials = next(iter(data.selection)), []
         for path in paths:
             # ---- One trial: hop by hop, each from the best checkpoint of the one before
             folder, hops = args.teacher_model_path, []
@@ -74,7 +75,8 @@ def main(args):
             score = hops[-1]["metrics"][split][args.selection_metric]
             trials.append({"path": path, "score": score, "seconds": sum(hop["seconds"] for hop in hops),
                            "reused": [hop["reused"] for hop in hops], "metrics": hops[-1]["metrics"], "checkpoint": folder,
-                           "assistants": [hop["metrics"][split][args.selection_metric] for hop in hops[:-1]]})  # fmt: skip
+                           "assistants": [hop["metrics"][split][args.selection_metric] for hop in hops[:-1]],
+                           "hops": [{key: hop[key] for key in HOP_FACTS if key in hop} for hop in hops]})  # fmt: skip
         # ---- The best trial, the table, the picture
         best = max(trials, key=lambda trial: trial["score"])
         run.report(trials=[{"path": " > ".join(t["path"]), "score": t["score"], "seconds": t["seconds"]} for t in trials])
@@ -119,7 +121,7 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     from pathlib import Path
 
     import models
-    from utils import checkpoints, distributed, files, logs
+    from utils import checkpoints, distributed, evaluation, files, logs
 
     args = run.args
     settings = {key: value for key, value in flags.settings(args).items() if key not in NOT_A_HOPS and not key.endswith("_path")}
@@ -133,7 +135,10 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     teacher = models.freeze(models.load_model(folder, **labels)).to(run.device)
     student = models.with_dropout(models.shrink(teacher, wanted, which=args.layer_choice), args).to(run.device)
     result = models.distil(student, teacher, data, args=args, run=run, stage=stage)
-    hop = {"metrics": result.metrics, "seconds": result.seconds, "best_step": result.best_step, "identity": identity}
+    metrics = evaluation.with_dev(result.metrics, lambda: models.load_model(result.checkpoint, **labels).to(run.device), data,
+                                  args=args)  # fmt: skip
+    hop = {"metrics": metrics, "last_metrics": result.last_metrics, "seconds": result.seconds, "best_step": result.best_step,
+           "num_steps": result.num_steps, "identity": identity}  # fmt: skip
     if distributed.is_main():
         aside = kept.with_name(kept.name + ".tmp")
         files.remove(aside)
@@ -145,6 +150,7 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     return {**hop, "checkpoint": str(kept / "ckpt"), "reused": False}
 
 
+HOP_FACTS = ("metrics", "last_metrics", "best_step", "num_steps", "seconds")
 NOT_A_HOPS = {"all_paths", "target", "trunc_sparsity", "hops_dir", "layer_or_sparsity_path", "data_dir"}
 
 if __name__ == "__main__":

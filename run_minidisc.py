@@ -2,13 +2,16 @@
 
     python run_minidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target_sparsity 90 --lam 0.2
     torchrun --nproc_per_node 4 run_minidisc.py ...
-All candidate assistants are trained together, as nested sub-networks of one set of weights; each evaluation scores them by the
+All candidate assistants are trained together, as nested sub-networks of one set of weights, and with them the student's own scale
+and what lies beyond, so that the second hop starts from a student that has learnt. Each evaluation scores the candidates by the
 trade-off t(A) = m(A) + lam * sparsity(A), m being the dev metric as a fraction; the best state of the best candidate becomes the
-teacher of the student. Reads the nested teacher of run_sparsification.py; writes the student, the table of t and its picture.
+teacher of the student. Reads the nested teacher of run_sparsification.py; writes the student, the table of t and its picture, and
+what the student's own slice of the first hop is worth: joint training alone gives something.
 
-Candidates are the grid points strictly between teacher and target, from --trunc_sparsity on (a heuristic for speed of the
-published code, 0 switches it off). --include_target makes the student's own scale a candidate, as the published code did:
-with lam 0.2 it often wins, which means no assistant. Dropout is on in the student while its targets are clean, as published.
+Candidates are the multiples of ten of the teacher's grid strictly between teacher and target, from --trunc_sparsity on (a
+heuristic for speed of the published code, 0 switches it off); --candidates 70,80 are these two, --candidates grid is the
+published set, with 85. --include_target makes the student's own scale a candidate, as the published code did: with lam 0.2 it
+often wins, which means no assistant. Dropout is on in the student while its targets are clean, as published.
 """
 
 from utils import flags, runs
@@ -24,7 +27,15 @@ def parse(argv=None):
     add("--target_sparsity", type=flags.percent, default=90, help="sparsity of the student, in percent, from the teacher's grid")
     add("--target_iteration", type=flags.positive_int, default=2, help="number of assistants + 1")
     add("--lam", type=flags.non_negative, default=0.2, help="lambda: what a sparsity of 100%% is worth, in units of the metric")
-    add("--trunc_sparsity", type=flags.percent, default=50, help="smallest sparsity of an assistant; 0: any")
+    add(
+        "--candidates",
+        type=flags.candidates,
+        default="tens",
+        metavar="LIST",
+        help="sparsities of assistants: 70,80; or `tens` or `grid`",
+    )
+    add("--trunc_sparsity", type=flags.percent, default=50, help="smallest sparsity of an assistant, if none are listed; 0: any")
+    add("--learning_rates", type=flags.rates, metavar="LIST", help="one for each hop: 6e-4,3e-4; --learning_rate for all")
     add("--include_target", action="store_true", help="the student's own scale is a candidate too (the published behaviour)")
     add("--train_grid", choices=("all", "sandwich"), default="all",
         help="train all candidates at every update, or the largest, the smallest and some others")  # fmt: skip
@@ -39,6 +50,10 @@ def parse(argv=None):
         yield from model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "kd", "pkd"))
         if config:
             yield from flags.check_student(f"{args.target_sparsity:g}S", config, "--target_sparsity")
+            yield from flags.check_candidates(args, config)
+        if args.learning_rates and len(args.learning_rates) != args.target_iteration:
+            yield f"--learning_rates: found {len(args.learning_rates)}; expected one for each of {args.target_iteration} hops"
+        yield from flags.check_hold_out(args, {"teacher_model_path": config}, trained=["teacher_model_path"])
 
     name = "{0.task_name}_{0.target_sparsity:g}S".format
     return flags.resolve(parser, argv, stage="minidisc", name=name, check=check)
@@ -49,7 +64,7 @@ def main(args):
     import models
     from data import tasks
     from data.task_data import TaskData
-    from modules.tradeoff import candidates
+    from modules.tradeoff import candidates, trained_together
     from utils import distributed, evaluation, plots
 
     # ---- Run folder, device, seed, data
@@ -59,61 +74,80 @@ def main(args):
     run = runs.start(args, inputs=inputs)
     labels = {"kind": task.kind, "label_names": task.label_names}
     data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
+
+    def load(path):
+        return models.load_model(path, **labels).to(run.device)
+
     if not run.finished:
         path, hops, checkpoints = args.teacher_model_path, [], []
         for iteration in range(1, args.target_iteration + 1):
             # ---- Teacher of this iteration, its candidates
-            teacher = models.freeze(models.load_model(path, **labels)).to(run.device)
-            own = models.sparsity(teacher)
+            teacher = models.freeze(load(path))
+            own, grid = models.sparsity(teacher), models.grid(teacher)
             if iteration == 1:
                 run.report(data=data.sizes(), teacher=models.describe(teacher),
-                           teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))  # fmt: skip
+                           teacher_metrics=evaluation.evaluate(teacher, data.selection, args=args))  # fmt: skip
                 run.begin()
-            points = candidates(models.grid(teacher), own=own, target=target, smallest=args.trunc_sparsity,
+            points = candidates(grid, own=own, target=target, smallest=args.trunc_sparsity, wanted=args.candidates,
                                 include_target=args.include_target)  # fmt: skip
             last = iteration == args.target_iteration
             if not (points or last):
                 run.report(**{f"iteration_{iteration}": f"no candidate between {own:g}% and {target:g}%: no assistant"})
                 continue
-            others = points if args.final_hop == "grid" or not last else []
-            eligible = [target] if last else points
-            # ---- Train the candidates together; keep the best state of the best one
-            result = hop(iteration, teacher, sorted({*others, *eligible}), eligible, data=data, run=run)
+            if last:
+                eligible, trained = [target], sorted({target, *(points if args.final_hop == "grid" else ())})
+            else:
+                eligible, trained = points, trained_together(grid, points, own=own, smallest=args.trunc_sparsity)
+            # ---- Train the sub-networks together; keep the best state of the best candidate
+            result = hop(iteration, teacher, trained, eligible, data=data, run=run)
             path = result.checkpoint
             checkpoints.append(path)
             hops.append({"iteration": iteration, **result.choice, "best_step": result.best_step, "num_steps": result.num_steps,
-                         "seconds": result.seconds, "metrics": result.metrics})  # fmt: skip
+                         "seconds": result.seconds, "metrics": result.metrics, "last_metrics": result.last_metrics,
+                         "trained": trained})  # fmt: skip
             if result.choice["pick"] == target:
                 break
+        # ---- Beside the student, its own slice of the first hop, with the weights that the assistant was chosen for
+        if len(hops) > 1:
+            with_slice = models.crop(load(checkpoints[0]), target)
+            own_slice = evaluation.evaluate(with_slice, data.selection, args=args)
+            own_slice = evaluation.with_dev(own_slice, lambda: with_slice, data, args=args)
+            run.report(slice_of_first_hop={"sparsity": f"{target:g}%", "metrics": own_slice})
         # ---- Report, draw, finish
-        split = next(iter(data.dev))
+        split = next(iter(data.selection))
         if distributed.is_main():
             for entry, checkpoint in zip(hops[:-1], checkpoints):
                 run.keep(checkpoint, f"assistant_{entry['iteration']}", {"task": task.name, "metrics": entry["metrics"]})
                 metric = f"{split} {args.selection_metric}"
                 plots.tradeoff(run.folder / f"tradeoff_{entry['iteration']}.png", entry["table"], chosen=entry["pick"],
                                lam=args.lam, metric=metric, title=f"{task.name}: the assistant")  # fmt: skip
-        student = models.load_model(path, **labels)
-        run.finish(path, metrics=result.metrics, last_metrics=result.last_metrics, best_step=result.best_step, hops=hops,
+        student = load(path)
+        run.finish(path, metrics=evaluation.with_dev(result.metrics, lambda: student, data, args=args),
+                   last_metrics=result.last_metrics, best_step=result.best_step, hops=hops,
                    assistants=[entry["pick"] for entry in hops[:-1]], model=models.describe(student))  # fmt: skip
 
-    evaluation.test_and_infer(run, models.load_model(run.checkpoint, **labels).to(run.device), data)
+    evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
 
 
 def hop(iteration, teacher, points, eligible, *, data, run):
     """One iteration: train the nested sub-networks at `points` together, select among the `eligible` ones by the trade-off.
 
-    points: ascending sparsities.  The last iteration has one candidate, the target, and its trade-off is the metric alone.
+    points: ascending sparsities, the eligible ones among them.  The last iteration has one candidate, the target, and its
+    trade-off is the metric alone.
     Returns training.Result; its checkpoint is the chosen sub-network, cropped, with the weights that scored.
     """
+    import copy
+
     import numpy as np
 
     import models
     from modules.tradeoff import choose
     from utils import evaluation, logs, training
 
-    args, stage = run.args, f"iteration_{iteration}"
+    args, stage = copy.copy(run.args), f"iteration_{iteration}"
+    if args.learning_rates:
+        args.learning_rate = args.learning_rates[iteration - 1]
     if (result := training.finished(run, stage)) is not None:
         return result
     student = models.with_dropout(models.crop(teacher, points[0]), args).to(run.device)
@@ -136,14 +170,14 @@ def hop(iteration, teacher, points, eligible, *, data, run):
 
     def evaluate():
         outputs = {}
-        for name, split in data.dev.items():
+        for name, split in data.selection.items():
             outputs[name] = evaluation.predict(
                 student, split, batch_size=args.per_device_eval_batch_size, precision=args.precision,
                 variants=eligible, use=lambda sparsity: models.set_sparsity(student, sparsity),
             )  # fmt: skip
         models.set_sparsity(student, None)
-        scores = {s: {name: data.dev[name].score(outputs[name][s]) for name in outputs} for s in eligible}
-        split = next(iter(data.dev))
+        scores = {s: {name: data.selection[name].score(outputs[name][s]) for name in outputs} for s in eligible}
+        split = next(iter(data.selection))
         pick, rows = choose({s: scores[s][split][args.selection_metric] for s in eligible}, lam=lam)
         if len(rows) > 1:
             logs.logger.info("candidates:\n%s", logs.table(rows))

@@ -52,6 +52,7 @@ def parse_task(argv):
         yield from [problem] if problem else []
         yield from model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "ft"))
         yield from flags.check_dense(config, "--model_path")
+        yield from flags.check_hold_out(args, {"model_path": config}, trained=["model_path"])
 
     return flags.resolve(parser, argv, stage="sparsification", name=lambda args: args.task_name, check=check)
 
@@ -132,10 +133,11 @@ def on_task(args):
         evaluation.test_and_infer(run, model, data)
         return run.checkpoint
     scored = data.scoring_split(args.scoring_split, args.num_scoring_samples)
-    counts = {name: len(split) for name, split in {"scored": scored, **data.dev, **data.tests, **data.inferred}.items()}
+    splits = {"scored": scored, **data.selection, **data.dev, **data.tests, **data.inferred}
+    counts = {name: len(split) for name, split in splits.items()}
     run.report(model=models.describe(model), data=counts)
     run.begin()
-    before = evaluation.evaluate(model, data.dev, args=args)
+    before = evaluation.evaluate(model, data.selection, args=args)
 
     # ---- 1. Importance: mask gradients of the task loss, in eval mode, weighted by batch size
     with models.scoring_masks(model, per_example=args.per_example) as masks:
@@ -148,7 +150,7 @@ def on_task(args):
 
     # ---- 2. Sort: heads and neurons of each layer into descending importance; the function stays the same
     models.sort_units(model, scores.heads, scores.neurons, grid=args.grid)
-    after = evaluation.evaluate(model, data.dev, args=args)
+    after = evaluation.evaluate(model, data.selection, args=args)
     run.report(before=before, after=after)
 
     # ---- 3. The curve: dev metric and cost at each sparsity
@@ -158,7 +160,7 @@ def on_task(args):
     kept = run.state("nested")
     if distributed.is_main():
         models.save_model(model, kept, tokenizer=data.tokenizer)
-    run.finish(kept, metrics=after)
+    run.finish(kept, metrics=evaluation.with_dev(after, lambda: model, data, args=args))
     evaluation.test_and_infer(run, model, data)
     return run.checkpoint
 

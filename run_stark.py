@@ -8,8 +8,8 @@ of the teacher by K = lam * expressiveness + (1 - lam) * friendliness to that st
 grid. Nothing is trained. Without it the teacher must be sparse already.
 With --do_rewind: the student starts again from where the trial started (--student_init_path with --student_sparsity or
 --student_layer), once for each of --teacher_sparsities, with the trial's data order; the best one is kept. The dense teacher's
-student is reported beside and never chosen. With --selection_split train_part a tenth of train is not trained on; it chooses
-checkpoints and teacher, and leaves dev clean. Its scores run high: the fine-tuned teacher has seen these rows.
+student is reported beside and never chosen. With --hold_out, from the fine-tuning on, rows of train that no stage has seen choose
+checkpoints and teacher, and leave dev clean.
 """
 
 from utils import flags, runs
@@ -33,7 +33,6 @@ def parse(argv=None):
     add("--grid", type=flags.percentages, default="0,10,20,30,40,50,60,70,80,90", help="sparsities of the teacher in percent")
     add("--do_rewind", action="store_true", help="distil the student again, from sparser teachers")
     add("--teacher_sparsities", type=flags.percentages, help="grid points to rewind with; all above 0")
-    add("--selection_split", choices=("dev", "train_part"), default="dev", help="which rows choose the teacher's sparsity")
 
     def name(args):
         parts = flags.student_parts(args)
@@ -52,6 +51,7 @@ def check(args):
         configs[flag], problem = flags.config_of(args, flag)
         yield from [problem] if problem else []
         yield from model_types.check(args, tasks.get(args.task_name), configs[flag], objectives=("kd",))
+    yield from flags.check_hold_out(args, configs, trained=configs)
     teacher, scoring, parts = configs["teacher_model_path"], args.student_model_path, flags.student_parts(args)
     if args.friendliness_loss == "kl" and args.friendliness_sign == "abs":
         yield (
@@ -70,7 +70,6 @@ def check(args):
         yield "--teacher_model_path: not nested (no grid in its config); give --student_model_path to have it sparsified first"
     if not args.do_rewind:
         given = {"--student_init_path": args.student_init_path, "--teacher_sparsities": args.teacher_sparsities, **dict(parts)}
-        given["--selection_split"] = args.selection_split == "train_part"
         for flag in (flag for flag, value in given.items() if value):
             yield f"{flag}: has a meaning only with --do_rewind"
         if not scoring:
@@ -105,7 +104,7 @@ def main(args):
     paths = {"teacher": args.teacher_model_path, "trial": args.student_model_path, "start": args.student_init_path}
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
     tokenizer_path = run.checkpoint if run.finished else args.teacher_model_path
-    data = TaskData(task, args, tokenizer_path=tokenizer_path, hold_out=args.selection_split == "train_part")
+    data = TaskData(task, args, tokenizer_path=tokenizer_path)
 
     def load(path):
         return models.load_model(path, kind=task.kind, label_names=task.label_names).to(run.device)
@@ -121,7 +120,7 @@ def main(args):
             start = models.shrink(start, part, which=args.layer_choice)
         run.report(data=data.sizes(), teacher=models.describe(teacher))
         if trial is not None:
-            run.report(trial=models.describe(trial), trial_metrics=evaluation.evaluate(trial, data.dev, args=args))
+            run.report(trial=models.describe(trial), trial_metrics=evaluation.evaluate(trial, data.selection, args=args))
         run.begin()
         sparse_teacher, metrics = args.teacher_model_path, {}
         if args.do_rewind:
@@ -143,20 +142,23 @@ def main(args):
                                            stage=f"rewind_{s:g}", default="kd", draws="train")  # fmt: skip
             chooser, metric = next(iter(data.selection)), args.selection_metric
             chosen, _ = choose({s: results[s].metrics[chooser][metric] for s in points}, lam=0)  # the denser teacher where equal
-            best, dense = results[chosen], results[0]
+            best = results[chosen]
+            # ---- Dev, once for each student, when the choice is made
+            scores = {s: evaluation.with_dev(result.metrics, lambda path=result.checkpoint: load(path), data, args=args)
+                      for s, result in results.items()}  # fmt: skip
             run.report(rewinds=[
                 {"teacher": f"{s:g}%" if s else "dense", "best_step": result.best_step, "seconds": result.seconds}
-                | {f"{split}/{name}": value for split, scores in result.metrics.items() for name, value in scores.items()}
+                | {f"{split}/{name}": value for split, values in scores[s].items() for name, value in values.items()}
                 | {"chosen": s == chosen} for s, result in results.items()
             ])  # fmt: skip
             if distributed.is_main():
                 rows = [{"sparsity": s, "metric": results[s].metrics[chooser][metric]} for s in points]
                 plots.curve(run.folder / "rewinds.png", rows, metric=f"{chooser} {metric}",
-                            reference=("student of the dense teacher", dense.metrics[chooser][metric]),
+                            reference=("student of the dense teacher", scores[0][chooser][metric]),
                             title=f"{task.name}: the student over the teacher's sparsity")  # fmt: skip
                 if trial is not None:
                     run.keep(sparse_teacher, "sparse_teacher", {"task": task.name, "metrics": metrics})
-            run.finish(best.checkpoint, metrics=best.metrics, dense_metrics=dense.metrics, teacher_sparsity=chosen,
+            run.finish(best.checkpoint, metrics=scores[chosen], dense_metrics=scores[0], teacher_sparsity=chosen,
                        best_step=best.best_step, last_metrics=best.last_metrics, model=models.describe(start))  # fmt: skip
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
@@ -171,12 +173,12 @@ def sparsify(teacher, trial, data, *, run):
 
     args, folder, done = run.args, run.state("sparse_teacher"), run.state("sparse_teacher.json")
     if not done.exists():
-        before = evaluation.evaluate(teacher, data.dev, args=args)
+        before = evaluation.evaluate(teacher, data.selection, args=args)
         express, friendly = scores(teacher, trial, data.scoring_split(args.scoring_split, args.num_scoring_samples), run=run)
         heads = knowledge.knowledgeableness(express.heads, friendly.heads, lam=args.lam)
         neurons = knowledge.knowledgeableness(express.neurons, friendly.neurons, lam=args.lam)
         models.sort_units(teacher, heads, neurons, grid=args.grid, normalised=True)
-        after = evaluation.evaluate(teacher, data.dev, args=args)
+        after = evaluation.evaluate(teacher, data.selection, args=args)
         curve = models.curve(teacher, data, run=run, title=f"{data.task.name}, teacher sparsified for its student")
         if distributed.is_main():
             aside = run.state("sparse_teacher.tmp")

@@ -50,10 +50,15 @@ def main(args):
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
     data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else next(filter(None, paths.values())))
 
+    def load(path):
+        return models.load_model(path, **labels).to(run.device)
+
     if not run.finished and args.mode == "filters":
         # ---- Stage I: the model is frozen; its filters are kept as they are at the end, it is saved as it came
-        model = models.freeze(models.load_model(args.model_path, **labels)).to(run.device)
-        run.report(data=data.sizes(), model=models.describe(model), model_metrics=evaluation.evaluate(model, data.dev, args=args))
+        model = models.freeze(load(args.model_path))
+        run.report(
+            data=data.sizes(), model=models.describe(model), model_metrics=evaluation.evaluate(model, data.selection, args=args)
+        )
         filters, spec = models.new_filters(model, task=task.name, interval=args.filter_interval or 1,
                                            output_dim=args.filter_output_dim, nonlinear=args.filter_nonlinear)  # fmt: skip
         run.report(filters={"layers": spec.layers, "output_dim": spec.output_dim, "parameters": cost.parameters(filters)})
@@ -69,8 +74,8 @@ def main(args):
         # ---- Teacher: frozen, scored once
         teacher = None
         if args.teacher_model_path:
-            teacher = models.freeze(models.load_model(args.teacher_model_path, **labels)).to(run.device)
-            run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.dev, args=args))
+            teacher = models.freeze(load(args.teacher_model_path))
+            run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.selection, args=args))
         # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
         # checkpoint, or its layers, heads and neurons; the teacher's own
         student = teacher
@@ -81,15 +86,16 @@ def main(args):
         student = models.with_dropout(student, args).to(run.device)
         module, outputs = pair(student, teacher, run=run)
         run.report(data=data.sizes(), student=models.describe(student),
-                   start_metrics=evaluation.evaluate(student, data.dev, args=args))  # fmt: skip
+                   start_metrics=evaluation.evaluate(student, data.selection, args=args))  # fmt: skip
         run.begin()
         # ---- Stage II or a baseline; the epoch that was best on dev is kept, without filters
         result = distil(module, student, outputs, data, run=run)
-        run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics,
+        metrics = evaluation.with_dev(result.metrics, lambda: load(result.checkpoint), data, args=args)
+        run.finish(result.checkpoint, metrics=metrics, last_metrics=result.last_metrics,
                    best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
 
     if args.mode != "filters":
-        evaluation.test_and_infer(run, models.load_model(run.checkpoint, **labels).to(run.device), data)
+        evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
 
 
@@ -110,7 +116,7 @@ def learn_filters(model, filters, spec, data, *, run):
     dropout = 0.1 if args.cls_dropout is None else args.cls_dropout
     stage = FilterTraining(filters, kind=task.kind, output_dim=spec.output_dim, num_labels=task.num_labels, dropout=dropout)
     stage.to(run.device)
-    states = models.FrozenStates(model, [data.train, *data.dev.values()], layers=spec.layers, kind=task.kind, args=args)
+    states = models.FrozenStates(model, [data.train, *data.selection.values()], layers=spec.layers, kind=task.kind, args=args)
     progress = {}
 
     def objective(module, batch):
@@ -122,7 +128,7 @@ def learn_filters(model, filters, spec, data, *, run):
         return {f"task/{layer}": term for layer, term in zip(spec.layers, terms)}
 
     def evaluate():
-        metrics = models.head_metrics(stage, states, data.dev, layers=spec.layers, metric=args.selection_metric, args=args,
+        metrics = models.head_metrics(stage, states, data.selection, layers=spec.layers, metric=args.selection_metric, args=args,
                                       device=run.device)  # fmt: skip
         return evaluation.Score(progress["update"], metrics)  # later is better, as published
 
@@ -183,7 +189,7 @@ def distil(module, student, outputs, data, *, run):
             outputs.cache(data.train, batch_size=args.per_device_eval_batch_size)
     return training.fit(
         module, lambda wrapped, batch: objective(wrapped, batch, answers(batch)), data.train, args=args, run=run,
-        evaluate=evaluation.scorer(student, data.dev, metric=args.selection_metric, args=args),
+        evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, args=args),
         save=lambda folder, _: models.save_model(student, folder, tokenizer=data.tokenizer),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ import run_finetuning
 import run_minidisc
 from benchmarks import plain_recipe
 from data import pipelines, tasks
-from modules import importance, losses
+from modules import importance, losses, tradeoff
 from modules.objectives import Objective
 from utils import checkpoints, runs, training
 from utils.evaluation import Score
@@ -48,8 +48,9 @@ def prepare(name, args, folder, *, num_batches, longest=False):
     evenly = (np.arange(num_batches) + 0.5) * len(batches) / num_batches
     chosen = batches[-num_batches:] if longest else [batches[int(position)] for position in evenly]
     examples = examples.take(np.concatenate(chosen).tolist())
+    dev = {"dev": encode(examples.take(range(args.batch_size)))}
     case = SimpleNamespace(
-        task=task, tokenizer=tokenizer, train=encode(examples), dev={"dev": encode(examples.take(range(args.batch_size)))},
+        task=task, tokenizer=tokenizer, train=encode(examples), dev=dev, selection=dev,
         texts=list(zip(examples.first, examples.second or [None] * len(examples))), labels=examples.labels,
         kinds={"kind": task.kind, "label_names": task.label_names}, args=args, encoder=args.encoder, teacher=folder / "teacher",
         student=folder / "student",
@@ -123,8 +124,8 @@ def train(script, case, *flags, number, seed=0, read=time.process_time):
         else:
             teacher = models.freeze(models.load_model(case.teacher, **case.kinds))
             if script is run_minidisc:
-                points = candidates(teacher, args)
-                run_minidisc.hop(1, teacher, points, points, data=case, run=run)
+                points, trained = first_hop(teacher, args)
+                run_minidisc.hop(1, teacher, trained, points, data=case, run=run)
             else:
                 student = models.shrink(teacher, args.layer_or_sparsity)
                 start = time.process_time()
@@ -138,9 +139,11 @@ def _fit(student, objective, case, run):
     training.fit(student, objective, case.train, evaluate=lambda: Score(0.0, {}), save=lambda *_: None, args=run.args, run=run)
 
 
-def candidates(teacher, args):
-    """The sparsities that run_minidisc.py trains together."""
-    return [s for s in models.grid(teacher) if s > 0 and args.trunc_sparsity <= s < args.target_sparsity]
+def first_hop(teacher, args):
+    """(candidates, the sparsities that run_minidisc.py trains together) of its first hop."""
+    grid, smallest = models.grid(teacher), args.trunc_sparsity
+    points = tradeoff.candidates(grid, own=0, target=args.target_sparsity, smallest=smallest, wanted=args.candidates)
+    return points, tradeoff.trained_together(grid, points, own=0, smallest=smallest)
 
 
 def time_updates(script, case, *flags, number, seed):
@@ -168,7 +171,7 @@ def time_parts(case, *, number, seed):
                                str(case.teacher), "--precision", "fp32"])  # fmt: skip
     torch.manual_seed(seed)
     teacher = models.freeze(models.load_model(case.teacher, **case.kinds))
-    students = {s: models.crop(teacher, s).train() for s in reversed(candidates(teacher, args))}
+    students = {s: models.crop(teacher, s).train() for s in reversed(first_hop(teacher, args)[1])}
     *_, largest = students.values()
     objective, answers = models.teaching(largest, teacher, case, args)
     optimizer = training.optimizer(largest, args)

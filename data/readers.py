@@ -6,6 +6,7 @@ skipped in silence.  Nothing here imports torch.
 
 import logging
 import math
+import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,17 @@ class Examples:
             return None if column is None else [column[i] for i in positions]
 
         return Examples(*map(pick, (self.ids, self.first, self.second, self.labels)), self.path, self.split)
+
+    def sample(self, number: int | None) -> "Examples":
+        """So many of the examples, in their order; all of them where there are no more, or for None.
+
+        The same sample for every run, and a smaller one is part of a larger one.
+        """
+        if number is None or number >= len(self):
+            return self
+        order = list(range(len(self)))
+        random.Random(0).shuffle(order)
+        return self.take(sorted(order[:number]))
 
 
 def read_lines(path) -> list[str]:

@@ -1,14 +1,12 @@
 """One task's splits, tokenised for one model; read when they are first asked for."""
 
-import random
-
-from data import demo, pipelines
+from data import demo, hold_out, pipelines
 from data.spans import Options
 from utils import flags
-from utils.errors import CheckpointError, DataError
+from utils.errors import CheckpointError
 from utils.runs import DRY_RUN_ROWS
 
-HELD_OUT = 0.1  # share of the training rows in train_part
+HOLD_OUT = "hold_out"  # the name of the rows that --hold_out keeps from training
 _SAMPLE = "Unrelated vocabularies differ"  # shown as two tokenizers cut it
 
 
@@ -16,33 +14,31 @@ class TaskData:
     """The data of a run.
 
     train: Split.  dev: {split name: Split}, the first one selects checkpoints.  tokenizer: of the model at tokenizer_path
-    (None: that of the demo task).
-    hold_out: a fixed part of the training rows is not trained on; it selects instead of dev (`selection`).
+    (None: that of the demo task).  With --hold_out a part of the training rows chooses instead of dev (`selection`).
     """
 
-    def __init__(self, task, args, *, tokenizer_path, hold_out=False):
-        self.task, self.args, self.hold_out, self._splits = task, args, hold_out, {}
+    def __init__(self, task, args, *, tokenizer_path):
+        self.task, self.args, self._splits = task, args, {}
+        self.hold_out = getattr(args, "hold_out", None) or 0.0
         if tokenizer_path is None:
             tokenizer_path = demo.build_tokenizer(task.folder(args.data_dir))
         self.tokenizer = pipelines.load_tokenizer(tokenizer_path)
 
     @property
     def train(self):
-        """The training split, cut to --max_train_samples, without what is held out."""
-        return self.split("train", max_samples=self.args.max_train_samples, part="rest" if self.hold_out else None)
+        """The training split without what is held out, cut to --max_train_samples."""
+        return self.split("train", max_samples=self.args.max_train_samples)
 
     @property
     def dev(self) -> dict:
-        """The splits that every evaluation scores, as far as their files are there, cut to --max_eval_samples."""
+        """The splits that are reported, as far as their files are there, cut to --max_eval_samples."""
         names, max_samples = self.task.available_eval_splits(self.args.data_dir), self.args.max_eval_samples
         return {name: self.split(name, max_samples=max_samples) for name in names}
 
     @property
     def selection(self) -> dict:
-        """The splits that are scored where something is chosen, the chooser first: dev, or train_part and then dev."""
-        if not self.hold_out:
-            return self.dev
-        return {"train_part": self.split("train", max_samples=self.args.max_train_samples, part="held out"), **self.dev}
+        """The splits that are scored wherever something is chosen, the chooser first: dev, or the rows that are held out."""
+        return {HOLD_OUT: self.split(HOLD_OUT, max_samples=self.args.max_eval_samples)} if self.hold_out else self.dev
 
     def check_tokenizer(self, path):
         """Raise CheckpointError where the tokenizer of the checkpoint at path means other pieces by the same ids."""
@@ -56,7 +52,7 @@ class TaskData:
 
     def sizes(self) -> dict:
         """Rows of all splits that a run which trains will need: train, dev, and test where it is to be scored or predicted."""
-        splits = {"train": self.train, **self.selection, **self.tests, **self.inferred}
+        splits = {"train": self.train, **self.selection, **self.dev, **self.tests, **self.inferred}
         return {name: len(split) for name, split in splits.items()}
 
     def scoring_split(self, name: str, max_samples: int | None):
@@ -71,10 +67,10 @@ class TaskData:
         return {name: self.split(name, labelled=True) for name in self.task.test_splits} if self.args.do_test else {}
 
     def labelled(self, which: str) -> dict:
-        """The splits "dev", "train" or "test", by name, cut to --max_eval_samples; they need labels."""
+        """The splits "dev", "train", "hold_out" or "test", by name, cut to --max_eval_samples; they need labels."""
         if which == "dev":
             return self.dev
-        names = self.task.test_splits if which == "test" else ("train",)
+        names = self.task.test_splits if which == "test" else (which,)
         return {name: self.split(name, labelled=True, max_samples=self.args.max_eval_samples) for name in names}
 
     @property
@@ -84,18 +80,27 @@ class TaskData:
             return {}
         return self.dev if self.args.infer_split == "dev" else {name: self.split(name) for name in self.task.test_splits}
 
-    def split(self, name: str, *, labelled=False, max_samples=None, part=None):
-        """A split by name.  labelled: its labels are needed (DataError where the file has none).  part: see _part."""
-        key = (name, DRY_RUN_ROWS if self.args.dry_run else max_samples, part)
+    def split(self, name: str, *, labelled=False, max_samples=None):
+        """A split by name; of "train" the rows that are not held out, which are "hold_out".
+
+        labelled: its labels are needed (DataError where the file has none).  max_samples: a fixed sample of so many rows.
+        """
+        key = (name, DRY_RUN_ROWS if self.args.dry_run else max_samples)
         if key not in self._splits:
-            examples = self.task.read(self.args.data_dir, name, max_samples=key[1])
-            if part is not None:
-                examples = _part(examples, part)
-            self._splits[key] = self.encode(examples)
+            self._splits[key] = self.encode(self._read(name).sample(key[1]))
         split = self._splits[key]
         if labelled:
             pipelines.require_labels(split)
         return split
+
+    def _read(self, name):
+        examples = self.task.read(self.args.data_dir, "train" if name == HOLD_OUT else name)
+        if not self.hold_out or name not in ("train", HOLD_OUT):
+            return examples
+        held, rest = hold_out.parts(examples, self.hold_out, kind=self.task.kind)
+        taken = examples.take(held if name == HOLD_OUT else rest)
+        taken.split = name
+        return taken
 
     def encode(self, examples):
         """Examples as a split for this model."""
@@ -103,13 +108,3 @@ class TaskData:
         if self.task.kind == "spans":
             options["spans"] = Options(**{name: getattr(self.args, name) for name in flags.SPANS})
         return pipelines.encode(examples, self.tokenizer, task=self.task, **options)
-
-
-def _part(examples, part):
-    """The "held out" tenth of some examples, a sample that is the same for every run, or the "rest"; in the file's order."""
-    order = list(range(len(examples)))
-    random.Random(1).shuffle(order)
-    number = max(1, round(HELD_OUT * len(order)))
-    if len(order) < 2:
-        raise DataError(f"{examples.path}: found {len(order)} row; a part can be held out of 2 or more")
-    return examples.take(sorted(order[:number] if part == "held out" else order[number:]))

@@ -7,7 +7,6 @@ Adding a task in GLUE's format is adding an entry to the table at the end.
 """
 
 import logging
-import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,12 +93,10 @@ class Task:
                 logger.info("%s: no %s, so %s is not scored", self.name, self.filenames[split], split)
         return self.eval_splits[:1] + tuple(split for split in self.eval_splits[1:] if split in files)
 
-    def read(self, data_dir, split: str, *, max_samples: int | None = None) -> Examples:
+    def read(self, data_dir, split: str) -> Examples:
         """The examples of a split: "train", one of eval_splits or test_splits; "test" means the first of these.
 
         A test file may be labelled or not; the labels are None where it is not.
-        max_samples: a sample of so many examples, in the file's order.  It is the same for every run, and a smaller one
-        is part of a larger one.
         Raises DataError naming file and line for whatever does not fit.
         """
         split = self.test_splits[0] if split == "test" else split
@@ -113,10 +110,6 @@ class Task:
             ids = {label: i for i, label in enumerate(self.file_labels)} or None
             examples = readers.read_table(path, self.table, split=role, label_ids=ids, score_range=self.score_range)
         examples.split = split
-        if max_samples is not None and max_samples < len(examples):
-            order = list(range(len(examples)))
-            random.Random(0).shuffle(order)
-            examples = examples.take(sorted(order[:max_samples]))
         return examples
 
 

@@ -1,13 +1,30 @@
 """MiniDisc's choice of a teacher assistant.  Source: MiniDisc (Zhang et al. 2024), the lambda-trade-off."""
 
 
-def candidates(grid, *, own, target, smallest=0.0, include_target=False):
+def candidates(grid, *, own, target, smallest=0.0, wanted="tens", include_target=False):
     """The sparsities that may be the assistant's, ascending: grid points strictly between teacher and target.
 
-    grid, own, target, smallest: percent; own is the teacher's, smallest a lower bound (trunc_sparsity).  include_target: the
-    target's own sparsity counts too, as in the published code.
+    grid, own, target, smallest: percent; own is the teacher's, smallest a lower bound (trunc_sparsity) of what is not listed.
+    wanted: "tens", the multiples of ten; "grid", all points, as in the published code; or a list of sparsities.
+    include_target: the target's own sparsity counts too, as in the published code.
     """
-    return [s for s in sorted(grid) if own < s and s >= smallest and (s < target or (include_target and s == target))]
+    between = [s for s in sorted(grid) if own < s < target]
+    if wanted == "tens":
+        chosen = [s for s in between if s >= smallest and s % 10 == 0]
+    elif wanted == "grid":
+        chosen = [s for s in between if s >= smallest]
+    else:
+        chosen = [s for s in between if s in wanted]
+    return chosen + ([target] if include_target else [])
+
+
+def trained_together(grid, eligible, *, own, smallest):
+    """The sparsities that a hop before the last one trains, ascending: whatever is eligible, and all grid points beyond.
+
+    The student's own sparsity is among them, so that the next hop starts from a student that has learnt.
+    grid, eligible, own, smallest: as above.  Source: MiniDisc (Zhang et al. 2024), its released code.
+    """
+    return [s for s in sorted(grid) if s >= max(own, min(smallest, *eligible))]
 
 
 def tradeoff(metric, sparsity, *, lam):

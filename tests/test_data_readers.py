@@ -164,12 +164,12 @@ def test_samples_are_fixed_nested_and_in_order(tmp_path):
     rows = "".join(f"text {i}\t{i % 2}\n" for i in range(100))
     write(tmp_path, "sst2", "train.tsv", "sentence\tlabel\n" + rows)
     task = tasks.get("sst2")
-    small, large, everything = (task.read(tmp_path, "train", max_samples=n) for n in (10, 30, 500))
+    small, large, everything = (task.read(tmp_path, "train").sample(n) for n in (10, 30, 500))
     assert (len(small), len(large), len(everything)) == (10, 30, 100)
     assert set(small.first) < set(large.first) and small.first != everything.first[:10]
     positions = [everything.first.index(text) for text in large.first]
     assert positions == sorted(positions) and large.labels == [p % 2 for p in positions]
-    assert task.read(tmp_path, "train", max_samples=10).first == small.first
+    assert task.read(tmp_path, "train").sample(10).first == small.first
 
 
 # ---- Words in columns

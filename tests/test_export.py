@@ -48,7 +48,7 @@ def student(encoder_dir):
 def test_all_kinds_answer_dev_alike(name, rows, student, data_dir, encoder_dir, tmp_path):
     """The same predictions for every row as the model in memory; logits within 1e-4, equal ones of the compact model."""
     task, tokenizer = tasks.get(name), pipelines.load_tokenizer(encoder_dir)
-    split = pipelines.encode(task.read(data_dir, "dev", max_samples=rows), tokenizer, task=task)
+    split = pipelines.encode(task.read(data_dir, "dev").sample(rows), tokenizer, task=task)
     model = student(task)
     assert models.kept(model) == {"heads": [1], "neurons": [154]}
     options = {"tokenizer": tokenizer, "card": lambda config: config["model_type"], "task_kind": task.kind, "batch_size": 32}

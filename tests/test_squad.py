@@ -174,7 +174,7 @@ def file_of(tmp_path, content, name="dev-v2.0.json"):
 
 
 def test_samples_are_questions(squad_dir):
-    sample = tasks.get("squad2").read(squad_dir, "train", max_samples=5)
+    sample = tasks.get("squad2").read(squad_dir, "train").sample(5)
     assert len(sample.first) == len(sample.second) == len(sample.labels) == 5
 
 

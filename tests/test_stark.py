@@ -17,28 +17,6 @@ from data.task_data import TaskData
 from modules import importance, knowledge
 from utils.files import read_json, sha256
 
-# ---- A part of train that selects
-
-
-def test_train_part_is_fixed_and_not_trained_on(small_demo):
-    args = Namespace(data_dir=small_demo, max_train_samples=None, max_eval_samples=None, max_length=64,
-                     dry_run=False, do_test=False, do_infer=False)  # fmt: skip
-
-    def texts(split):
-        return list(zip(split.examples.first, split.examples.second, split.examples.labels))
-
-    def load(hold_out):
-        return TaskData(tasks.get("demo"), args, tokenizer_path=None, hold_out=hold_out)
-
-    whole, held, again = load(False), load(True), load(True)
-    assert list(whole.selection) == ["dev"] and list(held.selection) == ["train_part", "dev"]
-    assert len(held.selection["train_part"]) == 16 and len(held.train) == 144
-    both = texts(held.train) + texts(held.selection["train_part"])
-    assert sorted(both) == sorted(texts(whole.train))
-    assert texts(held.selection["train_part"]) == texts(again.selection["train_part"])
-    assert texts(held.dev["dev"]) == texts(whole.dev["dev"]) and len(held.scoring_split("train", None)) == 160
-
-
 # ---- The stages
 
 KD = ("--model_type", "kd", "--temperature", 2)
@@ -199,16 +177,21 @@ def test_a_changed_start_is_refused(stark, tmp_path):
     assert "initial state has changed" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_part_of_train_selects(stark, tmp_path):
-    """96 rows: 86 are trained on, 10 choose; dev is reported of the chosen one. Dropped layers as the student."""
-    flags = [*stark, "--student_layer", 2, "--selection_split", "train_part", "--output_dir", tmp_path / "run"]
+def test_held_out_rows_select(stark, tmp_path):
+    """Rows that are held out choose; dev is reported of each student afterwards. Dropped layers as the student."""
+    flags = [*stark, "--student_layer", 2, "--hold_out", 0.2, "--output_dir", tmp_path / "run"]
     at = flags.index("--student_sparsity")
-    run("run_stark.py", *flags[:at], *flags[at + 2 :], "--friendliness_loss", "kl", "--friendliness_sign", "signed")
+    flags = [*flags[:at], *flags[at + 2 :], "--friendliness_loss", "kl", "--friendliness_sign", "signed"]
+    done = run("run_stark.py", *flags, code=2)
+    for flag in ("--teacher_model_path", "--student_model_path", "--student_init_path"):
+        assert f"{flag}: nothing in its config says" in done.stderr
+    run("run_stark.py", *flags, "--teacher_saw_hold_out")
     results = read_json(tmp_path / "run" / "results.json")
-    assert results["data"] == {"train": 86, "train_part": 10, "dev": 64} and results["model"]["layers"] == 2
+    assert results["data"]["hold_out"] > 0 and results["data"]["train"] == 96 and results["model"]["layers"] == 2
+    assert "may know the rows" in results["caution"]
     chosen = next(row for row in results["rewinds"] if row["chosen"])
-    assert chosen["train_part/acc"] == max(row["train_part/acc"] for row in results["rewinds"][1:])
-    assert results["metrics"] == {"train_part": {"acc": chosen["train_part/acc"]}, "dev": {"acc": chosen["dev/acc"]}}
+    assert chosen["hold_out/acc"] == max(row["hold_out/acc"] for row in results["rewinds"][1:])
+    assert results["metrics"] == {"hold_out": {"acc": chosen["hold_out/acc"]}, "dev": {"acc": chosen["dev/acc"]}}
 
 
 def test_two_processes_sort_alike(base, tuned_demo, trial_demo, tmp_path):
@@ -251,8 +234,8 @@ BAD = [
     ([*TEACHER, *TRIAL, "--lam", 1.5], ["--lam", "'1.5'", "from 0 to 1"]),
     ([*TEACHER, *TRIAL, "--friendliness_loss", "kl"], ["kl with", "disagree", "signed"]),
     ([*TEACHER, *TRIAL, "--model_type", "sparsebert_cls"], ["--model_type", "'sparsebert_cls'", "kd"]),
-    ([*TEACHER, *TRIAL, "--teacher_sparsities", 50, "--student_layer", 2, "--selection_split", "train_part"],
-     ["--teacher_sparsities: has a meaning only", "--student_layer: has", "--selection_split: has"]),
+    ([*TEACHER, *TRIAL, "--teacher_sparsities", 50, "--student_layer", 2],
+     ["--teacher_sparsities: has a meaning only", "--student_layer: has"]),
     ([*TEACHER, *TRIAL, "--do_rewind"], ["--student_init_path: required", "--student_layer"]),
     ([*TEACHER, *TRIAL, "--do_rewind", "--student_sparsity", 70], ["--student_sparsity 70S: the teacher is not nested"]),
     ([*TEACHER, *TRIAL, "--do_rewind", "--student_layer", 9], ["--student_layer 9L: the teacher has 4 layers"]),

@@ -35,7 +35,7 @@ def test_each_update_is_timed_with_its_length(case):
 
 def test_a_step_is_compared_with_all_that_it_does(case):
     parts = training_cases.time_parts(case, number=1, seed=0)
-    assert list(parts) == ["teacher", "85%", "80%", "70%", "60%", "50%", "update"]
+    assert list(parts) == ["teacher", "90%", "85%", "80%", "70%", "60%", "50%", "update"]
     assert all(len(times) == 1 and times[0] > 0 for times in parts.values())
     seconds, *_ = training_cases.time_updates(run_minidisc, case, number=1, seed=0)
     assert seconds[0] > max(parts["50%"])

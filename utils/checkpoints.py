@@ -8,6 +8,7 @@ from utils import files
 from utils.errors import CheckpointError
 
 PREFIXES = ("sparse-", "moe-")  # of the model_type of cropped models and of those with experts, before the stock one
+HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
 
 
@@ -64,6 +65,11 @@ def stock_type(model_type: str) -> str:
 def has_experts(config: dict | None) -> bool:
     """Whether a config.json is that of a model with experts; False where it is not known."""
     return config is not None and config["model_type"].startswith(PREFIXES[1])
+
+
+def hold_out(config: dict | None, task_name: str) -> float | None:
+    """The share of a task's training rows that a checkpoint's training left out; None where its config does not say."""
+    return ((config or {}).get(HOLD_OUT) or {}).get(task_name)
 
 
 def num_layers(config: dict) -> int | None:

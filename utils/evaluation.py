@@ -100,6 +100,14 @@ def scorer(model, splits: dict, *, metric: str, args):
     return score
 
 
+def with_dev(metrics: dict, model, data, *, args) -> dict:
+    """The metrics of what has been chosen, and dev's: scored here, once, where rows that are held out have chosen.
+
+    metrics: {split: values} of the chooser.  model: a function () -> the chosen model, on its device.
+    """
+    return metrics if data.selection == data.dev else metrics | evaluate(model(), data.dev, args=args)
+
+
 def test_and_infer(run, model, data):
     """What --do_test and --do_infer ask for, with the selected model; the results are added to results.json.
 

@@ -28,7 +28,9 @@ def evaluation(names):
         group("--model_path", nargs="+", metavar="PATH", help="hub names, checkpoint folders or run folders")
         group("--teacher_model_path", metavar="PATH", help="one more, which is marked in the picture and compared with")
         group("--sparsities", type=flags.percentages, help="for nested checkpoints: one row for each of these; as stored")
-        group("--split", choices=("dev", "train", "test"), default="dev", help="which rows are scored; they need labels")
+        group("--split", choices=("dev", "train", "hold_out", "test"), default="dev",
+            help="which rows are scored; they need labels")  # fmt: skip
+        flags.held_out(parser.add_argument_group("rows held out"))
         group("--max_eval_samples", type=flags.positive_int, help="score this many of them, a fixed sample; all")
         group("--selection_metric", help="the metric that is drawn; the task's own")
         group("--num_repeats", type=flags.count, default=10, help="timed passes of each kind; 0: nothing is timed")
@@ -107,6 +109,7 @@ def check(args, tasks):
             if configs.get(path):
                 yield from flags.check_student(f"{sparsity:g}S", configs[path], f"--sparsities for {path}:")
     yield from model_types.check(args, tasks.get(args.task_name), None)
+    yield from _check_hold_out(args, configs)
     points = len(args.sparsities or [None])
     if args.predict is not None:
         given = [flag for flag in _ONLY_EVALUATING if getattr(args, flag)]
@@ -119,6 +122,20 @@ def check(args, tasks):
         yield from _check_export(args, configs.get(args.model_path[0]))
     elif args.export_dir:
         yield "--export_dir: has a meaning only with --export"
+
+
+def _check_hold_out(args, configs):
+    """The models need not agree about rows that are not scored."""
+    if args.split in ("train", "hold_out") and args.predict is None:
+        named = {f"model_path {path}": config for path, config in configs.items()}
+        trained = named if args.split == "hold_out" else ()
+        yield from flags.check_hold_out(args, named, trained=trained)
+        if args.split == "hold_out" and not args.hold_out:
+            yield "--split hold_out: no model's config says which share of train was held out; give --hold_out"
+        return
+    if args.hold_out is not None or args.teacher_saw_hold_out:
+        yield "--hold_out, --teacher_saw_hold_out: have a meaning only with --split train or hold_out"
+    args.hold_out = 0.0
 
 
 def _one_model(args, points, flag):

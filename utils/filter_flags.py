@@ -66,6 +66,8 @@ def check(args, task):
         configs[flag], problem = flags.config_of(args, flag)
         yield from [problem] if problem else []
         yield from model_types.check(args, task, configs[flag])
+    trained = ["model_path", "teacher_model_path", *(["student_model_path"] if args.student_init != "pretrained" else [])]
+    yield from flags.check_hold_out(args, configs, trained=trained)
     if args.mode == "filters":
         if args.model_path is None:
             yield "--model_path: required, the fine-tuned model that gets filters"

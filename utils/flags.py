@@ -106,6 +106,7 @@ def task(names):
         group.add_argument("--max_train_samples", type=positive_int, help="use this many training rows, a fixed sample")
         group.add_argument("--max_eval_samples", type=positive_int, help="score this many dev rows, a fixed sample; all")
         group.add_argument("--selection_metric", help="the dev metric that chooses checkpoints; the task's own")
+        held_out(group)
         group.add_argument("--do_train", action="store_true", help="train (what is done when none of the three is given)")
         group.add_argument("--do_test", action="store_true", help="score the labelled test file with the selected model")
         group.add_argument("--do_infer", action="store_true", help="write predictions for the unlabelled test file")
@@ -113,6 +114,46 @@ def task(names):
         spans(parser)
 
     return add
+
+
+def held_out(group):
+    """The flags that say which rows of train choose whatever is chosen.  check_hold_out() checks them."""
+    group.add_argument("--hold_out", type=fraction, metavar="SHARE",
+        help="share of train that no stage trains on and that chooses instead of dev, told by the rows' text: 0.1; what the "
+        "checkpoints say, else 0: dev chooses")  # fmt: skip
+    group.add_argument("--teacher_saw_hold_out", action="store_true",
+        help="a checkpoint that may have been trained on these rows is used all the same; the report repeats it")  # fmt: skip
+
+
+def check_hold_out(args, configs: dict, *, trained=()):
+    """Yield what is wrong with the flags of held_out(); fills in the share that the checkpoints record.
+
+    configs: {flag: config or None} of the checkpoints.  trained: the flags of those that have been trained on the task.
+    """
+    task = args.task_name
+    shares = {f"--{flag}": share for flag, config in configs.items() if (share := checkpoints.hold_out(config, task))}
+    if args.hold_out is not None:
+        shares["--hold_out"] = args.hold_out
+    if len({*shares.values()}) > 1:
+        said = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+        yield f"--hold_out: the share of {task}'s training rows that are held out differs: {said}; expected one for all stages"
+        return
+    args.hold_out = next(iter(shares.values()), 0.0)
+    if args.hold_out == 1:
+        yield "--hold_out 1: leaves nothing to train on; expected a share below 1"
+    if not args.hold_out:
+        if args.teacher_saw_hold_out:
+            yield "--teacher_saw_hold_out: has a meaning only with --hold_out"
+        return
+    if getattr(args, "scoring_split", "train") != "train":
+        yield f"--scoring_split {args.scoring_split}: with --hold_out units are scored on train; leave one of them out"
+    for flag in trained:
+        if getattr(args, flag, True) and f"--{flag}" not in shares and not args.teacher_saw_hold_out:
+            yield (
+                f"--{flag}: nothing in its config says that it was trained without the rows of {task} that --hold_out "
+                f"{args.hold_out:g} keeps apart; it would be judged by rows that it knows: train it with --hold_out too, or add "
+                "--teacher_saw_hold_out"
+            )
 
 
 def spans(parser):
@@ -296,6 +337,33 @@ def percentages(text: str) -> list[float]:
     if not values or values[-1] >= 100:
         raise argparse.ArgumentTypeError(f"{text!r}: expected percentages below 100, like 0,50,90")
     return [int(value) if value == int(value) else value for value in values]
+
+
+def candidates(text: str):
+    """A flag type: `tens`, `grid`, or comma-separated sparsities in percent."""
+    return text if text in ("tens", "grid") else percentages(text)
+
+
+def rates(text: str) -> list[float]:
+    """A flag type: comma-separated learning rates, `6e-4,3e-4`."""
+    return [positive(part.strip()) for part in text.split(",")]
+
+
+def check_candidates(args, config: dict):
+    """Yield what is wrong with a list of --candidates for a teacher with this config and --target_sparsity."""
+    compression = config.get("compression") or {}
+    grid = sorted(float(key) for key in compression.get("grid", {}))
+    if isinstance(args.candidates, str) or not grid:
+        return
+    own, shown = compression.get("sparsity", 0), ", ".join(f"{s:g}" for s in args.candidates)
+    points = ", ".join(f"{s:g}" for s in grid)
+    if not all(s in grid for s in args.candidates):
+        yield f"--candidates {shown}: not all in the teacher's grid: {points}"
+    elif not all(own < s < args.target_sparsity for s in args.candidates):
+        yield (
+            f"--candidates {shown}: expected sparsities between the teacher's, {own:g}, and the student's, "
+            f"{args.target_sparsity:g}; the teacher's grid: {points}"
+        )
 
 
 def distillation(parser):

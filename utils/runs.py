@@ -102,6 +102,9 @@ class Run:
         files.remove(aside)
         files.link_tree(checkpoint, aside)
         provenance, config = files.read_json(self.folder / "args.json"), files.read_json(aside / "config.json")
+        if share := getattr(self.args, "hold_out", None):
+            config[checkpoints.HOLD_OUT] = config.get(checkpoints.HOLD_OUT, {}) | {self.args.task_name: share}
+            files.write_json(aside / "config.json", config)
         files.write_text(aside / "README.md", cards.card(self.args, provenance, results, config, folder=name))
         files.replace_folder(aside, self.folder / name)
 
@@ -174,6 +177,8 @@ def start(args, *, inputs: dict) -> Run:
     if run.finished and not (getattr(args, "do_test", False) or getattr(args, "do_infer", False)):
         _announce_finished(run)
         raise Finished
+    if getattr(args, "teacher_saw_hold_out", False):
+        run.report(caution="checkpoints may know the rows that are held out: what these rows choose is biased towards them")
     logger.info("%s -> %s | %s", " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), folder, _hardware(device, args))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _on_signal(run))
@@ -266,7 +271,8 @@ def _differences(folder, recorded, wanted, *, finished) -> str | None:
             free = paths | (flags.OF_ANSWERS if finished else set())
             old, new = ({k: v for k, v in x.items() if k not in free} for x in (old, new))
         for key in sorted({*old, *new}):
-            if old.get(key) != new.get(key):
+            is_newer = group == "settings" and key not in old and not new[key]  # a flag that the run's version had not, unused
+            if old.get(key) != new.get(key) and not is_newer:
                 name = f"--{key}" if group == "settings" else key
                 found.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")
     if not found:
