@@ -12,12 +12,12 @@ import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import timing
 from data import blocks, building, corpora, documents, pipelines
 from utils import logs
 
@@ -52,11 +52,9 @@ def in_python(tokenizer, folder):
 
 def ours(texts, layout, folder):
     """The blocks as run_corpus.py makes them, with one worker, and the seconds of its two stages."""
-    started = time.process_time()
-    building.encode(iter(texts), layout, folder=folder / "chunks", num_workers=1)
-    encoded = time.process_time()
-    building.assemble(folder / "chunks", folder, layout)
-    return encoded - started, time.process_time() - encoded
+    encoding, _ = timing.timed(lambda: building.encode(iter(texts), layout, folder=folder / "chunks", num_workers=1))
+    assembling, _ = timing.timed(lambda: building.assemble(folder / "chunks", folder, layout))
+    return encoding, assembling
 
 
 def main():
@@ -73,9 +71,9 @@ def main():
     tokenizer.model_max_length = sys.maxsize  # no warnings about long lines
     layout = building.layout(tokenizer, kind="packed", max_length=args.max_length)
 
-    started = time.process_time()
-    texts = list(itertools.islice(documents.read(documents.find(args.input)), args.num_documents))
-    reading = time.process_time() - started
+    reading, texts = timing.timed(
+        lambda: list(itertools.islice(documents.read(documents.find(args.input)), args.num_documents))
+    )  # fmt: skip
     few = texts[: args.num_plain_documents]
     plain_rows = []
 
@@ -91,15 +89,13 @@ def main():
             ("plain, fast tokenizer", lambda line: tokenizer(line, add_special_tokens=False)["input_ids"]),
         ):
             if ids_of is not None:
-                started = time.process_time()
-                found = plain(few, ids_of, tokenizer, args.max_length)
-                plain_rows.append((name, card["counts"]["tokens"], time.process_time() - started))
+                spent, found = timing.timed(lambda ids_of=ids_of: plain(few, ids_of, tokenizer, args.max_length))
+                plain_rows.append((name, card["counts"]["tokens"], spent))
                 assert found == expected, f"{name}: other blocks"
         encoding, assembling = ours(texts, layout, folder)
         counts = building.assemble(folder / "chunks", folder, layout)["counts"]
-    started = time.process_time()
-    blocks.encode(texts, 0, layout=building.layout(None, kind="sentences", max_length=0), encoder=None)
-    splitting = time.process_time() - started
+    sentences = building.layout(None, kind="sentences", max_length=0)
+    splitting, _ = timing.timed(lambda: blocks.encode(texts, 0, layout=sentences, encoder=None))
 
     tokens = counts["tokens"]
     rows = [

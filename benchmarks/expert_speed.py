@@ -18,7 +18,6 @@ That both sides compute the same is tested in tests/test_expert_speed.py.
 
 import argparse
 import copy
-import time
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from benchmarks import timing
 from benchmarks.reporting import begin, finish, median, spread
 from models import moe_bert
 from models.balance import Balance
@@ -85,32 +85,9 @@ def cases(args):
 
 def rounds(sides, args) -> list[dict]:
     """[{side: seconds of one call, "ratio": experts / dense}]."""
-    for call in sides.values():
-        call()
-    once = sum(seconds(call, args.device) for call in sides.values())
-    repeats = max(1, round(args.seconds / max(once * CALLS[args.device], 1e-6)))
-    made = []
-    for _ in range(args.num_rounds):
-        spent = dict.fromkeys(sides, 0.0)
-        for _ in range(repeats):
-            for side, call in sides.items():
-                spent[side] += seconds(call, args.device) / repeats
-        made.append({**spent, "ratio": spent["experts"] / spent["dense"]})
-    return made
-
-
-def seconds(call, device) -> float:
-    """Of one call."""
-    clock = time.process_time
-    if device == "cuda":
-        torch.cuda.synchronize()
-        clock = time.perf_counter
-    start = clock()
-    for _ in range(CALLS[device]):
-        call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return (clock() - start) / CALLS[device]
+    options = {"number": args.num_rounds, "seconds": args.seconds, "device": args.device, "calls": CALLS[args.device]}
+    made = timing.in_turns(sides, **options)
+    return [{**spent, "ratio": spent["experts"] / spent["dense"]} for spent in made]
 
 
 # ---- A block

@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import functools
 import multiprocessing
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +28,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 import models
-from benchmarks import naive_relations
+from benchmarks import naive_relations, timing
 from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from models.relation_distillation import RelationObjective
 from models.relations import RelationEncoder
@@ -91,10 +90,7 @@ def _start(kind, side, args):
 
 def _time(kind, num_steps):
     _work[kind]()
-    start = time.process_time()
-    for _ in range(num_steps):
-        _work[kind]()
-    return (time.process_time() - start) / num_steps
+    return timing.timed(_work[kind], calls=num_steps)[0]
 
 
 _work = {}  # of a worker process
@@ -103,26 +99,28 @@ _work = {}  # of a worker process
 # ---- The loss alone
 
 
-def projections(args):
+def projections(args, device):
     """Student, teacher and mask: full blocks."""
     generator = torch.Generator().manual_seed(0)
     shape = (args.batch_size, args.num_tokens)
     student, teacher = (
-        {kind: torch.randn(*shape, WIDTHS[side], generator=generator) for kind in "qkv"} for side in ("student", "teacher")
+        {kind: torch.randn(*shape, WIDTHS[side], generator=generator).to(device) for kind in "qkv"}
+        for side in ("student", "teacher")
     )
-    return {kind: tensor.requires_grad_() for kind, tensor in student.items()}, teacher, torch.ones(shape, dtype=torch.bool)
+    mask_BL = torch.ones(shape, dtype=torch.bool, device=device)
+    return {kind: tensor.requires_grad_() for kind, tensor in student.items()}, teacher, mask_BL
 
 
-def our_loss(args):
+def our_loss(args, *, device="cpu"):
     """A function that computes the loss and its gradient and returns the loss."""
-    student, teacher, mask_BL = projections(args)
+    student, teacher, mask_BL = projections(args, device)
     options = {"relations": RELATIONS, "num_heads": args.num_relation_heads, "weighting": "token"}
     return lambda: _backward(sum(relation_losses(student, teacher, mask_BL, **options).values()), student)
 
 
-def naive_loss(args):
+def naive_loss(args, *, device="cpu"):
     """The same, naive."""
-    student, teacher, mask_BL = projections(args)
+    student, teacher, mask_BL = projections(args, device)
     sides = [[side[kind] for kind in "qkv"] for side in (student, teacher)]
     options = {"num_heads": args.num_relation_heads}
     return lambda: _backward(naive_relations.loss_of_projections(*sides, mask_BL, **options), student)
@@ -137,8 +135,7 @@ def _backward(loss, student):
 
 def memory(side, args) -> float:
     """Extra peak of one loss with its gradient in a process of its own, in MiB."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_memory, side, args).result()
+    return timing.in_own_process(_memory, side, args)
 
 
 def _memory(side, args):
@@ -154,31 +151,32 @@ def _memory(side, args):
 # ---- A whole step
 
 
-def our_step(args, precision="fp32"):
+def our_step(args, *, precision="fp32", device="cpu"):
     """A function that makes one update and returns its loss."""
-    student, teacher = _models(args, attention="sdpa")
+    student, teacher = (model.to(device) for model in _models(args, attention="sdpa"))
     student = RelationEncoder(student, layer=DEPTHS["student"]).train()
     teacher = RelationEncoder(models.freeze(teacher), layer=DEPTHS["teacher"])
     objective = RelationObjective(teacher, relations=RELATIONS, num_heads=args.num_relation_heads, weighting="sequence")
-    optimizer, batch = training.optimizer(student, OPTIMIZER), _batch(args)
+    optimizer, batch = training.optimizer(student, OPTIMIZER), _batch(args).to(device)
 
     def loss_of():
-        with autocast(torch.device("cpu"), precision):
+        with autocast(student.model.device, precision):
             return sum(objective(student, batch).values())
 
     return lambda: _update(loss_of, student, optimizer)
 
 
-def naive_step(args):
+def naive_step(args, *, precision="fp32", device="cpu"):
     """The same, naive."""
-    student, teacher = _models(args, attention="eager")
+    student, teacher = (model.to(device) for model in _models(args, attention="eager"))
     student.train()
     options = {"lr": OPTIMIZER.learning_rate, "eps": OPTIMIZER.adam_epsilon, "weight_decay": OPTIMIZER.weight_decay}
-    optimizer, batch = torch.optim.AdamW(student.parameters(), **options), _batch(args)
+    optimizer, batch = torch.optim.AdamW(student.parameters(), **options), _batch(args).to(device)
     layers = {f"{side}_layer": depth for side, depth in DEPTHS.items()}
 
     def loss_of():
-        return naive_relations.loss_of_models(student, teacher, batch.inputs, num_heads=args.num_relation_heads, **layers)
+        with autocast(student.device, precision):
+            return naive_relations.loss_of_models(student, teacher, batch.inputs, num_heads=args.num_relation_heads, **layers)
 
     return lambda: _update(loss_of, student, optimizer)
 

@@ -10,13 +10,13 @@ tokens, sort them.
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import timing
 from data.span_search import best_spans
 from utils import logs
 
@@ -70,9 +70,8 @@ def main():
         seconds = {best_spans: [], in_loops: []}
         for _ in range(args.num_rounds):
             for search, times in seconds.items():
-                started = time.process_time()
-                found = search(*logits, **options)
-                times.append(time.process_time() - started)
+                spent, found = timing.timed(lambda search=search, logits=logits: search(*logits, **options))
+                times.append(spent)
                 if search is best_spans:
                     ours = [
                         [(int(a), int(b), float(s)) for a, b, s in zip(*window) if s > -np.inf] for window in zip(*found)

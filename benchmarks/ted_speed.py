@@ -19,11 +19,9 @@ The encoder has a random head and random filters: speed does not depend on what 
 """
 
 import argparse
-import multiprocessing
 import os
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,7 @@ import torch.nn.functional as F
 
 import models
 import run_ted
+from benchmarks import timing
 from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, prepare
 from modules import losses
@@ -98,9 +97,8 @@ def stage_one(case, seed) -> dict:
             run = start(case, folder, "--mode", "filters", "--model_path", case.teacher, *flags, number=number, seed=seed)
             run_ted.learn_filters(model, filters, spec, case, run=run)
         found[f"{side}_update_s"] = float(np.mean(np.diff(run.metrics.marks)[WARMUP - 1 :]))
-    begin = time.process_time()
-    models.FrozenStates(model, [case.train], layers=spec.layers, kind=case.task.kind, args=run.args)
-    per_example = (time.process_time() - begin) / len(case.train)
+    options = {"layers": spec.layers, "kind": case.task.kind, "args": run.args}
+    per_example = timing.timed(lambda: models.FrozenStates(model, [case.train], **options))[0] / len(case.train)
     found["filling_examples_per_s"] = 1 / per_example
     updates = NUM_EPOCHS * case.facts["examples"] / case.args.batch_size
     found["recomputed_stage_s"] = updates * found["recomputed_update_s"]
@@ -175,8 +173,7 @@ SIDES = {"ours": _ours, "teacher cached": _cached, "naive": _naive}
 
 def memory(side, args, folder) -> float:
     """Peak of a process of its own, in MiB."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_memory, side, args, folder).result()
+    return timing.in_own_process(_memory, side, args, folder)
 
 
 def _memory(side, args, folder):

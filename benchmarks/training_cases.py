@@ -1,7 +1,7 @@
 """What the training benchmarks train: a task's rows and checkpoints, and the scripts' own training with a stopwatch in it."""
 
+import contextlib
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +12,11 @@ import models
 import run_distillation
 import run_finetuning
 import run_minidisc
-from benchmarks import plain_recipe
+from benchmarks import plain_recipe, timing
 from data import pipelines, tasks
 from modules import importance, losses, tradeoff
 from modules.objectives import Objective
-from utils import checkpoints, runs, training
+from utils import checkpoints, evaluation, runs, training
 from utils.evaluation import Score
 
 GRID = (0, 50, 60, 70, 80, 85, 90)
@@ -25,11 +25,12 @@ WARMUP = plain_recipe.NUM_WARMUP_STEPS
 CPU = torch.device("cpu")
 
 
-def prepare(name, args, folder, *, num_batches, longest=False):
+def prepare(name, args, folder, *, num_batches, longest=False, device="cpu", precision="fp32"):
     """A task's rows to train on and checkpoints to train from.
 
     args: .data_dir, .encoder, .batch_size.  folder: holds, or gets, a nested teacher/ and its 90% student/.
     num_batches: batches of one real epoch, evenly spaced in length; or with `longest` the longest.
+    device, precision: to train on and in.
     Returns a namespace that the stages take for a TaskData: train, dev (one batch), task, tokenizer; and texts and labels for
     the plain recipe, the checkpoints' paths, and facts about the whole training data.
     """
@@ -40,9 +41,7 @@ def prepare(name, args, folder, *, num_batches, longest=False):
         return pipelines.encode(examples, tokenizer, task=task, max_length=plain_recipe.MAX_LENGTH)
 
     examples = task.read(args.data_dir, "train")
-    start = time.process_time()
-    whole = encode(examples)
-    tokenising = (time.process_time() - start) / len(whole)
+    tokenising, whole = timing.timed(lambda: encode(examples))
     batches = [rows for rows in whole.epoch(0, 0, args.batch_size) if len(rows) == args.batch_size]
     batches.sort(key=lambda rows: whole.lengths[rows].max())
     evenly = (np.arange(num_batches) + 0.5) * len(batches) / num_batches
@@ -53,7 +52,7 @@ def prepare(name, args, folder, *, num_batches, longest=False):
         task=task, tokenizer=tokenizer, train=encode(examples), dev=dev, selection=dev,
         texts=list(zip(examples.first, examples.second or [None] * len(examples))), labels=examples.labels,
         kinds={"kind": task.kind, "label_names": task.label_names}, args=args, encoder=args.encoder, teacher=folder / "teacher",
-        student=folder / "student",
+        student=folder / "student", device=torch.device(device), precision=precision,
     )  # fmt: skip
     if not folder.exists():
         _nest(case)
@@ -62,7 +61,7 @@ def prepare(name, args, folder, *, num_batches, longest=False):
     mean_length = float(np.mean([whole.lengths[rows].max() for rows in batches]))
     case.facts = {
         "examples": len(whole), "mean_padded_length": mean_length, "padding_allows": plain_recipe.MAX_LENGTH / mean_length,
-        "tokenising_examples_per_s": 1 / tokenising, "teacher_cache_gib": int(whole.lengths.sum()) * state_bytes / 2**30,
+        "tokenising_examples_per_s": len(whole) / tokenising, "teacher_cache_gib": int(whole.lengths.sum()) * state_bytes / 2**30,
     }  # fmt: skip
     return case
 
@@ -70,11 +69,11 @@ def prepare(name, args, folder, *, num_batches, longest=False):
 def _nest(case):
     """Write the teacher and the student: what run_sparsification.py and a crop make, from a few batches and a random head."""
     torch.manual_seed(0)
-    teacher = models.load_model(case.encoder, new_head=True, **case.kinds)
+    teacher = models.load_model(case.encoder, new_head=True, **case.kinds).to(case.device)
     with models.scoring_masks(teacher) as masks:
         scores = importance.Accumulator(masks)
         for indices in case.train.epoch(0, 0, case.args.batch_size)[:4]:
-            batch = case.train.collate(indices)
+            batch = case.train.collate(indices).to(case.device)
             loss = losses.task_loss(teacher(**batch.inputs).logits, batch.labels, kind=case.task.kind)
             scores.add(loss, weight=len(indices))
     models.sort_units(teacher, scores.heads, scores.neurons, grid=GRID)
@@ -82,56 +81,65 @@ def _nest(case):
     models.save_model(models.crop(teacher, TARGET), case.student, tokenizer=case.tokenizer)
 
 
+class Enough(Exception):
+    """All updates that were wanted are done."""
+
+
 class Stopwatch:
     """Stands where the writer of metrics.jsonl does, and so learns when an update is done.
 
     read: what to note down then.  marks: what it returned after each update.
+    last: the number of updates after which it raises Enough, before anything is evaluated or saved; None: never.
     """
 
-    def __init__(self, read):
-        self.read, self.marks = read, []
+    def __init__(self, read, last=None):
+        self.read, self.last, self.marks = read, last, []
 
     def add(self, stage, step, values):
         """A row; that of an evaluation has no learning rate."""
         if "lr" in values:
             self.marks.append(self.read())
+            if len(self.marks) == self.last:
+                raise Enough
 
     def rewind(self, stage, step):
         """A run begins: there is nothing to drop."""
 
 
-def train(script, case, *flags, number, seed=0, read=time.process_time):
+def train(script, case, *flags, number, seed=0, read=None, stop=False):
     """Train as a script does, with its default flags but for those given, for some updates, without evaluation.
 
     script: run_finetuning, run_distillation (to 90%) or run_minidisc (all candidates; flags decide which).
-    Returns the Stopwatch's marks, one after each update, and the CPU seconds that the teacher's cache took.
+    read: see Stopwatch; the clock of the case's device where it is None.  stop: after the last update, without saving anything.
+    Returns the Stopwatch's marks, one after each update, and the seconds that the teacher's cache took.
     """
     path = ("--model_path", case.encoder) if script is run_finetuning else ("--teacher_model_path", case.teacher)
     student = ("--layer_or_sparsity", f"{TARGET}S") if script is run_distillation else ()
-    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, *path, *student, "--precision", "fp32",
+    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, *path, *student, "--precision", case.precision,
              "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps", number, "--seed", seed,
              *flags]  # fmt: skip
     args = script.parse([str(word) for word in words])
     torch.manual_seed(seed)
     caching = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        run = runs.Run(folder, args, CPU, finished=False)
-        run.metrics = Stopwatch(read)
-        if script is run_finetuning:
-            model = models.load_model(case.encoder, new_head=True, **case.kinds)
-            objective = Objective("ft", case.task.kind, layers=[])
-            _fit(model, lambda student, batch: objective(student, batch, None), case, run)
-        else:
-            teacher = models.freeze(models.load_model(case.teacher, **case.kinds))
-            if script is run_minidisc:
-                points, trained = first_hop(teacher, args)
-                run_minidisc.hop(1, teacher, trained, points, data=case, run=run)
+        run = runs.Run(folder, args, case.device, finished=False)
+        run.metrics = Stopwatch(read or timing.clock(case.device), number if stop else None)
+        with contextlib.suppress(Enough):
+            if script is run_finetuning:
+                model = models.load_model(case.encoder, new_head=True, **case.kinds)
+                objective = Objective("ft", case.task.kind, layers=[])
+                _fit(model, lambda student, batch: objective(student, batch, None), case, run)
             else:
-                student = models.shrink(teacher, args.layer_or_sparsity)
-                start = time.process_time()
-                objective, answers = models.teaching(student, teacher, case, args)
-                caching = time.process_time() - start
-                _fit(student, lambda student, batch: objective(student, batch, answers(batch)), case, run)
+                teacher = models.freeze(models.load_model(case.teacher, **case.kinds)).to(case.device)
+                if script is run_minidisc:
+                    points, trained = first_hop(teacher, args)
+                    run_minidisc.hop(1, teacher, trained, points, data=case, run=run)
+                else:
+                    student = models.shrink(teacher, args.layer_or_sparsity)
+                    caching, (objective, answers) = timing.timed(
+                        lambda: models.teaching(student, teacher, case, args), device=case.device
+                    )  # fmt: skip
+                    _fit(student, lambda student, batch: objective(student, batch, answers(batch)), case, run)
     return run.metrics.marks, caching
 
 
@@ -147,8 +155,8 @@ def first_hop(teacher, args):
 
 
 def time_updates(script, case, *flags, number, seed):
-    """CPU seconds of each of some updates after the warm-up, the padded length of each, seconds of the teacher's cache."""
-    marks, caching = train(script, case, *flags, number=WARMUP + number, seed=seed)
+    """Seconds of each of some updates after the warm-up, the padded length of each, seconds of the teacher's cache."""
+    marks, caching = train(script, case, *flags, number=WARMUP + number, seed=seed, stop=True)
     return np.diff(marks)[WARMUP - 1 :], padded_lengths(case, number, seed), caching
 
 
@@ -163,14 +171,14 @@ def padded_lengths(case, number, seed):
 
 
 def time_parts(case, *, number, seed):
-    """CPU seconds of what a MiniDisc step is made of, for the updates that time_updates times: {part: [seconds]}.
+    """Seconds of what a MiniDisc step is made of, for the updates that time_updates times: {part: [seconds]}.
 
     The parts: the teacher's forward pass; forward and backward of each candidate, cropped; one clipped update of the largest.
     """
     args = run_minidisc.parse(["--task_name", case.task.name, "--data_dir", str(case.args.data_dir), "--teacher_model_path",
-                               str(case.teacher), "--precision", "fp32"])  # fmt: skip
+                               str(case.teacher), "--precision", case.precision])  # fmt: skip
     torch.manual_seed(seed)
-    teacher = models.freeze(models.load_model(case.teacher, **case.kinds))
+    teacher = models.freeze(models.load_model(case.teacher, **case.kinds)).to(case.device)
     students = {s: models.crop(teacher, s).train() for s in reversed(first_hop(teacher, args)[1])}
     *_, largest = students.values()
     objective, answers = models.teaching(largest, teacher, case, args)
@@ -179,10 +187,14 @@ def time_parts(case, *, number, seed):
     parts = {"teacher": [], **{f"{s:g}%": [] for s in students}, "update": []}
 
     def timed(part, work):
-        start = time.process_time()
-        result = work()
-        parts[part].append(time.process_time() - start)
+        seconds, result = timing.timed(work, device=case.device)
+        parts[part].append(seconds)
         return result
+
+    def both(student, batch, targets):
+        with evaluation.autocast(case.device, case.precision):
+            loss = sum(objective(student, batch, targets).values())
+        loss.backward()
 
     def update():
         torch.nn.utils.clip_grad_norm_(trained, args.max_grad_norm, foreach=True)
@@ -190,11 +202,10 @@ def time_parts(case, *, number, seed):
         optimizer.zero_grad()
 
     for rows in order(case, number, seed):
-        batch = case.train.collate(rows)
+        batch = case.train.collate(rows).to(case.device)
         targets = timed("teacher", lambda batch=batch: answers(batch))
         for sparsity, student in students.items():
             student.zero_grad()
-            timed(f"{sparsity:g}%", lambda student=student, batch=batch, targets=targets: sum(
-                objective(student, batch, targets).values()).backward())  # fmt: skip
+            timed(f"{sparsity:g}%", lambda student=student, batch=batch, targets=targets: both(student, batch, targets))
         timed("update", update)
     return {part: times[WARMUP:] for part, times in parts.items()}

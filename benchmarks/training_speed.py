@@ -21,11 +21,9 @@ The encoder has a random head and its units are scored on a few batches: speed d
 """
 
 import argparse
-import multiprocessing
 import os
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +32,7 @@ import torch
 import run_distillation
 import run_finetuning
 import run_minidisc
-from benchmarks import plain_recipe
+from benchmarks import plain_recipe, timing
 from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from benchmarks.training_cases import TARGET, WARMUP, prepare, time_parts, time_updates, train
 from utils import logs
@@ -139,8 +137,7 @@ def minidisc_round(case, seed) -> dict:
 
 def memory(variant, args, folder) -> dict:
     """Peak of a process of its own, in MiB."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_memory, variant, args, folder).result()
+    return timing.in_own_process(_memory, variant, args, folder)
 
 
 def _memory(variant, args, folder):
