@@ -15,7 +15,7 @@ are dropped afterwards. The teacher of a crop has been sorted by run_sparsificat
 student is a checkpoint of its own beside the largest (student_4L_512H/).
 """
 
-from utils import checkpoints, corpus_flags, flags, nested_flags, relation_flags, runs
+from utils import corpus_flags, families, flags, nested_flags, relation_flags, runs
 
 
 def parse(argv=None):
@@ -30,7 +30,7 @@ def parse(argv=None):
         yield from nested_flags.fill_students(args)
         _, student = yield from relation_flags.check(args, layers=6)
         yield from nested_flags.check_students(args, student)
-        if checkpoints.has_experts(student):
+        if families.has_experts(student):
             yield f"--student_model_path: has experts ({student['model_type']}); run_minimoe.py trains it"
 
     def name(args):

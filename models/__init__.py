@@ -1,6 +1,6 @@
 """Hugging Face encoders with the methods' parts fitted.  Importing it makes the Auto classes know its models.
 
-architectures: the one table of attribute paths.  attention: stock attention with heads missing.  slicing: nested models and the
+architectures: where things are in a model.  attention: stock attention with heads missing.  slicing: nested models and the
 classes of cropped ones.  moe_bert: experts.  balance: their loss.  variants: what their classes have in common.  building: empty
 models, filled.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving: checkpoints.
 students: made from teachers, measured.  distillation: one student, one teacher.  starting: what students start from.  curves: of

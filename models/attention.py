@@ -68,9 +68,12 @@ class T5Gate(Gate):
         return output, position_bias, probabilities
 
 
-def install(module, gate, *, inner_out, position_heads):
-    """Refine a stock attention module by a gate, in place."""
-    module.__class__ = _gated(gate, type(module))
+GATES = {"": Gate, "argument": MPNetGate, "handed on": T5Gate}  # by Family.head_bias
+
+
+def install(module, head_bias, *, inner_out, position_heads):
+    """Refine a stock attention module by a gate, in place.  head_bias: of its family, see utils/families.py."""
+    module.__class__ = _gated(GATES[head_bias], type(module))
     module.inner_out, module.position_heads = inner_out, position_heads
 
 

@@ -13,8 +13,7 @@ import torch
 
 from models import architectures, moe_bert, slicing
 from models.saving import quiet
-from utils import checkpoints
-from utils.checkpoints import stock_type
+from utils import checkpoints, families
 from utils.errors import CheckpointError
 
 logger = logging.getLogger("compression")
@@ -128,9 +127,9 @@ def weight_names(folder) -> set[str]:
 def _check_head(path, config, kind, new_head) -> bool:
     """Whether the checkpoint has the task's head."""
     found = (config.get("architectures") or [""])[0].partition("For")[2]
-    if kind is None or found == architectures.HEADS[kind]:
+    if kind is None or found == families.HEADS[kind]:
         return kind is not None
-    if found in architectures.HEADS.values():
+    if found in families.HEADS.values():
         raise CheckpointError(
             f"{path}: this checkpoint has a head for {_in_words(found)}, the task is {kind}; "
             "take a checkpoint of this task, or the encoder that it was fine-tuned from"
@@ -145,7 +144,7 @@ def _check_head(path, config, kind, new_head) -> bool:
 
 def _check_masked(path, names) -> bool:
     """True.  Raises CheckpointError where none of the weights is a pretraining head's."""
-    if not any(re.match(architectures.PRETRAINING_HEADS, name) for name in names):
+    if not any(re.match(_named(families.pretraining_heads()), name) for name in names):
         raise CheckpointError(
             f"{path}: this checkpoint has no head for masked tokens, whose loss is needed; expected a model as it was pretrained "
             "(bert-base-uncased), with its head"
@@ -183,8 +182,8 @@ def _check_keys(path, model, report, kind, *, new_head):
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     made = [name for name in missing if new_head and (not name.startswith(prefix) or _POOLER.search(name))]
     lost = [name for name in missing if name not in made]
-    task_head = r"^(classifier|pre_classifier|qa_outputs|score|summary|classification_head|logits_proj|dropout)\."
-    allowed = re.compile("|".join([architectures.PRETRAINING_HEADS, _POOLER.pattern, *([task_head] if kind is None else [])]))
+    heads = families.pretraining_heads() + (families.task_heads() if kind is None else [])
+    allowed = re.compile(f"{_named(heads)}|{_POOLER.pattern}")
     left = [name for name in unexpected if not allowed.search(name)]
     sizes = [f"{name} {[*found]}, not {[*wanted]}" for name, found, wanted in sorted(report["mismatched_keys"])]
     if lost or left or sizes:
@@ -222,14 +221,7 @@ def _encoder_options(loader, names) -> dict:
 
 
 def _loader(model_type, kind):
-    """What loads a checkpoint of a family: its class; outside the table, an Auto class.
-
-    Raises CheckpointError where the family has no head of this kind.
-    """
-    import transformers
-
-    if stock_type(model_type) not in architectures.TABLE:
-        return getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.ALL_HEADS[kind]}")
+    """The class that loads a checkpoint.  Raises CheckpointError where its family has no head of this kind."""
     stock = architectures.stock_class(model_type, kind)
     variant = next((known for known in (slicing.VARIANT, moe_bert.VARIANT) if model_type.startswith(known.prefix)), None)
     return variant.model_class(stock) if variant else stock
@@ -250,8 +242,13 @@ def _from_pretrained(folder, loader, options):
         raise CheckpointError(f"cannot be loaded: {' '.join(lines[:4])}") from error
 
 
+def _named(modules):
+    """A pattern of the names of what belongs to one of these modules."""
+    return rf"^({'|'.join(modules)})\."
+
+
 def _in_words(head):
-    return " or ".join(kind for kind, name in architectures.HEADS.items() if name == head)
+    return " or ".join(kind for kind, name in families.HEADS.items() if name == head)
 
 
 def _numbered(names):

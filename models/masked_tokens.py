@@ -14,14 +14,9 @@ from models.sparse_bert import crop
 from models.students import describe
 from modules.masking import mask_tokens, masked_loss
 from utils import distributed, plots
-from utils.checkpoints import stock_type
 from utils.evaluation import autocast
 
 PROBABILITY, AT_MOST = 0.15, 20  # of a sequence's tokens
-_HEADS = {  # modules between an encoder's states and the logits of masked tokens, by family
-    "bert": ("cls",), "roberta": ("lm_head",), "xlm-roberta": ("lm_head",),
-    "electra": ("generator_predictions", "generator_lm_head"),
-}  # fmt: skip
 
 
 def masked_inputs(batch, tokenizer, *, probability=PROBABILITY, at_most=None):
@@ -38,7 +33,7 @@ def masked_inputs(batch, tokenizer, *, probability=PROBABILITY, at_most=None):
 def masked_logits(model, inputs, chosen_BL):
     """[M, V]: what a model with its pretraining head (load_model(kind="masked")) says of the chosen tokens, and of no others."""
     answer = architectures.encoder(model)(**inputs).last_hidden_state[chosen_BL]
-    for name in _HEADS[stock_type(model.config.model_type)]:
+    for name in architectures.of(model).vocabulary:
         answer = getattr(model, name)(answer)
     return answer
 

@@ -1,6 +1,6 @@
 """Encoders with experts: feed-forward blocks, and attention if asked for, of which every token uses one of several.
 
-The classes are made from the table in models/architectures.py: subclasses of the stock ones with model_type "moe-<stock>", whose
+The classes are made from the table in utils/families.py: subclasses of the stock ones with model_type "moe-<stock>", whose
 linear maps are stacked (modules/experts.py). All sizes in the config are those of one expert; config.compression:
 
     {"kind": "experts", "attention_experts": x, "ffn_experts": y, "gate_noise": "multiplicative", "route_padding": false}
@@ -18,9 +18,9 @@ from models import architectures
 from models.building import empty, fill, tensors_of
 from models.variants import Variant
 from modules.experts import NOISES, ExpertLinear, Router, expert_units
-from utils.checkpoints import stock_type
+from utils import families
 from utils.errors import CheckpointError
-from utils.expert_flags import FAMILIES
+from utils.families import EXPERTS
 
 MIXTURES = ("attention", "ffn")
 _UPCYCLED_ROUTER = 1e-3  # its weights' scale: small, so that all probabilities begin as nearly 1 / E
@@ -34,7 +34,7 @@ class MoeModel:
         _install(self)
 
 
-VARIANT = Variant(architectures.EXPERTS, MoeModel, FAMILIES)
+VARIANT = Variant(EXPERTS, MoeModel, families.fit_for("ffn experts"))
 
 
 def entry_of(model) -> dict | None:
@@ -142,8 +142,8 @@ def _install(model):
     Raises CheckpointError where config.compression does not say how.
     """
     entry, base = entry_of(model), architectures.encoder(model)
-    _check_family(model.config)
     _check_entry(entry, model.config.model_type)
+    _check_family(model.config)
     made = []
     for block in architectures.blocks(model):
         for mixture, number, parts in _mixtures(block, entry):
@@ -197,10 +197,10 @@ def _repeat(tensor, number):
 
 
 def _check_family(config):
-    if stock_type(config.model_type) not in FAMILIES:
-        raise CheckpointError(
-            f"model_type {config.model_type}: its blocks cannot be experts; expected one of {', '.join(FAMILIES)}"
-        )
+    for mixture in MIXTURES:
+        refusal = families.refusal(config.model_type, f"{mixture} experts")
+        if refusal and config.compression[f"{mixture}_experts"] > 1:
+            raise CheckpointError(refusal)
 
 
 def _check_entry(entry, model_type):

@@ -78,7 +78,6 @@ def participants(args, tokenizer):
     args: resolved, with the flags of utils.relation_flags.  Raises CheckpointError and FlagError where they do not fit.
     """
     teacher = freeze(load_model(args.teacher_model_path))
-    architectures.of(teacher)
     given = given_student(args.student_model_path, seed=args.seed) if args.student_model_path else None
     if given is not None:
         check_vocabulary(given, tokenizer, args.student_model_path)

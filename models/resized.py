@@ -7,9 +7,9 @@ import torch
 
 from models import architectures
 from models.loading import load_model, local_folder
-from utils.checkpoints import stock_type
+from utils import families
 from utils.errors import CheckpointError
-from utils.relation_flags import NAMES
+from utils.families import stock_type
 
 logger = logging.getLogger("compression")
 
@@ -19,17 +19,13 @@ def resized_config(config, *, layers, hidden, heads, intermediate):
 
     Widths that equal the hidden size in the teacher (ELECTRA's embeddings, DeBERTa's pooler) do so in the student.
     """
-    made, before = copy.deepcopy(config), config.hidden_size
+    made = copy.deepcopy(config)
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "intermediate": intermediate}
-    for size, value in sizes.items():
-        for name in NAMES[size]:
-            if hasattr(made, name):
-                setattr(made, name, value)
-    for name in ("embedding_size", "pooler_hidden_size"):
-        if getattr(made, name, None) == before:
+    for name, value in families.named_sizes(config.model_type, sizes).items():
+        setattr(made, name, value)
+    for name in families.of(config.model_type).as_hidden:
+        if getattr(config, name) == config.hidden_size:
             setattr(made, name, hidden)
-    if hasattr(made, "d_kv"):
-        made.d_kv = hidden // heads
     if getattr(made, "layer_types", None):
         made.layer_types = [config.layer_types[layer % len(config.layer_types)] for layer in range(layers)]
     if hasattr(made, "compression"):

@@ -1,6 +1,6 @@
 """Encoders with fewer heads and neurons: the classes of cropped models, and slicing a nested model in place.
 
-The classes are generated from the table in models/architectures.py: subclasses of the stock ones with model_type
+The classes are generated from the table in utils/families.py: subclasses of the stock ones with model_type
 "sparse-<stock>", which differ in the sizes of some Linears. config.compression says which:
 
     {"kind": "sparse", "sparsity": s, "heads": [kept in each layer], "neurons": [...], "original_heads": A,
@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from models import architectures, attention, widths
-from models.architectures import PREFIX
 from models.variants import Variant
 from modules.linear import EmptyLinear, slice_linear
 from utils.errors import CheckpointError
+from utils.families import FAMILIES, SPARSE
 
 UNITS = ("heads", "neurons")
 
@@ -46,7 +46,7 @@ class SparseModel:
         return result
 
 
-VARIANT = Variant(PREFIX, SparseModel, architectures.TABLE)
+VARIANT = Variant(SPARSE, SparseModel, FAMILIES)
 sparse_config, sparse_class = VARIANT.config_class, VARIANT.model_class
 
 
@@ -165,7 +165,7 @@ def gate(model, block, num_heads):
         columns = (entry_of(model) or {}).get("position_heads")
         attention.install(
             block.attention,
-            row.gate,
+            row.head_bias,
             inner_out=row.attention_out.rpartition(".")[2] if inside else None,
             position_heads=columns and columns[block.number],
         )

@@ -160,7 +160,7 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
         lost = importance.removed_counts(hidden_scores_1D, of_axis.values())
         counts = {s: {**counts[s], "hidden": original["original_hidden"] - lost[of_axis[s]][0]} for s in points}
     entry = {"kind": "sparse", "sparsity": 0.0, **counts[0.0], **original, "grid": {key(s): counts[s] for s in points}}
-    if architectures.of(model).bias_by_head:
+    if architectures.of(model).head_bias:
         before = (entry_of(model) or {}).get("position_heads", [list(range(num_heads))] * len(head_scores_LA))
         order = orders["heads"].tolist()
         entry["position_heads"] = [[columns[head] for head in heads] for columns, heads in zip(before, order)]

@@ -9,13 +9,7 @@ from models.sparse_bert import crop, keep_layers, rebuilt
 from utils import cost
 from utils.errors import FlagError
 
-# What --hidn_dropout, --att_dropout and --cls_dropout are called in the families' configs
-_DROPOUTS = {
-    "hidn": ("hidden_dropout_prob", "dropout", "dropout_rate", "embedding_dropout", "mlp_dropout"),
-    "att": ("attention_probs_dropout_prob", "attention_dropout"),
-    "cls": ("classifier_dropout", "cls_dropout", "seq_classif_dropout", "qa_dropout", "classifier_dropout_prob"),
-}
-_UNLISTED = {"deberta-v2": ("cls_dropout",)}  # read by its models, absent from its config until it is set
+DROPOUTS = ("hidn_dropout", "att_dropout", "cls_dropout")  # flags, and where a family's row has its names for them
 
 
 def shrink(teacher, wanted: str, *, which: str = "first"):
@@ -30,16 +24,14 @@ def with_dropout(model, args):
 
     Raises FlagError for a probability that the model's config has no name for.
     """
-    given = {name: value for name in _DROPOUTS if (value := getattr(args, f"{name}_dropout")) is not None}
+    given = {flag: value for flag in DROPOUTS if (value := getattr(args, flag)) is not None}
     if not given:
         return model
-    config = copy.deepcopy(model.config)
-    for name, value in given.items():
-        unlisted = _UNLISTED.get(config.model_type, ())
-        keys = [key for key in _DROPOUTS[name] if hasattr(config, key) or key in unlisted]
-        if not keys:
-            raise FlagError(f"--{name}_dropout: {config.model_type} has no such dropout ({', '.join(_DROPOUTS[name])})")
-        for key in keys:
+    config, family = copy.deepcopy(model.config), architectures.of(model)
+    for flag, value in given.items():
+        if not getattr(family, flag):
+            raise FlagError(f"--{flag}: {config.model_type} has no such dropout")
+        for key in getattr(family, flag):
             setattr(config, key, value)
     return rebuilt(model, config)
 

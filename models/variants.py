@@ -4,6 +4,7 @@ A variant of BertModel for the prefix "sparse-" is SparseBertModel, its config S
 """
 
 from models import architectures
+from utils import families
 
 
 class VariantConfig:
@@ -17,12 +18,12 @@ class VariantConfig:
 class Variant:
     """One kind of changed structure.
 
-    prefix: of the model_type, one of utils.checkpoints.PREFIXES.  mixin: extends each stock model class.  families: rows of the
-    architecture table.
+    prefix: of the model_type, SPARSE or EXPERTS of utils/families.py.  mixin: extends each stock model class.  names: of the
+    families that have it.
     """
 
-    def __init__(self, prefix, mixin, families):
-        self.prefix, self.families, self._mixin = prefix, tuple(families), mixin
+    def __init__(self, prefix, mixin, names):
+        self.prefix, self.names, self._mixin = prefix, tuple(names), mixin
         self._name = prefix.removesuffix("-").capitalize()
         self._configs, self._models, self._registered = {}, {}, set()
 
@@ -45,8 +46,8 @@ class Variant:
         """Make AutoConfig, and by way of the configs AutoModel and its task heads, know these models; cheap."""
         import transformers
 
-        for name in self.families:
-            config = self.config_class(getattr(transformers, f"{architectures.TABLE[name].stock}Config"))
+        for name in self.names:
+            config = self.config_class(getattr(transformers, f"{families.of(name).stock}Config"))
             transformers.AutoConfig.register(config.model_type, config, exist_ok=True)
 
     def register_models(self, model_type):
@@ -56,8 +57,8 @@ class Variant:
         if model_type in self._registered:
             return
         self._registered.add(model_type)
-        for kind in (None, *architectures.row(model_type).heads):
-            auto = getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{architectures.HEADS[kind]}")
+        for kind in (None, *families.of(model_type).tasks):
+            auto = getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{families.HEADS[kind]}")
             model_class = self.model_class(architectures.stock_class(model_type, kind))
             auto.register(model_class.config_class, model_class, exist_ok=True)
 

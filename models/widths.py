@@ -12,9 +12,8 @@ from torch import nn
 
 from models import architectures
 from modules.linear import EmptyLinear
-from utils.checkpoints import stock_type
+from utils import families
 from utils.errors import CheckpointError
-from utils.nested_flags import WIDTH_FAMILIES
 
 
 def width(model) -> int:
@@ -24,11 +23,8 @@ def width(model) -> int:
 
 def check(model):
     """Raise CheckpointError for a family whose dimensions cannot be sorted."""
-    if stock_type(model.config.model_type) not in WIDTH_FAMILIES:  # they have LayerNorms, behind the blocks
-        raise CheckpointError(
-            f"model_type {model.config.model_type}: its hidden dimensions cannot be sorted and removed; expected one of "
-            f"{', '.join(WIDTH_FAMILIES)}"
-        )
+    if refusal := families.refusal(model.config.model_type, "hidden"):
+        raise CheckpointError(refusal)
 
 
 def axes(model) -> list[tuple[str, int]]:

@@ -233,7 +233,7 @@ def test_a_teacher_that_is_not_in_the_table(corpus, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path / "albert")
     message = run("run_minilmv2.py", "--corpus", corpus, "--teacher_model_path", tmp_path / "albert", "--hidden", 8, "--heads", 2,
                   "--num_relation_heads", 4, "--use_cpu", "--output_dir", tmp_path / "run", code=2).stderr  # fmt: skip
-    assert "'albert' is not supported" in message and "a row of models/architectures.py" in message
+    assert "'albert' is not supported: all its layers are one and the same" in message and "utils/families.py" in message
     assert not (tmp_path / "run").exists()
 
 

@@ -10,10 +10,8 @@ from tiny_models import CASES, GRID, HEADS, LAYERS, NEURONS, build, inputs, nest
 import models
 from models import architectures
 from modules import importance
+from utils import families
 from utils.errors import CheckpointError
-
-BIAS_BY_HEAD = ("mpnet", "t5")
-NORM_FIRST = ("modernbert", "t5")  # and at the end
 
 
 @pytest.fixture(params=CASES, scope="module")
@@ -71,8 +69,8 @@ def test_one_function(nested):
 def test_reloads_bit_equal(case, s, tmp_path):
     model = models.crop(nest(build(case, dtype=torch.float32)), s)
     models.save_model(model, tmp_path)
-    kind = architectures.row(model.config.model_type).heads[0]
-    auto = getattr(transformers, f"AutoModelFor{architectures.HEADS[kind]}")
+    kind = architectures.of(model).tasks[0]
+    auto = getattr(transformers, f"AutoModelFor{families.HEADS[kind]}")
     for again in (auto.from_pretrained(tmp_path), models.load_model(tmp_path, kind=kind)):
         assert type(again) is type(model) and not again.training
         mine, other = dict(model.named_parameters()), dict(again.named_parameters())
@@ -90,11 +88,12 @@ def test_nested_is_stock(case, tmp_path):
     """A nested model and a dense export load with stock classes; T5's and MPNet's nested ones cannot, and say so."""
     model = nest(build(case, dtype=torch.float32))
     model_type = CASES[case][0]
-    stock = architectures.stock_class(model_type, architectures.TABLE[model_type].heads[0])
+    family = families.of(model_type)
+    stock = architectures.stock_class(model_type, family.tasks[0])
     models.save_model(model, tmp_path / "nested")
     models.save_model(models.export_dense(models.crop(model, 90)), tmp_path / "dense")
-    assert (model.config.model_type == model_type) == (model_type not in BIAS_BY_HEAD)
-    if model_type not in BIAS_BY_HEAD:
+    assert (model.config.model_type == model_type) == (not family.head_bias)
+    if not family.head_bias:
         loaded = stock.from_pretrained(tmp_path / "nested")
         assert type(model) is stock and torch.allclose(output(loaded), output(model), rtol=0, atol=1e-5)
     dense, report = stock.from_pretrained(tmp_path / "dense", output_loading_info=True)
@@ -121,7 +120,8 @@ def test_every_parameter_gets_a_gradient(nested, s):
     without = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
     assert not without
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    assert not frozen or s == 100 or (all("norm" in name for name in frozen) and nested.config.model_type.endswith(NORM_FIRST))
+    norms = architectures.of(nested).norms
+    assert s == 100 or all(any(f".{norm}." in name for norm in norms) for name in frozen)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1).step()
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
@@ -194,10 +194,10 @@ def test_keep_layers(case, which, chosen, tmp_path):
         ours, theirs = models.layers(shorter)[new].parameters(), models.layers(model)[old].parameters()
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     states = model(**inputs(), output_hidden_states=True).hidden_states
-    if which == "first" and CASES[case][0] not in NORM_FIRST:  # these end with a norm
+    if which == "first" and not families.of(CASES[case][0]).norms:  # these end with a norm, too
         assert torch.equal(shorter(**inputs(), output_hidden_states=True).hidden_states[-1], states[2])
     models.save_model(shorter, tmp_path)
-    kind = architectures.row(model.config.model_type).heads[0]
+    kind = architectures.of(model).tasks[0]
     assert torch.equal(output(models.load_model(tmp_path, kind=kind)), output(shorter))
     with pytest.raises(CheckpointError, match="this model has 3"):
         models.keep_layers(model, 4)

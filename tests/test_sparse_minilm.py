@@ -173,7 +173,7 @@ def test_what_cannot_be_done_with_fewer_dimensions():
     assert models.export_dense(model).config.model_type == "bert"
     with pytest.raises(CheckpointError, match="cropped to 90% sparsity"):
         nested(models.crop(model, 90))
-    with pytest.raises(CheckpointError, match="hidden dimensions cannot be sorted and removed; expected one of bert, roberta"):
+    with pytest.raises(CheckpointError, match=r"hidden dimensions cannot be sorted and removed, as .*; expected one of"):
         with models.scoring_masks(tiny_models.build("mpnet"), hidden=True):
             pass
 
@@ -350,7 +350,7 @@ def test_models_that_cannot_be_scored(scoring, teacher, tokenizer, tmp_path):  #
     config = transformers.DistilBertConfig(vocab_size=len(tokenizer), dim=48, n_layers=1, n_heads=4, hidden_dim=96)
     transformers.DistilBertForMaskedLM(config).save_pretrained(tmp_path / "distilbert")
     done = run("run_sparsification.py", *flags, "--model_path", tmp_path / "distilbert", code=2)
-    assert "hidden dimensions of distilbert cannot be sorted; expected one of bert, roberta" in done.stderr
+    assert "--model_path: model_type distilbert: its hidden dimensions cannot be sorted and removed, as" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

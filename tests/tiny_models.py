@@ -4,6 +4,7 @@ import torch
 import transformers
 
 from models import architectures, sort_units
+from utils import families
 
 GRID = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 100)
 LAYERS, HEADS, NEURONS = 3, 4, 10
@@ -36,7 +37,7 @@ def build(case="bert", *, kind="task", dtype=torch.float64, seed=0, **settings):
     """A model in eval mode, all parameters random.  kind "task": classification with 3 labels, or tagging for t5."""
     model_type, sizes = CASES[case]
     if kind == "task":
-        kind = architectures.TABLE[model_type].heads[0]
+        kind = families.of(model_type).tasks[0]
     labels = {} if kind is None else {"num_labels": 3}
     config = transformers.AutoConfig.for_model(model_type, **{**sizes, **labels, **settings})
     generator = torch.Generator().manual_seed(seed)

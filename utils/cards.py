@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from utils import logs
-from utils.checkpoints import stock_type
+from utils.families import stock_type
 
 METHODS = {
     "finetuning": "fine-tuning of all weights",

@@ -4,10 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from utils import files
+from utils import families, files
 from utils.errors import CheckpointError
 
-PREFIXES = ("sparse-", "moe-")  # of the model_type of cropped models and of those with experts, before the stock one
 HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
 
@@ -42,7 +41,7 @@ def resolve(path) -> str:
 def read_config(path) -> dict | None:
     """config.json of a local checkpoint or finished run; None for a hub name, whose config is seen when it is loaded.
 
-    Raises CheckpointError where resolve() does, and where config.json is not a JSON object.
+    Raises CheckpointError where resolve() does, where config.json is not a JSON object, and for a family that is not supported.
     """
     resolved = resolve(path)
     file = Path(resolved) / "config.json"
@@ -52,29 +51,18 @@ def read_config(path) -> dict | None:
         config = files.read_json(file)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{file}: not valid JSON ({error}); the checkpoint is damaged, write it again") from error
-    if not isinstance(config, dict) or "model_type" not in config:
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise CheckpointError(f"{file}: expected a Hugging Face config with a model_type")
+    try:
+        families.of(config["model_type"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from error
     return config
-
-
-def stock_type(model_type: str) -> str:
-    """The stock model_type behind one of ours."""
-    return next((model_type.removeprefix(prefix) for prefix in PREFIXES if model_type.startswith(prefix)), model_type)
-
-
-def has_experts(config: dict | None) -> bool:
-    """Whether a config.json is that of a model with experts; False where it is not known."""
-    return config is not None and config["model_type"].startswith(PREFIXES[1])
 
 
 def hold_out(config: dict | None, task_name: str) -> float | None:
     """The share of a task's training rows that a checkpoint's training left out; None where its config does not say."""
     return ((config or {}).get(HOLD_OUT) or {}).get(task_name)
-
-
-def num_layers(config: dict) -> int | None:
-    """Encoder layers of a model with this config.json; None where it does not say."""
-    return next((config[key] for key in ("num_hidden_layers", "n_layers", "num_layers") if key in config), None)
 
 
 def fingerprint(path) -> str:

@@ -4,9 +4,8 @@ import argparse
 import re
 from fractions import Fraction
 
-from utils import checkpoints
+from utils import families
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "electra")  # whose blocks can be experts
 DEFAULTS = {"moe": "1,4", "gate_noise": "multiplicative", "expert_shared_fraction": "2/3"}
 
 
@@ -52,7 +51,7 @@ def check(args, teacher: dict | None, student: dict | None, *, student_has_weigh
     config alone is made from nothing, any other one has its experts already, or is turned into experts ("upcycled").
     """
     given = [f"--{flag}" for flag in DEFAULTS if getattr(args, flag) is not None] + ["--route_padding"] * args.route_padding
-    if checkpoints.has_experts(student):
+    if families.has_experts(student):
         if given:
             yield f"{', '.join(given)}: --student_model_path has experts already ({student['model_type']}); leave this out"
         return
@@ -68,8 +67,10 @@ def check(args, teacher: dict | None, student: dict | None, *, student_has_weigh
                 yield f"{flag}: has no meaning with --moe 1,1, which has no experts"
         return
     model = student or teacher
-    if model is not None and checkpoints.stock_type(model["model_type"]) not in FAMILIES:
-        yield f"--moe {args.moe}: blocks of {model['model_type']} cannot be experts; expected one of {', '.join(FAMILIES)}"
+    for mixture, number in experts.items():
+        refusal = families.refusal(model["model_type"], f"{mixture} experts") if model and number > 1 else None
+        if refusal:
+            yield f"--moe {args.moe}: {refusal}"
     if not student_has_weights and args.student_heads and args.student_intermediate:
         sizes = {"attention": (args.student_heads, "heads"), "ffn": (args.student_intermediate, "feed-forward neurons")}
         for mixture, (size, what) in sizes.items():

@@ -1,6 +1,6 @@
 """The flags of run_ted.py and what can be wrong with them, as far as configs and filter specifications tell."""
 
-from utils import checkpoints, filter_specs, flags, model_types
+from utils import families, filter_specs, flags, model_types
 from utils.errors import CheckpointError
 
 DISTILLING = ("kd", "lwd", "ted")
@@ -109,7 +109,7 @@ def _check_filters(args, task, configs):
     for side, prefix in (("student", ""), ("teacher", "teacher_")):
         path = getattr(args, f"{side}_model_path")
         config = configs[f"{side}_model_path" if path else "teacher_model_path"]
-        number = config and checkpoints.num_layers(config)
+        number = config and families.size(config, "layers")
         if side == "student" and args.student_layer:
             number = args.student_layer
         interval = getattr(args, f"{prefix}filter_interval")

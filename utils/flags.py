@@ -10,7 +10,7 @@ import math
 import sys
 from pathlib import Path
 
-from utils import checkpoints
+from utils import checkpoints, families
 from utils.errors import CheckpointError, FlagError
 
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
@@ -384,13 +384,13 @@ def experts(parser):
 
 def check_experts(args, config: dict | None):
     """Yield what is wrong with a flag of experts() for a student with this config; None: not known yet."""
-    if args.load_balance_weight is not None and config is not None and not checkpoints.has_experts(config):
+    if args.load_balance_weight is not None and config is not None and not families.has_experts(config):
         yield f"--load_balance_weight: the student ({config['model_type']}) has no experts; leave it out"
 
 
 def check_dense(config: dict | None, flag: str):
     """Yield what is wrong with removing heads and neurons from a checkpoint with this config; None: not known yet."""
-    if checkpoints.has_experts(config):
+    if families.has_experts(config):
         yield f"{flag}: has experts ({config['model_type']}); heads and neurons are scored and removed in dense models only"
 
 
@@ -416,12 +416,12 @@ def layer_or_sparsity(text: str) -> str:
 def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
     """Yield what is wrong with taking `4L` or `90S` from a teacher, or another source, with this config."""
     number = float(wanted[:-1])
-    if wanted.endswith("S") and checkpoints.has_experts(config):
+    if wanted.endswith("S") and families.has_experts(config):
         yield from check_dense(config, f"{flag} {wanted}: the {source}")
         return
     compression = config.get("compression") or {}
     if wanted.endswith("L"):
-        layers = checkpoints.num_layers(config)
+        layers = families.size(config, "layers")
         if layers is not None and number > layers:
             yield f"{flag} {wanted}: the {source} has {layers} layers"
         return

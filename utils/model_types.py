@@ -2,7 +2,7 @@
 
 import re
 
-from utils import checkpoints, flags
+from utils import families, flags
 
 OBJECTIVES = ("ft", "kd", "pkd", "sparse")
 _HEADS = {"cls": ("classification", "regression"), "ner": ("tagging",), "qa": ("spans",)}
@@ -42,6 +42,5 @@ def check(args, task, config: dict | None, *, objectives=OBJECTIVES):
         yield f"--model_type {args.model_type}: --task_name {args.task_name} is a {kind} task"
     if objective == "pkd" and kind != "classification":
         yield f"--model_type {args.model_type}: patient distillation is for classification; {args.task_name} is a {kind} task"
-    stock = checkpoints.stock_type(config["model_type"]) if config else None
-    if family and stock and family != stock.replace("-", "") and family != stock:
+    if family and config and family not in families.spellings(config["model_type"]):
         yield f"--model_type {args.model_type}: the checkpoint's model_type is {config['model_type']}"

@@ -6,10 +6,9 @@ Nothing here imports torch.
 import argparse
 import dataclasses
 
-from utils import checkpoints, flags
+from utils import families, flags
 from utils.flags import positive_int
 
-WIDTH_FAMILIES = ("bert", "roberta", "xlm-roberta", "electra")  # whose hidden dimensions can be sorted and removed
 CORPUS = "corpus"  # the value of --task_name that is no task
 
 
@@ -56,11 +55,10 @@ def check_scoring(args):
     config, problem = flags.config_of(args, "model_path")
     yield from [problem] if problem else []
     yield from flags.check_dense(config, "--model_path")
-    if config is None or checkpoints.has_experts(config):
+    if config is None or families.has_experts(config):
         return
-    stock = checkpoints.stock_type(config["model_type"])
-    if stock not in WIDTH_FAMILIES:
-        yield f"--model_path: hidden dimensions of {stock} cannot be sorted; expected one of {', '.join(WIDTH_FAMILIES)}"
+    if refusal := families.refusal(config["model_type"], "hidden"):
+        yield f"--model_path: {refusal}"
 
 
 # ---- Students of run_minilmv2.py

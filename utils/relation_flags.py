@@ -9,20 +9,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils import corpus_flags, flags
+from utils import corpus_flags, families, flags
 from utils.errors import FlagError
 from utils.flags import non_negative, path_of_students, positive_int
 
 RELATIONS = tuple(left + right for left in "qkv" for right in "qkv")
-# What the families' configs call the same size
-NAMES = {
-    "layers": ("num_hidden_layers", "n_layers", "num_layers"),
-    "hidden": ("hidden_size", "dim", "d_model"),
-    "heads": ("num_attention_heads", "n_heads", "num_heads"),
-    "intermediate": ("intermediate_size", "hidden_dim", "d_ff"),
-}
-# Teacher layers found best: MiniLMv2's choice, by way of secondary sources
-_LARGE = {"bert": 21, "roberta": 19, "xlm-roberta": 19}
 _HEADS = (64, 48, 32, 24, 16, 12)
 
 
@@ -107,16 +98,6 @@ class Hop:
     intermediate: int
 
 
-def read(config: dict, size: str):
-    """A size of a config (keys of NAMES), whatever the family calls it; None where it is not there."""
-    return next((config[name] for name in NAMES[size] if config.get(name) is not None), None)
-
-
-def has_sizes(config: dict | None) -> bool:
-    """Whether all sizes can be read off a config: not off none, nor off that of a family named otherwise."""
-    return config is not None and all(read(config, size) is not None for size in NAMES)
-
-
 def check(args, *, layers):
     """Yield what is wrong with the flags of relations(), student(), models() and corpus_flags.corpus(); fill in their defaults.
 
@@ -165,7 +146,8 @@ def fill(args, *, layers):
 
 def problems(args, teacher: dict | None, student: dict | None):
     """Yield what does not fit, as far as the configs are known before anything is loaded."""
-    if has_sizes(teacher) and (has_sizes(student) if args.student_model_path else args.student_init is not None):
+    known = [config is not None and families.sizes(config) is not None for config in (teacher, student)]
+    if known[0] and (known[1] if args.student_model_path else args.student_init is not None):
         try:
             hops(args, teacher, student)
         except FlagError as error:
@@ -187,7 +169,7 @@ def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
     """
     found, wrong = [], []
     if student is not None:
-        chain = [{size: read(student, size) for size in NAMES}]
+        chain = [families.sizes(student)]
     else:
         sizes = {size: getattr(args, f"student_{size}") for size in ("hidden", "heads", "intermediate")}
         depths = [int(wanted[:-1]) for wanted in args.student_path or []] or [args.student_layer]
@@ -195,7 +177,7 @@ def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
     for number, made in enumerate(chain):
         layer = args.teacher_layer if number == 0 else None
         found.append(_hop(args, teacher, made, wrong, layer=layer, is_ours=number > 0 or args.iteration > 1))
-        teacher = {"model_type": teacher.get("model_type"), **{NAMES[size][0]: made[size] for size in NAMES}}
+        teacher = {"model_type": teacher["model_type"], **families.named_sizes(teacher["model_type"], made)}
     if wrong:
         raise FlagError("\n".join(dict.fromkeys(wrong)))
     return found
@@ -203,15 +185,16 @@ def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
 
 def _hop(args, teacher, student, wrong, *, layer, is_ours):
     """One distillation; its problems are added.  is_ours: the teacher is a student of this method, trained in its last layer."""
-    depth, heads = read(teacher, "layers"), args.num_relation_heads
+    family, theirs = families.of(teacher["model_type"]), families.sizes(teacher)
+    depth, heads = theirs["layers"], args.num_relation_heads
     if layer is None:
-        large = not is_ours and depth == 24 and read(teacher, "hidden") == 1024
-        layer = _LARGE.get(teacher["model_type"], depth) if large else depth
+        large = not is_ours and depth == 24 and theirs["hidden"] == 1024
+        layer = family.large_layer or depth if large else depth
     elif layer == "last":
         layer = depth
     elif layer > depth:
         wrong.append(f"--teacher_layer {layer}: the teacher has {depth} layers")
-    widths = (_width(teacher, min(layer, depth)), student["hidden"])
+    widths = (families.projections_width(teacher, min(layer, depth)), student["hidden"])
     common = math.gcd(*widths)
     if heads is None:
         preferred = {12: 48, 24: 64}.get(depth)
@@ -226,13 +209,13 @@ def _hop(args, teacher, student, wrong, *, layer, is_ours):
             f"--num_relation_heads {heads}: does not divide both the teacher's width {widths[0]} and the student's {widths[1]}; "
             f"choose one of {_divisors(common)}"
         )
-    wrong += _no_copies(args.student_init, teacher, student)
+    wrong += _no_copies(args.student_init, theirs, student)
     return Hop(layer, heads, **student)
 
 
 def _no_copies(init, teacher, student):
-    """What keeps a student from being made of its teacher."""
-    sizes = {size: (read(teacher, size), student[size]) for size in NAMES}
+    """What keeps a student from being made of its teacher; both are given by their sizes."""
+    sizes = {size: (teacher[size], student[size]) for size in families.SIZES}
     larger = [f"{size} {ours} of {theirs}" for size, (theirs, ours) in sizes.items() if ours > theirs]
     if init == "slice" and larger:
         yield f"--student_init slice: the student must be no larger than its teacher ({', '.join(larger)})"
@@ -243,13 +226,6 @@ def _no_copies(init, teacher, student):
             yield f"--student_init {init}: needs a --student_{size} of {theirs}, the teacher's; found {ours}"
     if init == "layers" and sizes["layers"][1] > sizes["layers"][0]:
         yield f"--student_init layers: {sizes['layers'][1]} layers wanted, the teacher has {sizes['layers'][0]}"
-
-
-def _width(config, layer):
-    """Width of the queries, keys and values of a layer: not the hidden size in T5, nor where heads are missing."""
-    hidden, heads = read(config, "hidden"), read(config, "heads")
-    kept = (config.get("compression") or {}).get("heads", [heads] * layer)[layer - 1]
-    return kept * config.get("d_kv", hidden // heads)
 
 
 def _divisors(number):

@@ -1,0 +1,304 @@
+"""The one table of encoder families: adding a family is adding a row, for every method.  And what a config.json says of a model.
+
+Nothing here imports torch: the flags are checked with it, and models/ finds a model's modules by it.
+"""
+
+from dataclasses import dataclass, field
+
+from utils.errors import CheckpointError
+
+SPARSE, EXPERTS = "sparse-", "moe-"  # model_type of a cropped model, and of one with experts: this and the stock model_type
+SIZES = ("layers", "hidden", "heads", "intermediate")
+HEADS = {  # kind of task: stock head
+    "classification": "SequenceClassification",
+    "regression": "SequenceClassification",
+    "tagging": "TokenClassification",
+    "spans": "QuestionAnswering",
+}
+ALL_HEADS = {**HEADS, "masked": "MaskedLM"}  # no task's: importance on a corpus is that of the loss on masked tokens
+USES = {  # what a row may refuse: in words
+    "attention experts": "its attention cannot be experts",
+    "ffn experts": "its feed-forward blocks cannot be experts",
+    "hidden": "its hidden dimensions cannot be sorted and removed",
+}
+REFUSED = {"albert": "all its layers are one and the same, so that nothing can be removed from one of them alone"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family.  Paths are relative to an encoder layer, but for `layers` and `position_tables`: to the base model.
+
+    stock: what its class names begin with.  base: how that of its encoder ends.  tasks: kinds that it has a stock head for.
+    no_head: why it has none for the others.
+
+    layers: the ModuleList of encoder layers.
+    attention: the module that owns the queries' projection and computes attention.
+    query, key, value: projections, one path for all three where they are fused (queries' rows first, then keys', values').
+    attention_out, ffn_in, ffn_out: projections; paths in ffn_in that a checkpoint's variant lacks are passed over.
+    ffn_groups: 2 where one matrix in ffn_in makes both halves of a gated feed-forward.
+    head_dim: name of the attention module's attribute.
+    by_head: further projections onto heads, where a variant has them.
+    norms: in families that normalise before a block, the norms before attention and before the feed-forward.
+    head_bias: how attention gets a position bias that has a column per head and is made once for all layers: as an "argument",
+        or "handed on" by the layer before; "": there is none.
+    position_tables: parameters that only attention uses and all layers share.
+    num_returned: how long a tuple a layer returns, with the states first; 0 where it returns the bare states.
+    vocabulary: modules between an encoder's states and the logits of masked tokens, in order; () where there is no stock head.
+    other_heads: further heads that it is pretrained with.  task_heads: modules of its task heads.
+
+    sizes: what its config calls SIZES.  head_size: what it calls the width of a head, where that is a setting of its own.
+    as_hidden: settings that are the hidden size wherever a teacher's are.
+    hidn_dropout, att_dropout, cls_dropout: what it calls the probabilities that the flags of these names give.
+    large_layer: which layer of a teacher of 24 layers, 1024 wide, is best to learn relations from; None: the last.
+    refuses: {one of USES: why}.
+    """
+
+    stock: str
+    layers: str
+    attention: str
+    query: str
+    key: str
+    value: str
+    attention_out: str
+    ffn_in: tuple[str, ...]
+    ffn_out: str
+    ffn_groups: int = 1
+    head_dim: str = "attention_head_size"
+    by_head: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ()
+    head_bias: str = ""
+    position_tables: tuple[str, ...] = ()
+    num_returned: int = 0
+    base: str = "Model"
+    tasks: tuple[str, ...] = tuple(HEADS)
+    no_head: str = "does not exist"
+    vocabulary: tuple[str, ...] = ()
+    other_heads: tuple[str, ...] = ()
+    task_heads: tuple[str, ...] = ("classifier", "qa_outputs")
+    sizes: tuple[str, ...] = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    head_size: str = ""
+    as_hidden: tuple[str, ...] = ()
+    hidn_dropout: tuple[str, ...] = ("hidden_dropout_prob",)
+    att_dropout: tuple[str, ...] = ("attention_probs_dropout_prob",)
+    cls_dropout: tuple[str, ...] = ("classifier_dropout",)
+    large_layer: int | None = None
+    refuses: dict = field(default_factory=dict)
+
+    @property
+    def fused_qkv(self) -> bool:
+        """Whether queries, keys and values come from one matrix."""
+        return self.query == self.key
+
+    def class_name(self, kind=None) -> str:
+        """Name of the stock class with the head of a kind of task, or of the encoder."""
+        return self.stock + (self.base if kind is None else f"For{ALL_HEADS[kind]}")
+
+
+_UNTRIED = dict.fromkeys(USES, "nobody has tried it")
+
+
+def _bert(stock, **others):
+    paths = {
+        "layers": "encoder.layer",
+        "attention": "attention.self",
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "attention_out": "attention.output.dense",
+        "ffn_in": ("intermediate.dense",),
+        "ffn_out": "output.dense",
+        "vocabulary": ("cls",),
+    }
+    return Family(stock, **{**paths, **others})
+
+
+FAMILIES = {
+    "bert": _bert("Bert", large_layer=21),
+    "roberta": _bert("Roberta", vocabulary=("lm_head",), large_layer=19),
+    "xlm-roberta": _bert("XLMRoberta", vocabulary=("lm_head",), large_layer=19),
+    "electra": _bert(
+        "Electra",
+        vocabulary=("generator_predictions", "generator_lm_head"),
+        other_heads=("discriminator_predictions",),
+        as_hidden=("embedding_size",),
+    ),
+    "distilbert": Family(
+        stock="DistilBert",
+        layers="transformer.layer",
+        attention="attention",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        attention_out="attention.out_lin",
+        ffn_in=("ffn.lin1",),
+        ffn_out="ffn.lin2",
+        vocabulary=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+        task_heads=("pre_classifier", "classifier", "qa_outputs"),
+        sizes=("n_layers", "dim", "n_heads", "hidden_dim"),
+        hidn_dropout=("dropout",),
+        att_dropout=("attention_dropout",),
+        cls_dropout=("seq_classif_dropout", "qa_dropout"),
+        refuses=_UNTRIED,
+    ),
+    "mpnet": Family(
+        stock="MPNet",
+        layers="encoder.layer",
+        attention="attention.attn",
+        query="attention.attn.q",
+        key="attention.attn.k",
+        value="attention.attn.v",
+        attention_out="attention.attn.o",
+        ffn_in=("intermediate.dense",),
+        ffn_out="output.dense",
+        num_returned=1,
+        head_bias="argument",
+        position_tables=("encoder.relative_attention_bias",),
+        vocabulary=("lm_head",),
+        cls_dropout=(),
+        refuses=_UNTRIED,
+    ),
+    "deberta-v2": Family(
+        stock="DebertaV2",
+        layers="encoder.layer",
+        attention="attention.self",
+        query="attention.self.query_proj",
+        key="attention.self.key_proj",
+        value="attention.self.value_proj",
+        by_head=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
+        attention_out="attention.output.dense",
+        ffn_in=("intermediate.dense",),
+        ffn_out="output.dense",
+        position_tables=("encoder.rel_embeddings", "encoder.LayerNorm"),
+        num_returned=2,
+        vocabulary=("cls",),
+        other_heads=("lm_predictions", "mask_predictions"),
+        as_hidden=("pooler_hidden_size",),
+        cls_dropout=("cls_dropout",),  # read by its models, absent from its config until it is set
+        refuses=_UNTRIED,
+    ),
+    "modernbert": Family(
+        stock="ModernBert",
+        layers="layers",
+        attention="attn",
+        query="attn.Wqkv",
+        key="attn.Wqkv",
+        value="attn.Wqkv",
+        attention_out="attn.Wo",
+        ffn_in=("mlp.Wi",),
+        ffn_groups=2,
+        ffn_out="mlp.Wo",
+        head_dim="head_dim",
+        norms=("attn_norm", "mlp_norm"),
+        vocabulary=("head", "decoder"),
+        hidn_dropout=("embedding_dropout", "mlp_dropout"),
+        att_dropout=("attention_dropout",),
+        refuses=_UNTRIED,
+    ),
+    # The encoder alone. transformers' T5ForSequenceClassification and T5ForQuestionAnswering need the decoder.
+    "t5": Family(
+        stock="T5",
+        base="EncoderModel",
+        tasks=("tagging",),
+        no_head="needs the decoder, and only the encoder is supported here",
+        layers="encoder.block",
+        attention="layer.0.SelfAttention",
+        query="layer.0.SelfAttention.q",
+        key="layer.0.SelfAttention.k",
+        value="layer.0.SelfAttention.v",
+        attention_out="layer.0.SelfAttention.o",
+        ffn_in=("layer.1.DenseReluDense.wi", "layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"),
+        ffn_out="layer.1.DenseReluDense.wo",
+        head_dim="key_value_proj_dim",
+        norms=("layer.0.layer_norm", "layer.1.layer_norm"),
+        num_returned=3,
+        head_bias="handed on",
+        position_tables=("encoder.block.0.layer.0.SelfAttention.relative_attention_bias",),
+        other_heads=("decoder", "lm_head"),
+        sizes=("num_layers", "d_model", "num_heads", "d_ff"),
+        head_size="d_kv",
+        hidn_dropout=("dropout_rate",),
+        att_dropout=(),
+        refuses=_UNTRIED,
+    ),
+}
+
+
+# ---- A family
+
+
+def stock_type(model_type: str) -> str:
+    """The stock model_type behind one of ours."""
+    return model_type.removeprefix(SPARSE).removeprefix(EXPERTS)
+
+
+def of(model_type: str) -> Family:
+    """The row of a model_type, stock, cropped or with experts.  Raises CheckpointError where there is none."""
+    stock = stock_type(model_type)
+    if stock not in FAMILIES:
+        why = f": {REFUSED[stock]}" if stock in REFUSED else ""
+        raise CheckpointError(
+            f"model_type {stock!r} is not supported{why}; expected one of {', '.join(FAMILIES)} (a row of utils/families.py)"
+        )
+    return FAMILIES[stock]
+
+
+def spellings(model_type: str) -> tuple[str, str]:
+    """How --model_type may name a family: xlm-roberta, xlmroberta."""
+    stock = stock_type(model_type)
+    return stock, stock.replace("-", "").replace("_", "")
+
+
+def fit_for(use: str) -> list[str]:
+    """The families that do not refuse one of USES."""
+    return [name for name, family in FAMILIES.items() if use not in family.refuses]
+
+
+def refusal(model_type: str, use: str) -> str | None:
+    """Why a family is not fit for one of USES, and which are; None where it is."""
+    why = of(model_type).refuses.get(use)
+    if why is None:
+        return None
+    return f"model_type {stock_type(model_type)}: {USES[use]}, as {why}; expected one of {', '.join(fit_for(use))}"
+
+
+def pretraining_heads() -> list[str]:
+    """Modules of all families' pretraining heads, which a task model has no use for."""
+    return sorted({name for family in FAMILIES.values() for name in (*family.vocabulary, *family.other_heads)})
+
+
+def task_heads() -> list[str]:
+    """Modules of all families' task heads, which an encoder has no use for."""
+    return sorted({name for family in FAMILIES.values() for name in family.task_heads})
+
+
+# ---- A config.json
+
+
+def has_experts(config: dict | None) -> bool:
+    """Whether a config.json is that of a model with experts; False where it is not known."""
+    return config is not None and config["model_type"].startswith(EXPERTS)
+
+
+def size(config: dict, which: str) -> int | None:
+    """One of SIZES of a model with this config.json; None where it does not say."""
+    return config.get(dict(zip(SIZES, of(config["model_type"]).sizes))[which])
+
+
+def sizes(config: dict) -> dict | None:
+    """All of SIZES of a model with this config.json; None where it does not say one of them."""
+    found = {which: size(config, which) for which in SIZES}
+    return None if None in found.values() else found
+
+
+def projections_width(config: dict, layer: int) -> int:
+    """Width of the queries of a layer, from 1: not the hidden size in T5, nor where heads are missing."""
+    heads = size(config, "heads")
+    kept = (config.get("compression") or {}).get("heads", [heads] * layer)[layer - 1]
+    return kept * config.get(of(config["model_type"]).head_size, size(config, "hidden") // heads)
+
+
+def named_sizes(model_type: str, wanted: dict) -> dict:
+    """SIZES as a family's config names them, and the width of a head where that is a setting of its own."""
+    family = of(model_type)
+    settings = dict(zip(family.sizes, (wanted[which] for which in SIZES)))
+    return settings | ({family.head_size: wanted["hidden"] // wanted["heads"]} if family.head_size else {})
