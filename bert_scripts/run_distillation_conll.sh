@@ -3,8 +3,6 @@
 #   STUDENT=95S bash bert_scripts/run_distillation_conll.sh                   # after run_sparsification_conll.sh
 # batch, rate, epochs and evaluation interval: MiniDisc's scripts
 # --cache_teacher costs some 3 GiB of main memory here (twice that in fp32): seven hidden states of each token
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/sparsification/conll}

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # Distil the SST-2 teacher directly into a student with 10% of its heads and neurons.
 #   STUDENT=95S bash bert_scripts/run_distillation_sst2.sh                    # after run_sparsification_sst2.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/sparsification/sst2}

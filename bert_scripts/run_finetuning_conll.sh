@@ -2,8 +2,6 @@
 # Fine-tune the teacher on CoNLL-2003 (named entities; a cased model).
 #   SEED=1 bash bert_scripts/run_finetuning_conll.sh --learning_rate 5e-5    # any flag given by hand wins
 # batch, rate, epochs and evaluation interval: MiniDisc's scripts
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODEL=${MODEL:-bert-base-cased}            # a hub name or a folder

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # Fine-tune the teacher on RTE.
 #   SEED=1 bash bert_scripts/run_finetuning_rte.sh --learning_rate 5e-5     # any flag given by hand wins
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODEL=${MODEL:-bert-base-uncased}          # a hub name or a folder

@@ -2,8 +2,6 @@
 # MaxiDisc on CoNLL-2003: distil to 90% sparsity through a given assistant.
 #   HOPS=70,90S bash bert_scripts/run_maxidisc_conll.sh                   # after run_sparsification_conll.sh
 # batch, rate, epochs and evaluation interval: MiniDisc's scripts
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/sparsification/conll}

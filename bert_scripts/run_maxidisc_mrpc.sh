@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # MaxiDisc on MRPC: distil to 90% sparsity through a given assistant.
 #   HOPS=70,90S bash bert_scripts/run_maxidisc_mrpc.sh                    # after run_sparsification_mrpc.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/sparsification/mrpc}

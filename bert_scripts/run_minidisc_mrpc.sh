@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # MiniDisc on MRPC: distil to 90% sparsity with one assistant, chosen on the way.
 #   SEED=1 bash bert_scripts/run_minidisc_mrpc.sh --lam 0.3                   # after run_sparsification_mrpc.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/sparsification/mrpc}

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # MiniDisc on RTE: distil to 90% sparsity with one assistant, chosen on the way.
 #   SEED=1 bash bert_scripts/run_minidisc_rte.sh --lam 0.3                   # after run_sparsification_rte.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/sparsification/rte}

@@ -2,8 +2,6 @@
 # MiniLMv2 through a teacher assistant: BERT-base into 12 layers, 384 wide, and that into 3 layers.
 #   SEED=1 bash bert_scripts/run_minilmv2_12-3.sh                            # after run_corpus_wiki.sh
 # path: MiniMoE's scripts; batch, steps, rate: bloomberg/minilmv2.bb
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-bert-base-uncased}      # any encoder

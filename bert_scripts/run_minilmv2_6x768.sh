@@ -2,8 +2,6 @@
 # MiniLMv2: distil BERT-base into 6 layers, 768 wide, on a corpus.
 #   SEED=1 bash bert_scripts/run_minilmv2_6x768.sh --per_device_train_batch_size 128   # after run_corpus_wiki.sh
 # steps, warm-up, rate, decay and epsilon: bloomberg/minilmv2.bb, which has 512 tokens a block and an unknown number of devices
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-bert-base-uncased}      # any encoder

@@ -2,8 +2,6 @@
 # Fine-tune a distilled encoder on GLUE: epochs x rates with the first seed, then the best setting with every seed; a table.
 #   STUDENT=outputs/minilmv2/6L_384 TASKS="mrpc rte" bash bert_scripts/run_minilmv2_grid.sh      # runs that are done stay
 # grid, batch, warm-up, decay and length: bloomberg/minilmv2.bb, which reports the best of the 15 runs; so both are printed here
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STUDENT=${STUDENT:-outputs/minilmv2/6L_384}

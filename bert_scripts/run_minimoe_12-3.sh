@@ -2,8 +2,6 @@
 # MiniMoE through a teacher assistant: BERT-large into 12 dense layers, 384 wide, and that into 3 layers with 4 experts each.
 #   SEED=1 bash bert_scripts/run_minimoe_12-3.sh                             # after run_corpus_wiki.sh
 # settings: MiniMoE's scripts, which train on 8 GPUs with 128 blocks each, sentence pairs (CORPUS: run_corpus.py --blocks pairs)
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-bert-large-uncased}     # any encoder

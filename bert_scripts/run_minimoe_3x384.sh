@@ -2,8 +2,6 @@
 # MiniMoE: BERT-large into 3 layers, 384 wide, with one attention expert and 4 feed-forward experts.
 #   MOE=1,1 bash bert_scripts/run_minimoe_3x384.sh                           # its dense twin; after run_corpus_wiki.sh
 # settings: MiniMoE's scripts, which train on 8 GPUs with 128 blocks each, sentence pairs (CORPUS: run_corpus.py --blocks pairs)
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-bert-large-uncased}     # any encoder

@@ -2,8 +2,6 @@
 # Fine-tune a student with experts on a task; the balance loss keeps its weight.
 #   TASK=conll bash bert_scripts/run_minimoe_finetuning.sh --load_balance_weight 0          # after one of run_minimoe_*.sh
 # settings: ours; what the paper did is not known
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TASK=${TASK:-sst2}                         # of GLUE, or conll

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # Sort the heads and neurons of the CoNLL-2003 teacher by importance and write its grid of sparsities; nothing is trained.
 #   bash bert_scripts/run_sparsification_conll.sh --scoring_split dev         # after run_finetuning_conll.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODEL=${MODEL:-outputs/finetuning/conll}     # the run folder of the fine-tuned teacher

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # Sort the heads and neurons of the RTE teacher by importance and write its grid of sparsities; nothing is trained.
 #   bash bert_scripts/run_sparsification_rte.sh --scoring_split dev          # after run_finetuning_rte.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODEL=${MODEL:-outputs/finetuning/rte}     # the run folder of the fine-tuned teacher

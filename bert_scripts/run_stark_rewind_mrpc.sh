@@ -2,8 +2,6 @@
 # StarK on MRPC, rewinding: the student again from its start, once for each sparsity of the teacher; the best is kept.
 #   bash bert_scripts/run_stark_rewind_mrpc.sh --hold_out 0.1      # as given to the stages before; after run_stark_mrpc.sh
 # batch and rate: the model cards of StarK's teachers; epochs and evaluation interval: MiniDisc's scripts
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STUDENT=${STUDENT:-70S}                    # of the trial: 70S or 4L

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # StarK on RTE, rewinding: the student again from its start, once for each sparsity of the teacher; the best is kept.
 #   bash bert_scripts/run_stark_rewind_rte.sh --hold_out 0.1      # as given to the stages before; after run_stark_rte.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STUDENT=${STUDENT:-70S}                    # of the trial: 70S or 4L

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # StarK on RTE: sort the teacher's heads and neurons by what they do for the task and for its student; nothing is trained.
 #   bash bert_scripts/run_stark_rte.sh --friendliness_sign signed                # after run_stark_trial_rte.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/finetuning/rte}

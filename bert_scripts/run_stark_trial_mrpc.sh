@@ -2,8 +2,6 @@
 # StarK on MRPC, trial distillation: a pruned or layer-dropped student learns from the dense teacher.
 #   STUDENT=4L bash bert_scripts/run_stark_trial_mrpc.sh                     # after run_sparsification_mrpc.sh
 # batch and rate: the model cards of StarK's teachers; epochs and evaluation interval: MiniDisc's scripts
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/finetuning/mrpc}

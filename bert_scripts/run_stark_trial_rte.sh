@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # StarK on RTE, trial distillation: a pruned or layer-dropped student learns from the dense teacher.
 #   STUDENT=4L bash bert_scripts/run_stark_trial_rte.sh                     # after run_sparsification_rte.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/finetuning/rte}

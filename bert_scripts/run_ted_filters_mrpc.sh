@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # TED on MRPC, stage I: filters of the frozen teacher (SIDE=teacher) or student (SIDE=student).
 #   SIDE=student bash bert_scripts/run_ted_filters_mrpc.sh                    # after run_finetuning_mrpc.sh, run_ted_ft_mrpc.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SIDE=${SIDE:-teacher}

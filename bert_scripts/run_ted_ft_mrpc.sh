@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # TED on MRPC, stage 0 of the student: 6 layers of the teacher, fine-tuned on.
 #   LAYERS=4 bash bert_scripts/run_ted_ft_mrpc.sh                            # after run_finetuning_mrpc.sh
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/finetuning/mrpc}

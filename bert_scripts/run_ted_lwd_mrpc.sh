@@ -2,8 +2,6 @@
 # TED on MRPC, baseline LWD: all of the teacher's hidden states. All three start from the student of stage I.
 # The weights are those published for DeBERTaV3; none are for BERT.
 #   SEED=1 bash bert_scripts/run_ted_lwd_mrpc.sh                              # after run_ted_filters_mrpc.sh for both sides
-# expect  not measured
-# time    not measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-outputs/ted/mrpc_filters_teacher}
