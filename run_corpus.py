@@ -11,10 +11,9 @@ Writes blocks-*.arrow, which the datasets library opens, and corpus.json: tokeni
 a build that was stopped; the result does not depend on the number of workers.
 """
 
-import os
 from pathlib import Path
 
-from utils import corpus_flags, flags, runs
+from utils import cores, corpus_flags, flags, runs
 
 
 def parse(argv=None):
@@ -36,7 +35,7 @@ def parse(argv=None):
         "--num_workers",
         "--num_processors",
         type=flags.positive_int,
-        default=len(os.sched_getaffinity(0)),
+        default=cores.usable(),
         help="processes; all cores",
     )
     flags.folder(parser)
