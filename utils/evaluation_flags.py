@@ -92,6 +92,7 @@ def check(args, tasks):
         )
         if not Path(args.report).is_dir():
             yield f"--report: found no folder {args.report}; expected one with runs below it, like outputs"
+        args.output_dir = args.output_dir or args.report
         return
     for flag in ("task_name", "model_path"):
         if not getattr(args, flag):

@@ -41,7 +41,7 @@ for task in "$@"; do
             python run_distillation.py "${train[@]}" --student_model_path "$nested" --output_dir "$run/trial" ${FLAGS:-}
             # shellcheck disable=SC2086
             python run_stark.py "${train[@]}" --student_model_path "$run/trial" --student_init_path "$nested" --do_rewind \
-                --teacher_sparsities 10,30,50 --selection_split train_part --num_scoring_samples "$SCORED" \
+                --teacher_sparsities 10,30,50 --hold_out 0.1 --teacher_saw_hold_out --num_scoring_samples "$SCORED" \
                 --output_dir "$run/stark" ${FLAGS:-}
             for stage in trial stark; do # what is kept beside this script: everything but weights
                 mkdir -p "$KEPT/$task/${student}_$seed/$stage"
