@@ -3,7 +3,7 @@
 import csv
 
 import pytest
-from commands import ROOT, run
+from commands import run
 from test_resume import SHORT
 from transformers import AutoModelForSequenceClassification
 
@@ -79,20 +79,3 @@ def test_test_and_predictions_of_a_finished_run(base, tmp_path):
     lines = (tmp_path / "run" / results["predictions"]["test"]).read_text().splitlines()
     assert lines[0] == "index\tprediction" and len(lines) == 33
     assert {line.split("\t")[1] for line in lines[1:]} <= {"entailment", "not_entailment"}
-
-
-def test_every_bash_script_names_flags_that_exist():
-    """bash -n, and the flags in each script are flags of the Python script that it calls."""
-    import re
-    import subprocess
-
-    scripts = [path for folder in ("bert_scripts", "deberta_scripts") for path in sorted((ROOT / folder).glob("run_*.sh"))]
-    assert len(scripts) >= 37 + 45
-    helps = {}
-    for path in scripts:
-        subprocess.run(["bash", "-n", path], check=True)
-        text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
-        called = re.search(r"run_\w+\.py", text.split("LAUNCH")[1]).group()
-        helps.setdefault(called, run(called, "--help").stdout)
-        for flag in re.findall(r"^[^#]*?(--\w+)|\s(--\w+) ", text, re.M):
-            assert (flag[0] or flag[1]) in helps[called], (path.name, flag)
