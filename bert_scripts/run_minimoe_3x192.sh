@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # MiniMoE in small, through a teacher assistant: 6 layers, 384 wide, into 6 dense ones of 192, and those into 3 with 4 experts.
 #   STEPS=3000 bash bert_scripts/run_minimoe_3x192.sh                        # after run_corpus_wiki.sh with the same TEACHER
-# settings: ours, for one CPU; results/minimoe/run.sh compares such students with dense ones
+# settings: ours, for one CPU; results/README.md compares such students with dense ones
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TEACHER=${TEACHER:-sentence-transformers/all-MiniLM-L6-v2}

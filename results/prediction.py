@@ -45,7 +45,8 @@ class Predictor(Runner):
     def predict(self, wanted):
         """Write predicted.json of each block that has jobs among the wanted ones: {"kinds": {kind: {...}}, "hours"}."""
         for block in dict.fromkeys(job.block for job in wanted):
-            kinds = {}
+            path = self.kept / block[0] / block / "predicted.json"
+            kinds = files.read_json(path)["kinds"] if path.exists() else {}
             for kind in dict.fromkeys(job.kind for job in wanted if job.block == block):
                 job = self.jobs.of(kind)[0]
                 self.make(job, weights=True)
@@ -54,7 +55,6 @@ class Predictor(Runner):
                 kinds[kind] = {"jobs": number, "hours_each": round(each, 3), "hours": round(number * each, 2)}
                 print(f"{kind}: {number} x {each:.2f} h = {number * each:.1f} h", flush=True)
             hours = round(sum(found["hours"] for found in kinds.values()), 1)
-            path = self.kept / block[0] / block / "predicted.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_json(path, {"kinds": kinds, "hours": hours})
             print(f"{block}: {hours:.1f} h", flush=True)

@@ -34,7 +34,7 @@ NINE = "mnli qqp qnli sst2 rte cola mrpc stsb squad2".split()
 
 def in_header(text):
     """The commands in the header of a bash script."""
-    found = re.findall(r"^#   ((?:\w+=.*)?bash (?:\w+_scripts|results)/.*(?:(?<=\\)\n#.*)*)", text, re.M)
+    found = re.findall(r"^#   ((?:\w+=.*)?bash \w+_scripts/.*(?:(?<=\\)\n#.*)*)", text, re.M)
     return [command.replace("\\\n#", "") for command in found]
 
 
@@ -50,7 +50,7 @@ def all_commands():
     for path in sorted(ROOT.glob("deberta_scripts/run_*.sh")):
         sizes = ("base", "xsmall") if "SIZE:-" in path.read_text() else ("-",)
         found += [f"TASK={task} SIZE={size} bash deberta_scripts/{path.name}" for task in NINE for size in sizes]
-    for where in ("bert_scripts/*.sh", "deberta_scripts/*.sh", "results/*/run.sh"):
+    for where in ("bert_scripts/*.sh", "deberta_scripts/*.sh"):
         found += [command for path in sorted(ROOT.glob(where)) for command in in_header(path.read_text())]
     found += in_blocks((ROOT / "README.md").read_text())
     return [*dict.fromkeys(re.sub("  +#.*", "", command) for command in found)]
@@ -65,7 +65,7 @@ COMMANDS = all_commands()
 def copy(tmp_path_factory):
     """A folder like the repository with the bash scripts alone, and beside it programs that do nothing."""
     folder = tmp_path_factory.mktemp("scripts") / "repository"
-    for path in [*ROOT.glob("*_scripts/*.sh"), *ROOT.glob("results/*/run.sh"), *ROOT.glob("*.txt")]:
+    for path in [*ROOT.glob("*_scripts/*.sh"), *ROOT.glob("*.txt")]:
         (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / path.relative_to(ROOT))
     programs = folder.parent / "bin"
@@ -110,12 +110,8 @@ PRETRAINED = {
     "bert-base-cased": bert(12, 768),
     "bert-large-uncased": bert(24, 1024),
     "sentence-transformers/all-MiniLM-L6-v2": bert(6, 384),
-    "../shared/models/all-MiniLM-L6-v2": bert(6, 384),
     "outputs/deberta/pretrained/base": bert(12, 768, model_type="deberta-v2"),
     "outputs/deberta/pretrained/xsmall": bert(12, 384, model_type="deberta-v2"),
-    "outputs/results/latency/bert_base/random": bert(12, 768),
-    "outputs/results/ted/small_deberta": bert(4, 132, model_type="deberta-v2"),
-    "try/small_deberta": bert(4, 132, model_type="deberta-v2"),
 }
 GRID = "0,10,20,30,40,50,60,70,80,85,90,95"
 
