@@ -151,7 +151,7 @@ class Split(LengthGrouped):
         return [[names[i] for i in sentence] for sentence in values] if self._tagged else values
 
     def write_submission(self, outputs, folder) -> Path:
-        """Write the predictions as GLUE wants them (its file name, its label words; scores within the range of the
+        """Write the predictions as GLUE wants them (its file name, its label words; scores of test rows within the range of the
         labels); for tagging one word a line, the gold label where there is one, the prediction.  Returns the path."""
         predicted, task = self.predictions(outputs), self.task
         folder = Path(folder)
@@ -159,8 +159,10 @@ class Split(LengthGrouped):
         if self._tagged:
             path, text = folder / f"{task.name}_{self.examples.split}.txt", self._columns(predicted)
         else:
-            if task.kind == "regression":
+            if task.kind == "regression" and self.examples.split in task.submissions:
                 words = [f"{score:.3f}" for score in np.clip(predicted, *task.score_range)]
+            elif task.kind == "regression":  # as they are scored
+                words = [f"{score:.7g}" for score in predicted]
             else:
                 words = [task.submission_labels[i] for i in predicted]
             path = folder / task.submissions.get(self.examples.split, f"{task.name}_{self.examples.split}.tsv")

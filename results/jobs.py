@@ -172,6 +172,7 @@ def minidisc(jobs, kind, task, *, nested, target, epochs, hops, candidates, seed
     """MiniDisc.  hops: the rate of each."""
     flags = {"--teacher_model_path": nested, "--cache_teacher": True, **on(task, epochs=epochs), **SCORED}
     flags |= {"--target_sparsity": target, "--candidates": candidates, "--lam": lam, "--learning_rates": hops}
+    flags["--trunc_sparsity"] = candidates.split(",")[0]  # nothing larger is trained with them
     jobs.add(kind, "run_minidisc.py", flags, seeds=seeds)
 
 

@@ -296,6 +296,7 @@ def test_scores_of_classes_and_numbers(tokenizer):
         ("mnli", "test_mismatched", "MNLI-mm.tsv", ["contradiction", "neutral"]),
         ("mnlimm", "test_mismatched", "MNLI-mm.tsv", ["contradiction", "neutral"]),
         ("stsb", "test", "STS-B.tsv", ["5.000", "1.235"]),
+        ("stsb", "dev", "stsb_dev.tsv", ["5.2", "1.2349"]),
         ("demo", "dev", "demo_dev.tsv", ["not_entailment", "entailment"]),
     ],
 )
