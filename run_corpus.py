@@ -63,12 +63,13 @@ def main(args):
 
     from tqdm import tqdm
 
-    from data import building, corpora, documents, pipelines
+    from data import pipelines
+    from data.corpus import build, documents, manifest
 
     # ---- Inputs and run folder
     sources = documents.find(args.input, format=args.format, columns=args.columns, sample_by=args.sample_by)
     tokenizer = None if args.sentences_only else pipelines.load_tokenizer(args.tokenizer_name_or_path)
-    layout = building.layout(
+    layout = build.layout_of(
         tokenizer, kind="sentences" if args.sentences_only else args.blocks, max_length=args.max_seq_length,
         cross=not args.no_cross_documents, language=None if args.sentence_per_line else args.language or "en", seed=args.seed,
     )  # fmt: skip
@@ -81,7 +82,7 @@ def main(args):
         return args.output_dir
 
     def texts():
-        return itertools.islice(documents.read(sources), runs.DRY_RUN_ROWS if args.dry_run else None)
+        return itertools.islice(documents.read_documents(sources), runs.DRY_RUN_ROWS if args.dry_run else None)
 
     # ---- 1. Read everything once: what is broken is found before anything is written
     num_documents = num_characters = 0
@@ -89,7 +90,7 @@ def main(args):
         num_documents, num_characters = num_documents + 1, num_characters + len(text)
     run.report(input={"files": len(sources), "documents": num_documents, "characters": num_characters})
     documents.require_text(sources, num_characters)
-    building.require_a_block(texts(), layout)
+    build.require_a_block(texts(), layout)
     run.begin()
 
     # ---- 2. Encode chunks of documents, in worker processes; those of an earlier start are there already
@@ -101,12 +102,12 @@ def main(args):
             if run.interrupted:
                 raise runs.Interrupted
 
-        building.encode(texts(), layout, folder=state, num_workers=args.num_workers, progress=progress)
+        build.tokenise_chunks(texts(), layout, folder=state, num_workers=args.num_workers, progress=progress)
 
     # ---- 3. Put them together, in the order of the documents
-    result = building.assemble(state, run.folder, layout)
+    result = build.assemble(state, run.folder, layout)
     if tokenizer is not None:
-        corpora.write_card(run.folder, tokenizer, layout, result, args=args)
+        manifest.write_manifest(run.folder, tokenizer, layout, result, args=args)
     run.report(counts=result["counts"])
     run.finish(None, metrics={})
     return run.folder

@@ -42,19 +42,20 @@ def parse(argv=None):
 def main(args):
     """Distil, hop after hop; returns the folder of the student."""
     import models
-    from data import corpora, pipelines
+    from data import pipelines
+    from data.corpus import training_blocks
     from models.once_for_all import distil_parts
     from models.relation_distillation import distil_along, participants
     from models.resized import resized
 
     # ---- Run folder, device, seed
-    inputs = {**corpora.inputs(args), "teacher": args.teacher_model_path, "student": args.student_model_path}
+    inputs = {**training_blocks.recorded_inputs(args), "teacher": args.teacher_model_path, "student": args.student_model_path}
     run = runs.start(args, inputs=inputs)
 
     # ---- Teacher and corpus; both checked against each other and against the student
     tokenizer = pipelines.load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
     teacher, given, hops, max_positions = participants(args, tokenizer)
-    train, heldout = corpora.parts(args, tokenizer, max_positions=max_positions)
+    train, heldout = training_blocks.train_and_heldout(args, tokenizer, max_positions=max_positions)
 
     # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
     # checkpoint, of which --sparsity takes a part; the teacher; random ones

@@ -65,18 +65,19 @@ def main(args):
 def on_corpus(args):
     """Heads, neurons and hidden dimensions, by the loss of masked tokens."""
     import models
-    from data import corpora, pipelines
+    from data import pipelines
+    from data.corpus import memory_mapped, training_blocks
     from models import architectures, masked_tokens
     from modules import importance
     from utils import distributed
 
     # ---- Run folder, device, seed
-    run = runs.start(args, inputs={**corpora.inputs(args), "model": args.model_path})
+    run = runs.start(args, inputs={**training_blocks.recorded_inputs(args), "model": args.model_path})
 
     # ---- Model and corpus
     tokenizer = pipelines.load_tokenizer(args.model_path)
     model = models.freeze(models.load_model(args.model_path, kind="masked")).to(run.device)
-    corpus = corpora.open(args.corpus[0], tokenizer=tokenizer, max_positions=architectures.max_positions(model))
+    corpus = memory_mapped.open_corpus(args.corpus[0], tokenizer=tokenizer, max_positions=architectures.max_positions(model))
     if args.dry_run:
         args.num_heldout_blocks = args.num_scoring_samples = runs.DRY_RUN_ROWS
     scored, heldout = corpus.split(args.num_heldout_blocks, at_least=args.scoring_batch_size)

@@ -18,7 +18,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import timing
-from data import blocks, building, corpora, documents, pipelines
+from data import pipelines
+from data.corpus import blocks, build, documents, memory_mapped
 from utils import logs
 
 
@@ -52,8 +53,8 @@ def in_python(tokenizer, folder):
 
 def ours(texts, layout, folder):
     """The blocks as run_corpus.py makes them, with one worker, and the seconds of its two stages."""
-    encoding, _ = timing.timed(lambda: building.encode(iter(texts), layout, folder=folder / "chunks", num_workers=1))
-    assembling, _ = timing.timed(lambda: building.assemble(folder / "chunks", folder, layout))
+    encoding, _ = timing.timed(lambda: build.tokenise_chunks(iter(texts), layout, folder=folder / "chunks", num_workers=1))
+    assembling, _ = timing.timed(lambda: build.assemble(folder / "chunks", folder, layout))
     return encoding, assembling
 
 
@@ -69,10 +70,10 @@ def main():
     args = parser.parse_args()
     tokenizer = pipelines.load_tokenizer(args.tokenizer)
     tokenizer.model_max_length = sys.maxsize  # no warnings about long lines
-    layout = building.layout(tokenizer, kind="packed", max_length=args.max_length)
+    layout = build.layout_of(tokenizer, kind="packed", max_length=args.max_length)
 
     reading, texts = timing.timed(
-        lambda: list(itertools.islice(documents.read(documents.find(args.input)), args.num_documents))
+        lambda: list(itertools.islice(documents.read_documents(documents.find(args.input)), args.num_documents))
     )  # fmt: skip
     few = texts[: args.num_plain_documents]
     plain_rows = []
@@ -81,8 +82,8 @@ def main():
         folder = Path(folder)
         (folder / "few").mkdir()
         ours(few, layout, folder / "few")  # also imports the datasets library
-        card = building.assemble(folder / "few" / "chunks", folder / "few", layout)
-        made = corpora._Blocks(folder / "few", {**card, "num_blocks": card["counts"]["blocks"]})
+        card = build.assemble(folder / "few" / "chunks", folder / "few", layout)
+        made = memory_mapped._Blocks(folder / "few", {**card, "num_blocks": card["counts"]["blocks"]})
         expected = [made[i][0].tolist() for i in range(len(made.lengths))]
         for name, ids_of in (
             ("plain, in Python", in_python(tokenizer, folder)),
@@ -93,9 +94,9 @@ def main():
                 plain_rows.append((name, card["counts"]["tokens"], spent))
                 assert found == expected, f"{name}: other blocks"
         encoding, assembling = ours(texts, layout, folder)
-        counts = building.assemble(folder / "chunks", folder, layout)["counts"]
-    sentences = building.layout(None, kind="sentences", max_length=0)
-    splitting, _ = timing.timed(lambda: blocks.encode(texts, 0, layout=sentences, encoder=None))
+        counts = build.assemble(folder / "chunks", folder, layout)["counts"]
+    sentences = build.layout_of(None, kind="sentences", max_length=0)
+    splitting, _ = timing.timed(lambda: blocks.encode_chunk(texts, 0, layout=sentences, tokenizer=None))
 
     tokens = counts["tokens"]
     rows = [

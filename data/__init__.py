@@ -1,1 +1,4 @@
-"""Text to batches: the task registry, the file readers, tokenising and collation, the demo task.  Knows no model."""
+"""Text to batches: the task registry, the file readers, tokenising and collation, the demo task.  Knows no model.
+
+corpus/: raw text to blocks of token ids.
+"""

@@ -6,7 +6,7 @@ import random
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-from data import building, corpora, documents, sentences
+from data.corpus import build, documents, manifest, memory_mapped, sentences
 
 WORDS = "the cat sat on a mat un ##able ##s dog , . ! ( ) 1 2 3 ##5 e \u4e16 [ ]".split()
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -82,17 +82,17 @@ def rows(corpus):
 
 def built(texts, tokenizer, folder, *, kind="packed", max_length=16, size=400, num_workers=1, cross=True, language="en"):
     """Build a corpus as the script does; returns it opened."""
-    layout = building.layout(tokenizer, kind=kind, max_length=max_length, cross=cross, language=language, seed=5)
+    layout = build.layout_of(tokenizer, kind=kind, max_length=max_length, cross=cross, language=language, seed=5)
     folder.mkdir(parents=True, exist_ok=True)
-    building.encode(iter(texts), layout, folder=folder / "state", num_workers=num_workers, size=size)
-    result = building.assemble(folder / "state", folder, layout)
+    build.tokenise_chunks(iter(texts), layout, folder=folder / "state", num_workers=num_workers, size=size)
+    result = build.assemble(folder / "state", folder, layout)
     args = argparse.Namespace(tokenizer_name_or_path="tiny", seed=5)
-    corpora.write_card(folder, tokenizer, layout, result, args=args)
-    return corpora.open(folder, tokenizer=tokenizer)
+    manifest.write_manifest(folder, tokenizer, layout, result, args=args)
+    return memory_mapped.open_corpus(folder, tokenizer=tokenizer)
 
 
 def read(*inputs, **options):
-    return list(documents.read(documents.find([str(word) for word in inputs], **options)))
+    return list(documents.read_documents(documents.find([str(word) for word in inputs], **options)))
 
 
 def contents(folder):
@@ -125,10 +125,10 @@ def plain_blocks(texts, tokenizer, max_length, *, cross=True):
 
 
 def plain_pairs(chunks, tokenizer, room, seed):
-    """Devlin et al.'s create_instances_from_document on lists of tokens, with the draws that data/blocks.py documents."""
+    """Devlin et al.'s create_instances_from_document on lists of tokens, with the draws that data/corpus/blocks.py documents."""
     found, random_pairs, unpaired, number = [], 0, 0, 0
     for chunk in chunks:
-        documents = [[plain_ids(tokenizer, sentence) for sentence in sentences.split(t)] for t in chunk]
+        documents = [[plain_ids(tokenizer, sentence) for sentence in sentences.split_document(t)] for t in chunk]
         numbered = [(number + i, document) for i, document in enumerate(documents) if any(document)]
         number += len(chunk)
         for place, (index, document) in enumerate(numbered):

@@ -25,7 +25,8 @@ from corpus_texts import (
 )
 from transformers import BertTokenizer
 
-from data import blocks, building, corpora, pipelines
+from data import pipelines
+from data.corpus import blocks, build, manifest, memory_mapped
 from utils.errors import CheckpointError, DataError, FlagError
 
 
@@ -45,14 +46,14 @@ MAKERS = {"bert": None, "bpe": roberta_like, "unigram": xlmr_like, "whole": func
 def test_tokens_equal_those_of_the_whole_line(name, tokenizer, monkeypatch):
     """Whatever is kept of earlier words; a tokenizer whose pieces cross blanks gets whole lines."""
     tokenizer = MAKERS[name]() if MAKERS[name] else tokenizer
-    layout, whole = building.layout(tokenizer, kind="packed", max_length=16), name == "whole"
+    layout, whole = build.layout_of(tokenizer, kind="packed", max_length=16), name == "whole"
     assert layout.by_word != whole
     monkeypatch.setattr(blocks, "_CACHED_WORDS", 20)
     monkeypatch.setattr(blocks, "_GROUP", 3)
-    encoder = blocks.Encoder(layout)
+    tokenise = blocks.CachedTokenizer(layout)
     texts = ODD + [line for document in text(10) for line in document.split("\n")] + ["the cat sat"] * 2
     for some in (texts[:9], texts[5:20], texts):
-        ids, lengths = encoder(some)
+        ids, lengths = tokenise(some)
         expected = []
         for line in some:
             expected.append(plain_ids(tokenizer, line) if line.strip() else [])
@@ -73,7 +74,7 @@ def test_packed_blocks(make, max_length, tokenizer, tmp_path):
     corpus = built(texts, tokenizer, tmp_path / "corpus", max_length=max_length)
     expected, rest = plain_blocks(texts, tokenizer, max_length)
     assert rows(corpus) == expected and len(corpus) == len(expected)
-    counts = corpora.read_card(tmp_path / "corpus")["counts"]
+    counts = manifest.read_manifest(tmp_path / "corpus")["counts"]
     assert counts["tokens_left_over"] == rest and counts["documents"] == 61
     assert counts["tokens"] + sum(bool(t) for t in texts) - 1 == len(corpus) * (max_length - 2) + rest  # nothing is lost
     batch = corpus.collate(np.arange(len(corpus))[::-1][:4])
@@ -110,7 +111,7 @@ def test_the_datasets_library_opens_a_corpus(tokenizer, tmp_path):
 def test_shards(tokenizer, tmp_path, monkeypatch):
     """A corpus in several files is the same corpus."""
     whole = built(text(), tokenizer, tmp_path / "whole")
-    monkeypatch.setattr(building, "_SHARD", 300)
+    monkeypatch.setattr(build, "_SHARD", 300)
     parts = built(text(), tokenizer, tmp_path / "parts")
     assert len(list((tmp_path / "parts").glob("*.arrow"))) > 3
     assert rows(parts) == rows(whole)
@@ -127,7 +128,7 @@ def test_pairs(make, size, tokenizer, tmp_path):
     corpus = built(texts, tokenizer, tmp_path / "corpus", kind="pairs", max_length=32, size=size)
     chunks = [chunk for _, _, chunk in blocks.chunks(iter(texts), size=size)]
     expected, random_pairs, unpaired = plain_pairs(chunks, tokenizer, 29 if make is None else 28, 5)
-    counts = corpora.read_card(tmp_path / "corpus")["counts"]
+    counts = manifest.read_manifest(tmp_path / "corpus")["counts"]
     assert (counts["random_pairs"], counts["tokens_unpaired"]) == (random_pairs, unpaired)
     assert (random_pairs == 0) == (size == 1) and (unpaired > 0) == (size < 10**6)
     assert len(corpus) == len(expected) > 50 and corpus.lengths.max() == 32
@@ -143,13 +144,13 @@ def test_pairs(make, size, tokenizer, tmp_path):
 def test_half_of_the_pairs_are_random(tokenizer, tmp_path):
     texts = text(800, longest=4)
     built(texts, tokenizer, tmp_path / "corpus", kind="pairs", size=10**6)
-    counts = corpora.read_card(tmp_path / "corpus")["counts"]
+    counts = manifest.read_manifest(tmp_path / "corpus")["counts"]
     assert 0.45 < counts["random_pairs"] / counts["blocks"] < 0.7  # more than half: documents of a single sentence
 
 
 def test_lines_that_are_sentences_are_left_alone(tokenizer, tmp_path):
-    layout = building.layout(tokenizer, kind="sentences", max_length=0, language=None)
-    arrays, counts = blocks.encode(["One. Two.\nThree."], 0, layout=layout, encoder=None)
+    layout = build.layout_of(tokenizer, kind="sentences", max_length=0, language=None)
+    arrays, counts = blocks.encode_chunk(["One. Two.\nThree."], 0, layout=layout, tokenizer=None)
     assert arrays["text"].tobytes() == b"One. Two.\nThree.\n\n" and counts["sentences"] == 2
 
 
@@ -196,7 +197,7 @@ def test_a_killed_build_continues(workers, large, corpus_tokenizer_dir, tmp_path
     assert kill_when(chunk.exists, "run_corpus.py", *flags, "--output_dir", killed)
     assert not (killed / "corpus.json").exists()
     with pytest.raises(DataError, match="has not been built to its end"):
-        corpora.read_card(killed)
+        manifest.read_manifest(killed)
     done = run("run_corpus.py", *flags, "--output_dir", killed)
     assert done.stdout.splitlines()[-1] == str(killed) and not (killed / "state").exists()
     names = [path.name for path in killed.glob("blocks-*.arrow")]
@@ -231,9 +232,7 @@ def test_dry_run_leaves_nothing(large, corpus_tokenizer_dir, tmp_path):
 
 def test_workers_need_no_torch():
     """A worker imports what it unpickles and this; torch would cost each of them a second and memory."""
-    code = (
-        "import sys; import data.building, data.blocks; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
-    )
+    code = "import sys; import data.corpus.build, data.corpus.blocks; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -276,23 +275,23 @@ def test_what_cannot_be_opened(tokenizer, tmp_path, built_corpus):
     built(text(), tokenizer, folder)
     other = BertTokenizer(vocab={piece: i for i, piece in enumerate([*PIECES, "more"])})
     with pytest.raises(CheckpointError, match=rf"tiny \({len(PIECES)} pieces, .* has {len(PIECES) + 1} pieces"):
-        corpora.open(folder, tokenizer=other)
+        memory_mapped.open_corpus(folder, tokenizer=other)
     with pytest.raises(FlagError, match="blocks of 16 tokens; the model takes at most 12 positions"):
-        corpora.open(folder, tokenizer=tokenizer, max_positions=12)
+        memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_positions=12)
     with pytest.raises(FlagError, match=r"--max_length: found 32; the blocks of .* have 16"):
-        corpora.open(folder, tokenizer=tokenizer, max_length=32)
-    assert len(corpora.open(folder, tokenizer=tokenizer, max_length=16, max_positions=16)) > 20
+        memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_length=32)
+    assert len(memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_length=16, max_positions=16)) > 20
     with pytest.raises(DataError, match=r"found no corpus.json; expected a corpus folder made by run_corpus.py, or --streaming"):
-        corpora.open(tmp_path, tokenizer=tokenizer)
+        memory_mapped.open_corpus(tmp_path, tokenizer=tokenizer)
     (folder / "blocks-00000.arrow").rename(folder / "x")
     with pytest.raises(DataError, match=r"blocks-00000.arrow: no such file"):
-        corpora.open(folder, tokenizer=tokenizer)
+        memory_mapped.open_corpus(folder, tokenizer=tokenizer)
     (folder / "x").rename(folder / "blocks-00000.arrow")
     with open(folder / "blocks-00000.arrow", "r+b") as file:
         file.truncate(500)
     with pytest.raises(DataError, match=r"blocks-00000.arrow: damaged"):
-        corpora.open(folder, tokenizer=tokenizer)
+        memory_mapped.open_corpus(folder, tokenizer=tokenizer)
     (folder / "corpus.json").write_text('{"blocks": "packed"}')
     with pytest.raises(DataError, match=r"corpus.json:1: damaged"):
-        corpora.open(folder, tokenizer=tokenizer)
-    assert len(corpora.open(built_corpus, tokenizer=tokenizer)) > 20  # what the script writes
+        memory_mapped.open_corpus(folder, tokenizer=tokenizer)
+    assert len(memory_mapped.open_corpus(built_corpus, tokenizer=tokenizer)) > 20  # what the script writes

@@ -12,7 +12,7 @@ import pytest
 from commands import run
 from corpus_texts import contents, read
 
-from data import documents, sentences
+from data.corpus import documents, sentences
 from utils.errors import DataError
 
 # ---- Readers
@@ -109,10 +109,10 @@ def test_urls(server):
     for name in ("a.json.gz", "wiki_00"):
         (folder / name).write_bytes(FILES[name])
     sources = documents.find([f"{url}/a.json.gz", f"{url}/wiki_00"])
-    assert list(documents.read(sources)) == DOCUMENTS * 2
+    assert list(documents.read_documents(sources)) == DOCUMENTS * 2
     assert list(documents.hashes(sources, download=False).values()) == [f"{url}/a.json.gz", f"{url}/wiki_00"]
     (folder / "a.json.gz").unlink()
-    assert len(list(documents.read(sources))) == 6  # from where it was kept
+    assert len(list(documents.read_documents(sources))) == 6  # from where it was kept
     with pytest.raises(DataError, match=f"{url}/none.txt: cannot be downloaded .*(404|Not Found)"):
         read(f"{url}/none.txt")
 
@@ -203,24 +203,24 @@ HARD = [
 
 @pytest.mark.parametrize("expected", HARD, ids=[case[0][:20] for case in HARD])
 def test_sentences(expected):
-    assert sentences.split(" ".join(expected)) == expected
+    assert sentences.split_document(" ".join(expected)) == expected
 
 
 def test_sentences_of_other_languages_and_lines():
-    assert sentences.split("Am 3. Mai kam z.B. Dr. Meier. Er ging.", language="de") == [
+    assert sentences.split_document("Am 3. Mai kam z.B. Dr. Meier. Er ging.", language="de") == [
         "Am 3. Mai kam z.B. Dr. Meier.",
         "Er ging.",
     ]
-    assert sentences.split("\u6211\u6765\u4e86\u3002\u4f60\u597d\u5417\uff1f", language="zh") == [
+    assert sentences.split_document("\u6211\u6765\u4e86\u3002\u4f60\u597d\u5417\uff1f", language="zh") == [
         "\u6211\u6765\u4e86\u3002",
         "\u4f60\u597d\u5417\uff1f",
     ]
-    assert sentences.split("A heading\nThen a line. ") == ["A heading", "Then a line."]
+    assert sentences.split_document("A heading\nThen a line. ") == ["A heading", "Then a line."]
 
 
 def test_real_articles_lose_nothing(data_dir):
     """Only blanks may differ between an article and its sentences; the sentences are as many as sentences usually are."""
     for article in read(data_dir / "wiki" / "AA" / "wiki_00")[:30]:
-        found = sentences.split(article)
+        found = sentences.split_document(article)
         assert "".join("".join(found).split()) == "".join(article.split())
         assert 15 < len(article.split()) / len(found) < 35

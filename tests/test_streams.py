@@ -6,7 +6,7 @@ import pytest
 import torch
 from corpus_texts import PIECES, bert_like, built, plain_blocks, read, rows, text
 
-from data import blocks, corpora, documents, streams
+from data.corpus import blocks, documents, memory_mapped, streaming, training_blocks
 from utils import corpus_flags, distributed, flags, logs, runs, training
 from utils.errors import DataError, FlagError
 from utils.evaluation import Score
@@ -23,7 +23,7 @@ def tokenizer():
 @pytest.fixture
 def stream_of(tokenizer, tmp_path, monkeypatch):
     """Makes a stream over files, as one of several processes."""
-    monkeypatch.setattr(streams, "_CHUNK", 400)
+    monkeypatch.setattr(streaming, "_CHUNK", 400)
     for number in range(3):
         (tmp_path / f"{number}.txt").write_text("\n\n".join(t for t in text(40, seed=number) if t))
 
@@ -32,7 +32,7 @@ def stream_of(tokenizer, tmp_path, monkeypatch):
         monkeypatch.setattr(distributed, "world", lambda: world)
         sources = documents.find([str(tmp_path / "*.txt")])
         settings = {"max_length": 16, "seed": 3, "batch_size": 4, "num_updates": 1000, "buffer": 20, **options}
-        return streams.Stream(sources, tokenizer, **settings)
+        return streaming.StreamedCorpus(sources, tokenizer, **settings)
 
     return make
 
@@ -171,17 +171,17 @@ def corpus_args(*words):
 
 def test_flags_name_a_corpus_or_a_stream(built_corpus, tokenizer, tmp_path):
     args = corpus_args("--corpus", built_corpus, "--max_length", 16)
-    assert isinstance(corpora.from_flags(args, tokenizer, max_positions=64), corpora.Corpus)
-    assert corpora.inputs(args) == {"corpus": [built_corpus / "corpus.json"]}
+    assert isinstance(training_blocks.from_flags(args, tokenizer, max_positions=64), memory_mapped.Corpus)
+    assert training_blocks.recorded_inputs(args) == {"corpus": [built_corpus / "corpus.json"]}
     (tmp_path / "a.txt").write_text("\n\n".join(t for t in text() if t))
     args = corpus_args("--corpus", tmp_path / "a.txt", "--streaming", "--max_steps", 5, "--max_length", 16)
-    stream = corpora.from_flags(args, tokenizer, max_positions=64)
-    assert isinstance(stream, streams.Stream) and len(stream) == 5 * 32
-    assert list(corpora.inputs(args)["corpus"]) == [str(tmp_path / "a.txt")]
+    stream = training_blocks.from_flags(args, tokenizer, max_positions=64)
+    assert isinstance(stream, streaming.StreamedCorpus) and len(stream) == 5 * 32
+    assert list(training_blocks.recorded_inputs(args)["corpus"]) == [str(tmp_path / "a.txt")]
     with pytest.raises(FlagError, match="--max_length: blocks of 16 tokens; the model takes at most 12"):
-        corpora.from_flags(args, tokenizer, max_positions=12)
+        training_blocks.from_flags(args, tokenizer, max_positions=12)
     with pytest.raises(FlagError, match="is a built corpus; leave --streaming out"):
-        corpora.inputs(corpus_args("--corpus", built_corpus, "--streaming", "--max_steps", 5))
+        training_blocks.recorded_inputs(corpus_args("--corpus", built_corpus, "--streaming", "--max_steps", 5))
 
 
 @pytest.mark.parametrize(

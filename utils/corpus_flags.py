@@ -4,7 +4,7 @@ from utils import flags
 
 
 def corpus(parser):
-    """The flag group of stages that learn from a text corpus.  check() checks it, data.corpora.from_flags() uses it."""
+    """The flag group of stages that learn from a text corpus.  check() checks it, data.corpus.training_blocks uses it."""
     add = parser.add_argument_group("corpus").add_argument
     add("--corpus", "--train_config", "--record_path_or_regex", nargs="+", required=True, metavar="PATH",
         help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip
@@ -22,7 +22,7 @@ def corpus(parser):
 
 
 def documents(add, *, prefix=""):
-    """The flags that say what text files are like; data.documents reads them.  add: of a group."""
+    """The flags that say what text files are like; data.corpus.documents reads them.  add: of a group."""
     add(
         f"--{prefix}format",
         choices=("text", "wiki", "json", "csv", "parquet"),

@@ -1,7 +1,7 @@
 """Text files to documents: wikiextractor output, plain text, JSON lines, CSV, Parquet; local or behind a URL, compressed or not.
 
     sources = documents.find(["wiki/AA", "more/*.jsonl.gz", "https://example.org/text.txt"])
-    for text in documents.read(sources): ...
+    for text in documents.read_documents(sources): ...
 
 A document is one string, its lines separated by line feeds.  What does not fit is a DataError that names the file and the line;
 nothing is skipped.  Nothing here imports torch.
@@ -87,7 +87,7 @@ def hashes(sources, *, download: bool = True) -> dict[str, str]:
     return {s.path: files.sha256(s.file) if download or not _is_url(s.path) else s.path for s in sources}
 
 
-def read(sources):
+def read_documents(sources):
     """All documents, one after the other.  A row or article without text is an empty string.  Raises DataError."""
     for source in sources:
         yield from _READERS[source.format](source)

@@ -1,6 +1,6 @@
 """Built corpora: blocks of token ids in memory-mapped Arrow, as training and evaluation take them.
 
-    corpus = corpora.open("outputs/corpus/wiki", tokenizer=tokenizer, max_positions=512)
+    corpus = memory_mapped.open_corpus("outputs/corpus/wiki", tokenizer=tokenizer, max_positions=512)
     train, heldout = corpus.split(1024, at_least=256)
     for indices in train.epoch(seed, epoch, batch_size):
         batch = train.collate(indices)
@@ -10,56 +10,20 @@ are, with which tokenizer they were made, and how many.
 N blocks, B blocks of a batch, L tokens.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from data.pipelines import tokenizer_hash
+from data.corpus import manifest
 from data.splits import LengthGrouped, padded, real_tokens
-from utils import distributed, files, flags
 from utils.batch import Batch
-from utils.errors import CheckpointError, DataError, FlagError
-from utils.runs import DRY_RUN_ROWS
+from utils.errors import DataError, FlagError
 
-CARD = "corpus.json"
 _HELDOUT_SEED = 0  # the same blocks are held out in every run
 
 
-def is_built(path) -> bool:
-    """Whether a path is the folder of a finished corpus."""
-    return (Path(path).expanduser() / CARD).is_file() and (Path(path).expanduser() / "args.json").is_file()
-
-
-def read_card(path) -> dict:
-    """corpus.json of a corpus folder.  Raises DataError where there is none, or another file of that name."""
-    folder = Path(path).expanduser()
-    if not (folder / CARD).is_file():
-        if (folder / "args.json").is_file():
-            raise DataError(f"{path}: this corpus has not been built to its end; give its command again, it continues")
-        raise DataError(f"{path}: found no {CARD}; expected a corpus folder made by run_corpus.py, or --streaming for raw text")
-    try:
-        card = files.read_json(folder / CARD)
-        return {**card, **{key: card[key] for key in ("tokenizer", "blocks", "max_length", "num_blocks", "shards")}}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / CARD}:1: damaged ({error!r}); expected what run_corpus.py wrote; build it again") from error
-
-
-def write_card(folder, tokenizer, layout, result: dict, *, args):
-    """Write corpus.json, which makes a folder a corpus: what building.assemble() returned, the tokenizer, and all settings."""
-    card = {
-        "blocks": layout.kind,
-        "max_length": layout.max_length,
-        "num_blocks": result["counts"]["blocks"],
-        "tokenizer": {"name": args.tokenizer_name_or_path, "size": len(tokenizer), "hash": tokenizer_hash(tokenizer)},
-        **result,
-        "settings": flags.settings(args),
-    }
-    files.write_json(Path(folder) / CARD, card)
-
-
-def open(path, *, tokenizer, max_length: int | None = None, max_positions: int | None = None) -> "Corpus":
+def open_corpus(path, *, tokenizer, max_length: int | None = None, max_positions: int | None = None) -> "Corpus":
     """A built corpus.
 
     tokenizer: of the models that will read it.  max_length: tokens of a block that the user expects, None for whatever it has.
@@ -67,26 +31,15 @@ def open(path, *, tokenizer, max_length: int | None = None, max_positions: int |
     Raises DataError for a folder that holds no whole corpus, CheckpointError where the tokenizer is another one than the
     corpus was made with, FlagError where the blocks are longer than max_positions or than asked for.
     """
-    card, folder = read_card(path), Path(path).expanduser()
-    check_tokenizer(card, tokenizer, path)
-    check_length(card["max_length"], max_positions, f"{path}: ")
-    if max_length is not None and max_length != card["max_length"]:
+    facts, folder = manifest.read_manifest(path), Path(path).expanduser()
+    manifest.check_tokenizer(facts, tokenizer, path)
+    check_length(facts["max_length"], max_positions, f"{path}: ")
+    if max_length is not None and max_length != facts["max_length"]:
         raise FlagError(
-            f"--max_length: found {max_length}; the blocks of {path} have {card['max_length']} tokens; leave it out, or build "
+            f"--max_length: found {max_length}; the blocks of {path} have {facts['max_length']} tokens; leave it out, or build "
             f"a corpus with --max_seq_length {max_length}"
         )
-    return Corpus(_Blocks(folder, card), tokenizer, name=str(path))
-
-
-def check_tokenizer(card, tokenizer, path):
-    """Raise CheckpointError where a corpus was made with a tokenizer of another vocabulary."""
-    made, ours = card["tokenizer"], tokenizer_hash(tokenizer)
-    if made["hash"] != ours:
-        raise CheckpointError(
-            f"{path}: made with the tokenizer of {made['name']} ({made['size']} pieces, hash {made['hash'][:12]}); the model's "
-            f"has {len(tokenizer)} pieces, hash {ours[:12]}; the same ids mean other pieces: build the corpus with "
-            f"--tokenizer_name_or_path of this model"
-        )
+    return Corpus(_Blocks(folder, facts), tokenizer, name=str(path))
 
 
 def check_length(max_length: int, max_positions: int | None, what: str = ""):
@@ -101,16 +54,16 @@ def check_length(max_length: int, max_positions: int | None, what: str = ""):
 class _Blocks:
     """The blocks of all shards, cut out of the memory-mapped files without copying them."""
 
-    def __init__(self, folder, card):
+    def __init__(self, folder, facts):
         import pyarrow
 
         import datasets
 
         self._ids, self._seconds, self._offsets, sizes = [], [], [], []
-        for shard in card["shards"]:
+        for shard in facts["shards"]:
             file = folder / shard["file"]
             if not file.is_file():
-                raise DataError(f"{file}: no such file; {CARD} lists it; build the corpus again")
+                raise DataError(f"{file}: no such file; {manifest.NAME} lists it; build the corpus again")
             try:
                 table = datasets.Dataset.from_file(str(file)).data.table
             except (pyarrow.ArrowException, OSError) as error:
@@ -125,8 +78,10 @@ class _Blocks:
                     self._seconds.append(batch.column("second_start").to_numpy(zero_copy_only=True))
                 sizes.append(len(column))
         self._ends = np.cumsum(sizes)
-        if sum(sizes) != card["num_blocks"]:
-            raise DataError(f"{folder}: found {sum(sizes)} blocks; {CARD} says {card['num_blocks']}; build the corpus again")
+        if sum(sizes) != facts["num_blocks"]:
+            raise DataError(
+                f"{folder}: found {sum(sizes)} blocks; {manifest.NAME} says {facts['num_blocks']}; build the corpus again"
+            )
         self.lengths = np.concatenate([np.diff(offsets) for offsets in self._offsets]).astype(np.int64)
 
     def __getitem__(self, block) -> tuple[np.ndarray, int]:
@@ -183,42 +138,3 @@ def batch_of(blocks, tokenizer, indices) -> Batch:
         types = np.concatenate([np.arange(len(ids)) >= second for ids, second in blocks])
         inputs["token_type_ids"] = torch.from_numpy(padded(types, real_BL, tokenizer.pad_token_type_id))
     return Batch(inputs, None, indices, {"examples": float(len(blocks)), "tokens": float(lengths.sum())})
-
-
-def from_flags(args, tokenizer, *, max_positions: int | None):
-    """What --corpus names: a built Corpus, or with --streaming a Stream; both have split(), then counts, collate and epoch.
-
-    args: resolved, with corpus_flags.corpus and flags.training, after runs.start().  Raises like open() and documents.find().
-    """
-    if not args.streaming:
-        return open(args.corpus[0], tokenizer=tokenizer, max_length=args.max_length, max_positions=max_positions)
-    from data import documents, streams
-
-    max_length = args.max_length or streams.MAX_LENGTH
-    check_length(max_length, max_positions, "--max_length: ")
-    sources = documents.find(args.corpus, format=args.corpus_format, columns=args.columns, sample_by=args.sample_by)
-    return streams.Stream(
-        sources, tokenizer, max_length=max_length, seed=args.seed, buffer=args.shuffle_buffer or streams.BUFFER,
-        batch_size=args.per_device_train_batch_size, num_updates=args.max_steps, num_accumulated=args.num_grad_accum_steps,
-    )  # fmt: skip
-
-
-def parts(args, tokenizer, *, max_positions: int | None):
-    """(train, heldout) of what --corpus names.  Arguments and errors: as from_flags() and split()."""
-    corpus = from_flags(args, tokenizer, max_positions=max_positions)
-    per_update = args.per_device_train_batch_size * args.num_grad_accum_steps * distributed.world()
-    return corpus.split(DRY_RUN_ROWS if args.dry_run else args.num_heldout_blocks, at_least=per_update)
-
-
-def inputs(args) -> dict:
-    """What runs.start() records of --corpus: the hash of a built corpus's card, or those of the text files."""
-    if not args.streaming:
-        read_card(args.corpus[0])
-        return {"corpus": [Path(args.corpus[0]).expanduser() / CARD]}
-    from data import documents
-
-    for path in args.corpus:
-        if is_built(path):
-            raise FlagError(f"--streaming: {path} is a built corpus; leave --streaming out")
-    sources = documents.find(args.corpus, format=args.corpus_format, columns=args.columns, sample_by=args.sample_by)
-    return {"corpus": documents.hashes(sources, download=False)}

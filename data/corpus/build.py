@@ -1,8 +1,8 @@
 """Building a corpus: chunks of documents are tokenised by worker processes, then put together in their order.
 
-    layout = building.layout(tokenizer, kind="packed", max_length=128)
-    building.encode(documents, layout, folder=state, num_workers=4)
-    card = building.assemble(state, run_folder, layout, ...)
+    layout = build.layout_of(tokenizer, kind="packed", max_length=128)
+    build.tokenise_chunks(documents, layout, folder=state, num_workers=4)
+    result = build.assemble(state, run_folder, layout)
 
 Every chunk is a file of its own, whole or absent: a build that was killed does only those that are missing.  The chunks, and so
 the corpus, depend on the documents alone.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data import blocks
+from data.corpus import blocks
 from utils import files
 from utils.errors import CheckpointError, DataError, FlagError
 
@@ -32,7 +32,7 @@ _SHARD = 1 << 27  # tokens of a file of the corpus; characters of one of sentenc
 _BLANKS = " \u2581\u0120"  # as pre-tokenizers write a blank
 
 
-def layout(tokenizer, *, kind: str, max_length: int, cross: bool = True, language: str | None = "en", seed: int = 0):
+def layout_of(tokenizer, *, kind: str, max_length: int, cross: bool = True, language: str | None = "en", seed: int = 0):
     """The blocks.Layout of a tokenizer; None for the tokenizer only where kind is "sentences".
 
     Raises FlagError for a max_length that leaves no room for text, CheckpointError for a tokenizer without a separator.
@@ -74,9 +74,9 @@ def require_a_block(documents, layout):
     """Raise DataError where the documents make no block; enough of them are encoded to see that one is made."""
     if layout.kind == "sentences":
         return
-    encoder, num_tokens = blocks.Encoder(layout), 0
+    tokenizer, num_tokens = blocks.CachedTokenizer(layout), 0
     for _, first, texts in blocks.chunks(documents, size=blocks.CHUNK):
-        arrays, counts = blocks.encode(texts, first, layout=layout, encoder=encoder)
+        arrays, counts = blocks.encode_chunk(texts, first, layout=layout, tokenizer=tokenizer)
         num_tokens += counts["tokens"]
         if len(arrays["lengths"]) if "lengths" in arrays else num_tokens >= layout.room:
             return
@@ -101,11 +101,11 @@ def _begin(layout):
 
 
 def _prepare(layout):
-    _worker.update(layout=layout, encoder=blocks.Encoder(layout) if layout.backend else None)
+    _worker.update(layout=layout, tokenizer=blocks.CachedTokenizer(layout) if layout.backend else None)
 
 
-def _encode(path, first, texts):
-    arrays, counts = blocks.encode(texts, first, **_worker)
+def _write_chunk(path, first, texts):
+    arrays, counts = blocks.encode_chunk(texts, first, **_worker)
     if "ids" in arrays and len(arrays["ids"]) and arrays["ids"].max() < 1 << 16:
         arrays["ids"] = arrays["ids"].astype(np.uint16)
     aside = path.with_suffix(".tmp")
@@ -117,7 +117,9 @@ def _encode(path, first, texts):
     return sum(map(len, texts))
 
 
-def encode(documents, layout, *, folder: Path, num_workers: int, size: int = blocks.CHUNK, progress=lambda characters: None):
+def tokenise_chunks(
+    documents, layout, *, folder: Path, num_workers: int, size: int = blocks.CHUNK, progress=lambda characters: None
+):
     """Tokenise all chunks whose files are not in folder yet.
 
     size: characters of a chunk.  progress: called in the main process with the number of characters done, now and then; an
@@ -129,7 +131,7 @@ def encode(documents, layout, *, folder: Path, num_workers: int, size: int = blo
         if num_workers == 1:
             _prepare(layout)
             for job in jobs:
-                progress(_size(job) if job[0].exists() else _encode(*job))
+                progress(_size(job) if job[0].exists() else _write_chunk(*job))
             return
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of what has been imported
         pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin, initargs=(layout,))
@@ -139,7 +141,7 @@ def encode(documents, layout, *, folder: Path, num_workers: int, size: int = blo
                 if job[0].exists():
                     progress(_size(job))
                     continue
-                pending.append(pool.submit(_encode, *job))
+                pending.append(pool.submit(_write_chunk, *job))
                 if len(pending) > 2 * num_workers:
                     progress(pending.popleft().result())
             for future in pending:
@@ -169,7 +171,7 @@ def assemble(state: Path, folder: Path, layout) -> dict:
                 ids = chunk["ids"]
                 if not seen and len(ids):
                     seen, ids = True, ids[1:]  # the separator in front of the first document
-                blocks_NL, rest = blocks.cut(np.concatenate([rest, ids]), layout)
+                blocks_NL, rest = blocks.packed_blocks(np.concatenate([rest, ids]), layout)
                 writer.add(blocks_NL.reshape(-1), np.full(len(blocks_NL), layout.max_length))
             else:
                 writer.add(chunk["ids"], chunk["lengths"], chunk.get("second_starts"))

@@ -4,7 +4,7 @@ Of 15 hard cases (decimals, initials, abbreviations, quotations) it splits 14 ri
 """
 
 
-def split(document: str, *, language: str = "en") -> list[str]:
+def split_document(document: str, *, language: str = "en") -> list[str]:
     """The sentences of a document, without blanks around them; a line end always ends one.  No character but blanks is lost."""
     from sentencex import segment
 

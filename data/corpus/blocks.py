@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data import sentences
+from data.corpus import sentences
 
 CHUNK = 2_000_000  # characters; also the buffer that random second segments are drawn from
 _CACHED_WORDS = 1_000_000  # bounds the memory, to about 200 MB
@@ -63,7 +63,7 @@ def chunks(documents, *, size: int):
         yield number, first, texts
 
 
-class Encoder:
+class CachedTokenizer:
     """Texts to token ids.  Each distinct word is tokenised once: words repeat, and the tokenizer's own work is most of the time.
 
     Words are what white space separates.  The ids are those of the whole text with one blank in front of each word, wherever the
@@ -115,7 +115,7 @@ class Encoder:
         self._ids, self._sizes = np.concatenate(parts), np.concatenate(sizes)
 
 
-def encode(texts, first: int, *, layout: Layout, encoder: Encoder | None) -> tuple[dict, dict]:
+def encode_chunk(texts, first: int, *, layout: Layout, tokenizer: CachedTokenizer | None) -> tuple[dict, dict]:
     """(arrays, counts) of a chunk.  first: the number of its first document.
 
     arrays: packed across documents: ids [T], the stream, with a separator in front of each document.  Else blocks, specials
@@ -133,19 +133,19 @@ def encode(texts, first: int, *, layout: Layout, encoder: Encoder | None) -> tup
     if layout.kind == "pairs":
         documents = [_sentences(text, layout) for text in texts]
         counts["sentences"] = sum(map(len, documents))
-        ids, lengths = encoder(list(itertools.chain.from_iterable(documents)))
-        arrays, more = pairs(ids, lengths, [len(document) for document in documents], first, layout)
+        ids, lengths = tokenizer(list(itertools.chain.from_iterable(documents)))
+        arrays, more = pair_blocks(ids, lengths, [len(document) for document in documents], first, layout)
         return arrays, {**counts, **_tokens(ids, layout), **more}
-    ids, lengths = encoder(texts)
+    ids, lengths = tokenizer(texts)
     counts |= _tokens(ids, layout)
     if layout.cross:
-        return {"ids": stream(ids, lengths, layout)}, counts
-    return pieces(ids, lengths, layout), counts
+        return {"ids": with_separators(ids, lengths, layout)}, counts
+    return document_blocks(ids, lengths, layout), counts
 
 
 def _sentences(text, layout):
     if layout.language is not None:
-        return sentences.split(text, language=layout.language)
+        return sentences.split_document(text, language=layout.language)
     return [line for line in text.split("\n") if line]
 
 
@@ -153,12 +153,12 @@ def _tokens(ids, layout):
     return {"tokens": len(ids), "unknown_tokens": int((ids == layout.unknown).sum()) if layout.unknown is not None else 0}
 
 
-def stream(ids, lengths, layout: Layout) -> np.ndarray:
+def with_separators(ids, lengths, layout: Layout) -> np.ndarray:
     """[T] int32: a separator in front of each document that has tokens.  ids: of all documents; lengths: of each."""
     return np.insert(ids, (np.cumsum(lengths) - lengths)[lengths > 0], layout.separator)
 
 
-def cut(ids, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def packed_blocks(ids, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """(blocks [N, max_length] int32, the rest [fewer tokens than fill a block]) of a stream."""
     number = len(ids) // layout.room
     blocks_NL = np.empty((number, layout.max_length), np.int32)
@@ -168,7 +168,7 @@ def cut(ids, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     return blocks_NL, ids[number * layout.room :]
 
 
-def pieces(ids, lengths, layout: Layout) -> dict:
+def document_blocks(ids, lengths, layout: Layout) -> dict:
     """Each document cut into blocks of its own; the last is as long as what is left.  ids: of all documents; lengths: of each."""
     ends, numbers = np.cumsum(lengths), -(-lengths // layout.room)
     within = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
@@ -176,7 +176,7 @@ def pieces(ids, lengths, layout: Layout) -> dict:
     return _assemble(ids, [(starts, np.minimum(layout.room, np.repeat(ends, numbers) - starts))], layout)
 
 
-def pairs(ids, lengths, sizes, first: int, layout: Layout) -> tuple[dict, dict]:
+def pair_blocks(ids, lengths, sizes, first: int, layout: Layout) -> tuple[dict, dict]:
     """Segment pairs as BERT's, from sentences (Devlin et al. 2019, appendix A.2; the draws as in its create_pretraining_data).
 
     Sentences of a document are collected until the target length is reached (for one pair in ten a random one, from 2 tokens

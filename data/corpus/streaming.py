@@ -1,6 +1,6 @@
 """Training straight from text files or URLs: packed blocks, made while they are asked for.
 
-    train, heldout = Stream(sources, tokenizer, max_length=128, ...).split(512)
+    train, heldout = StreamedCorpus(sources, tokenizer, max_length=128, ...).split(512)
 
 Documents are read in their order, in chunks; process p of W tokenises and packs the chunks p, p + W, ..., so no two see the
 same block, together they see all of them, and which blocks there are does not depend on W.  Each draws its next block from a
@@ -12,8 +12,8 @@ import logging
 
 import numpy as np
 
-from data import blocks, building, documents
-from data.corpora import Corpus, batch_of
+from data.corpus import blocks, build, documents
+from data.corpus.memory_mapped import Corpus, batch_of
 from utils import distributed
 from utils.errors import DataError
 
@@ -24,18 +24,18 @@ BUFFER = 10_000
 _CHUNK = 200_000  # characters, about 350 blocks of 128 tokens
 
 
-class Stream:
+class StreamedCorpus:
     """What a training loop takes, as long as num_updates updates of num_accumulated micro-batches of batch_size per process."""
 
     def __init__(
         self, sources, tokenizer, *, max_length: int, seed: int, batch_size: int, num_updates: int, num_accumulated: int = 1,
         buffer: int = BUFFER,
     ):  # fmt: skip
-        """sources: of documents.find().  Raises like building.layout()."""
+        """sources: of documents.find().  Raises like build.layout_of()."""
         self.max_length = max_length
         self._sources, self._tokenizer, self._seed, self._buffer = sources, tokenizer, seed, buffer
-        self._layout = building.layout(tokenizer, kind="packed", max_length=max_length)
-        self._encoder = blocks.Encoder(self._layout)
+        self._layout = build.layout_of(tokenizer, kind="packed", max_length=max_length)
+        self._cached_tokenizer = blocks.CachedTokenizer(self._layout)
         self._rank, self._world, self._batch_size = distributed.rank(), distributed.world(), batch_size
         self._length = num_updates * num_accumulated * batch_size * self._world
         self._heldout = {}  # chunk number: how many of its first blocks are held out
@@ -44,7 +44,7 @@ class Stream:
     def __len__(self):
         return self._length
 
-    def split(self, num_heldout: int, *, at_least: int = 1) -> tuple["Stream", Corpus]:
+    def split(self, num_heldout: int, *, at_least: int = 1) -> tuple["StreamedCorpus", Corpus]:
         """(train, heldout): the first num_heldout blocks are held out; training never sees them.
 
         at_least: examples of one update.  Raises DataError where the text has fewer blocks than both together, or where a process
@@ -118,10 +118,10 @@ class Stream:
 
     def _chunks(self, *, every=False):
         """(number, blocks [N, max_length]) of this process's chunks, or of all, without what is held out."""
-        for number, first, texts in blocks.chunks(documents.read(self._sources), size=_CHUNK):
+        for number, first, texts in blocks.chunks(documents.read_documents(self._sources), size=_CHUNK):
             if every or number % self._world == self._rank:
-                arrays, _ = blocks.encode(texts, first, layout=self._layout, encoder=self._encoder)
-                packed_NL, _ = blocks.cut(arrays["ids"][1:], self._layout)  # without the separator in front
+                arrays, _ = blocks.encode_chunk(texts, first, layout=self._layout, tokenizer=self._cached_tokenizer)
+                packed_NL, _ = blocks.packed_blocks(arrays["ids"][1:], self._layout)  # without the separator in front
                 yield number, packed_NL[self._heldout.get(number, 0) :]
 
 
@@ -141,7 +141,7 @@ class _Consecutive:
 
 
 class _Memory:
-    """Blocks as corpora.Corpus takes them."""
+    """Blocks as memory_mapped.Corpus takes them."""
 
     def __init__(self, held):
         self._held = held
