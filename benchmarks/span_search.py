@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import timing
-from data.span_search import best_spans
+from data.squad.best_spans import best_spans
 from utils import logs
 
 QUESTION = 15

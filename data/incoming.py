@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from data import readers, squad
+from data import readers
 from data.readers import Examples
+from data.squad.questions import read_questions
 from utils.errors import DataError
 
 STDIN = "-"
@@ -38,7 +39,7 @@ def chunks(source, task, *, size: int):
 def _chunks(path, stream, task, size):
     lines = _lines(path, stream)
     if task.kind == "spans":
-        examples = squad.read_questions(path, split="test", lines=[text for _, text in lines])
+        examples = read_questions(path, split="test", lines=[text for _, text in lines])
         for start in range(0, len(examples), size):
             yield examples.take(range(start, min(start + size, len(examples))))
     elif task.kind == "tagging":

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data import normalization, windows
+from data import normalization
 from data.readers import Examples
 from data.splits import NOT_SCORED, Split, require_labels
+from data.squad import context_windows
+from data.squad.question_split import SpanOptions
 from utils import checkpoints
 from utils.errors import CheckpointError, FlagError
 
@@ -73,12 +75,12 @@ def tokenizer_hash(tokenizer) -> str:
     return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
 
 
-def encode(examples: Examples, tokenizer, *, task, max_length: int = 128, spans: windows.Options | None = None) -> Split:
+def encode(examples: Examples, tokenizer, *, task, max_length: int = 128, spans: SpanOptions | None = None) -> Split:
     """Tokenise a split.  max_length: tokens of a row, specials included.
 
     Sentences and pairs are cut at the end, pairs from the longer side; how many were is logged.  For tagging, sentences that
     are too long become several rows between words; a word's first piece carries its label; a word without pieces becomes
-    one unknown token.  Questions about a context become windows (windows.py), as `spans` says, which other tasks do not need.
+    one unknown token.  Questions about a context become windows (squad/), as `spans` says, which other tasks do not need.
     Raises FlagError for a max_length that the tokenizer cannot have.
     """
     backend = copy.deepcopy(tokenizer.backend_tokenizer)  # its own truncation and padding, which a checkpoint may store
@@ -97,7 +99,7 @@ def encode(examples: Examples, tokenizer, *, task, max_length: int = 128, spans:
         "padding_side": tokenizer.padding_side,
     }
     if task.kind == "spans":
-        return windows.encode(examples, tokenizer, backend, task=task, max_length=max_length, options=spans,
+        return context_windows.encode_questions(examples, tokenizer, backend, task=task, max_length=max_length, options=spans,
                               groups=specials(backend, pair=True), with_types=with_types, padding=options)  # fmt: skip
     if task.kind == "tagging":
         return _encode_words(examples, tokenizer, backend, task, max_length, with_types, options)

@@ -1,7 +1,7 @@
 """One task's splits, tokenised for one model; read when they are first asked for."""
 
 from data import demo, hold_out, pipelines
-from data.spans import Options
+from data.squad.question_split import SpanOptions
 from utils import flags
 from utils.errors import CheckpointError
 from utils.runs import DRY_RUN_ROWS
@@ -106,5 +106,5 @@ class TaskData:
         """Examples as a split for this model."""
         options = {"max_length": self.args.max_length}
         if self.task.kind == "spans":
-            options["spans"] = Options(**{name: getattr(self.args, name) for name in flags.SPANS})
+            options["spans"] = SpanOptions(**{name: getattr(self.args, name) for name in flags.SPANS})
         return pipelines.encode(examples, self.tokenizer, task=self.task, **options)

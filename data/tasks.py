@@ -10,8 +10,9 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data import demo, readers, squad
+from data import demo, readers
 from data.readers import Examples, Table
+from data.squad.questions import read_questions
 from utils.errors import DataError, FlagError
 
 logger = logging.getLogger("compression")
@@ -103,7 +104,7 @@ class Task:
         path = self.folder(data_dir) / self.filenames[split]
         role = "test" if split in self.test_splits else split
         if self.kind == "spans":
-            examples = squad.read_questions(path, split=role)
+            examples = read_questions(path, split=role)
         elif self.table is None:
             examples = readers.read_words(path, split=role, label_names=self.label_names)
         else:

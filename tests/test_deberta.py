@@ -14,7 +14,7 @@ from commands import ROOT
 
 import models
 from data import normalization, pipelines, tasks
-from data.spans import Options
+from data.squad.question_split import SpanOptions
 from models import architectures
 from utils import flags
 from utils.errors import CheckpointError
@@ -158,7 +158,7 @@ def test_training_in_bf16_stays_finite(hub, tmp_path):
     tiny_squad.write(tmp_path)
     task, tokenizer = tasks.get("squad2"), pipelines.load_tokenizer(hub)
     split = pipelines.encode(task.read(tmp_path, "train"), tokenizer, task=task, max_length=64,
-                             spans=Options(**{**flags.SPANS, "doc_stride": 8}))  # fmt: skip
+                             spans=SpanOptions(**{**flags.SPANS, "doc_stride": 8}))  # fmt: skip
     model = models.load_model(hub, kind="spans", new_head=True).train()
     optimizer, objective = torch.optim.AdamW(model.parameters(), lr=1e-3), Objective("ft", "spans", layers=[])
     for indices in split.epoch(0, 0, 8):

@@ -13,7 +13,7 @@ import transformers
 from commands import ENVIRONMENT, ROOT, run
 
 from data import demo, incoming, pipelines, tasks
-from data.spans import Options
+from data.squad.question_split import SpanOptions
 from utils import evaluation, flags
 from utils.errors import DataError
 
@@ -153,7 +153,7 @@ def test_spans(tmp_path, monkeypatch):
     model = transformers.BertForQuestionAnswering.from_pretrained(folder).eval()
     parts = chunks_of(data.read_bytes(), "squad2", 5, monkeypatch)
     assert [len(part) for part in parts] == [5, 5, 2]
-    options = Options(**{**flags.SPANS, "doc_stride": 8, "max_query_length": 8})
+    options = SpanOptions(**{**flags.SPANS, "doc_stride": 8, "max_query_length": 8})
     lines = []
     for part in parts:
         split = pipelines.encode(part, tokenizer, task=task, max_length=40, spans=options)

@@ -11,8 +11,8 @@ from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from data import pipelines, tasks
 from data.readers import Examples
-from data.span_search import best_spans
-from data.spans import NO_SPAN, Answers, Options
+from data.squad.best_spans import best_spans
+from data.squad.question_split import NO_SPAN, Answers, SpanOptions
 from modules import losses
 from modules.filters import divergence
 from utils import flags
@@ -23,7 +23,9 @@ SQUAD = tasks.get("squad2")
 
 
 def encode(examples, tokenizer, *, max_length=384, **options):
-    return pipelines.encode(examples, tokenizer, task=SQUAD, max_length=max_length, spans=Options(**{**flags.SPANS, **options}))
+    return pipelines.encode(
+        examples, tokenizer, task=SQUAD, max_length=max_length, spans=SpanOptions(**{**flags.SPANS, **options})
+    )
 
 
 # ---- The search
@@ -61,7 +63,7 @@ def test_search_in_chunks(monkeypatch):
     draw = np.random.default_rng(1)
     start, end = draw.normal(size=(2, 50, 30)).astype(np.float32)
     whole = best_spans(start, end, num_best=5, max_answer_length=4)
-    monkeypatch.setattr("data.span_search._CHUNK", 7)
+    monkeypatch.setattr("data.squad.best_spans._CHUNK", 7)
     for one, other in zip(whole, best_spans(start, end, num_best=5, max_answer_length=4)):
         assert np.array_equal(one, other)
 

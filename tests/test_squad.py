@@ -11,7 +11,8 @@ import pytest
 import tiny_squad
 from commands import run
 
-from data import squad, tasks
+from data import tasks
+from data.squad.questions import read_questions
 from utils.errors import DataError
 
 FLAGS = ["--task_name", "squad2", *tiny_squad.LENGTHS, "--use_cpu", "--per_device_train_batch_size", 8, "--log_interval", 1]
@@ -255,7 +256,7 @@ def test_bad_files(case, tmp_path):
     fault(content)
     path = file_of(tmp_path, content)
     with pytest.raises(DataError) as caught:
-        squad.read_questions(path, split="dev")
+        read_questions(path, split="dev")
     message = str(caught.value)
     assert message.startswith(f"{path}: {place}: found ") and said in message and "expected" in message and "\n" not in message
 

@@ -8,8 +8,8 @@ import logging
 
 import numpy as np
 
-from data.spans import Options, SpanSplit
 from data.splits import ranges
+from data.squad.question_split import QuestionSplit, SpanOptions
 from utils.errors import CheckpointError, FlagError
 
 logger = logging.getLogger("compression")
@@ -17,7 +17,9 @@ logger = logging.getLogger("compression")
 _CHUNK = 1000  # contexts handed to the tokenizer at once; bounds the memory
 
 
-def encode(examples, tokenizer, backend, *, task, max_length: int, options: Options, groups, with_types, padding) -> SpanSplit:
+def encode_questions(
+    examples, tokenizer, backend, *, task, max_length: int, options: SpanOptions, groups, with_types, padding
+) -> QuestionSplit:
     """Tokenise questions and contexts.
 
     backend: the tokenizer's own, without truncation and padding.  groups: the special tokens before, between and after a pair.
@@ -67,7 +69,7 @@ def encode(examples, tokenizer, backend, *, task, max_length: int, options: Opti
         "%s: %d questions in %d windows of up to %d tokens; %d questions cut to %d tokens; %d answers in no window",
         examples.path, len(examples), len(owners), max_length, num_cut, options.max_query_length, num_lost,
     )  # fmt: skip
-    return SpanSplit(
+    return QuestionSplit(
         examples, task, options=options, owners=owners, context_starts=starts, begins=context_begins[owners] + begins,
         sizes=sizes, offsets=offsets, cls=cls, ids=ids, types=types, lengths=lengths, labels=labels, num_truncated=num_cut,
         **padding,

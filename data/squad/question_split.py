@@ -1,4 +1,4 @@
-"""Questions about a context: windows of tokens (windows.py makes them), answers, scores, files of predictions (SQuAD 2.0).
+"""Questions about a context, as windows of tokens (of context_windows.py): answers, scores, files of predictions (SQuAD 2.0).
 
 A row is a window: question and part of the context.  Q questions, N windows, T tokens of all contexts, L tokens of a window.
 Source: TED (Liang et al. 2023), which follows the original BERT code.
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from data.span_search import best_spans
 from data.splits import Split, ranges, real_tokens, require_labels
+from data.squad.best_spans import best_spans
 from utils import answers, files
 from utils.errors import RunError
 
@@ -19,7 +19,7 @@ NO_SPAN = float(np.finfo(np.float32).max)  # odds of a question whose windows ho
 
 
 @dataclass(frozen=True)
-class Options:
+class SpanOptions:
     """What the flags of the same names say; utils.flags.SPANS has their defaults.
 
     doc_stride: tokens of the context that two neighbouring windows share.  max_query_length, max_answer_length: tokens.
@@ -55,7 +55,7 @@ class Answers:
         return ["" if odds > threshold else text for text, odds in zip(self.texts, self.odds)]
 
 
-class SpanSplit(Split):
+class QuestionSplit(Split):
     """A split of windows.  Labels are the positions of the first and last token of the answer: [N, 2] in rows without padding."""
 
     def __init__(self, *args, options, owners, context_starts, begins, sizes, offsets, cls, **kwargs):
