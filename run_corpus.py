@@ -13,7 +13,7 @@ a build that was stopped; the result does not depend on the number of workers.
 
 from pathlib import Path
 
-from utils import cores, corpus_flags, flags, runs
+from utils import cores, flags, runs
 
 
 def parse(argv=None):
@@ -23,7 +23,7 @@ def parse(argv=None):
     add = group.add_argument
     add("--input", "--input_dir", nargs="+", required=True, metavar="PATH",
         help="files, folders, globs, URLs, or one JSON file with urls, format and columns")  # fmt: skip
-    corpus_flags.documents(add)
+    flags.corpus.documents(add)
     add("--tokenizer_name_or_path", metavar="PATH", help="the teacher's: a hub name, a checkpoint folder or a run folder")
     add("--blocks", choices=("packed", "pairs"), default="packed", help="what the text becomes")
     add("--max_seq_length", "--max_length", type=flags.positive_int, default=128, help="tokens of a block, with specials")

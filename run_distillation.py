@@ -19,15 +19,13 @@ def parse(argv=None):
     from data import tasks
 
     parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation, flags.student,
-                          flags.experts)  # fmt: skip
+                          flags.balance)  # fmt: skip
     flags.model_path(parser, "--teacher_model_path", "the fine-tuned teacher; nested for a sparsity")
     flags.model_path(parser, "--student_model_path", "a student of its own, instead of a part of the teacher", required=False)
     add = parser.add_argument_group("student, a part of the teacher").add_argument
     add("--layer_or_sparsity", type=flags.layer_or_sparsity, help="4L: keep 4 layers; 90S: drop 90%% of heads and neurons; 4L")
 
     def check(args):
-        from utils import model_types
-
         if args.student_model_path and args.layer_or_sparsity:
             yield (
                 "--student_model_path and --layer_or_sparsity: both say what the student is; give one (a part of that "
@@ -42,9 +40,9 @@ def parse(argv=None):
             config, problem = flags.config_of(args, flag)
             configs[flag] = config
             yield from [problem] if problem else []
-            yield from model_types.check(args, tasks.get(args.task_name), config)
+            yield from flags.model_types.check(args, tasks.get(args.task_name), config)
             if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
-                yield from flags.check_experts(args, config)
+                yield from flags.check_balance(args, config)
                 for part_flag, part in flags.student_parts(args):
                     yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
         yield from flags.check_hold_out(args, configs, trained=["teacher_model_path"])

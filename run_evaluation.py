@@ -15,16 +15,16 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from utils import evaluation_flags, flags, runs
+from utils import flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
     from data import tasks
 
-    parser = flags.parser(__doc__, evaluation_flags.evaluation(tasks.NAMES), flags.inference)
-    check = partial(evaluation_flags.check, tasks=tasks)
-    return flags.resolve(parser, argv, stage="evaluation", name=evaluation_flags.run_name, check=check)
+    parser = flags.parser(__doc__, flags.evaluation.evaluation(tasks.NAMES), flags.inference)
+    check = partial(flags.evaluation.check, tasks=tasks)
+    return flags.resolve(parser, argv, stage="evaluation", name=flags.evaluation.run_name, check=check)
 
 
 def main(args):
@@ -47,7 +47,7 @@ def evaluate(args):
     from utils import checkpoints, cost, distributed, evaluation_tables, logs, plots
 
     # ---- Run folder, device
-    task, paths = tasks.get(args.task_name), evaluation_flags.paths(args)
+    task, paths = tasks.get(args.task_name), flags.evaluation.paths(args)
     inputs = {"data": list(task.files(args.data_dir).values()), **{f"model_{i}": path for i, path in enumerate(paths)}}
     run = runs.start(args, inputs=inputs)
     if args.num_threads:
@@ -56,7 +56,7 @@ def evaluate(args):
 
     # ---- One row for each checkpoint, or for each sparsity of it
     rows, answers = [], []
-    for path, name in zip(paths, evaluation_flags.short_names(paths)):
+    for path, name in zip(paths, flags.evaluation.short_names(paths)):
         data = TaskData(task, args, tokenizer_path=path)
         splits = data.labelled(args.split)
         model = models.load_model(path, kind=task.kind, label_names=task.label_names, max_length=args.max_length).to(run.device)

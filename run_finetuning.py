@@ -14,14 +14,12 @@ def parse(argv=None):
     """The flags, checked."""
     from data import tasks
 
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.experts)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.balance)
     flags.model_path(parser, "--model_path", "the encoder; for the demo task also `scratch`, a small BERT with random weights",
                      required=False)  # fmt: skip
     parser.add_argument("--model_type", help="ftbert_cls, ftbert_ner or ft")
 
     def check(args):
-        from utils import model_types
-
         task = tasks.get(args.task_name)
         if args.model_path is None and args.task_name == "demo":
             args.model_path = "scratch"
@@ -34,8 +32,8 @@ def parse(argv=None):
             yield from [problem] if problem else []
         elif args.task_name != "demo":
             yield f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained encoder"
-        yield from model_types.check(args, task, config, objectives=("ft",))
-        yield from flags.check_experts(args, config)
+        yield from flags.model_types.check(args, task, config, objectives=("ft",))
+        yield from flags.check_balance(args, config)
         yield from flags.check_hold_out(args, {"model_path": config})
 
     return flags.resolve(parser, argv, stage="finetuning", name=lambda args: args.task_name, check=check)

@@ -43,11 +43,9 @@ def parse(argv=None):
     add("--final_hop", choices=("target", "grid"), default="target", help="the last hop trains the student, or its grid with it")
 
     def check(args):
-        from utils import model_types
-
         config, problem = flags.config_of(args, "teacher_model_path")
         yield from [problem] if problem else []
-        yield from model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "kd", "pkd"))
+        yield from flags.model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "kd", "pkd"))
         if config:
             yield from flags.check_student(f"{args.target_sparsity:g}S", config, "--target_sparsity")
             yield from flags.check_candidates(args, config)

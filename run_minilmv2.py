@@ -15,26 +15,26 @@ are dropped afterwards. The teacher of a crop has been sorted by run_sparsificat
 student is a checkpoint of its own beside the largest (student_4L_512H/).
 """
 
-from utils import corpus_flags, families, flags, nested_flags, relation_flags, runs
+from utils import families, flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
-        __doc__, corpus_flags.corpus, relation_flags.relations, relation_flags.student, nested_flags.students, flags.training,
-        flags.runtime, relation_flags.models,
+        __doc__, flags.corpus.corpus, flags.relations.relations, flags.relations.student, flags.parts.students, flags.training,
+        flags.runtime, flags.relations.models,
     )  # fmt: skip
     parser.set_defaults(learning_rate=6e-4, max_grad_norm=1.0, relation_source=None)
 
     def check(args):
-        yield from nested_flags.fill_students(args)
-        _, student = yield from relation_flags.check(args, layers=6)
-        yield from nested_flags.check_students(args, student)
+        yield from flags.parts.fill_students(args)
+        _, student = yield from flags.relations.check(args, layers=6)
+        yield from flags.parts.check_students(args, student)
         if families.has_experts(student):
             yield f"--student_model_path: has experts ({student['model_type']}); run_minimoe.py trains it"
 
     def name(args):
-        return relation_flags.name(args) + nested_flags.name(args)
+        return flags.relations.name(args) + flags.parts.name(args)
 
     return flags.resolve(parser, argv, stage="minilmv2", name=name, check=check)
 
@@ -70,7 +70,7 @@ def main(args):
         (hop,) = hops
         student = models.with_dropout(student_of(teacher, hop, is_last=True), args)
         return distil_parts(
-            hop, nested_flags.parts(args), teacher, student, train, heldout, tokenizer=tokenizer, run=run
+            hop, flags.parts.parts(args), teacher, student, train, heldout, tokenizer=tokenizer, run=run
         )  # fmt: skip
     return distil_along(hops, teacher, student_of, train, heldout, tokenizer=tokenizer, run=run)
 

@@ -13,25 +13,25 @@ last layer, which are dropped afterwards: without them (--relation_source last) 
 
 from fractions import Fraction
 
-from utils import corpus_flags, expert_flags, flags, relation_flags, runs
+from utils import flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
-        __doc__, corpus_flags.corpus, relation_flags.relations, relation_flags.student, expert_flags.experts, flags.experts,
-        flags.training, flags.runtime, relation_flags.models,
+        __doc__, flags.corpus.corpus, flags.relations.relations, flags.relations.student, flags.experts.experts, flags.balance,
+        flags.training, flags.runtime, flags.relations.models,
     )  # fmt: skip
     parser.set_defaults(teacher_layer="last", num_relation_heads=32, relation_source="extra", relation_weighting="token",
                         learning_rate=3e-4, per_device_train_batch_size=128, num_train_epochs=5)  # fmt: skip
 
     def check(args):
-        configs = yield from relation_flags.check(args, layers=4)
-        has_weights = relation_flags.has_weights(args.student_model_path)
-        yield from expert_flags.check(args, *configs, student_has_weights=has_weights)
+        configs = yield from flags.relations.check(args, layers=4)
+        has_weights = flags.relations.has_weights(args.student_model_path)
+        yield from flags.experts.check(args, *configs, student_has_weights=has_weights)
 
     def name(args):
-        return f"{relation_flags.name(args)}_{(args.moe or 'moe').replace(',', '-')}E"
+        return f"{flags.relations.name(args)}_{(args.moe or 'moe').replace(',', '-')}E"
 
     return flags.resolve(parser, argv, stage="minimoe", name=name, check=check)
 
@@ -60,8 +60,13 @@ def main(args):
         student = given or resized(teacher, hop, init=args.student_init, seed=args.seed)
         if args.moe is None or not is_last:
             return student
-        options = {**expert_flags.numbers(args), "noise": args.gate_noise, "route_padding": args.route_padding, "seed": args.seed}
-        if relation_flags.has_weights(args.student_model_path):
+        options = {
+            **flags.experts.numbers(args),
+            "noise": args.gate_noise,
+            "route_padding": args.route_padding,
+            "seed": args.seed,
+        }
+        if flags.relations.has_weights(args.student_model_path):
             return moe_bert.upcycled(student, **options)
         return moe_bert.with_experts(student, shared_fraction=Fraction(args.expert_shared_fraction), **options)
 

@@ -14,21 +14,21 @@ dimensions are scored and sorted too, once for the whole model. run_minilmv2.py 
 own flags: --task_name corpus --help.
 """
 
-from utils import flags, nested_flags, runs
+from utils import flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
-    return parse_corpus(argv) if nested_flags.wants_corpus(argv) else parse_task(argv)
+    return parse_corpus(argv) if flags.parts.wants_corpus(argv) else parse_task(argv)
 
 
 def parse_corpus(argv):
     """Those of --task_name corpus."""
-    parser = flags.parser(__doc__, nested_flags.scoring, flags.runtime)
+    parser = flags.parser(__doc__, flags.parts.scoring, flags.runtime)
     flags.model_path(parser, "--model_path", "the pretrained model, with its head for masked tokens",
                      aliases=("--teacher_model_path", "--teacher_model_name_or_path"))  # fmt: skip
-    return flags.resolve(parser, argv, stage="sparsification", name=lambda args: nested_flags.CORPUS,
-                         check=nested_flags.check_scoring)  # fmt: skip
+    return flags.resolve(parser, argv, stage="sparsification", name=lambda args: flags.parts.CORPUS,
+                         check=flags.parts.check_scoring)  # fmt: skip
 
 
 def parse_task(argv):
@@ -44,13 +44,11 @@ def parse_task(argv):
     add("--per_example", action="store_true", help="take the absolute value per example instead")
 
     def check(args):
-        from utils import model_types
-
         args.model_path = args.model_path or args.teacher_model_path
         del args.teacher_model_path
         config, problem = flags.config_of(args, "model_path")
         yield from [problem] if problem else []
-        yield from model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "ft"))
+        yield from flags.model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "ft"))
         yield from flags.check_dense(config, "--model_path")
         yield from flags.check_hold_out(args, {"model_path": config}, trained=["model_path"])
 
@@ -59,7 +57,7 @@ def parse_task(argv):
 
 def main(args):
     """Score, sort, report; returns the folder of the nested checkpoint."""
-    return on_corpus(args) if args.task_name == nested_flags.CORPUS else on_task(args)
+    return on_corpus(args) if args.task_name == flags.parts.CORPUS else on_task(args)
 
 
 def on_corpus(args):

@@ -44,13 +44,12 @@ def parse(argv=None):
 def check(args):
     """Yield what is wrong with the flags, as far as the checkpoints' configs tell."""
     from data import tasks
-    from utils import model_types
 
     configs = {}
     for flag in ("teacher_model_path", "student_model_path", "student_init_path"):
         configs[flag], problem = flags.config_of(args, flag)
         yield from [problem] if problem else []
-        yield from model_types.check(args, tasks.get(args.task_name), configs[flag], objectives=("kd",))
+        yield from flags.model_types.check(args, tasks.get(args.task_name), configs[flag], objectives=("kd",))
     yield from flags.check_hold_out(args, configs, trained=configs)
     teacher, scoring, parts = configs["teacher_model_path"], args.student_model_path, flags.student_parts(args)
     if args.friendliness_loss == "kl" and args.friendliness_sign == "abs":

@@ -17,14 +17,14 @@ compare, give all the same. With ted and another start the student's filters are
 Reads and writes plain models. After stage I filters lie beside them (filters.json, filters.safetensors); stage II drops them.
 """
 
-from utils import filter_flags, filter_specs, flags, runs
+from utils import filter_specs, flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
     from data import tasks
 
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.student, filter_flags.ted)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.student, flags.ted.ted)
     parser.set_defaults(max_grad_norm=1.0, model_type=None)
 
     def name(args):
@@ -33,7 +33,7 @@ def parse(argv=None):
         return f"{args.task_name}_{args.mode}" + (f"_{Path(args.model_path).name}" if args.mode == "filters" else "")
 
     return flags.resolve(parser, argv, stage="ted", name=name,
-                         check=lambda args: filter_flags.check(args, tasks.get(args.task_name)))  # fmt: skip
+                         check=lambda args: flags.ted.check(args, tasks.get(args.task_name)))  # fmt: skip
 
 
 def main(args):

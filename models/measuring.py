@@ -49,7 +49,7 @@ def measure(model, splits, *, facts, args, device):
     """Score a model, or a graph, and time it.
 
     splits: {name: Split}; passes are timed on rows of the first.  facts: facts() of the model.  args: resolved, with the flags of
-    utils.evaluation_flags.
+    utils.flags.evaluation.
     Returns ({"split/metric": value, "speed": {case: utils.cost.latency}, "peak_bytes"}, {split: Split.readable of the outputs}).
     """
     runner, row, answers = timing.Runner(model, device=device, precision=args.precision), {}, {}

@@ -27,7 +27,7 @@ from utils.evaluation import Score
 class OnceForAll(nn.Module):
     """A student and its parts.
 
-    student: RelationEncoder of the whole student.  parts: [utils.nested_flags.Part], the last one is the student itself.
+    student: RelationEncoder of the whole student.  parts: [utils.flags.parts.Part], the last one is the student itself.
     """
 
     def __init__(self, student, parts):
@@ -83,7 +83,7 @@ def distil_parts(hop, parts, teacher, student, train, heldout, *, tokenizer, run
     """Distil a student with all its parts; finishes the run and returns its checkpoint, the whole student.
 
     Each part is a checkpoint beside it, student_4L_512H: those of the update after which the parts' mean held-out loss was least.
-    hop: utils.relation_flags.Hop of the whole.  parts: [utils.nested_flags.Part], the whole one last.
+    hop: utils.hops.Hop of the whole.  parts: [utils.flags.parts.Part], the whole one last.
     """
     args = run.args
     student, objective = sides(student, teacher, hop, tokenizer=tokenizer, run=run)

@@ -17,7 +17,8 @@ from models.saving import save_model
 from models.students import describe, with_dropout
 from modules.masking import masked_loss
 from modules.relations import KINDS, relation_losses
-from utils import distributed, logs, plots, relation_flags, training
+from utils import distributed, logs, plots, training
+from utils import hops as chain
 from utils.evaluation import Score, autocast
 
 UNTRAINED = (
@@ -75,13 +76,13 @@ class RelationObjective:
 def participants(args, tokenizer):
     """(teacher, given student or None, hops, longest input in tokens that both can take), checked against each other.
 
-    args: resolved, with the flags of utils.relation_flags.  Raises CheckpointError and FlagError where they do not fit.
+    args: resolved, with the flags of utils.flags.relations.  Raises CheckpointError and FlagError where they do not fit.
     """
     teacher = freeze(load_model(args.teacher_model_path))
     given = given_student(args.student_model_path, seed=args.seed) if args.student_model_path else None
     if given is not None:
         check_vocabulary(given, tokenizer, args.student_model_path)
-    hops = relation_flags.hops(args, teacher.config.to_dict(), given and given.config.to_dict())
+    hops = chain.hops(args, teacher.config.to_dict(), given and given.config.to_dict())
     limits = [limit for limit in map(architectures.max_positions, filter(None, (teacher, given))) if limit is not None]
     return teacher, given, hops, min(limits, default=None)
 
@@ -89,7 +90,7 @@ def participants(args, tokenizer):
 def distil_along(hops, teacher, student_of, train, heldout, *, tokenizer, run, balance_weight=None):
     """Distil hop after hop, each student the next one's teacher; finishes the run and returns its checkpoint.
 
-    hops: [utils.relation_flags.Hop].  student_of(teacher, hop, is_last=...): a student as it starts.  balance_weight: see
+    hops: [utils.hops.Hop].  student_of(teacher, hop, is_last=...): a student as it starts.  balance_weight: see
     models.balance, of a student with experts.
     """
     args, found, checkpoints = run.args, [], []
@@ -130,7 +131,7 @@ def _pictures(folder, hop, suffix):
 def distil(student, teacher, hop, train, heldout, *, tokenizer, run, stage, balance_weight=None):
     """Train a student on a teacher's relations; continues an interrupted stage of the run.
 
-    student, teacher: bare encoders.  hop: utils.relation_flags.Hop.  train, heldout: parts of a corpus.
+    student, teacher: bare encoders.  hop: utils.hops.Hop.  train, heldout: parts of a corpus.
     Returns ({name: held-out loss} before training, training.Result); the checkpoint is the stock student, least held-out loss.
     """
     args = run.args

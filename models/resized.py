@@ -36,7 +36,7 @@ def resized_config(config, *, layers, hidden, heads, intermediate):
 def resized(teacher, hop, *, init, seed):
     """A stock student of the teacher's family, with a pooler where the family has one; in eval mode.
 
-    hop: utils.relation_flags.Hop.  seed: of the weights that are drawn.
+    hop: utils.hops.Hop.  seed: of the weights that are drawn.
     init: "random": as transformers initialises the family.  "slice": layer i is layer i k of the teacher, k = its layers //
         the student's, and of every tensor the first rows and columns.  "embeddings": what lies outside the layers is the
         teacher's.  "layers": "slice" where the widths are equal.

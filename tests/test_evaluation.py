@@ -13,7 +13,7 @@ from commands import ROOT, run
 
 import models
 from models import measuring, moe_bert
-from utils import cost, evaluation_flags, timing
+from utils import cost, flags, timing
 from utils.batch import Batch
 from utils.files import read_json
 
@@ -134,7 +134,7 @@ def test_peak_of_a_pass():
 
 
 def test_short_names():
-    names = evaluation_flags.short_names
+    names = flags.evaluation.short_names
     assert names(["outputs/a/mrpc", "outputs/b/mrpc/ckpt"]) == ["a/mrpc", "b/mrpc"]
     assert names(["outputs/a", "bert-base-uncased"]) == ["a", "bert-base-uncased"]
     assert names(["x/a", "x/a"]) == ["x/a", "x/a"]

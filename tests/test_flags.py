@@ -1,5 +1,6 @@
 """Flags, model types, paths, cards: what is decided before torch is needed."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from data import tasks
-from utils import cards, checkpoints, flags, model_types
+from utils import cards, checkpoints, flags
 from utils.errors import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,7 @@ def test_students_are_spelled_one_way():
     assert flags.path_of_students("80,90S") == ["80S", "90S"] and flags.path_of_students("80S, 6,4L") == ["80S", "6L", "4L"]
     assert flags.percentages("90,0,50S,90") == [0, 50, 90]
     for text in ("90", "S", "0L", "101S", "4X", "-1S"):
-        with pytest.raises(flags.argparse.ArgumentTypeError):
+        with pytest.raises(argparse.ArgumentTypeError):
             flags.layer_or_sparsity(text)
 
 
@@ -82,15 +83,15 @@ def test_paths_must_shrink(path, message):
 def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):
     args = SimpleNamespace(model_type=model_type, data_type=None, selection_metric=None, task_name=task, max_length=None,
                            **dict.fromkeys(flags.SPANS))  # fmt: skip
-    problems = list(model_types.check(args, tasks.get(task), config))
+    problems = list(flags.model_types.check(args, tasks.get(task), config))
     assert (problems == []) if message is None else message in problems[0], problems
     assert (args.selection_metric, args.max_length) == (tasks.get(task).selection_metric, 128)
 
 
 def test_objective_of_a_model_type():
     names = ("pkdbert_cls", "kdbert_cls", "ftbert", "sparsebert_ner", "kd")
-    assert [model_types.objective_of(name, "x") for name in names] == ["pkd", "kd", "ft", "sparse", "kd"]
-    assert model_types.objective_of(None, "sparse") == "sparse"
+    assert [flags.model_types.objective_of(name, "x") for name in names] == ["pkd", "kd", "ft", "sparse", "kd"]
+    assert flags.model_types.objective_of(None, "sparse") == "sparse"
 
 
 def test_where_checkpoints_are(tmp_path):

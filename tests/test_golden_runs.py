@@ -5,7 +5,7 @@ its own that says why:
 
     python tests/test_golden_runs.py            # all, or the names of some
 
-Bits depend on the processor and on torch: on another machine than the file's, numbers are compared to 1e-4 and weights not at all.
+Bits depend on the processor and on torch: on another machine than the file's, numbers are compared to 1e-4, weights not at all.
 """
 
 import json

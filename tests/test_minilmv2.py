@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 import run_minilmv2
 from data import demo, pipelines
-from utils import relation_flags
+from utils import hops
 from utils.files import read_json, sha256
+from utils.flags import relations
 
 LENGTH = 24  # tokens of a block
 SIZES = ("--layer", 2, "--hidden", 24, "--heads", 4)
@@ -185,12 +186,12 @@ def test_presets(family, layers, width, layer, heads, teacher):
     words = ["--corpus", "c", "--teacher_model_path", str(teacher), "--hidden", str(hidden), "--num_relation_heads", "1"]
     args = run_minilmv2.parse(words)
     args.num_relation_heads = None
-    (hop,) = relation_flags.hops(args, config)
+    (hop,) = hops.hops(args, config)
     assert (hop.teacher_layer, hop.relation_heads, hop.layers, hop.intermediate) == (layer, heads, 6, 4 * hidden)
     args.student_path = ["12L", "3L"]
-    assert [hop.teacher_layer for hop in relation_flags.hops(args, config)] == [layer, 12]
+    assert [hop.teacher_layer for hop in hops.hops(args, config)] == [layer, 12]
     args.iteration = 2  # the teacher is a student, which was trained in its last layer
-    assert [hop.teacher_layer for hop in relation_flags.hops(args, config)] == [layers, 12]
+    assert [hop.teacher_layer for hop in hops.hops(args, config)] == [layers, 12]
 
 
 @pytest.mark.parametrize("text, expected", [
@@ -201,10 +202,10 @@ def test_presets(family, layers, width, layer, heads, teacher):
 ])  # fmt: skip
 def test_relations_flag(text, expected):
     if expected is not None:
-        assert relation_flags.weights(text) == expected
+        assert relations.weights(text) == expected
         return
     with pytest.raises(argparse.ArgumentTypeError):
-        relation_flags.weights(text)
+        relations.weights(text)
 
 
 def test_all_problems_with_the_flags_at_once(corpus, teacher, tmp_path):

@@ -11,10 +11,10 @@ import models
 import run_minilmv2
 from models import once_for_all
 from models.relations import RelationEncoder
-from utils import cost, nested_flags
+from utils import cost, flags
 from utils.errors import FlagError
 from utils.files import read_json, sha256
-from utils.nested_flags import Part
+from utils.flags.parts import Part
 
 PARTS = [Part(layers, width, width // 4, 2 * width) for layers in (1, 2, 3) for width in (8, 16)]
 
@@ -33,7 +33,7 @@ def whole_model(case="bert", **settings):
 ])  # fmt: skip
 def test_sizes_of_the_published_parts(layers, hidden, parameters, macs):
     args = run_minilmv2.parse(["--corpus", "c", "--teacher_model_path", "bert-base-uncased", "--ofa_layer", "6,4,3"])
-    parts = nested_flags.parts(args)
+    parts = flags.parts.parts(args)
     assert len(parts) == 15 and parts[-1] == Part(6, 768, 12, 3072) and args.relation_source == "extra"
     (part,) = [part for part in parts if (part.layers, part.hidden) == (layers, hidden)]
     with torch.device("meta"):

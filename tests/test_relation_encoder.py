@@ -15,7 +15,7 @@ from models.resized import resized, resized_config
 from modules.masking import mask_tokens, masked_loss
 from modules.relations import relation_losses
 from utils.batch import Batch
-from utils.relation_flags import Hop
+from utils.hops import Hop
 
 QKV = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modules import relations
-from utils.relation_flags import RELATIONS
+from utils.flags.relations import RELATIONS
 
 # Golden inputs of the method document: B sequences, L tokens, R relation heads, widths of teacher and student
 B, L, R, WIDTHS = 2, 5, 2, {"teacher": 8, "student": 4}

@@ -7,7 +7,7 @@ import torch
 from corpus_texts import PIECES, bert_like, built, plain_blocks, read, rows, text
 
 from data.corpus import blocks, documents, memory_mapped, streaming, training_blocks
-from utils import corpus_flags, distributed, flags, logs, runs, training
+from utils import distributed, flags, logs, runs, training
 from utils.errors import DataError, FlagError
 from utils.evaluation import Score
 
@@ -165,8 +165,8 @@ def test_training_continues_byte_equal(kind, stream_of, corpus, tmp_path):
 
 
 def corpus_args(*words):
-    parser = flags.parser("", corpus_flags.corpus, flags.training, flags.runtime)
-    return flags.resolve(parser, [str(word) for word in words], stage="test", name=lambda args: "run", check=corpus_flags.check)
+    parser = flags.parser("", flags.corpus.corpus, flags.training, flags.runtime)
+    return flags.resolve(parser, [str(word) for word in words], stage="test", name=lambda args: "run", check=flags.corpus.check)
 
 
 def test_flags_name_a_corpus_or_a_stream(built_corpus, tokenizer, tmp_path):

@@ -11,7 +11,7 @@ from utils.runs import DRY_RUN_ROWS
 def from_flags(args, tokenizer, *, max_positions: int | None):
     """What --corpus names: a built Corpus, or with --streaming a StreamedCorpus.
 
-    args: resolved, with corpus_flags.corpus and flags.training, after runs.start().
+    args: resolved, with flags.corpus.corpus and flags.training, after runs.start().
     Raises like open_corpus() and documents.find().
     """
     if not args.streaming:

@@ -4,17 +4,17 @@ Nothing here imports torch: sizes are checked on the configs, before a model is 
 """
 
 import argparse
-import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from utils import corpus_flags, families, flags
+from utils import families, hops
 from utils.errors import FlagError
-from utils.flags import non_negative, path_of_students, positive_int
+from utils.flags import corpus
+from utils.flags.checks import config_of
+from utils.flags.groups import model_path
+from utils.flags.parser import fraction, non_negative, path_of_students, positive_int
 
 RELATIONS = tuple(left + right for left in "qkv" for right in "qkv")
-_HEADS = (64, 48, 32, 24, 16, 12)
 
 
 def relations(parser):
@@ -40,16 +40,16 @@ def layer_number(text) -> int | str:
 
 def models(parser):
     """The flags that name teacher, student and tokenizer, and the masked tokens that may be learned beside the relations."""
-    flags.model_path(parser, "--teacher_model_path", "any encoder of the architecture table",
+    model_path(parser, "--teacher_model_path", "any encoder of the architecture table",
                      aliases=("--input_model_dir", "--teacher_model_name_or_path"))  # fmt: skip
-    flags.model_path(parser, "--student_model_path", "a student of its own: a checkpoint, or a folder with a config.json alone",
+    model_path(parser, "--student_model_path", "a student of its own: a checkpoint, or a folder with a config.json alone",
                      required=False)  # fmt: skip
     add = parser.add_argument_group("relation distillation").add_argument
     add("--tokenizer_name_or_path", "--tokenizer_dir", metavar="PATH", help="the teacher's")
     add("--iteration", type=positive_int, default=1,
         help="from 2 on the teacher is a student of the iteration before, which was trained in its last layer")  # fmt: skip
     add("--mlm_weight", type=non_negative, default=0.0, help="of a loss on masked tokens beside the relations; 0: none")
-    add("--mlm_probability", type=flags.fraction, default=0.15, help="share of tokens that are masked for it, for both models")
+    add("--mlm_probability", type=fraction, default=0.15, help="share of tokens that are masked for it, for both models")
     parser.set_defaults(warmup_proportion=0.01, eval_interval=1000)
 
 
@@ -86,28 +86,16 @@ def weights(text) -> dict[str, float]:
     return given
 
 
-@dataclass(frozen=True)
-class Hop:
-    """Sizes of one distillation.  teacher_layer: from 1.  relation_heads: R.  The rest: the student's."""
-
-    teacher_layer: int
-    relation_heads: int
-    layers: int
-    hidden: int
-    heads: int
-    intermediate: int
-
-
 def check(args, *, layers):
-    """Yield what is wrong with the flags of relations(), student(), models() and corpus_flags.corpus(); fill in their defaults.
+    """Yield what is wrong with the flags of relations(), student(), models() and corpus.corpus(); fill in their defaults.
 
     layers: of a student, where no flag says.  Its value (`yield from`): the configs of teacher and student, None where not known.
     """
-    yield from corpus_flags.check(args)
+    yield from corpus.check(args)
     yield from fill(args, layers=layers)
     configs = {}
     for flag in ("teacher_model_path", "student_model_path"):
-        configs[flag], problem = flags.config_of(args, flag)
+        configs[flag], problem = config_of(args, flag)
         yield from [problem] if problem else []
     yield from problems(args, *configs.values())
     return list(configs.values())
@@ -140,7 +128,7 @@ def fill(args, *, layers):
     if args.student_hidden % args.student_heads:
         yield (
             f"--student_heads {args.student_heads}: does not divide --student_hidden {args.student_hidden}; its divisors: "
-            f"{_divisors(args.student_hidden)}"
+            f"{hops.divisors(args.student_hidden)}"
         )
 
 
@@ -149,7 +137,7 @@ def problems(args, teacher: dict | None, student: dict | None):
     known = [config is not None and families.sizes(config) is not None for config in (teacher, student)]
     if known[0] and (known[1] if args.student_model_path else args.student_init is not None):
         try:
-            hops(args, teacher, student)
+            hops.hops(args, teacher, student)
         except FlagError as error:
             yield from str(error).split("\n")
 
@@ -160,73 +148,3 @@ def name(args) -> str:
     depth = ",".join(args.student_path or [f"{args.student_layer}L"])
     iteration = f"_{args.iteration}" if args.iteration > 1 else ""
     return f"{Path(args.teacher_model_path).name}_{student or f'{depth}-{args.student_hidden}H'}{iteration}"
-
-
-def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
-    """The distillations of a run, from the configs of teacher and, with --student_model_path, student.
-
-    Raises FlagError with everything that does not fit.
-    """
-    found, wrong = [], []
-    if student is not None:
-        chain = [families.sizes(student)]
-    else:
-        sizes = {size: getattr(args, f"student_{size}") for size in ("hidden", "heads", "intermediate")}
-        depths = [int(wanted[:-1]) for wanted in args.student_path or []] or [args.student_layer]
-        chain = [{"layers": depth, **sizes} for depth in depths]
-    for number, made in enumerate(chain):
-        layer = args.teacher_layer if number == 0 else None
-        found.append(_hop(args, teacher, made, wrong, layer=layer, is_ours=number > 0 or args.iteration > 1))
-        teacher = {"model_type": teacher["model_type"], **families.named_sizes(teacher["model_type"], made)}
-    if wrong:
-        raise FlagError("\n".join(dict.fromkeys(wrong)))
-    return found
-
-
-def _hop(args, teacher, student, wrong, *, layer, is_ours):
-    """One distillation; its problems are added.  is_ours: the teacher is a student of this method, trained in its last layer."""
-    family, theirs = families.of(teacher["model_type"]), families.sizes(teacher)
-    depth, heads = theirs["layers"], args.num_relation_heads
-    if layer is None:
-        large = not is_ours and depth == 24 and theirs["hidden"] == 1024
-        layer = family.large_layer or depth if large else depth
-    elif layer == "last":
-        layer = depth
-    elif layer > depth:
-        wrong.append(f"--teacher_layer {layer}: the teacher has {depth} layers")
-    widths = (families.projections_width(teacher, min(layer, depth)), student["hidden"])
-    common = math.gcd(*widths)
-    if heads is None:
-        preferred = {12: 48, 24: 64}.get(depth)
-        heads = next((number for number in (preferred, *_HEADS) if number and common % number == 0), None)
-        if heads is None:
-            wrong.append(
-                f"--num_relation_heads: no preset divides the teacher's width {widths[0]} and the student's {widths[1]}; "
-                f"choose one of {_divisors(common)}"
-            )
-    elif common % heads:
-        wrong.append(
-            f"--num_relation_heads {heads}: does not divide both the teacher's width {widths[0]} and the student's {widths[1]}; "
-            f"choose one of {_divisors(common)}"
-        )
-    wrong += _no_copies(args.student_init, theirs, student)
-    return Hop(layer, heads, **student)
-
-
-def _no_copies(init, teacher, student):
-    """What keeps a student from being made of its teacher; both are given by their sizes."""
-    sizes = {size: (teacher[size], student[size]) for size in families.SIZES}
-    larger = [f"{size} {ours} of {theirs}" for size, (theirs, ours) in sizes.items() if ours > theirs]
-    if init == "slice" and larger:
-        yield f"--student_init slice: the student must be no larger than its teacher ({', '.join(larger)})"
-    equal = {"embeddings": ("hidden",), "layers": ("hidden", "intermediate")}.get(init, ())
-    for size in equal:
-        theirs, ours = sizes[size]
-        if theirs != ours:
-            yield f"--student_init {init}: needs a --student_{size} of {theirs}, the teacher's; found {ours}"
-    if init == "layers" and sizes["layers"][1] > sizes["layers"][0]:
-        yield f"--student_init layers: {sizes['layers'][1]} layers wanted, the teacher has {sizes['layers'][0]}"
-
-
-def _divisors(number):
-    return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)

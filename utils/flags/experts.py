@@ -10,7 +10,7 @@ DEFAULTS = {"moe": "1,4", "gate_noise": "multiplicative", "expert_shared_fractio
 
 
 def experts(parser):
-    """The flag group of a student's experts; the weight of their balance loss is in flags.experts."""
+    """The flag group of a student's experts; the weight of their balance loss is in groups.balance."""
     add = parser.add_argument_group("experts").add_argument
     add("--moe", type=counts, metavar="X,Y",
         help="attention and feed-forward experts; assistants are dense; 1,1: a dense student; 1,4")  # fmt: skip

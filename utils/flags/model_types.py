@@ -2,7 +2,8 @@
 
 import re
 
-from utils import families, flags
+from utils import families
+from utils.flags.checks import check_spans
 
 OBJECTIVES = ("ft", "kd", "pkd", "sparse")
 _HEADS = {"cls": ("classification", "regression"), "ner": ("tagging",), "qa": ("spans",)}
@@ -22,7 +23,7 @@ def check(args, task, config: dict | None, *, objectives=OBJECTIVES):
     """
     kind = task.kind
     args.max_length = args.max_length or task.max_length
-    yield from flags.check_spans(args, kind)
+    yield from check_spans(args, kind)
     args.selection_metric = args.selection_metric or task.selection_metric
     if args.selection_metric not in task.metrics:
         yield f"--selection_metric: {args.selection_metric!r} is not one of {task.name}'s: {', '.join(task.metrics)}"

@@ -1,6 +1,6 @@
 """Flags of text corpora: which one a stage learns from, and what text files are like.  Nothing here imports torch."""
 
-from utils import flags
+from utils.flags.parser import positive_int
 
 
 def corpus(parser):
@@ -12,12 +12,12 @@ def corpus(parser):
         "--max_length",
         "--max_seq_length",
         "--max_seq_len",
-        type=flags.positive_int,
+        type=positive_int,
         help="tokens of a block, with specials; the corpus's, 128 for a stream",
     )
-    add("--num_heldout_blocks", type=flags.positive_int, default=512, help="blocks that are never trained on, to evaluate with")
+    add("--num_heldout_blocks", type=positive_int, default=512, help="blocks that are never trained on, to evaluate with")
     add("--streaming", action="store_true", help="train straight from text files or URLs, in packed blocks; needs --max_steps")
-    add("--shuffle_buffer", type=flags.positive_int, help="blocks of a stream to draw the next one from, per process; 10000")
+    add("--shuffle_buffer", type=positive_int, help="blocks of a stream to draw the next one from, per process; 10000")
     documents(add, prefix="corpus_")
 
 

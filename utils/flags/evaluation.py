@@ -7,8 +7,12 @@ import importlib.util
 import os
 from pathlib import Path
 
-from utils import checkpoints, flags, model_types
+from utils import checkpoints
 from utils.errors import CheckpointError
+from utils.flags import model_types
+from utils.flags.checks import check_dense, check_hold_out, check_student
+from utils.flags.groups import held_out, spans
+from utils.flags.parser import count, percentages, positive_int
 
 EXPORTS = ("dense", "compact", "onnx")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -22,22 +26,22 @@ def evaluation(names):
         group = parser.add_argument_group("task").add_argument
         group("--task_name", choices=names, help="which task", metavar="NAME")
         group("--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself")
-        group("--max_length", "--max_seq_length", type=flags.positive_int, help="tokens, with specials; 128, squad2: 384")
-        flags.spans(parser)
+        group("--max_length", "--max_seq_length", type=positive_int, help="tokens, with specials; 128, squad2: 384")
+        spans(parser)
         group = parser.add_argument_group("evaluation").add_argument
         group("--model_path", nargs="+", metavar="PATH", help="hub names, checkpoint folders or run folders")
         group("--teacher_model_path", metavar="PATH", help="one more, which is marked in the picture and compared with")
-        group("--sparsities", type=flags.percentages, help="for nested checkpoints: one row for each of these; as stored")
+        group("--sparsities", type=percentages, help="for nested checkpoints: one row for each of these; as stored")
         group("--split", choices=("dev", "train", "hold_out", "test"), default="dev",
             help="which rows are scored; they need labels")  # fmt: skip
-        flags.held_out(parser.add_argument_group("rows held out"))
-        group("--max_eval_samples", type=flags.positive_int, help="score this many of them, a fixed sample; all")
+        held_out(parser.add_argument_group("rows held out"))
+        group("--max_eval_samples", type=positive_int, help="score this many of them, a fixed sample; all")
         group("--selection_metric", help="the metric that is drawn; the task's own")
-        group("--num_repeats", type=flags.count, default=10, help="timed passes of each kind; 0: nothing is timed")
-        group("--num_threads", type=flags.positive_int, help="CPU threads; torch's own choice")
+        group("--num_repeats", type=count, default=10, help="timed passes of each kind; 0: nothing is timed")
+        group("--num_threads", type=positive_int, help="CPU threads; torch's own choice")
         group("--compare", action="store_true",
             help="differences from the teacher's metrics, or the first model's; 95%% intervals, paired bootstrap")  # fmt: skip
-        group("--num_resamples", type=flags.positive_int, default=10000, help="samples of the bootstrap")
+        group("--num_resamples", type=positive_int, default=10000, help="samples of the bootstrap")
         group = parser.add_argument_group("export").add_argument
         group("--export", nargs="+", choices=EXPORTS, metavar="KIND",
             help="dense: zero-filled stock model; compact: as small as it is; onnx: a graph, and one in int8")  # fmt: skip
@@ -108,7 +112,7 @@ def check(args, tasks):
     for path in args.model_path:
         for sparsity in args.sparsities or ():
             if configs.get(path):
-                yield from flags.check_student(f"{sparsity:g}S", configs[path], f"--sparsities for {path}:")
+                yield from check_student(f"{sparsity:g}S", configs[path], f"--sparsities for {path}:")
     yield from model_types.check(args, tasks.get(args.task_name), None)
     yield from _check_hold_out(args, configs)
     points = len(args.sparsities or [None])
@@ -130,7 +134,7 @@ def _check_hold_out(args, configs):
     if args.split in ("train", "hold_out") and args.predict is None:
         named = {f"model_path {path}": config for path, config in configs.items()}
         trained = named if args.split == "hold_out" else ()
-        yield from flags.check_hold_out(args, named, trained=trained)
+        yield from check_hold_out(args, named, trained=trained)
         if args.split == "hold_out" and not args.hold_out:
             yield "--split hold_out: no model's config says which share of train was held out; give --hold_out"
         return
@@ -152,7 +156,7 @@ def _check_export(args, config):
         if folder.exists():
             yield f"--export_dir: {folder} exists; remove it, or name another folder"
     if "dense" in args.export:
-        yield from flags.check_dense(config, "--export dense: the model")
+        yield from check_dense(config, "--export dense: the model")
     if "onnx" in args.export:
         missing = [package for package in ONNX_PACKAGES if importlib.util.find_spec(package) is None]
         if missing:

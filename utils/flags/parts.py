@@ -6,8 +6,9 @@ Nothing here imports torch.
 import argparse
 import dataclasses
 
-from utils import families, flags
-from utils.flags import positive_int
+from utils import families
+from utils.flags.checks import check_dense, check_student, config_of
+from utils.flags.parser import percent, percentages, positive_int
 
 CORPUS = "corpus"  # the value of --task_name that is no task
 
@@ -45,16 +46,16 @@ def scoring(parser):
     add("--num_heldout_blocks", type=positive_int, default=512, help="blocks that are not scored, to evaluate with")
     add("--num_scoring_samples", type=positive_int, default=4096, help="blocks that importance is measured on, a fixed sample")
     add("--scoring_batch_size", type=positive_int, default=32, help="the absolute value is taken per batch of this size")
-    add("--grid", type=flags.percentages, default="0,10,20,30,40,50,60,70,80,85,90,95,98,99",
+    add("--grid", type=percentages, default="0,10,20,30,40,50,60,70,80,85,90,95,98,99",
         help="sparsities of the matrices in percent: heads, neurons and hidden dimensions lose less each")  # fmt: skip
     parser.set_defaults(streaming=False)
 
 
 def check_scoring(args):
     """Yield what is wrong with the model to be sorted."""
-    config, problem = flags.config_of(args, "model_path")
+    config, problem = config_of(args, "model_path")
     yield from [problem] if problem else []
-    yield from flags.check_dense(config, "--model_path")
+    yield from check_dense(config, "--model_path")
     if config is None or families.has_experts(config):
         return
     if refusal := families.refusal(config["model_type"], "hidden"):
@@ -67,7 +68,7 @@ def check_scoring(args):
 def students(parser):
     """The flag group of students that are crops or once-for-all.  check_students() checks it."""
     add = parser.add_argument_group("parts").add_argument
-    add("--sparsity", type=flags.percent, metavar="S",
+    add("--sparsity", type=percent, metavar="S",
         help="the student: --student_model_path or else the teacher, sorted on a corpus, cropped at S percent: 90")  # fmt: skip
     add("--ofa_layer", type=sizes, metavar="6,4,3",
         help="once-for-all: one student whose parts, of each of these depths and widths, are trained with it; 6,4,3")  # fmt: skip
@@ -86,7 +87,7 @@ def sizes(text) -> list[int]:
 def fill_students(args):
     """Give the flags of students() and what follows from them their values; yield what contradicts what.
 
-    Before relation_flags.check(), which sees the largest part, or the model that is cropped, as the student.
+    Before relations.check(), which sees the largest part, or the model that is cropped, as the student.
     """
     is_ofa, is_crop = bool(args.ofa_layer or args.ofa_hidden), args.sparsity is not None
     own = [flag for flag, given in (("--sparsity", is_crop), ("--ofa_layer, --ofa_hidden", is_ofa)) if given]
@@ -124,7 +125,7 @@ def fill_students(args):
 def check_students(args, student: dict | None):
     """Yield what is wrong with --sparsity for a student with this config; None: not known yet."""
     if args.sparsity is not None and student is not None:
-        yield from flags.check_student(f"{args.sparsity:g}S", student, "--sparsity", source="student")
+        yield from check_student(f"{args.sparsity:g}S", student, "--sparsity", source="student")
 
 
 def name(args) -> str:

@@ -1,7 +1,11 @@
 """The flags of run_ted.py and what can be wrong with them, as far as configs and filter specifications tell."""
 
-from utils import families, filter_specs, flags, model_types
+from utils import families, filter_specs
 from utils.errors import CheckpointError
+from utils.flags import model_types
+from utils.flags.checks import check_hold_out, check_student, config_of, student_parts
+from utils.flags.groups import model_path
+from utils.flags.parser import non_negative, positive, positive_int
 
 DISTILLING = ("kd", "lwd", "ted")
 STUDENTS = ("ft", *DISTILLING)
@@ -33,19 +37,19 @@ _USES = {
 
 def ted(parser):
     """The flag group of run_ted.py."""
-    flags.model_path(parser, "--model_path", "filters: the fine-tuned model that gets them", required=False)
-    flags.model_path(parser, "--teacher_model_path", "the teacher; for ted one with filters", required=False)
-    flags.model_path(parser, "--student_model_path", "the student; without it, a part of the teacher", required=False)
+    model_path(parser, "--model_path", "filters: the fine-tuned model that gets them", required=False)
+    model_path(parser, "--teacher_model_path", "the teacher; for ted one with filters", required=False)
+    model_path(parser, "--student_model_path", "the student; without it, a part of the teacher", required=False)
     add = parser.add_argument_group("ted").add_argument
     add("--mode", choices=MODES, required=True, help="stage or baseline, see above")
     add("--student_init", choices=("pretrained", "finetuned", "stage1"), help="see above; stage1 for ted, else pretrained")
-    add("--filter_interval", type=flags.positive_int, help="layers from one filter to the next, in stage II the student's; 1")
-    add("--teacher_filter_interval", type=flags.positive_int, help="stage II, the teacher's; 1")
-    add("--filter_output_dim", type=flags.positive_int, help="numbers that a filter makes of a state; the hidden size")
+    add("--filter_interval", type=positive_int, help="layers from one filter to the next, in stage II the student's; 1")
+    add("--teacher_filter_interval", type=positive_int, help="stage II, the teacher's; 1")
+    add("--filter_output_dim", type=positive_int, help="numbers that a filter makes of a state; the hidden size")
     add("--filter_nonlinear", action="store_true", help="filters of two layers with a GELU between")
-    add("--kl_alpha", type=flags.non_negative, help="weight of the divergence from the teacher's answers; 0")
-    add("--mse_alpha", type=flags.non_negative, help="weight of the distance of filtered states; 0")
-    add("--temperature", type=flags.positive, help="of the divergence; 2")
+    add("--kl_alpha", type=non_negative, help="weight of the divergence from the teacher's answers; 0")
+    add("--mse_alpha", type=non_negative, help="weight of the distance of filtered states; 0")
+    add("--temperature", type=positive, help="of the divergence; 2")
     add("--regression_kl", choices=("mse", "listwise"), help="distance of scores; listwise is a softmax over the batch; mse")
     add("--pad_in_losses", action="store_true", help="padding counts in MSE and KL, as published")
     add("--cache_teacher", action="store_true", help="keep the frozen model's outputs in memory, computed once")
@@ -63,11 +67,11 @@ def check(args, task):
         args.student_init = "stage1" if args.mode == "ted" else "pretrained"
     configs = {}
     for flag in ("model_path", "teacher_model_path", "student_model_path"):
-        configs[flag], problem = flags.config_of(args, flag)
+        configs[flag], problem = config_of(args, flag)
         yield from [problem] if problem else []
         yield from model_types.check(args, task, configs[flag])
     trained = ["model_path", "teacher_model_path", *(["student_model_path"] if args.student_init != "pretrained" else [])]
-    yield from flags.check_hold_out(args, configs, trained=trained)
+    yield from check_hold_out(args, configs, trained=trained)
     if args.mode == "filters":
         if args.model_path is None:
             yield "--model_path: required, the fine-tuned model that gets filters"
@@ -89,7 +93,7 @@ def check(args, task):
 
 def _check_student(args, configs):
     """What is wrong with where the student comes from."""
-    parts, own = flags.student_parts(args), args.student_model_path
+    parts, own = student_parts(args), args.student_model_path
     if len(parts) > 1:
         yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
     if own is None and not (parts and args.teacher_model_path):
@@ -100,7 +104,7 @@ def _check_student(args, configs):
         yield "--student_init stage1: filters belong to a whole model; expected --student_model_path alone"
     source = "student_model_path" if own else "teacher_model_path"
     for flag, part in parts if configs[source] else ():
-        yield from flags.check_student(part, configs[source], flag, source=source.partition("_")[0])
+        yield from check_student(part, configs[source], flag, source=source.partition("_")[0])
 
 
 def _check_filters(args, task, configs):

@@ -1,0 +1,55 @@
+"""The command line: parser and types, shared groups, what can be wrong with them; one file for each family of scripts.
+
+Nothing here imports torch, so that `--help` answers at once.  Nothing in models/, data/ or modules/ imports it.
+parser: the parser, types, resolved settings.  groups: flags that several scripts share.  checks: of these.  model_types: the
+papers' --model_type.  corpus: text corpora.  relations: relation distillation.  experts: students with experts.  parts: crops and
+once-for-all students.  ted: filters, TED and its baselines.  evaluation: run_evaluation.py.
+"""
+
+from utils.flags.checks import (
+    check_balance,
+    check_candidates,
+    check_dense,
+    check_hold_out,
+    check_path,
+    check_spans,
+    check_student,
+    config_of,
+    student_parts,
+)
+from utils.flags.groups import (
+    OF_ANSWERS,
+    SPANS,
+    balance,
+    distillation,
+    folder,
+    held_out,
+    inference,
+    model_path,
+    runtime,
+    scoring,
+    spans,
+    student,
+    task,
+    training,
+    weights,
+)
+from utils.flags.parser import (
+    candidates,
+    count,
+    fraction,
+    layer_or_sparsity,
+    named,
+    non_negative,
+    parser,
+    path_of_students,
+    percent,
+    percentages,
+    positive,
+    positive_int,
+    rates,
+    resolve,
+    settings,
+)
+
+from utils.flags import corpus, evaluation, experts, model_types, parts, relations, ted  # isort: skip

@@ -1,0 +1,131 @@
+"""What can be wrong with shared flags, as far as the checkpoints' configs tell: each check stands once, here."""
+
+import itertools
+
+from utils import checkpoints, families
+from utils.errors import CheckpointError
+from utils.flags.groups import SPANS
+
+
+def check_hold_out(args, configs: dict, *, trained=()):
+    """Yield what is wrong with the flags of held_out(); fills in the share that the checkpoints record.
+
+    configs: {flag: config or None} of the checkpoints.  trained: the flags of those that have been trained on the task.
+    """
+    task = args.task_name
+    shares = {f"--{flag}": share for flag, config in configs.items() if (share := checkpoints.hold_out(config, task))}
+    if args.hold_out is not None:
+        shares["--hold_out"] = args.hold_out
+    if len({*shares.values()}) > 1:
+        said = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+        yield f"--hold_out: the share of {task}'s training rows that are held out differs: {said}; expected one for all stages"
+        return
+    args.hold_out = next(iter(shares.values()), 0.0)
+    if args.hold_out == 1:
+        yield "--hold_out 1: leaves nothing to train on; expected a share below 1"
+    if not args.hold_out:
+        if args.teacher_saw_hold_out:
+            yield "--teacher_saw_hold_out: has a meaning only with --hold_out"
+        return
+    if getattr(args, "scoring_split", "train") != "train":
+        yield f"--scoring_split {args.scoring_split}: with --hold_out units are scored on train; leave one of them out"
+    for flag in trained:
+        if getattr(args, flag, True) and f"--{flag}" not in shares and not args.teacher_saw_hold_out:
+            yield (
+                f"--{flag}: nothing in its config says that it was trained without the rows of {task} that --hold_out "
+                f"{args.hold_out:g} keeps apart; it would be judged by rows that it knows: train it with --hold_out too, or add "
+                "--teacher_saw_hold_out"
+            )
+
+
+def check_spans(args, kind):
+    """Yield what is wrong with the flags of spans() for a kind of task; fills in their defaults where they have a meaning."""
+    for name, default in SPANS.items():
+        if kind == "spans" and getattr(args, name) is None:
+            setattr(args, name, default)
+        elif kind != "spans" and getattr(args, name) is not None:
+            yield f"--{name}: has a meaning only for questions about a text (squad2); {args.task_name} is a {kind} task"
+
+
+def student_parts(args) -> list[tuple[str, str]]:
+    """[(flag, 4L or 70S)] of the flags that say which part of a checkpoint the student is; one, if they do not contradict."""
+    number, layers, wanted = args.student_sparsity, args.student_layer, getattr(args, "layer_or_sparsity", None)
+    given = {
+        "--layer_or_sparsity": wanted,
+        "--student_sparsity": None if number is None else f"{number:g}S",
+        "--student_layer": None if layers is None else f"{layers}L",
+    }
+    return [(flag, part) for flag, part in given.items() if part is not None]
+
+
+def config_of(args, flag: str):
+    """(config, problem) of the checkpoint that a path flag names; config is None for a hub name or where it is unusable."""
+    path = getattr(args, flag)
+    try:
+        return (checkpoints.read_config(path) if path is not None else None), None
+    except CheckpointError as error:
+        return None, f"--{flag}: {error}"
+
+
+def check_candidates(args, config: dict):
+    """Yield what is wrong with a list of --candidates for a teacher with this config and --target_sparsity."""
+    compression = config.get("compression") or {}
+    grid = sorted(float(key) for key in compression.get("grid", {}))
+    if isinstance(args.candidates, str) or not grid:
+        return
+    own, shown = compression.get("sparsity", 0), ", ".join(f"{s:g}" for s in args.candidates)
+    points = ", ".join(f"{s:g}" for s in grid)
+    if not all(s in grid for s in args.candidates):
+        yield f"--candidates {shown}: not all in the teacher's grid: {points}"
+    elif not all(own < s < args.target_sparsity for s in args.candidates):
+        yield (
+            f"--candidates {shown}: expected sparsities between the teacher's, {own:g}, and the student's, "
+            f"{args.target_sparsity:g}; the teacher's grid: {points}"
+        )
+
+
+def check_balance(args, config: dict | None):
+    """Yield what is wrong with a flag of balance() for a student with this config; None: not known yet."""
+    if args.load_balance_weight is not None and config is not None and not families.has_experts(config):
+        yield f"--load_balance_weight: the student ({config['model_type']}) has no experts; leave it out"
+
+
+def check_dense(config: dict | None, flag: str):
+    """Yield what is wrong with removing heads and neurons from a checkpoint with this config; None: not known yet."""
+    if families.has_experts(config):
+        yield f"{flag}: has experts ({config['model_type']}); heads and neurons are scored and removed in dense models only"
+
+
+def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
+    """Yield what is wrong with taking `4L` or `90S` from a teacher, or another source, with this config."""
+    number = float(wanted[:-1])
+    if wanted.endswith("S") and families.has_experts(config):
+        yield from check_dense(config, f"{flag} {wanted}: the {source}")
+        return
+    compression = config.get("compression") or {}
+    if wanted.endswith("L"):
+        layers = families.size(config, "layers")
+        if layers is not None and number > layers:
+            yield f"{flag} {wanted}: the {source} has {layers} layers"
+        return
+    grid = sorted(float(key) for key in compression.get("grid", {}))
+    if not grid:
+        yield f"{flag} {wanted}: the {source} is not nested (no grid in its config); sparsify it first with run_sparsification.py"
+    elif number not in grid:
+        yield f"{flag} {wanted}: not in the {source}'s grid: {', '.join(f'{s:g}' for s in grid)}"
+    elif number < compression.get("sparsity", 0):
+        yield f"{flag} {wanted}: the {source}'s own sparsity is {compression['sparsity']:g} already"
+
+
+def check_path(path: list[str], config: dict):
+    """Yield what is wrong with a path of students from a teacher with this config: each must be smaller than the one before."""
+    for wanted in path:
+        yield from check_student(wanted, config, "--layer_or_sparsity_path")
+    for before, after in itertools.pairwise(path):
+        if before.endswith("L") and after.endswith("S"):
+            yield f"--layer_or_sparsity_path: {after} after {before}; a model with fewer layers has no grid: sparsities go first"
+    for unit, shrinks, what in (("L", lambda a, b: b < a, "fewer layers"), ("S", lambda a, b: b > a, "a higher sparsity")):
+        sizes = [float(wanted[:-1]) for wanted in path if wanted.endswith(unit)]
+        for before, after in itertools.pairwise(sizes):
+            if not shrinks(before, after):
+                yield f"--layer_or_sparsity_path: {after:g}{unit} after {before:g}{unit}; a student needs {what} than its teacher"

@@ -1,0 +1,178 @@
+"""The parser, which reports every problem in one message, and the types of flags.  Nothing here imports torch."""
+
+import argparse
+import importlib.util
+import math
+import sys
+from pathlib import Path
+
+from utils.errors import FlagError
+
+# Flags that may change between two starts of the same run: they alter neither the data nor the weights.
+NOT_SETTINGS = {
+    "output_dir", "overwrite", "debug", "log_interval", "report_to", "dry_run", "do_train", "do_test", "do_infer",
+    "save_minutes", "stage", "hops_dir", "num_workers", "infer_split",
+}  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that collects problems instead of stopping at the first one."""
+
+    def __init__(self, doc: str):
+        super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
+        self.problems = []
+        self.required = []
+
+    def add_argument_group(self, *args, **kwargs):
+        """A titled group whose required flags are collected too."""
+        group = super().add_argument_group(*args, **kwargs)
+        add = group.add_argument
+
+        def add_argument(*names, required=False, **options):
+            action = add(*names, **options)
+            if required:
+                self.required.append(action)
+            return action
+
+        group.add_argument = add_argument
+        return group
+
+    def _get_value(self, action, arg_string):
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            self.problems.append(str(error).removeprefix("argument "))
+            return action.default
+
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices and value != action.default:
+            choices = ", ".join(map(str, action.choices))
+            self.problems.append(f"{'/'.join(action.option_strings)}: {value!r} is not one of {choices}")
+
+    def error(self, message):
+        """A malformed command line (a flag without its value): nothing after it can be trusted."""
+        raise FlagError(
+            "\n".join(["the flags cannot be used:", *(f"  {p}" for p in [*self.problems, message.removeprefix("argument ")])])
+        )
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action):
+        if action.default in (None, False, "") or not action.option_strings:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _number(kind, low, high, low_open, described):
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (low <= value <= high) or (low_open and value == low):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {described}")
+        return value
+
+    return parse
+
+
+positive_int = _number(int, 1, math.inf, False, "a whole number of at least 1")
+count = _number(int, 0, math.inf, False, "a whole number of at least 0")
+positive = _number(float, 0, sys.float_info.max, True, "a number above 0")
+non_negative = _number(float, 0, sys.float_info.max, False, "a number of at least 0")
+fraction = _number(float, 0, 1, False, "a number from 0 to 1")
+percent = _number(float, 0, 100, False, "a percentage from 0 to 100")
+finite = _number(float, -sys.float_info.max, sys.float_info.max, False, "a number")
+
+
+def parser(doc: str, *groups) -> Parser:
+    """A parser with the shared groups in it.  doc: the script's docstring, shown by --help."""
+    result = Parser(doc)
+    for group in groups:
+        group(result)
+    return result
+
+
+def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argparse.Namespace:
+    """Parse, check everything that can be checked without a model, and fill in what follows from the rest.
+
+    stage: the first folder below outputs/.  name(args): the second.  check(args): yields what else is wrong, as strings.
+    Raises FlagError with all problems in one message.
+    """
+    args, unknown = parser.parse_known_args(argv)
+    problems = parser.problems
+    problems += [f"{flag}: no such flag (see --help)" for flag in unknown if flag.startswith("-")]
+    problems += [f"{word!r}: belongs to no flag" for word in unknown if not word.startswith("-")]
+    problems += [f"{'/'.join(a.option_strings)}: required" for a in parser.required if getattr(args, a.dest) is None]
+    args.stage = stage
+    if hasattr(args, "use_fp16"):
+        if args.use_fp16 and args.precision not in (None, "fp16"):
+            problems.append(f"--use_fp16 contradicts --precision {args.precision}")
+        args.precision = "fp16" if args.use_fp16 else args.precision
+        del args.use_fp16
+    if getattr(args, "report_to", "none") != "none" and importlib.util.find_spec(args.report_to) is None:
+        extra = "-r requirements-tensorboard.txt" if args.report_to == "tensorboard" else args.report_to
+        problems.append(f"--report_to {args.report_to}: not installed (pip install {extra})")
+    if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
+        args.do_train = True
+    if not problems and check is not None:
+        problems += list(check(args))
+    if problems:
+        raise FlagError("\n".join(["the flags cannot be used:", *(f"  {problem}" for problem in dict.fromkeys(problems))]))
+    if args.output_dir is None:
+        args.output_dir = str(Path("outputs") / stage / name(args))
+    return args
+
+
+def named(args, message: str) -> str:
+    """A message that begins with the value of a path flag, with the flag's name in front."""
+    for key, value in vars(args).items() if args is not None else ():
+        paths = [value] if isinstance(value, str) else value
+        if key.endswith("_path") and paths and any(message.startswith(str(path)) for path in paths):
+            return f"--{key}: {message}"
+    return message
+
+
+def settings(args) -> dict:
+    """The flags that make the run what it is: a run is continued only if they have not changed."""
+    return {key: value for key, value in sorted(vars(args).items()) if key not in NOT_SETTINGS}
+
+
+def percentages(text: str) -> list[float]:
+    """A flag type: comma-separated sparsities in percent, `80,90` or `80,90S`, ascending and without repeats."""
+    values = sorted({percent(part.strip().removesuffix("S")) for part in text.split(",") if part.strip()})
+    if not values or values[-1] >= 100:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected percentages below 100, like 0,50,90")
+    return [int(value) if value == int(value) else value for value in values]
+
+
+def candidates(text: str):
+    """A flag type: `tens`, `grid`, or comma-separated sparsities in percent."""
+    return text if text in ("tens", "grid") else percentages(text)
+
+
+def rates(text: str) -> list[float]:
+    """A flag type: comma-separated learning rates, `6e-4,3e-4`."""
+    return [positive(part.strip()) for part in text.split(",")]
+
+
+def layer_or_sparsity(text: str) -> str:
+    """A flag type: `4L` (keep 4 layers) or `90S` (drop 90% of heads and neurons), in one spelling."""
+    number, unit = text[:-1], text[-1:].upper()
+    try:
+        if unit == "L":
+            return f"{positive_int(number)}L"
+        if unit == "S":
+            return f"{percent(number):g}S"
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    raise argparse.ArgumentTypeError(f"{text!r}: expected a number with L (layers kept, 4L) or S (percent dropped, 90S)")
+
+
+def path_of_students(text: str) -> list[str]:
+    """A flag type: `80,90S` or `6,4L` or `80S,6L`; a number without a unit has that of the one after it."""
+    parts = [part.strip() for part in text.split(",")]
+    for index in reversed(range(len(parts) - 1)):
+        if parts[index] and parts[index][-1].upper() not in "LS":
+            parts[index] += parts[index + 1][-1:]
+    return [layer_or_sparsity(part) for part in parts]

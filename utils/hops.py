@@ -1,0 +1,91 @@
+"""Sizes of relation distillations: of a student, or of a chain of them, and what is compared; found from configs alone."""
+
+import math
+from dataclasses import dataclass
+
+from utils import families
+from utils.errors import FlagError
+
+_HEADS = (64, 48, 32, 24, 16, 12)
+
+
+@dataclass(frozen=True)
+class Hop:
+    """Sizes of one distillation.  teacher_layer: from 1.  relation_heads: R.  The rest: the student's."""
+
+    teacher_layer: int
+    relation_heads: int
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+
+
+def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
+    """The distillations of a run, from the configs of teacher and, with --student_model_path, student.
+
+    Raises FlagError with everything that does not fit.
+    """
+    found, wrong = [], []
+    if student is not None:
+        chain = [families.sizes(student)]
+    else:
+        sizes = {size: getattr(args, f"student_{size}") for size in ("hidden", "heads", "intermediate")}
+        depths = [int(wanted[:-1]) for wanted in args.student_path or []] or [args.student_layer]
+        chain = [{"layers": depth, **sizes} for depth in depths]
+    for number, made in enumerate(chain):
+        layer = args.teacher_layer if number == 0 else None
+        found.append(_hop(args, teacher, made, wrong, layer=layer, is_ours=number > 0 or args.iteration > 1))
+        teacher = {"model_type": teacher["model_type"], **families.named_sizes(teacher["model_type"], made)}
+    if wrong:
+        raise FlagError("\n".join(dict.fromkeys(wrong)))
+    return found
+
+
+def _hop(args, teacher, student, wrong, *, layer, is_ours):
+    """One distillation; its problems are added.  is_ours: the teacher is a student of this method, trained in its last layer."""
+    family, theirs = families.of(teacher["model_type"]), families.sizes(teacher)
+    depth, heads = theirs["layers"], args.num_relation_heads
+    if layer is None:
+        large = not is_ours and depth == 24 and theirs["hidden"] == 1024
+        layer = family.large_layer or depth if large else depth
+    elif layer == "last":
+        layer = depth
+    elif layer > depth:
+        wrong.append(f"--teacher_layer {layer}: the teacher has {depth} layers")
+    widths = (families.projections_width(teacher, min(layer, depth)), student["hidden"])
+    common = math.gcd(*widths)
+    if heads is None:
+        preferred = {12: 48, 24: 64}.get(depth)
+        heads = next((number for number in (preferred, *_HEADS) if number and common % number == 0), None)
+        if heads is None:
+            wrong.append(
+                f"--num_relation_heads: no preset divides the teacher's width {widths[0]} and the student's {widths[1]}; "
+                f"choose one of {divisors(common)}"
+            )
+    elif common % heads:
+        wrong.append(
+            f"--num_relation_heads {heads}: does not divide both the teacher's width {widths[0]} and the student's {widths[1]}; "
+            f"choose one of {divisors(common)}"
+        )
+    wrong += _no_copies(args.student_init, theirs, student)
+    return Hop(layer, heads, **student)
+
+
+def _no_copies(init, teacher, student):
+    """What keeps a student from being made of its teacher; both are given by their sizes."""
+    sizes = {size: (teacher[size], student[size]) for size in families.SIZES}
+    larger = [f"{size} {ours} of {theirs}" for size, (theirs, ours) in sizes.items() if ours > theirs]
+    if init == "slice" and larger:
+        yield f"--student_init slice: the student must be no larger than its teacher ({', '.join(larger)})"
+    equal = {"embeddings": ("hidden",), "layers": ("hidden", "intermediate")}.get(init, ())
+    for size in equal:
+        theirs, ours = sizes[size]
+        if theirs != ours:
+            yield f"--student_init {init}: needs a --student_{size} of {theirs}, the teacher's; found {ours}"
+    if init == "layers" and sizes["layers"][1] > sizes["layers"][0]:
+        yield f"--student_init layers: {sizes['layers'][1]} layers wanted, the teacher has {sizes['layers'][0]}"
+
+
+def divisors(number):
+    return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)
