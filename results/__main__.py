@@ -9,7 +9,7 @@ from collections import Counter
 from functools import partial
 
 from results import jobs as listed
-from results import prediction
+from results import prediction, records
 from results.runner import INTERRUPTED, Failed, Runner, Stopped
 from utils import files
 
@@ -46,12 +46,11 @@ def listing(runner) -> str:
     for block in dict.fromkeys(job.block for job in runner.jobs.values()):
         inside = [job for job in runner.jobs.values() if job.block == block]
         done = [job for job in inside if runner.is_done(job)]
-        costs = [runner.record(job) / "cost.json" for job in done]
-        spent = sum(files.read_json(path)["seconds"].get("cpu", 0) for path in costs if path.exists())
+        spent = sum(records.hours(runner.record(job)) for job in done if job.script.endswith(".py"))
         predicted = runner.kept / block[0] / block / "predicted.json"
         hours = f"{files.read_json(predicted)['hours']:.1f} h predicted" if predicted.exists() else "not predicted"
         title, share = listed.BLOCKS.get(block, ("", 0))
-        lines.append(f"{block}  {title}: {len(done)} of {len(inside)} done, {spent / 3600:.1f} h used, {hours}, share {share} h")
+        lines.append(f"{block}  {title}: {len(done)} of {len(inside)} done, {spent:.1f} h used, {hours}, share {share} h")
         for kind in dict.fromkeys(job.kind for job in inside):
             states = Counter(runner.state(job) for job in runner.jobs.of(kind))
             lines.append(f"    {kind:<36} {', '.join(f'{number} {state}' for state, number in states.items())}")

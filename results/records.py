@@ -48,3 +48,8 @@ def score(record, split: str) -> float:
         found = ", ".join(results["metrics"]) or "none"
         raise ValueError(f"{record}: expected a score on {split} (a run with --hold_out), found {found}")
     return results["metrics"][split][args["settings"]["selection_metric"]]
+
+
+def hours(record) -> float:
+    """CPU hours of a record's run; 0 where they are not known."""
+    return files.read_json(Path(record) / "cost.json")["seconds"].get("cpu", 0.0) / 3600

@@ -83,3 +83,41 @@ def test_draws_in_parts(monkeypatch):
     assert [len(part) for part in parts] == [20] * 100 + [1]
     assert (counts_RN.sum(1) == 50).all() and counts_RN.mean() == 1
     assert counts_RN.var() == pytest.approx(1 - 1 / 50, rel=0.02)
+
+
+def test_seeds_are_drawn_with_the_examples():
+    """Two systems with three seeds each, the interval from repeated examples and repeated seeds, one sample after the other."""
+    rng, names, options = np.random.default_rng(2), ["f1", "acc"], {"samples": 50, "seed": 4}
+    gold, *runs = rng.integers(2, size=(7, N)).tolist()
+    found = bootstrap.compare_runs("classification", names, runs[:3], runs[3:], gold, **options)
+    picked = np.random.default_rng([4, 3]).integers(3, size=(50, 2))  # two of three seeds
+    (counts_RN,) = bootstrap.draws(N, 50, seed=4)
+    for name in names:
+        gaps = []
+        for row, seeds in zip(counts_RN.astype(int), picked):
+            repeated = [[side[i] for i, times in enumerate(row) for _ in range(times)] for side in (gold, *runs)]
+            scores = [plain("classification", name, run, repeated[0]) for run in repeated[1:]]
+            gaps.append(np.mean([scores[3 + seed] - scores[seed] for seed in seeds]))
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx(np.percentile(gaps, [2.5, 97.5]))
+        whole = [plain("classification", name, run, gold) for run in runs]
+        assert found[name]["difference"] == pytest.approx(np.mean(whole[3:]) - np.mean(whole[:3]))
+
+
+def test_the_interval_over_many_seeds():
+    """Its variance is that over examples of the mean difference, and that over seeds / their number."""
+    rng, seeds, rows = np.random.default_rng(0), 12, 400
+    gold = rng.integers(2, size=rows)
+    sides = [[np.where(rng.random(rows) < low + rng.uniform(0, 0.2), gold, 1 - gold) for _ in range(seeds)] for low in (0.5, 0.6)]
+    found = bootstrap.compare_runs("classification", ["acc"], *sides, gold, samples=20000, seed=0)["acc"]
+    gaps_SN = (np.stack(sides[1]) == gold).astype(float) - (np.stack(sides[0]) == gold)
+    error = np.sqrt(gaps_SN.mean(0).var() / rows + gaps_SN.mean(1).var(ddof=1) / seeds)
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.95996 * error, rel=0.05)
+    assert found["difference"] == pytest.approx(gaps_SN.mean(), abs=1e-12)
+
+
+def test_one_seed_is_the_plain_comparison():
+    rng, options = np.random.default_rng(1), {"samples": 300, "seed": 5}
+    gold, before, after = rng.integers(2, size=(3, 40)).tolist()
+    one = bootstrap.compare_runs("classification", ["f1"], [before], [after], gold, **options)
+    twice = bootstrap.compare_runs("classification", ["f1"], [before] * 2, [after] * 2, gold, **options)
+    assert one == bootstrap.compare("classification", ["f1"], before, after, gold, **options) == twice

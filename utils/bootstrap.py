@@ -3,7 +3,7 @@
 Examples are drawn with replacement, the same ones for both models, and the metric is computed anew of every sample (Efron and
 Tibshirani 1993, chapter 13; percentile intervals).  Each metric is a function of sums over examples, so that a sample is a row of
 counts and all samples are one matrix product; ranks are counted again for each sample.
-N examples, R samples, S sums.
+N examples, R samples, S sums or seeds.
 """
 
 import numpy as np
@@ -20,17 +20,37 @@ def compare(kind, names, reference, other, labels, *, samples, seed, confidence=
     labels: as predictions; for spans a list of gold texts per question.  names: some of resampled(kind).  samples: how many are
     drawn.
     """
-    functions = {name: [_METRICS[kind][name](found, labels) for found in (reference, other)] for name in names}
+    options = {"samples": samples, "seed": seed, "confidence": confidence}
+    return compare_runs(kind, names, [reference], [other], labels, **options)
+
+
+def compare_runs(kind, names, references, others, labels, *, samples, seed, confidence=0.95) -> dict[str, dict]:
+    """As compare(), of two systems that were trained with several seeds each: the mean over the seeds of the difference.
+
+    references, others: predictions for each of n seeds, the same ones in the same order.  Each sample draws examples, for all
+    runs at once, and n - 1 of the seeds with replacement, the same for both systems: then the variance that seeds add is, as it
+    should be, that of a mean of n (Rao and Wu 1988).  With one seed the interval knows of examples alone.
+    """
+    assert len(references) == len(others) >= 1, f"{len(references)} runs beside {len(others)}"
+    number = len(others)
+    drawn_of = np.random.default_rng([seed, number]).integers(number, size=(samples, max(1, number - 1)))
+    weights_SR = np.stack([(drawn_of == index).mean(1) for index in range(number)])
+    pairs = [*zip(references, others)]
+    functions = {name: [[_METRICS[kind][name](found, labels) for found in pair] for pair in pairs] for name in names}
     whole = np.ones((1, len(labels)))
-    drawn = {name: [] for name in names}
+    drawn, start = {name: [] for name in names}, 0
     for counts_RN in draws(len(labels), samples, seed=seed):
-        for name, (before, after) in functions.items():
-            drawn[name].append(after(counts_RN) - before(counts_RN))
+        weights = weights_SR[:, start : start + len(counts_RN)]
+        start += len(counts_RN)
+        for name, values in functions.items():
+            gaps_SR = np.stack([after(counts_RN) - before(counts_RN) for before, after in values])
+            drawn[name].append((weights * gaps_SR).sum(0))
     tails = 50 * (1 - confidence)
     result = {}
-    for name, (before, after) in functions.items():
+    for name, values in functions.items():
         low, high = np.percentile(np.concatenate(drawn[name]), [tails, 100 - tails])
-        result[name] = {"difference": float((after(whole) - before(whole))[0]), "low": float(low), "high": float(high)}
+        difference = np.mean([(after(whole) - before(whole))[0] for before, after in values])
+        result[name] = {"difference": float(difference), "low": float(low), "high": float(high)}
     return result
 
 
