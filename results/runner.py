@@ -131,11 +131,15 @@ class Runner:
 
     def _make_needed(self, job):
         for value in (*job.references(listed.Chosen), *job.references(listed.Run)):
-            tried = self.jobs.of(value.kind, value.seed if isinstance(value, listed.Run) else listed.FIRST)
-            for other in tried if len(tried) > 1 else ():
+            for other in self.rivals(value.kind, value.seed if isinstance(value, listed.Run) else listed.FIRST):
                 self.make(other)
         for value in job.references(listed.Run):
             self.make(self.best(value.kind, value.seed), weights=True)
+
+    def rivals(self, kind, seed) -> list:
+        """The jobs that have to be recorded for best() to be known: those with the rates that are tried."""
+        tried = self.jobs.of(kind, seed)
+        return tried if len(tried) > 1 else []
 
     def _run(self, job):
         if self.stopping or time.monotonic() >= self.deadline:

@@ -7,78 +7,11 @@ job that is not recorded yet is left out.  Verdicts need DATA_DIR, for the label
 import os
 import statistics
 import sys
-from dataclasses import dataclass
-from functools import cache
 
-from results import jobs, records, verdicts
+from results import figure, jobs, verdicts
 from results.runner import Runner
-from utils import files
+from results.systems import choice, spread, systems, table
 from utils.errors import DataError
-
-PUBLISHED = {30: (0.8874, 0.8428), 40: (0.8858, 0.8430), 50: (0.8827, 0.8443), 60: (0.8812, 0.8442), 70: (0.8771, 0.8454),
-             80: (0.8695, 0.8468), None: (None, 0.8436)}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class System:
-    """The best recorded job of a kind for each seed: {seed: folder of its record}.  hours: CPU, of all that were tried."""
-
-    kind: str
-    folders: dict
-    hours: float
-
-    @property
-    def results(self):
-        """results.json of each seed."""
-        return [_json(folder / "results.json") for folder in self.folders.values()]
-
-    @property
-    def settings(self):
-        """The resolved flags of each seed."""
-        return [_json(folder / "args.json")["settings"] for folder in self.folders.values()]
-
-    @property
-    def task(self):
-        """The task's name."""
-        return self.settings[0].get("task_name")
-
-    def scores(self, split, metric=None, results="metrics"):
-        """A metric of each seed on a split, the one that chooses where none is named; [] where it was not scored there."""
-        pairs = zip(self.results, self.settings)
-        found = [(run.get(results, {}).get(split), metric or settings["selection_metric"]) for run, settings in pairs]
-        return [] if None in [values for values, _ in found] else [values[name] for values, name in found]
-
-
-@cache
-def _json(path):
-    return files.read_json(path)
-
-
-def systems(runner) -> dict[str, System]:
-    """{kind: System} of all kinds that are recorded with every seed and rate, in the list's order."""
-    found = {}
-    for kind in runner.jobs.kinds():
-        members = runner.jobs.of(kind)
-        if members[0].script.endswith(".py") and all(runner.is_done(job) for job in members):
-            folders = {seed: runner.record(runner.best(kind, seed)) for seed in dict.fromkeys(job.seed for job in members)}
-            found[kind] = System(kind, folders, sum(records.hours(runner.record(job)) for job in members))
-    return found
-
-
-# ---- Tables
-
-
-def table(heads, rows):
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in [heads, ["---"] * len(heads), *rows])
-
-
-def spread(values, digits=4):
-    """Mean +- standard deviation; the value where there is one, nothing where there is none."""
-    if not values:
-        return ""
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} +- {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def block_table(found, block):
@@ -106,7 +39,7 @@ def block_table(found, block):
         rates = dict.fromkeys(_rates(setting) for setting in settings)
         steps = [f"{run['best_step']}/{run['num_steps']}" for run in results if "best_step" in run and "num_steps" in run]
         size = results[0].get("model", {}).get("encoder_parameters")
-        lists = [", ".join(filter(None, values)) for values in (rates, steps, map(_choice, results))]
+        lists = [", ".join(filter(None, values)) for values in (rates, steps, map(choice, results))]
         cells = [kind.split("/")[1], ", ".join(dev), *map(spread, chosen), len(system.folders), *lists]
         rows.append([*cells, f"{size:,}" if size else "", f"{system.hours:.2f}"])
     return table(heads, rows)
@@ -119,41 +52,6 @@ def _relations(results):
 def _rates(settings):
     rates = settings.get("learning_rates") or [settings.get("learning_rate")]
     return ",".join(f"{rate:g}" for rate in rates if rate)
-
-
-def _choice(results):
-    """The assistants, or the sparsity of StarK's teacher."""
-    if "assistants" in results:
-        return "+".join(f"{s:g}S" for s in results["assistants"])
-    return f"{results['teacher_sparsity']:g}%" if "teacher_sparsity" in results else ""
-
-
-def figure(found):
-    """MiniDisc's figure on QQP, assistant and student over the assistant's scale, beside the published one; then its choices."""
-    rows, direct = [], found.get("A1/qqp_direct_90S")
-    for sparsity, (assistant, student) in PUBLISHED.items():
-        ours = found.get(f"A1/qqp_over_{sparsity}S_90S") if sparsity else direct
-        pair = (found.get(f"A1/qqp_assistant_{sparsity}S"), ours)
-        cells = [spread(system.scores("dev", "f1")) if system else "" for system in pair]
-        gains = zip(ours.scores("dev", "f1"), direct.scores("dev", "f1")) if sparsity and ours and direct else ()
-        cells.append(spread([100 * (value - base) for value, base in gains], 2))
-        published = [f"{value:.4f}" if value else "" for value in (assistant, student)]
-        scale = f".{(100 - sparsity) // 10}" if sparsity else "none"
-        rows.append([scale, *cells, *published, f"{100 * (student - PUBLISHED[None][1]):+.2f}"])
-    heads = ["assistant's scale", "assistant", "student", "points over none"]
-    heads += ["published: assistant", "student", "points over none"]
-    text = table(heads, rows)
-    paths = [system for kind, system in found.items() if kind.startswith(("A1/qqp_over_", "A1/qqp_assistant_", "A1/qqp_direct"))]
-    whole = sum(records.hours(folder) for system in paths for folder in system.folders.values()) / len(jobs.SEEDS)
-    rows = []
-    for kind, system in found.items():
-        if kind.startswith("A1/qqp_minidisc"):
-            hours = statistics.mean(records.hours(folder) for folder in system.folders.values())
-            slices = [run["slice_of_first_hop"]["metrics"]["dev"]["f1"] for run in system.results if "slice_of_first_hop" in run]
-            rows.append([kind.rpartition("_")[2], ", ".join(map(_choice, system.results)), spread(system.scores("dev", "f1")),
-                         spread(slices), f"{hours:.2f}", f"{hours / whole:.2f}" if whole else ""])  # fmt: skip
-    heads = ["lambda", "picks", "student", "its slice of the first hop", "CPU h", "of MaxiDisc's, one seed"]
-    return f"{text}\n\n{table(heads, rows)}"
 
 
 def measured(found):
@@ -200,7 +98,9 @@ def main(blocks):
         if any(kind.startswith(f"{block}/") for kind in found):
             print(f"### {block}: {jobs.BLOCKS[block][0]}\n\n{block_table(found, block)}\n")
     if any(kind.startswith("A1/qqp_over") for kind in found):
-        print(f"### The figure on QQP\n\n{figure(found)}\n")
+        picture = runner.kept / "A" / "A1" / "figure.png"
+        figure.draw(found, picture)
+        print(f"### The figure on QQP: {picture}\n\n{figure.over_scales(found)}\n\n{figure.choices(found)}\n")
     if any("_onnx_" in kind for kind in found):
         print(f"### Sizes and times\n\n{measured(found)}\n")
     try:

@@ -105,6 +105,18 @@ def test_curve_with_series_and_reference(tmp_path):
     assert_readable(figure)
 
 
+def test_curve_with_error_bars(tmp_path):
+    """Of the series that has them, from spread below to spread above."""
+    rows = [{"sparsity": s, "metric": s / 100, "spread": 0.05, "series": "ours"} for s in (50, 80)]
+    rows += [{"sparsity": s, "metric": 0.4, "series": "theirs"} for s in (50, 80)]
+    figure = plots.curve(tmp_path / "bars.png", rows, metric=METRIC, title=TITLE)
+    (bars,) = figure.axes[0].containers
+    (lines,) = bars.lines[2]
+    ends = [[tuple(point) for point in segment] for segment in lines.get_segments()]
+    assert ends == [[(50, 0.45), (50, 0.55)], [(80, pytest.approx(0.75)), (80, pytest.approx(0.85))]]
+    assert drawn_with(figure.axes[0], "s") == [(50, 0.4), (80, 0.4)]
+
+
 def test_expert_shares_lie_within_their_panels(tmp_path):
     """Also those of a later panel that are larger than all of the first."""
     rows = [{"step": step, "ffn/0": [0.25] * 4, "ffn/1": [share, 0.9 - share, 0.1]} for step, share in ((0, 0.85), (10, 0.4))]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data import tasks
+from results import figure, records, systems, tables, verdicts
 from results import jobs as listed
-from results import records, tables, verdicts
 from results.__main__ import chosen, main
 from results.jobs import SCORED, Chosen, Jobs, Run
 from results.prediction import Predictor
@@ -183,6 +183,8 @@ def test_the_prediction(environment):
     predictor, job = Predictor(jobs, environment=environment), jobs["D1/teacher"]
     words = predictor.words(job)
     assert words[-4:] == ["--max_steps", "50", "--log_interval", "10"] and "predicted" in words[-5]
+    assert "/predicted/D1/direct_776_1e-3" in " ".join(predictor.words(jobs["D1/second"]))
+    assert predictor.rivals("D1/direct", 776) == []  # one of them will do
     folder = predictor.folder(job)
     folder.mkdir(parents=True)
     files.write_json(folder / "results.json", {"data": {"train": 130, "hold_out": 32}, "metrics": {}})
@@ -260,7 +262,7 @@ def test_tables_from_records(environment, tmp_path, capsys, monkeypatch):
         in printed
     )
     assert "| 80S, 80S, 80S | 9 | 0.03 |" in printed
-    system, base = (tables.systems(runner)[f"B1/{name}"] for name in reversed(names))
+    system, base = (systems.systems(runner)[f"B1/{name}"] for name in reversed(names))
     found = verdicts.compare(system, base, data_dir=environment["DATA_DIR"], samples=4000)
     assert found["difference"] == pytest.approx(6 / 7 - 4 / 6) and found["seeds"] == 3
     (counts_RN,) = bootstrap.draws(8, 4000, seed=0)
@@ -274,6 +276,28 @@ def test_tables_from_records(environment, tmp_path, capsys, monkeypatch):
     assert (found["low"], found["high"]) == pytest.approx((np.percentile(gaps, 2.5), np.percentile(gaps, 97.5)))
     line = next(line for line in printed.splitlines() if "B1/mrpc_minidisc_90S - B1/mrpc_direct_90S" in line)
     assert "| MRPC, f1 | +19.05 | " in line and line.endswith("| 3 | not confirmed here |")
+
+
+def test_the_figure(environment, tmp_path):
+    """Seed by seed over no assistant; MiniDisc's share of MaxiDisc's hours with one seed."""
+    runner = Runner(listed.all_jobs(), environment=environment)
+    for job in runner.jobs.values():
+        f1 = {"direct": 0.8, "over": 0.81, "assistant": 0.9, "minidisc": 0.82}.get(job.kind.removeprefix("A1/qqp_").split("_")[0])
+        if job.block == "A1" and f1 and not any(f"_{s}S_" in job.name for s in (30, 40, 60, 80)):
+            f1 += 0.01 * (job.seed - 777) * ("over" in job.kind)
+            more = {"settings": {"task_name": "qqp"}, "metrics": {"dev": {"f1": f1}}}
+            if "minidisc" in job.kind:
+                more |= {"assistants": [70], "slice_of_first_hop": {"metrics": {"dev": {"f1": 0.7}}}}
+            pretend(runner, job, hold_out=0.5 - 0.1 * job.name.endswith("1e-4"), cpu=360.0, **more)
+    found = systems.systems(runner)
+    assert figure.gains(found, 70) == pytest.approx([0, 1, 2]) and figure.gains(found, 80) == []
+    lines = figure.over_scales(found).splitlines()
+    assert "| .3 | 0.9000 +- 0.0000 | 0.8100 +- 0.0100 | 1.00 +- 1.00 | 0.8771 | 0.8454 | +0.18 |" in lines
+    assert "| .7 |  |  |  | 0.8874 | 0.8428 | -0.08 |" in lines
+    # MaxiDisc here: none, and two paths of two hops, with one seed five runs of a tenth of an hour
+    assert "| 0.2 | 70S, 70S, 70S | 0.8200 +- 0.0000 | 0.7000 +- 0.0000 | 0.10 | 0.20 |" in figure.choices(found).splitlines()
+    drawn = figure.draw(found, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000 and len(drawn.axes[0].containers) == 1
 
 
 def test_predictions_of_tags_are_a_sentence_on_each_line(tmp_path):

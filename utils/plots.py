@@ -56,7 +56,7 @@ def curve(path, rows, *, metric, title, reference=None):
     """Metric over sparsity: what a sparsified model keeps before any distillation.
 
     path: PNG file to write; its folder exists.
-    rows: {"sparsity": percent, "metric": value}; with "series" (a name), one line for each.
+    rows: {"sparsity": percent, "metric": value}; with "series" (a name), one line for each; with "spread", an error bar.
     metric: its name as it is to be read on the axis, with the split.  reference: (name, value) of a horizontal line.
     Returns the matplotlib figure.
     """
@@ -177,7 +177,11 @@ def costs(path, panels, *, metric, title):
 def _line(axes, points, key, label, style, *, x="sparsity"):
     color, marker = style
     values = [math.nan if point[key] is None else point[key] for point in points]
-    axes.plot([point[x] for point in points], values, color=color, marker=marker, label=label, zorder=3)
+    drawn = {"color": color, "marker": marker, "label": label, "zorder": 3}
+    if any("spread" in point for point in points):
+        axes.errorbar([point[x] for point in points], values, [point["spread"] for point in points], capsize=3, **drawn)
+    else:
+        axes.plot([point[x] for point in points], values, **drawn)
     axes.margins(x=0.04, y=0.12)
 
 

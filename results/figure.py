@@ -1,0 +1,67 @@
+"""The figure of MiniDisc on QQP, the student over its assistant's scale, beside the published one; what MiniDisc picks."""
+
+import statistics
+
+from results import jobs, records
+from results.systems import choice, spread, table
+from utils import plots
+
+# Sparsity of the assistant: (its F1, the student's), digitised, error about .0005; student: 10% of BERT-base
+PUBLISHED = {30: (0.8874, 0.8428), 40: (0.8858, 0.8430), 50: (0.8827, 0.8443), 60: (0.8812, 0.8442), 70: (0.8771, 0.8454),
+             80: (0.8695, 0.8468)}  # fmt: skip
+PUBLISHED_DIRECT = 0.8436
+DIRECT = "A1/qqp_direct_90S"
+
+
+def gains(found, sparsity) -> list[float]:
+    """Points of F1 that the path over this assistant has over no assistant, seed by seed; [] where one is not there yet."""
+    sides = [found.get(kind) for kind in (f"A1/qqp_over_{sparsity}S_90S", DIRECT)]
+    return [100 * (path - direct) for path, direct in zip(*(side.scores("dev", "f1") for side in sides))] if all(sides) else []
+
+
+def over_scales(found) -> str:
+    """A line for each assistant, and for none."""
+    heads = [
+        "assistant's scale",
+        "assistant, F1",
+        "student, F1",
+        "points over none",
+        "published: assistant",
+        "student",
+        "over none",
+    ]
+    rows = []
+    for sparsity, (assistant, student) in PUBLISHED.items():
+        ours = [found.get(kind) for kind in (f"A1/qqp_assistant_{sparsity}S", f"A1/qqp_over_{sparsity}S_90S")]
+        cells = [spread(system.scores("dev", "f1")) if system else "" for system in ours]
+        published = [f"{assistant:.4f}", f"{student:.4f}", f"{100 * (student - PUBLISHED_DIRECT):+.2f}"]
+        rows.append([f".{(100 - sparsity) // 10}", *cells, spread(gains(found, sparsity), 2), *published])
+    direct = spread(found[DIRECT].scores("dev", "f1")) if DIRECT in found else ""
+    return table(heads, [*rows, ["none", "", direct, "", "", f"{PUBLISHED_DIRECT:.4f}", ""]])
+
+
+def draw(found, path):
+    """Points over no assistant, ours with the standard deviation over seeds; returns the matplotlib figure."""
+    rows = [{"sparsity": sparsity, "series": "published, one run", "metric": 100 * (student - PUBLISHED_DIRECT)}
+            for sparsity, (_, student) in PUBLISHED.items()]  # fmt: skip
+    for sparsity in PUBLISHED:
+        if values := gains(found, sparsity):
+            row = {"sparsity": sparsity, "series": f"here, {len(values)} seeds", "metric": statistics.mean(values)}
+            rows.append({**row, "spread": statistics.stdev(values) if len(values) > 1 else 0.0})
+    metric = "dev F1 of the 90S student, points over no assistant"
+    return plots.curve(path, rows, metric=metric, title="QQP: the student over its assistant's sparsity", reference=("none", 0.0))
+
+
+def choices(found) -> str:
+    """What MiniDisc picks with each lambda, and what that costs beside MaxiDisc over all paths and none."""
+    paths = [system for kind, system in found.items() if kind == DIRECT or kind.startswith(("A1/qqp_over_", "A1/qqp_assistant_"))]
+    whole = sum(records.hours(folder) for system in paths for folder in system.folders.values()) / len(jobs.SEEDS)
+    rows = []
+    for kind, system in found.items():
+        if kind.startswith("A1/qqp_minidisc"):
+            hours = statistics.mean(records.hours(folder) for folder in system.folders.values())
+            slices = [run["slice_of_first_hop"]["metrics"]["dev"]["f1"] for run in system.results if "slice_of_first_hop" in run]
+            share = f"{hours / whole:.2f}" if whole else ""
+            picks, student = ", ".join(map(choice, system.results)), spread(system.scores("dev", "f1"))
+            rows.append([kind.rpartition("_")[2], picks, student, spread(slices), f"{hours:.2f}", share])
+    return table(["lambda", "picks", "student, F1", "its slice of the first hop", "CPU h", "of MaxiDisc's, one seed"], rows)
