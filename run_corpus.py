@@ -63,19 +63,20 @@ def main(args):
 
     from tqdm import tqdm
 
-    from data import pipelines
     from data.corpus import build, documents, manifest
+    from data.corpus.layout import layout_of
+    from data.model_tokenizer import load_tokenizer, tokenizer_hash
 
     # ---- Inputs and run folder
     sources = documents.find(args.input, format=args.format, columns=args.columns, sample_by=args.sample_by)
-    tokenizer = None if args.sentences_only else pipelines.load_tokenizer(args.tokenizer_name_or_path)
-    layout = build.layout_of(
+    tokenizer = None if args.sentences_only else load_tokenizer(args.tokenizer_name_or_path)
+    layout = layout_of(
         tokenizer, kind="sentences" if args.sentences_only else args.blocks, max_length=args.max_seq_length,
         cross=not args.no_cross_documents, language=None if args.sentence_per_line else args.language or "en", seed=args.seed,
     )  # fmt: skip
     inputs = {"input": documents.hashes(sources)}
     if tokenizer is not None:
-        inputs["tokenizer"] = {"vocabulary": pipelines.tokenizer_hash(tokenizer)}
+        inputs["tokenizer"] = {"vocabulary": tokenizer_hash(tokenizer)}
     try:
         run = runs.start(args, inputs=inputs)
     except runs.Finished:
@@ -102,7 +103,7 @@ def main(args):
             if run.interrupted:
                 raise runs.Interrupted
 
-        build.tokenise_chunks(texts(), layout, folder=state, num_workers=args.num_workers, progress=progress)
+        build.write_chunks(texts(), layout, folder=state, num_workers=args.num_workers, progress=progress)
 
     # ---- 3. Put them together, in the order of the documents
     result = build.assemble(state, run.folder, layout)

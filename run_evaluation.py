@@ -105,7 +105,7 @@ def predict(args):
     import torch
 
     import models
-    from data import incoming, tasks
+    from data import answer_lines, new_rows, tasks
     from data.task_data import TaskData
     from utils import evaluation, logs, timing
 
@@ -118,11 +118,11 @@ def predict(args):
     if args.sparsities:
         model = models.crop(model, args.sparsities[0])
     runner = timing.Runner(model, device=device, precision=args.precision)
-    lines = incoming.heading(task)
-    for examples in incoming.chunks(args.predict, task, size=args.per_device_eval_batch_size):
-        split = data.encode(examples)
+    lines = answer_lines.heading(task)
+    for examples in new_rows.read_parts(args.predict, task, size=args.per_device_eval_batch_size):
+        split = data.tokenised(examples)
         outputs = evaluation.logits(runner, split, batch_size=args.per_device_eval_batch_size, device=device)
-        for line in [*lines, *incoming.answers(split, outputs)]:
+        for line in [*lines, *answer_lines.of_split(split, outputs)]:
             print(line)
         sys.stdout.flush()
         lines = []

@@ -42,8 +42,8 @@ def parse(argv=None):
 def main(args):
     """Distil, hop after hop; returns the folder of the student."""
     import models
-    from data import pipelines
     from data.corpus import training_blocks
+    from data.model_tokenizer import load_tokenizer
     from models.once_for_all import distil_parts
     from models.relation_distillation import distil_along, participants
     from models.resized import resized
@@ -53,7 +53,7 @@ def main(args):
     run = runs.start(args, inputs=inputs)
 
     # ---- Teacher and corpus; both checked against each other and against the student
-    tokenizer = pipelines.load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
+    tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
     teacher, given, hops, max_positions = participants(args, tokenizer)
     train, heldout = training_blocks.train_and_heldout(args, tokenizer, max_positions=max_positions)
 

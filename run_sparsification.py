@@ -63,8 +63,8 @@ def main(args):
 def on_corpus(args):
     """Heads, neurons and hidden dimensions, by the loss of masked tokens."""
     import models
-    from data import pipelines
     from data.corpus import memory_mapped, training_blocks
+    from data.model_tokenizer import load_tokenizer
     from models import architectures, masked_tokens
     from modules import importance
     from utils import distributed
@@ -73,7 +73,7 @@ def on_corpus(args):
     run = runs.start(args, inputs={**training_blocks.recorded_inputs(args), "model": args.model_path})
 
     # ---- Model and corpus
-    tokenizer = pipelines.load_tokenizer(args.model_path)
+    tokenizer = load_tokenizer(args.model_path)
     model = models.freeze(models.load_model(args.model_path, kind="masked")).to(run.device)
     corpus = memory_mapped.open_corpus(args.corpus[0], tokenizer=tokenizer, max_positions=architectures.max_positions(model))
     if args.dry_run:

@@ -18,8 +18,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import timing
-from data import pipelines
 from data.corpus import blocks, build, documents, memory_mapped
+from data.corpus.layout import layout_of
+from data.model_tokenizer import load_tokenizer
 from utils import logs
 
 
@@ -53,7 +54,7 @@ def in_python(tokenizer, folder):
 
 def ours(texts, layout, folder):
     """The blocks as run_corpus.py makes them, with one worker, and the seconds of its two stages."""
-    encoding, _ = timing.timed(lambda: build.tokenise_chunks(iter(texts), layout, folder=folder / "chunks", num_workers=1))
+    encoding, _ = timing.timed(lambda: build.write_chunks(iter(texts), layout, folder=folder / "chunks", num_workers=1))
     assembling, _ = timing.timed(lambda: build.assemble(folder / "chunks", folder, layout))
     return encoding, assembling
 
@@ -68,9 +69,9 @@ def main():
     parser.add_argument("--num_plain_documents", type=int, default=200, help="for the plain builder")
     parser.add_argument("--output", help="a JSON file for the rows")
     args = parser.parse_args()
-    tokenizer = pipelines.load_tokenizer(args.tokenizer)
+    tokenizer = load_tokenizer(args.tokenizer)
     tokenizer.model_max_length = sys.maxsize  # no warnings about long lines
-    layout = build.layout_of(tokenizer, kind="packed", max_length=args.max_length)
+    layout = layout_of(tokenizer, kind="packed", max_length=args.max_length)
 
     reading, texts = timing.timed(
         lambda: list(itertools.islice(documents.read_documents(documents.find(args.input)), args.num_documents))
@@ -95,7 +96,7 @@ def main():
                 assert found == expected, f"{name}: other blocks"
         encoding, assembling = ours(texts, layout, folder)
         counts = build.assemble(folder / "chunks", folder, layout)["counts"]
-    sentences = build.layout_of(None, kind="sentences", max_length=0)
+    sentences = layout_of(None, kind="sentences", max_length=0)
     splitting, _ = timing.timed(lambda: blocks.encode_chunk(texts, 0, layout=sentences, tokenizer=None))
 
     tokens = counts["tokens"]

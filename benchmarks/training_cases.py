@@ -13,7 +13,9 @@ import run_distillation
 import run_finetuning
 import run_minidisc
 from benchmarks import plain_recipe, timing
-from data import pipelines, tasks
+from data import tasks
+from data.model_tokenizer import load_tokenizer
+from data.tokenising import tokenise_examples
 from modules import importance, losses, tradeoff
 from modules.objectives import Objective
 from utils import checkpoints, evaluation, runs, training
@@ -35,10 +37,10 @@ def prepare(name, args, folder, *, num_batches, longest=False, device="cpu", pre
     the plain recipe, the checkpoints' paths, and facts about the whole training data.
     """
     task, folder = tasks.get(name), Path(folder)
-    tokenizer = pipelines.load_tokenizer(args.encoder)
+    tokenizer = load_tokenizer(args.encoder)
 
     def encode(examples):
-        return pipelines.encode(examples, tokenizer, task=task, max_length=plain_recipe.MAX_LENGTH)
+        return tokenise_examples(examples, tokenizer, task=task, max_length=plain_recipe.MAX_LENGTH)
 
     examples = task.read(args.data_dir, "train")
     tokenising, whole = timing.timed(lambda: encode(examples))

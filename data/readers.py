@@ -110,7 +110,7 @@ def read_table(path, table: Table, *, split: str, label_ids: dict[str, int] | No
     rows = rows[start - 1 :]
     if not rows:
         raise DataError(f"{path}:{start}: found no rows, the file is empty; expected one example on each line")
-    examples = columns(path, rows, names, table, line=start, split=split, labelled=labelled)
+    examples = examples_of_cells(path, rows, names, table, line=start, split=split, labelled=labelled)
     if labelled:
         parse = _parse_scores if label_ids is None else _parse_classes
         labels = [row[names.index(table.label)] for row in rows]
@@ -125,7 +125,7 @@ def header(cells, table: Table) -> tuple[tuple[str, ...], int]:
     return tuple(cells), 2
 
 
-def columns(path, rows, names, table: Table, *, line: int, split: str, labelled: bool, number: int = 0) -> Examples:
+def examples_of_cells(path, rows, names, table: Table, *, line: int, split: str, labelled: bool, number: int = 0) -> Examples:
     """Rows of cells as examples, without labels.  line: of the first row.  number: of rows before it.  Raises DataError."""
     _check_widths(path, rows, line, names, headerless=names == table.headerless)
 
@@ -212,7 +212,7 @@ def read_words(path, *, split: str, label_names: tuple[str, ...]) -> Examples:
     of its type) become IOB2 (every entity starts with B-), with a message.  A test file of one column has no labels.
     Raises DataError.
     """
-    found = list(sentences(path, enumerate(read_lines(path), 1), split=split))
+    found = list(tagged_sentences(path, enumerate(read_lines(path), 1), split=split))
     if not found:
         raise DataError(f"{path}:1: found no words, the file is empty; expected a word and its label on each line")
     first, labels = [[cells[0] for cells in rows] for _, rows in found], None
@@ -222,7 +222,7 @@ def read_words(path, *, split: str, label_names: tuple[str, ...]) -> Examples:
     return Examples([str(i) for i in range(len(first))], first, None, labels, Path(path), split)
 
 
-def sentences(path, lines, *, split: str):
+def tagged_sentences(path, lines, *, split: str):
     """Yield (line of the first word, [cells of each word]) for each sentence.  lines: (number, text) pairs.  Raises DataError."""
     start, rows, width = 0, [], None
     for number, line in lines:

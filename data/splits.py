@@ -44,7 +44,7 @@ class LengthGrouped:
 
 
 class Split(LengthGrouped):
-    """What pipelines.encode returns.  A row is an example; for tagging a sentence, or a part of one that was too long.
+    """Examples as token ids.  A row is an example; for tagging a sentence, or a part of one that was too long.
 
     examples: the columns read.  lengths: [N] int64, tokens with specials.  num_truncated: texts that were cut.
     """

@@ -1,7 +1,10 @@
 """One task's splits, tokenised for one model; read when they are first asked for."""
 
-from data import demo, hold_out, pipelines
+from data import demo, hold_out
+from data.model_tokenizer import load_tokenizer, tokenizer_hash
+from data.splits import require_labels
 from data.squad.question_split import SpanOptions
+from data.tokenising import tokenise_examples
 from utils import flags
 from utils.errors import CheckpointError
 from utils.runs import DRY_RUN_ROWS
@@ -22,7 +25,7 @@ class TaskData:
         self.hold_out = getattr(args, "hold_out", None) or 0.0
         if tokenizer_path is None:
             tokenizer_path = demo.build_tokenizer(task.folder(args.data_dir))
-        self.tokenizer = pipelines.load_tokenizer(tokenizer_path)
+        self.tokenizer = load_tokenizer(tokenizer_path)
 
     @property
     def train(self):
@@ -42,8 +45,8 @@ class TaskData:
 
     def check_tokenizer(self, path):
         """Raise CheckpointError where the tokenizer of the checkpoint at path means other pieces by the same ids."""
-        ours, theirs = self.tokenizer, pipelines.load_tokenizer(path)
-        if pipelines.tokenizer_hash(ours) != pipelines.tokenizer_hash(theirs):
+        ours, theirs = self.tokenizer, load_tokenizer(path)
+        if tokenizer_hash(ours) != tokenizer_hash(theirs):
             here, there = (f"{type(t).__name__}, {len(t)} pieces, {' '.join(t.tokenize(_SAMPLE))!r}" for t in (ours, theirs))
             raise CheckpointError(
                 f"{path}: its tokenizer has another vocabulary ({there}) than the teacher's ({here}); "
@@ -87,10 +90,10 @@ class TaskData:
         """
         key = (name, DRY_RUN_ROWS if self.args.dry_run else max_samples)
         if key not in self._splits:
-            self._splits[key] = self.encode(self._read(name).sample(key[1]))
+            self._splits[key] = self.tokenised(self._read(name).sample(key[1]))
         split = self._splits[key]
         if labelled:
-            pipelines.require_labels(split)
+            require_labels(split)
         return split
 
     def _read(self, name):
@@ -102,9 +105,9 @@ class TaskData:
         taken.split = name
         return taken
 
-    def encode(self, examples):
+    def tokenised(self, examples):
         """Examples as a split for this model."""
         options = {"max_length": self.args.max_length}
         if self.task.kind == "spans":
             options["spans"] = SpanOptions(**{name: getattr(self.args, name) for name in flags.SPANS})
-        return pipelines.encode(examples, self.tokenizer, task=self.task, **options)
+        return tokenise_examples(examples, self.tokenizer, task=self.task, **options)

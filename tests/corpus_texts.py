@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from data.corpus import build, documents, manifest, memory_mapped, sentences
+from data.corpus.layout import layout_of
 
 WORDS = "the cat sat on a mat un ##able ##s dog , . ! ( ) 1 2 3 ##5 e \u4e16 [ ]".split()
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -82,9 +83,9 @@ def rows(corpus):
 
 def built(texts, tokenizer, folder, *, kind="packed", max_length=16, size=400, num_workers=1, cross=True, language="en"):
     """Build a corpus as the script does; returns it opened."""
-    layout = build.layout_of(tokenizer, kind=kind, max_length=max_length, cross=cross, language=language, seed=5)
+    layout = layout_of(tokenizer, kind=kind, max_length=max_length, cross=cross, language=language, seed=5)
     folder.mkdir(parents=True, exist_ok=True)
-    build.tokenise_chunks(iter(texts), layout, folder=folder / "state", num_workers=num_workers, size=size)
+    build.write_chunks(iter(texts), layout, folder=folder / "state", num_workers=num_workers, size=size)
     result = build.assemble(folder / "state", folder, layout)
     args = argparse.Namespace(tokenizer_name_or_path="tiny", seed=5)
     manifest.write_manifest(folder, tokenizer, layout, result, args=args)

@@ -25,8 +25,9 @@ from corpus_texts import (
 )
 from transformers import BertTokenizer
 
-from data import pipelines
 from data.corpus import blocks, build, manifest, memory_mapped
+from data.corpus.layout import layout_of
+from data.model_tokenizer import load_tokenizer
 from utils.errors import CheckpointError, DataError, FlagError
 
 
@@ -46,7 +47,7 @@ MAKERS = {"bert": None, "bpe": roberta_like, "unigram": xlmr_like, "whole": func
 def test_tokens_equal_those_of_the_whole_line(name, tokenizer, monkeypatch):
     """Whatever is kept of earlier words; a tokenizer whose pieces cross blanks gets whole lines."""
     tokenizer = MAKERS[name]() if MAKERS[name] else tokenizer
-    layout, whole = build.layout_of(tokenizer, kind="packed", max_length=16), name == "whole"
+    layout, whole = layout_of(tokenizer, kind="packed", max_length=16), name == "whole"
     assert layout.by_word != whole
     monkeypatch.setattr(blocks, "_CACHED_WORDS", 20)
     monkeypatch.setattr(blocks, "_GROUP", 3)
@@ -149,7 +150,7 @@ def test_half_of_the_pairs_are_random(tokenizer, tmp_path):
 
 
 def test_lines_that_are_sentences_are_left_alone(tokenizer, tmp_path):
-    layout = build.layout_of(tokenizer, kind="sentences", max_length=0, language=None)
+    layout = layout_of(tokenizer, kind="sentences", max_length=0, language=None)
     arrays, counts = blocks.encode_chunk(["One. Two.\nThree."], 0, layout=layout, tokenizer=None)
     assert arrays["text"].tobytes() == b"One. Two.\nThree.\n\n" and counts["sentences"] == 2
 
@@ -238,7 +239,7 @@ def test_workers_need_no_torch():
 
 def test_real_articles(data_dir, encoder_dir, tmp_path):
     """The blocks of the real tokenizer and real text, one token at a time."""
-    tokenizer = pipelines.load_tokenizer(encoder_dir)
+    tokenizer = load_tokenizer(encoder_dir)
     texts = read(data_dir / "wiki" / "AA" / "wiki_00")[:20]
     corpus = built(texts, tokenizer, tmp_path / "corpus", max_length=128, size=50_000)
     expected, _ = plain_blocks(texts, tokenizer, 128)

@@ -1,4 +1,4 @@
-"""data/pipelines.py and data/splits.py: tokens, batches, order, scores, submissions, against plain references."""
+"""Tokenised splits: tokens, batches, order, scores, submissions, against plain references."""
 
 import hashlib
 import logging
@@ -10,8 +10,10 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from data import demo, pipelines, tasks
+from data import demo, splits, tasks, tokenising
+from data.model_tokenizer import load_tokenizer, tokenizer_hash
 from data.readers import Examples
+from data.tokenising import tokenise_examples
 from utils.errors import CheckpointError, DataError, FlagError, RunError
 
 WORDS = "a b c d e f the cat dog sat on mat un ##believ ##able ##s".split()
@@ -46,9 +48,9 @@ def rows(split):
 
 @pytest.mark.parametrize("max_length", [8, 13, 64])
 def test_encoding_equals_the_tokenizers_own(tokenizer, max_length, monkeypatch):
-    monkeypatch.setattr(pipelines, "_CHUNK", 15)  # 40 texts in three parts
+    monkeypatch.setattr(tokenising, "_CHUNK", 15)  # 40 texts in three parts
     examples = pairs()
-    split = pipelines.encode(examples, tokenizer, task=tasks.get("rte"), max_length=max_length)
+    split = tokenise_examples(examples, tokenizer, task=tasks.get("rte"), max_length=max_length)
     cut = 0
     for i in range(len(split)):
         expected = tokenizer(examples.first[i], examples.second[i], truncation="longest_first", max_length=max_length)
@@ -62,14 +64,14 @@ def test_encoding_equals_the_tokenizers_own(tokenizer, max_length, monkeypatch):
 def test_pairs_are_cut_from_the_longer_side_and_it_is_said_once(tokenizer, caplog):
     caplog.set_level(logging.INFO, logger="compression")
     examples = Examples(["0", "1"], ["a b c d e f", "a"], ["c d", "b"], [0, 1], "x.tsv", "train")
-    split = pipelines.encode(examples, tokenizer, task=tasks.get("rte"), max_length=8)
+    split = tokenise_examples(examples, tokenizer, task=tasks.get("rte"), max_length=8)
     assert tokenizer.convert_ids_to_tokens(rows(split)[0]) == "[CLS] a b c [SEP] c d [SEP]".split()
     assert [record.getMessage() for record in caplog.records] == ["x.tsv: 1 of 2 examples cut to 8 tokens"]
 
 
 def test_segments_golden_case(tokenizer):
     """A golden value of MiniDisc: a = 2 pieces, b = 1."""
-    split = pipelines.encode(Examples(["0"], ["a b"], ["c"], [0], "x", "train"), tokenizer, task=tasks.get("rte"), max_length=16)
+    split = tokenise_examples(Examples(["0"], ["a b"], ["c"], [0], "x", "train"), tokenizer, task=tasks.get("rte"), max_length=16)
     assert split.collate([0]).inputs["token_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1]]
 
 
@@ -78,15 +80,15 @@ def test_what_a_tokenizer_file_says_about_padding_does_not_act(tokenizer):
     other = BertTokenizer(vocab=tokenizer.get_vocab(), model_max_length=64)
     other.backend_tokenizer.enable_padding(length=32)
     other.backend_tokenizer.enable_truncation(4)
-    split = pipelines.encode(pairs(), other, task=tasks.get("rte"), max_length=64)
-    assert rows(split) == rows(pipelines.encode(pairs(), tokenizer, task=tasks.get("rte"), max_length=64))
+    split = tokenise_examples(pairs(), other, task=tasks.get("rte"), max_length=64)
+    assert rows(split) == rows(tokenise_examples(pairs(), tokenizer, task=tasks.get("rte"), max_length=64))
     assert (other.backend_tokenizer.padding["length"], other.backend_tokenizer.truncation["max_length"]) == (32, 4)
 
 
 def test_max_length_outside_the_tokenizers_limits(tokenizer):
     for max_length in (4, 65):
         with pytest.raises(FlagError, match=f"--max_length: found {max_length}; expected 5 .* to 64"):
-            pipelines.encode(pairs(), tokenizer, task=tasks.get("rte"), max_length=max_length)
+            tokenise_examples(pairs(), tokenizer, task=tasks.get("rte"), max_length=max_length)
 
 
 # ---- Batches
@@ -95,7 +97,7 @@ def test_max_length_outside_the_tokenizers_limits(tokenizer):
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_collation_against_a_loop(tokenizer, side):
     tokenizer = BertTokenizer(vocab=tokenizer.get_vocab(), model_max_length=64, padding_side=side)
-    split = pipelines.encode(pairs(), tokenizer, task=tasks.get("rte"), max_length=64)
+    split = tokenise_examples(pairs(), tokenizer, task=tasks.get("rte"), max_length=64)
     indices = np.array([7, 3, 3, 20])
     batch = split.collate(indices)
     expected = [tokenizer(split.examples.first[i], split.examples.second[i]) for i in indices]
@@ -113,20 +115,20 @@ def test_collation_against_a_loop(tokenizer, side):
 
 def test_other_pad_id_and_no_segments():
     tokenizer = roberta_like()
-    split = pipelines.encode(pairs(), tokenizer, task=tasks.get("rte"), max_length=64)
+    split = tokenise_examples(pairs(), tokenizer, task=tasks.get("rte"), max_length=64)
     batch = split.collate([split.lengths.argmax(), split.lengths.argmin()])
     assert set(batch.inputs) == {"input_ids", "attention_mask"} and tokenizer.pad_token_id == 1
     assert (batch.inputs["input_ids"][~batch.mask] == 1).all() and not batch.mask.all()
 
 
 def test_scores_and_missing_labels(tokenizer):
-    split = pipelines.encode(pairs(kind=float), tokenizer, task=tasks.get("stsb"), max_length=64)
+    split = tokenise_examples(pairs(kind=float), tokenizer, task=tasks.get("stsb"), max_length=64)
     labels = split.collate([0, 1]).labels
     assert labels.dtype == torch.float32 and labels.tolist() == [0.0, 1.0]
-    unlabelled = pipelines.encode(pairs(labels=False), tokenizer, task=tasks.get("rte"), max_length=64)
+    unlabelled = tokenise_examples(pairs(labels=False), tokenizer, task=tasks.get("rte"), max_length=64)
     batch = unlabelled.collate([0, 1])
     assert batch.labels is None and batch.divisors["labels"] == 0
-    for function in (lambda: pipelines.require_labels(unlabelled), lambda: unlabelled.score(np.zeros((40, 2)))):
+    for function in (lambda: splits.require_labels(unlabelled), lambda: unlabelled.score(np.zeros((40, 2)))):
         with pytest.raises(DataError, match=r"x\.tsv:1: found no labels; expected the column label"):
             function()
 
@@ -135,7 +137,7 @@ def test_scores_and_missing_labels(tokenizer):
 
 
 def test_epochs_hold_every_row_once_and_depend_on_their_arguments_only(tokenizer):
-    split = pipelines.encode(pairs(203), tokenizer, task=tasks.get("rte"), max_length=64)
+    split = tokenise_examples(pairs(203), tokenizer, task=tasks.get("rte"), max_length=64)
     for batch_size in (1, 16, 300):
         batches = split.epoch(5, 2, batch_size)
         assert sorted(np.concatenate(batches).tolist()) == list(range(203))
@@ -147,7 +149,7 @@ def test_epochs_hold_every_row_once_and_depend_on_their_arguments_only(tokenizer
 
 
 def test_evaluation_order(tokenizer):
-    split = pipelines.encode(pairs(50), tokenizer, task=tasks.get("rte"), max_length=64)
+    split = tokenise_examples(pairs(50), tokenizer, task=tasks.get("rte"), max_length=64)
     order = np.concatenate(split.in_order(16))
     assert sorted(order.tolist()) == list(range(50))
     assert (np.diff(split.lengths[order]) <= 0).all()
@@ -157,7 +159,7 @@ def test_evaluation_order(tokenizer):
 def test_padding_efficiency_on_real_data(data_dir, encoder_dir, task, allowed):
     """128 over the mean length of the padded rows of an epoch: at least 0.95 of what grouping by length allows."""
     task = tasks.get(task)
-    split = pipelines.encode(task.read(data_dir, "train"), pipelines.load_tokenizer(encoder_dir), task=task)
+    split = tokenise_examples(task.read(data_dir, "train"), load_tokenizer(encoder_dir), task=task)
     batches = split.epoch(776, 0, 16)
     padded = sum(split.lengths[batch].max() * len(batch) for batch in batches) / len(split)
     assert 128 / padded >= 0.95 * allowed
@@ -172,7 +174,7 @@ def test_padding_efficiency_on_real_data(data_dir, encoder_dir, task, allowed):
 def test_words_against_a_loop(tokenizer):
     words = [["the", "cat", "unbelievables", "sat"], ["dog"], ["mat", "xyz", "a"]]
     examples = sentences(words)
-    split = pipelines.encode(examples, tokenizer, task=tasks.get("conll"), max_length=16)
+    split = tokenise_examples(examples, tokenizer, task=tasks.get("conll"), max_length=16)
     for i, sentence in enumerate(words):
         ids, labels = [2], [-100]
         for word, label in zip(sentence, examples.labels[i]):
@@ -190,7 +192,7 @@ def test_words_against_a_loop(tokenizer):
 
 def test_a_word_without_pieces_becomes_one_unknown_token(tokenizer):
     """A no-break space and a zero width joiner vanish in the normaliser; the labels after them must not shift."""
-    split = pipelines.encode(sentences([["a", "\u200d", "b", "\u00a0"]]), tokenizer, task=tasks.get("conll"), max_length=16)
+    split = tokenise_examples(sentences([["a", "\u200d", "b", "\u00a0"]]), tokenizer, task=tasks.get("conll"), max_length=16)
     assert tokenizer.convert_ids_to_tokens(rows(split)[0]) == ["[CLS]", "a", "[UNK]", "b", "[UNK]", "[SEP]"]
     assert split.collate([0]).labels[0].tolist() == [-100, 0, 1, 2, 3, -100]
 
@@ -210,7 +212,7 @@ def test_long_sentences_become_windows_and_every_word_is_scored(tokenizer, caplo
     words = [random.choice(["a", "cat", "unbelievables"], size).tolist() for size in (3, 25, 1, 14)] + [["a"]]
     examples = sentences(words)
     task = tasks.get("conll")
-    split = pipelines.encode(examples, tokenizer, task=task, max_length=10)
+    split = tokenise_examples(examples, tokenizer, task=task, max_length=10)
     assert split.lengths.max() <= 10 and len(split) > len(words)
     assert sum(split.counts([i])["labels"] for i in range(len(split))) == sum(map(len, words))
     content = [piece for row in rows(split) for piece in row[1:-1]]
@@ -224,7 +226,7 @@ def test_long_sentences_become_windows_and_every_word_is_scored(tokenizer, caplo
 
 
 def test_a_word_longer_than_a_row_is_cut(tokenizer):
-    split = pipelines.encode(sentences([["a", "unbelievables", "b"]]), tokenizer, task=tasks.get("conll"), max_length=4)
+    split = tokenise_examples(sentences([["a", "unbelievables", "b"]]), tokenizer, task=tasks.get("conll"), max_length=4)
     assert [tokenizer.convert_ids_to_tokens(row)[1:-1] for row in rows(split)] == [["a"], ["un", "##believ"], ["b"]]
     assert split.num_truncated == 1
 
@@ -232,7 +234,7 @@ def test_a_word_longer_than_a_row_is_cut(tokenizer):
 def test_sentences_stay_apart_in_the_score(tokenizer):
     """A golden value of MiniDisc's NER; an I- at the start of the second sentence must not continue the first one's entity."""
     examples = Examples(["0", "1"], [["a", "b"], ["c", "d"]], None, [[0, 1], [0, 0]], "x.txt", "dev")
-    split = pipelines.encode(examples, tokenizer, task=tasks.get("conll"), max_length=8)
+    split = tokenise_examples(examples, tokenizer, task=tasks.get("conll"), max_length=8)
     outputs = [np.array([5, 0, 1, 5]), np.array([5, 2, 0, 5])]  # O B-PER / I-PER O; what is said of specials is ignored
     assert split.score(outputs) == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3})
 
@@ -254,17 +256,17 @@ def roberta_like():
 def test_words_of_a_tokenizer_with_blanks_in_its_pieces():
     """Each word is tokenised as after a blank: "a c" gives the same pieces as the words a and c."""
     tokenizer = roberta_like()
-    split = pipelines.encode(sentences([["a", "c", "ab"]]), tokenizer, task=tasks.get("conll"), max_length=16)
+    split = tokenise_examples(sentences([["a", "c", "ab"]]), tokenizer, task=tasks.get("conll"), max_length=16)
     assert rows(split)[0] == tokenizer(" a c ab")["input_ids"]
 
 
 def test_real_conll_words(data_dir, encoder_dir):
     """The same tokens as the tokenizer's own word mode gives; at 128, three sentences of dev become six rows, no word is lost."""
-    task, tokenizer = tasks.get("conll"), pipelines.load_tokenizer(encoder_dir)
+    task, tokenizer = tasks.get("conll"), load_tokenizer(encoder_dir)
     examples = task.read(data_dir, "dev")
-    whole = pipelines.encode(examples, tokenizer, task=task, max_length=256)
+    whole = tokenise_examples(examples, tokenizer, task=task, max_length=256)
     assert rows(whole) == tokenizer(examples.first, is_split_into_words=True)["input_ids"]
-    split = pipelines.encode(examples, tokenizer, task=task, max_length=128)
+    split = tokenise_examples(examples, tokenizer, task=task, max_length=128)
     assert (whole.lengths > 128).sum() == 3 and len(split) == len(examples) + 3
     assert split.counts(np.arange(len(split)))["labels"] == 51_362
 
@@ -273,12 +275,12 @@ def test_real_conll_words(data_dir, encoder_dir):
 
 
 def test_scores_of_classes_and_numbers(tokenizer):
-    split = pipelines.encode(pairs(4), tokenizer, task=tasks.get("mrpc"), max_length=64)  # gold 0 1 0 1
+    split = tokenise_examples(pairs(4), tokenizer, task=tasks.get("mrpc"), max_length=64)  # gold 0 1 0 1
     logits = np.array([[2, 1], [0, 3], [1, 5], [-2, -1]], np.float32)  # predicted 0 1 1 1
     assert split.score(logits) == pytest.approx({"acc": 0.75, "f1": 0.8, "acc_and_f1": 0.775})
     with pytest.raises(RunError, match="not finite"):
         split.score(np.full((4, 2), np.nan))
-    numbers = pipelines.encode(pairs(4, kind=float), tokenizer, task=tasks.get("stsb"), max_length=64)
+    numbers = tokenise_examples(pairs(4, kind=float), tokenizer, task=tasks.get("stsb"), max_length=64)
     assert numbers.score(np.array([[0.0], [2.0], [0.0], [2.0]])) == pytest.approx({"pearson": 1, "spearman": 1, "corr": 1})
 
 
@@ -305,7 +307,7 @@ def test_submissions(tokenizer, tmp_path, task, split, name, lines):
     examples = pairs(2, labels=False)
     examples.ids, examples.split = ["10", "20"], split
     outputs = np.array([[5.2], [1.2349]]) if task.kind == "regression" else np.eye(3)[:2, : task.num_labels]
-    path = pipelines.encode(examples, tokenizer, task=task, max_length=64).write_submission(outputs, tmp_path / "new" / "er")
+    path = tokenise_examples(examples, tokenizer, task=task, max_length=64).write_submission(outputs, tmp_path / "new" / "er")
     assert path == tmp_path / "new" / "er" / name and os.listdir(path.parent) == [name]
     assert path.read_bytes().decode() == f"index\tprediction\n10\t{lines[0]}\n20\t{lines[1]}\n"
 
@@ -313,9 +315,9 @@ def test_submissions(tokenizer, tmp_path, task, split, name, lines):
 def test_submission_of_tags(tokenizer, tmp_path):
     task, words = tasks.get("conll"), [["a", "b"], ["c"]]
     outputs = [np.array([0, 3, 4, 0]), np.array([0, 1, 0])]
-    path = pipelines.encode(sentences(words), tokenizer, task=task, max_length=8).write_submission(outputs, tmp_path)
+    path = tokenise_examples(sentences(words), tokenizer, task=task, max_length=8).write_submission(outputs, tmp_path)
     assert path.name == "conll_test.txt" and path.read_text() == "a O B-ORG\nb B-PER I-ORG\n\nc O B-PER\n"
-    unlabelled = pipelines.encode(sentences(words, labels=False), tokenizer, task=task, max_length=8)
+    unlabelled = tokenise_examples(sentences(words, labels=False), tokenizer, task=task, max_length=8)
     assert unlabelled.write_submission(outputs, tmp_path).read_text() == "a B-ORG\nb I-ORG\n\nc B-PER\n"
 
 
@@ -330,10 +332,10 @@ def test_load_tokenizer_of_a_checkpoint_a_run_and_a_bare_folder(tokenizer, tmp_p
         (folder / "config.json").write_text('{"model_type": "bert"}')
     for name in ("args.json", "results.json"):
         (run / name).write_text("{}")
-    hashes = {pipelines.tokenizer_hash(pipelines.load_tokenizer(path)) for path in (bare, checkpoint, run)}
-    assert hashes == {pipelines.tokenizer_hash(tokenizer)}
+    hashes = {tokenizer_hash(load_tokenizer(path)) for path in (bare, checkpoint, run)}
+    assert hashes == {tokenizer_hash(tokenizer)}
     other = BertTokenizer(vocab={piece: i for i, piece in enumerate([*PIECES[:5], *reversed(WORDS)])})
-    assert pipelines.tokenizer_hash(other) not in hashes
+    assert tokenizer_hash(other) not in hashes
 
 
 def no_tokenizer(folder):
@@ -363,13 +365,13 @@ def test_bad_tokenizers(tokenizer, tmp_path, damage, expected):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     damage(tmp_path)
     with pytest.raises(CheckpointError) as caught:
-        pipelines.load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path)
     assert expected in str(caught.value) and str(caught.value).startswith(str(tmp_path)) and "\n" not in str(caught.value)
 
 
 def test_unknown_hub_name_offline():
     with pytest.raises(CheckpointError, match="nobody/nothing: the tokenizer cannot be loaded: the hub has no such model"):
-        pipelines.load_tokenizer("nobody/nothing")
+        load_tokenizer("nobody/nothing")
 
 
 # ---- The demo task
@@ -414,7 +416,7 @@ def test_demo_tokenizer(demo_dir):
     folder = demo.build_tokenizer(demo_dir / "demo")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert folder == demo.build_tokenizer(demo_dir / "demo") and tokenizer.model_max_length == demo.MAX_LENGTH
-    split = pipelines.encode(tasks.get("demo").read(demo_dir, "dev"), tokenizer, task=tasks.get("demo"), max_length=128)
+    split = tokenise_examples(tasks.get("demo").read(demo_dir, "dev"), tokenizer, task=tasks.get("demo"), max_length=128)
     assert tokenizer.unk_token_id not in {piece for row in rows(split) for piece in row}
     words = [len(f"{a} {b}".split()) + 3 for a, b in zip(split.examples.first, split.examples.second)]
     assert split.lengths.tolist() == words and max(words) < 32

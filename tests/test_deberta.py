@@ -13,8 +13,10 @@ import transformers
 from commands import ROOT
 
 import models
-from data import normalization, pipelines, tasks
+from data import deberta_tokenizer, tasks
+from data.model_tokenizer import load_tokenizer, tokenizer_hash
 from data.squad.question_split import SpanOptions
+from data.tokenising import tokenise_examples
 from models import architectures
 from utils import flags
 from utils.errors import CheckpointError
@@ -58,37 +60,37 @@ def test_texts_become_the_pieces_of_pretraining(hub):
     import sentencepiece
 
     original = sentencepiece.SentencePieceProcessor(model_file=str(hub / "spm.model"))
-    ours, stock = pipelines.load_tokenizer(hub), transformers.AutoTokenizer.from_pretrained(hub)
+    ours, stock = load_tokenizer(hub), transformers.AutoTokenizer.from_pretrained(hub)
     assert [pieces(ours, text) for text in TEXTS] == [original.encode(text, out_type=str) for text in TEXTS]
     assert [pieces(stock, text) == pieces(ours, text) for text in TEXTS[:3]] == [False] * 3
     assert pieces(ours, TEXTS[0]) == pieces(ours, "fine") and pieces(ours, TEXTS[2]) == pieces(ours, "ABC lives")
-    assert pipelines.tokenizer_hash(ours) == pipelines.tokenizer_hash(stock) and ours.mask_token_id == stock.mask_token_id
+    assert tokenizer_hash(ours) == tokenizer_hash(stock) and ours.mask_token_id == stock.mask_token_id
     assert ours("alice", "bob") == stock("alice", "bob")
 
 
 def test_a_saved_tokenizer_opens_with_the_stock_classes(hub, tmp_path):
-    tokenizer = pipelines.load_tokenizer(hub)
+    tokenizer = load_tokenizer(hub)
     tokenizer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text((hub / "config.json").read_text())
-    for again in (pipelines.load_tokenizer(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)):
+    for again in (load_tokenizer(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)):
         assert [pieces(again, text) for text in TEXTS] == [pieces(tokenizer, text) for text in TEXTS]
         assert again("alice", "bob") == tokenizer("alice", "bob")
 
 
 def test_the_normaliser_of_a_tokenizer_file_is_kept(hub, tmp_path):
     """A checkpoint of transformers 4: tokenizer.json with the right normaliser, and a class whose own would replace it."""
-    pipelines.load_tokenizer(hub).save_pretrained(tmp_path)
+    load_tokenizer(hub).save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text((hub / "config.json").read_text())
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "tokenizer_class": "DebertaV2Tokenizer"}))
-    found = pipelines.load_tokenizer(tmp_path)
-    assert [pieces(found, text) for text in TEXTS] == [pieces(pipelines.load_tokenizer(hub), text) for text in TEXTS]
+    found = load_tokenizer(tmp_path)
+    assert [pieces(found, text) for text in TEXTS] == [pieces(load_tokenizer(hub), text) for text in TEXTS]
 
 
 def test_missing_packages_are_named(hub, monkeypatch):
-    monkeypatch.setattr(normalization, "_PACKAGES", {"sentencepiece": "no_such_module", "protobuf": "google.no_such_module"})
+    monkeypatch.setattr(deberta_tokenizer, "_PACKAGES", {"sentencepiece": "no_such_module", "protobuf": "google.no_such_module"})
     with pytest.raises(CheckpointError, match="needs sentencepiece and protobuf: pip install sentencepiece protobuf"):
-        pipelines.load_tokenizer(hub)
+        load_tokenizer(hub)
 
 
 def test_half_precision_weights_become_float32(hub):
@@ -119,7 +121,7 @@ def test_pickled_weights_become_safetensors(hub, tmp_path):
     assert found["deberta.encoder.LayerNorm.weight"].dtype == torch.float16 and not list(folder.parent.glob("*.tmp"))
     before, after = (dict(models.load_model(path).named_parameters()) for path in (hub, folder))
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    assert [pieces(pipelines.load_tokenizer(folder), text) for text in TEXTS] == [pieces(pipelines.load_tokenizer(hub), text)
+    assert [pieces(load_tokenizer(folder), text) for text in TEXTS] == [pieces(load_tokenizer(hub), text)
                                                                                    for text in TEXTS]  # fmt: skip
 
     class Bomb:
@@ -156,8 +158,8 @@ def test_training_in_bf16_stays_finite(hub, tmp_path):
     from modules.objectives import Objective
 
     tiny_squad.write(tmp_path)
-    task, tokenizer = tasks.get("squad2"), pipelines.load_tokenizer(hub)
-    split = pipelines.encode(task.read(tmp_path, "train"), tokenizer, task=task, max_length=64,
+    task, tokenizer = tasks.get("squad2"), load_tokenizer(hub)
+    split = tokenise_examples(task.read(tmp_path, "train"), tokenizer, task=task, max_length=64,
                              spans=SpanOptions(**{**flags.SPANS, "doc_stride": 8}))  # fmt: skip
     model = models.load_model(hub, kind="spans", new_head=True).train()
     optimizer, objective = torch.optim.AdamW(model.parameters(), lr=1e-3), Objective("ft", "spans", layers=[])
@@ -184,6 +186,6 @@ def test_through_the_script(hub, tmp_path):
     run("run_finetuning.py", "--task_name", "squad2", "--data_dir", data, "--model_path", hub, "--use_cpu", "--max_length", 64,
         "--doc_stride", 8, "--max_steps", 3, "--output_dir", tmp_path / "run")  # fmt: skip
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "run" / "ckpt")
-    assert [pieces(again, text) for text in TEXTS] == [pieces(pipelines.load_tokenizer(hub), text) for text in TEXTS]
+    assert [pieces(again, text) for text in TEXTS] == [pieces(load_tokenizer(hub), text) for text in TEXTS]
     model = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "run" / "ckpt")
     assert model.dtype == torch.float32 and model.config.model_type == "deberta-v2"

@@ -10,7 +10,9 @@ import torch
 from commands import ROOT, run
 
 import models
-from data import pipelines, tasks
+from data import tasks
+from data.model_tokenizer import load_tokenizer
+from data.tokenising import tokenise_examples
 from models import exporting, moe_bert
 from utils import evaluation
 from utils.errors import CheckpointError, RunError
@@ -47,8 +49,8 @@ def student(encoder_dir):
 @pytest.mark.parametrize("name, rows", [("mrpc", None), ("conll", 300)])
 def test_all_kinds_answer_dev_alike(name, rows, student, data_dir, encoder_dir, tmp_path):
     """The same predictions for every row as the model in memory; logits within 1e-4, equal ones of the compact model."""
-    task, tokenizer = tasks.get(name), pipelines.load_tokenizer(encoder_dir)
-    split = pipelines.encode(task.read(data_dir, "dev").sample(rows), tokenizer, task=task)
+    task, tokenizer = tasks.get(name), load_tokenizer(encoder_dir)
+    split = tokenise_examples(task.read(data_dir, "dev").sample(rows), tokenizer, task=task)
     model = student(task)
     assert models.kept(model) == {"heads": [1], "neurons": [154]}
     options = {"tokenizer": tokenizer, "card": lambda config: config["model_type"], "task_kind": task.kind, "batch_size": 32}

@@ -10,7 +10,8 @@ from commands import kill_when, run
 from safetensors.torch import load_file
 
 import run_minilmv2
-from data import demo, pipelines
+from data import demo
+from data.model_tokenizer import load_tokenizer
 from utils import hops
 from utils.files import read_json, sha256
 from utils.flags import relations
@@ -31,7 +32,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    return pipelines.load_tokenizer(demo.build_tokenizer(tmp_path_factory.mktemp("tokenizer")))
+    return load_tokenizer(demo.build_tokenizer(tmp_path_factory.mktemp("tokenizer")))
 
 
 def save_teacher(folder, tokenizer, **sizes):

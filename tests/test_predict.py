@@ -12,16 +12,18 @@ import torch
 import transformers
 from commands import ENVIRONMENT, ROOT, run
 
-from data import demo, incoming, pipelines, tasks
+from data import answer_lines, demo, new_rows, tasks
+from data.model_tokenizer import load_tokenizer
 from data.squad.question_split import SpanOptions
+from data.tokenising import tokenise_examples
 from utils import evaluation, flags
 from utils.errors import DataError
 
 
 def chunks_of(text, task, size, monkeypatch):
-    """incoming.chunks of standard input."""
+    """new_rows.read_parts of standard input."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text if isinstance(text, bytes) else text.encode())))
-    return list(incoming.chunks("-", tasks.get(task), size=size))
+    return list(new_rows.read_parts("-", tasks.get(task), size=size))
 
 
 # ---- Reading
@@ -68,7 +70,7 @@ def test_what_does_not_fit(task, text, said, monkeypatch):
 
 def test_rows_before_a_fault_are_answered(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"sentence\nx\ny\na\tb\n")))
-    parts = incoming.chunks("-", tasks.get("sst2"), size=2)
+    parts = new_rows.read_parts("-", tasks.get("sst2"), size=2)
     assert next(parts).first == ["x", "y"]
     with pytest.raises(DataError, match="stdin:4"):
         next(parts)
@@ -103,8 +105,8 @@ def test_classes(tuned_demo, small_demo, tmp_path):
     assert rows[0] == ["index", "prediction", "probability"] and len(rows) == 33
     assert [row[0] for row in rows[1:]] == [line.split("\t")[0] for line in file.read_text().splitlines()[1:]]
     assert all(0.5 <= float(row[2]) <= 1 for row in rows[1:])
-    task, tokenizer = tasks.get("demo"), pipelines.load_tokenizer(tuned_demo)
-    split = pipelines.encode(task.read(small_demo, "test"), tokenizer, task=task)
+    task, tokenizer = tasks.get("demo"), load_tokenizer(tuned_demo)
+    split = tokenise_examples(task.read(small_demo, "test"), tokenizer, task=task)
     import models
 
     model = models.load_model(tuned_demo, kind="classification")
@@ -115,7 +117,7 @@ def test_classes(tuned_demo, small_demo, tmp_path):
 
 @pytest.fixture(scope="module")
 def demo_tokenizer(demo_dir):
-    return pipelines.load_tokenizer(demo.build_tokenizer(demo_dir / "demo"))
+    return load_tokenizer(demo.build_tokenizer(demo_dir / "demo"))
 
 
 def test_scores(demo_tokenizer, tmp_path):
@@ -142,7 +144,7 @@ def test_tags(demo_tokenizer, tmp_path):
 def test_spans(tmp_path, monkeypatch):
     """A JSON object for each question, in the file's order; the answers are those of the whole file, in parts too."""
     data = tiny_squad.write(tmp_path / "data") / "squad2" / "test-v2.0.json"
-    tokenizer = pipelines.load_tokenizer(tiny_squad.encoder(tmp_path / "encoder"))
+    tokenizer = load_tokenizer(tiny_squad.encoder(tmp_path / "encoder"))
     folder = save(tmp_path / "reader", transformers.BertForQuestionAnswering, tokenizer)
     words = ("--task_name", "squad2", "--model_path", folder, *tiny_squad.LENGTHS)
     found = [json.loads(line) for line in answers(*words, "--predict", data)]
@@ -156,8 +158,8 @@ def test_spans(tmp_path, monkeypatch):
     options = SpanOptions(**{**flags.SPANS, "doc_stride": 8, "max_query_length": 8})
     lines = []
     for part in parts:
-        split = pipelines.encode(part, tokenizer, task=task, max_length=40, spans=options)
-        lines += incoming.answers(split, evaluation.logits(model, split, batch_size=4, device=model.device))
+        split = tokenise_examples(part, tokenizer, task=task, max_length=40, spans=options)
+        lines += answer_lines.of_split(split, evaluation.logits(model, split, batch_size=4, device=model.device))
     assert [json.loads(line)["prediction"] for line in lines] == [each["prediction"] for each in found]
 
 

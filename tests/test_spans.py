@@ -9,10 +9,12 @@ import tiny_squad
 import torch
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-from data import pipelines, tasks
+from data import tasks
+from data.model_tokenizer import load_tokenizer
 from data.readers import Examples
 from data.squad.best_spans import best_spans
 from data.squad.question_split import NO_SPAN, Answers, SpanOptions
+from data.tokenising import tokenise_examples
 from modules import losses
 from modules.filters import divergence
 from utils import flags
@@ -23,7 +25,7 @@ SQUAD = tasks.get("squad2")
 
 
 def encode(examples, tokenizer, *, max_length=384, **options):
-    return pipelines.encode(
+    return tokenise_examples(
         examples, tokenizer, task=SQUAD, max_length=max_length, spans=SpanOptions(**{**flags.SPANS, **options})
     )
 
@@ -78,7 +80,7 @@ def expected_rows(tokenizer, question, context, *, max_length, stride):
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
-    return pipelines.load_tokenizer(tiny_squad.encoder(tmp_path_factory.mktemp("bert")))
+    return load_tokenizer(tiny_squad.encoder(tmp_path_factory.mktemp("bert")))
 
 
 def made_up(tmp_path, number=6, **changes):
@@ -109,7 +111,7 @@ def test_windows_equal_the_tokenizers_own(bert, tmp_path):
 def test_real_files(data_dir, encoder_dir, split_name):
     """Rows as transformers makes them; every token of every context in a window, neighbours share doc_stride tokens; the label's
     characters are the answer's, or its whole words where the tokenizer does not cut them; no answer is lost."""
-    tokenizer, examples = pipelines.load_tokenizer(encoder_dir), SQUAD.read(data_dir, split_name)
+    tokenizer, examples = load_tokenizer(encoder_dir), SQUAD.read(data_dir, split_name)
     split = encode(examples, tokenizer)
     for number in np.random.default_rng(0).choice(len(examples), 60, replace=False):
         rows = np.flatnonzero(split._owners == number)

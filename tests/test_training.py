@@ -16,7 +16,7 @@ from utils.evaluation import Score
 
 
 class Points:
-    """A split of random points: input_ids are features, labels classes. Follows the protocol of data.pipelines.Split."""
+    """A split of random points: input_ids are features, labels classes. Follows the protocol of data.splits.Split."""
 
     def __init__(self, number=50, seed=0):
         generator = torch.Generator().manual_seed(seed)

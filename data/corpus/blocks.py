@@ -6,48 +6,17 @@ alone, so that nothing depends on the number of workers.
 
 import itertools
 import random
-from dataclasses import dataclass
 
 import numpy as np
 
 from data.corpus import sentences
+from data.corpus.layout import Layout
 
 CHUNK = 2_000_000  # characters; also the buffer that random second segments are drawn from
 _CACHED_WORDS = 1_000_000  # bounds the memory, to about 200 MB
 _GROUP = 100  # words handed to the tokenizer as one text: half the time of one by one
 _SHORT = 0.1  # share of pairs with a random target length
 _RANDOM = 0.5  # share of pairs whose second segment comes from another document
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How blocks are made, in plain values.
-
-    kind: "packed", "pairs" or "sentences" (no blocks).  max_length: tokens of a block, specials included.
-    before, between, after: ids of the special tokens around one text (packed) or two (pairs).  separator: the id between the
-    documents of a stream.  cross: whether a packed block may hold parts of several documents.
-    backend: the tokenizer as JSON; prefix: what goes before a word; by_word: whether words are tokenised one by one.
-    language: of the sentences; None where every line is a sentence.  seed: of the pairs.
-    """
-
-    kind: str
-    max_length: int = 0
-    before: tuple[int, ...] = ()
-    between: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
-    separator: int = 0
-    cross: bool = True
-    unknown: int | None = None
-    backend: str = ""
-    prefix: str = ""
-    by_word: bool = True
-    language: str | None = "en"
-    seed: int = 0
-
-    @property
-    def room(self) -> int:
-        """Tokens of text in a full block."""
-        return self.max_length - len(self.before) - len(self.between) - len(self.after)
 
 
 def chunks(documents, *, size: int):

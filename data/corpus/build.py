@@ -1,14 +1,13 @@
 """Building a corpus: chunks of documents are tokenised by worker processes, then put together in their order.
 
-    layout = build.layout_of(tokenizer, kind="packed", max_length=128)
-    build.tokenise_chunks(documents, layout, folder=state, num_workers=4)
+    layout = layout_of(tokenizer, kind="packed", max_length=128)
+    build.write_chunks(documents, layout, folder=state, num_workers=4)
     result = build.assemble(state, run_folder, layout)
 
 Every chunk is a file of its own, whole or absent: a build that was killed does only those that are missing.  The chunks, and so
 the corpus, depend on the documents alone.
 """
 
-import copy
 import json
 import logging
 import multiprocessing
@@ -24,50 +23,11 @@ import numpy as np
 
 from data.corpus import blocks
 from utils import files
-from utils.errors import CheckpointError, DataError, FlagError
+from utils.errors import DataError
 
 logger = logging.getLogger("compression")
 
 _SHARD = 1 << 27  # tokens of a file of the corpus; characters of one of sentences
-_BLANKS = " \u2581\u0120"  # as pre-tokenizers write a blank
-
-
-def layout_of(tokenizer, *, kind: str, max_length: int, cross: bool = True, language: str | None = "en", seed: int = 0):
-    """The blocks.Layout of a tokenizer; None for the tokenizer only where kind is "sentences".
-
-    Raises FlagError for a max_length that leaves no room for text, CheckpointError for a tokenizer without a separator.
-    """
-    if kind == "sentences":
-        return blocks.Layout("sentences", language=language)
-    from data.pipelines import specials, word_prefix
-
-    backend = copy.deepcopy(tokenizer.backend_tokenizer)  # its own truncation and padding, which a checkpoint may store
-    backend.no_padding()
-    backend.no_truncation()
-    separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    if separator is None:
-        raise CheckpointError(
-            "the tokenizer has neither a sep_token nor an eos_token to put between documents; set one in its files"
-        )
-    before, *between, after = specials(backend, pair=kind == "pairs")
-    result = blocks.Layout(
-        kind, max_length, tuple(before), tuple(*between), tuple(after), separator, cross, tokenizer.unk_token_id,
-        backend.to_str(), word_prefix(backend), _cuts_at_blanks(backend), language, seed,
-    )  # fmt: skip
-    if not result.room >= 2 or max_length > tokenizer.model_max_length:
-        raise FlagError(
-            f"--max_seq_length: found {max_length}; expected {max_length - result.room + 2} (specials and two tokens) to "
-            f"{tokenizer.model_max_length} (what the tokenizer of this model allows)"
-        )
-    return result
-
-
-def _cuts_at_blanks(backend) -> bool:
-    """Whether the tokenizer cuts a text at every blank before it makes pieces, so that words do not influence each other."""
-    text = "a b, c d" if backend.normalizer is None else backend.normalizer.normalize_str("a b, c d")
-    if backend.pre_tokenizer is None:
-        return False
-    return all(not set(_BLANKS) & set(part.strip(_BLANKS)) for part, _ in backend.pre_tokenizer.pre_tokenize_str(text))
 
 
 def require_a_block(documents, layout):
@@ -117,7 +77,7 @@ def _write_chunk(path, first, texts):
     return sum(map(len, texts))
 
 
-def tokenise_chunks(
+def write_chunks(
     documents, layout, *, folder: Path, num_workers: int, size: int = blocks.CHUNK, progress=lambda characters: None
 ):
     """Tokenise all chunks whose files are not in folder yet.

@@ -6,7 +6,7 @@ A folder is a corpus once it holds one.  Nothing here imports torch.
 import json
 from pathlib import Path
 
-from data.pipelines import tokenizer_hash
+from data.model_tokenizer import tokenizer_hash
 from utils import files, flags
 from utils.errors import CheckpointError, DataError
 

@@ -12,7 +12,8 @@ import logging
 
 import numpy as np
 
-from data.corpus import blocks, build, documents
+from data.corpus import blocks, documents
+from data.corpus.layout import layout_of
 from data.corpus.memory_mapped import Corpus, batch_of
 from utils import distributed
 from utils.errors import DataError
@@ -31,10 +32,10 @@ class StreamedCorpus:
         self, sources, tokenizer, *, max_length: int, seed: int, batch_size: int, num_updates: int, num_accumulated: int = 1,
         buffer: int = BUFFER,
     ):  # fmt: skip
-        """sources: of documents.find().  Raises like build.layout_of()."""
+        """sources: of documents.find().  Raises like layout_of()."""
         self.max_length = max_length
         self._sources, self._tokenizer, self._seed, self._buffer = sources, tokenizer, seed, buffer
-        self._layout = build.layout_of(tokenizer, kind="packed", max_length=max_length)
+        self._layout = layout_of(tokenizer, kind="packed", max_length=max_length)
         self._cached_tokenizer = blocks.CachedTokenizer(self._layout)
         self._rank, self._world, self._batch_size = distributed.rank(), distributed.world(), batch_size
         self._length = num_updates * num_accumulated * batch_size * self._world

@@ -17,7 +17,7 @@ logger = logging.getLogger("compression")
 _CHUNK = 1000  # contexts handed to the tokenizer at once; bounds the memory
 
 
-def encode_questions(
+def tokenise_questions(
     examples, tokenizer, backend, *, task, max_length: int, options: SpanOptions, groups, with_types, padding
 ) -> QuestionSplit:
     """Tokenise questions and contexts.

@@ -1,81 +1,28 @@
 """Examples to a tokenised split.
 
-tokenizer = pipelines.load_tokenizer("outputs/finetuning/mrpc")
-split = pipelines.encode(task.read("datasets", "train"), tokenizer, task=task, max_length=128)
+split = tokenising.tokenise_examples(task.read("datasets", "train"), tokenizer, task=task, max_length=128)
 for indices in split.epoch(seed, epoch, batch_size):
     batch = split.collate(indices)
 """
 
-import copy
-import hashlib
 import itertools
-import json
 import logging
-from pathlib import Path
 
 import numpy as np
 
-from data import normalization
+from data.model_tokenizer import plain_backend, special_ids, word_prefix
 from data.readers import Examples
-from data.splits import NOT_SCORED, Split, require_labels
+from data.splits import NOT_SCORED, Split
 from data.squad import context_windows
 from data.squad.question_split import SpanOptions
-from utils import checkpoints
 from utils.errors import CheckpointError, FlagError
-
-__all__ = ["Split", "encode", "load_tokenizer", "require_labels", "tokenizer_hash"]
 
 logger = logging.getLogger("compression")
 
 _CHUNK = 10_000  # texts handed to the tokenizer at once; bounds the memory
-_TOKENIZER_FILES = "tokenizer.json vocab.txt vocab.json spiece.model spm.model sentencepiece.bpe.model tokenizer.model".split()
 
 
-def load_tokenizer(path):
-    """The fast tokenizer of a checkpoint.
-
-    path: a hub name, a checkpoint folder, a finished run folder, or a folder with nothing but a tokenizer's files.
-    Raises CheckpointError where there is none, or none that pads and is fast.
-    """
-    from transformers import AutoTokenizer
-
-    folder = Path(path).expanduser()
-    source = str(folder) if (folder / "tokenizer.json").is_file() else checkpoints.resolve(path)
-    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
-        raise CheckpointError(
-            f"{source}: found no tokenizer; expected tokenizer.json (or {', '.join(_TOKENIZER_FILES[1:])}); copy the "
-            f"tokenizer's files there from the model that this checkpoint was made of"
-        )
-    if needed := normalization.missing_packages(source):
-        raise CheckpointError(
-            f"{source}: found {normalization.SPM} and no tokenizer.json; reading it needs sentencepiece and protobuf: {needed}"
-        )
-    try:
-        tokenizer = normalization.restored(AutoTokenizer.from_pretrained(source), source)
-    except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
-        reason = str(error).strip().split("\n")[0]
-        where = (
-            "its files are damaged or need a package" if Path(source).is_dir() else "the hub has no such model or is out of reach"
-        )
-        raise CheckpointError(
-            f"{source}: the tokenizer cannot be loaded: {where} ({reason}); expected a folder with tokenizer.json or a name on "
-            f"the Hugging Face hub that can be reached or is in the cache"
-        ) from error
-    if not getattr(tokenizer, "is_fast", False) or tokenizer.pad_token_id is None or len(tokenizer) < 10:
-        raise CheckpointError(
-            f"{source}: found a {type(tokenizer).__name__} with {len(tokenizer)} tokens and pad token {tokenizer.pad_token!r}; "
-            f"expected an encoder's fast tokenizer (tokenizer.json) with a vocabulary and a pad token"
-        )
-    return tokenizer
-
-
-def tokenizer_hash(tokenizer) -> str:
-    """Hex SHA-256 of the vocabulary (added tokens included): equal where the same ids mean the same pieces."""
-    vocabulary = sorted(tokenizer.get_vocab().items())
-    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
-
-
-def encode(examples: Examples, tokenizer, *, task, max_length: int = 128, spans: SpanOptions | None = None) -> Split:
+def tokenise_examples(examples: Examples, tokenizer, *, task, max_length: int = 128, spans: SpanOptions | None = None) -> Split:
     """Tokenise a split.  max_length: tokens of a row, specials included.
 
     Sentences and pairs are cut at the end, pairs from the longer side; how many were is logged.  For tagging, sentences that
@@ -83,9 +30,7 @@ def encode(examples: Examples, tokenizer, *, task, max_length: int = 128, spans:
     one unknown token.  Questions about a context become windows (squad/), as `spans` says, which other tasks do not need.
     Raises FlagError for a max_length that the tokenizer cannot have.
     """
-    backend = copy.deepcopy(tokenizer.backend_tokenizer)  # its own truncation and padding, which a checkpoint may store
-    backend.no_padding()
-    backend.no_truncation()
+    backend = plain_backend(tokenizer)
     num_specials = backend.num_special_tokens_to_add(examples.second is not None)
     if not num_specials + 2 <= max_length <= tokenizer.model_max_length:
         raise FlagError(
@@ -99,10 +44,10 @@ def encode(examples: Examples, tokenizer, *, task, max_length: int = 128, spans:
         "padding_side": tokenizer.padding_side,
     }
     if task.kind == "spans":
-        return context_windows.encode_questions(examples, tokenizer, backend, task=task, max_length=max_length, options=spans,
-                              groups=specials(backend, pair=True), with_types=with_types, padding=options)  # fmt: skip
+        return context_windows.tokenise_questions(examples, tokenizer, backend, task=task, max_length=max_length, options=spans,
+                              groups=special_ids(backend, pair=True), with_types=with_types, padding=options)  # fmt: skip
     if task.kind == "tagging":
-        return _encode_words(examples, tokenizer, backend, task, max_length, with_types, options)
+        return _tokenise_words(examples, tokenizer, backend, task, max_length, with_types, options)
     backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
     ids, types, lengths, num_truncated = [], [], [], 0
     texts = examples.first if examples.second is None else list(zip(examples.first, examples.second))
@@ -128,16 +73,16 @@ def _flat(lists):
     return np.fromiter(itertools.chain.from_iterable(lists), np.int32)
 
 
-def _encode_words(examples, tokenizer, backend, task, max_length, with_types, options):
+def _tokenise_words(examples, tokenizer, backend, task, max_length, with_types, options):
     """The rows of a tagging task.  The pieces of each distinct word are made once; everything else is index arithmetic."""
     words = list(itertools.chain.from_iterable(examples.first))
     pieces, starts, sizes = _pieces_of_words(words, tokenizer, backend)
-    before, after = specials(backend)
+    before, after = special_ids(backend)
     room = max_length - len(before) - len(after)
     num_truncated = int((sizes > room).sum())
     sizes = np.minimum(sizes, room)
     sentence_sizes = [len(sentence) for sentence in examples.first]
-    rows = _windows(sentence_sizes, sizes, room)  # [N + 1] word positions at which rows begin
+    rows = _row_begins(sentence_sizes, sizes, room)  # [N + 1] word positions at which rows begin
     if len(rows) - 1 > len(examples) or num_truncated:
         logger.info(
             "%s: %d sentences longer than %d tokens became %d further rows; %d words cut", examples.path,
@@ -181,26 +126,7 @@ def _pieces_of_words(words, tokenizer, backend):
     return _flat(pieces), starts[indices], sizes[indices]
 
 
-def word_prefix(backend):
-    """A blank for tokenizers that tell a word after a blank from one at the start of a text (RoBERTa's), else nothing."""
-    alone, twice = (backend.encode(text, add_special_tokens=False).ids for text in ("a", "a a"))
-    return "" if alone * 2 == twice else " "
-
-
-def specials(backend, *, pair: bool = False) -> list[list[int]]:
-    """The ids of the special tokens before and after a single text; before, between and after the texts of a pair."""
-    encoding = backend.encode(*(["a"] * (1 + pair)))
-    groups, previous = [[]], None
-    for token, sequence in zip(encoding.ids, encoding.sequence_ids):
-        if sequence is None:
-            groups[-1].append(token)
-        elif sequence != previous:
-            groups.append([])
-            previous = sequence
-    return groups
-
-
-def _windows(sentence_sizes, sizes, room):
+def _row_begins(sentence_sizes, sizes, room):
     """The word positions at which rows begin, and the number of words: a row ends with its sentence or before the word
     that would not fit.  sentence_sizes: words of each sentence.  sizes: [words] pieces of each word, each within room."""
     ends = np.cumsum(sizes)

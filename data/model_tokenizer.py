@@ -1,0 +1,89 @@
+"""A model's tokenizer: where it is found, whose ids mean the same, its special tokens.
+
+    tokenizer = model_tokenizer.load_tokenizer("outputs/finetuning/mrpc")
+
+Nothing here imports torch.
+"""
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+
+from data import deberta_tokenizer
+from utils import checkpoints
+from utils.errors import CheckpointError
+
+_FILES = "tokenizer.json vocab.txt vocab.json spiece.model spm.model sentencepiece.bpe.model tokenizer.model".split()
+
+
+def load_tokenizer(path):
+    """The fast tokenizer of a checkpoint.
+
+    path: a hub name, a checkpoint folder, a finished run folder, or a folder with nothing but a tokenizer's files.
+    Raises CheckpointError where there is none, or none that pads and is fast.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(path).expanduser()
+    source = str(folder) if (folder / "tokenizer.json").is_file() else checkpoints.resolve(path)
+    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in _FILES):
+        raise CheckpointError(
+            f"{source}: found no tokenizer; expected tokenizer.json (or {', '.join(_FILES[1:])}); copy the "
+            f"tokenizer's files there from the model that this checkpoint was made of"
+        )
+    if needed := deberta_tokenizer.missing_packages(source):
+        raise CheckpointError(
+            f"{source}: found {deberta_tokenizer.SPM} and no tokenizer.json; "
+            f"reading it needs sentencepiece and protobuf: {needed}"
+        )
+    try:
+        tokenizer = deberta_tokenizer.restored(AutoTokenizer.from_pretrained(source), source)
+    except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
+        reason = str(error).strip().split("\n")[0]
+        where = (
+            "its files are damaged or need a package" if Path(source).is_dir() else "the hub has no such model or is out of reach"
+        )
+        raise CheckpointError(
+            f"{source}: the tokenizer cannot be loaded: {where} ({reason}); expected a folder with tokenizer.json or a name on "
+            f"the Hugging Face hub that can be reached or is in the cache"
+        ) from error
+    if not getattr(tokenizer, "is_fast", False) or tokenizer.pad_token_id is None or len(tokenizer) < 10:
+        raise CheckpointError(
+            f"{source}: found a {type(tokenizer).__name__} with {len(tokenizer)} tokens and pad token {tokenizer.pad_token!r}; "
+            f"expected an encoder's fast tokenizer (tokenizer.json) with a vocabulary and a pad token"
+        )
+    return tokenizer
+
+
+def tokenizer_hash(tokenizer) -> str:
+    """Hex SHA-256 of the vocabulary (added tokens included): equal where the same ids mean the same pieces."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+
+
+def plain_backend(tokenizer):
+    """A copy of a tokenizer's own backend without the truncation and padding that its checkpoint may store."""
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
+
+
+def word_prefix(backend):
+    """A blank for tokenizers that tell a word after a blank from one at the start of a text (RoBERTa's), else nothing."""
+    alone, twice = (backend.encode(text, add_special_tokens=False).ids for text in ("a", "a a"))
+    return "" if alone * 2 == twice else " "
+
+
+def special_ids(backend, *, pair: bool = False) -> list[list[int]]:
+    """The ids of the special tokens before and after a single text; before, between and after the texts of a pair."""
+    encoding = backend.encode(*(["a"] * (1 + pair)))
+    groups, previous = [[]], None
+    for token, sequence in zip(encoding.ids, encoding.sequence_ids):
+        if sequence is None:
+            groups[-1].append(token)
+        elif sequence != previous:
+            groups.append([])
+            previous = sequence
+    return groups
