@@ -23,7 +23,10 @@ def parse(argv=None):
     add = group.add_argument
     add("--input", "--input_dir", nargs="+", required=True, metavar="PATH",
         help="files, folders, globs, URLs, or one JSON file with urls, format and columns")  # fmt: skip
+    add("--input_regex", metavar="PATTERN", help="of the folders among the inputs only files of such names: wiki_*")
     flags.corpus.documents(add)
+    flags.idle(parser, "the tokenizer knows it", "--do_lower_case")
+    flags.idle(parser, "pairs are filled up to their length", "--short_seq_prob")
     add("--tokenizer_name_or_path", metavar="PATH", help="the teacher's: a hub name, a checkpoint folder or a run folder")
     add("--blocks", choices=("packed", "pairs"), default="packed", help="what the text becomes")
     add("--max_seq_length", "--max_length", type=flags.positive_int, default=128, help="tokens of a block, with specials")
@@ -41,6 +44,9 @@ def parse(argv=None):
     flags.folder(parser)
 
     def check(args):
+        if args.input_regex is not None:
+            pattern = str(Path("**", args.input_regex))
+            args.input = [str(Path(word, pattern)) if Path(word).is_dir() else word for word in args.input or ()]
         if not args.sentences_only and args.tokenizer_name_or_path is None:
             yield "--tokenizer_name_or_path: required, unless --sentences_only is given"
         if args.sentences_only and (args.blocks != "packed" or args.no_cross_documents or args.sentence_per_line):

@@ -40,7 +40,7 @@ def parse(argv=None):
             config, problem = flags.config_of(args, flag)
             configs[flag] = config
             yield from [problem] if problem else []
-            yield from flags.model_types.check(args, tasks.get(args.task_name), config)
+            yield from flags.model_types.check(args, tasks.find(args.task_name), config)
             if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
                 yield from flags.check_balance(args, config)
                 for part_flag, part in flags.student_parts(args):

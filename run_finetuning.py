@@ -20,7 +20,7 @@ def parse(argv=None):
     parser.add_argument("--model_type", help="ftbert_cls, ftbert_ner or ft")
 
     def check(args):
-        task = tasks.get(args.task_name)
+        task = tasks.find(args.task_name)
         if args.model_path is None and args.task_name == "demo":
             args.model_path = "scratch"
         if args.model_path is None:

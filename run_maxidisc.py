@@ -28,7 +28,7 @@ def parse(argv=None):
     def check(args):
         config, problem = flags.config_of(args, "teacher_model_path")
         yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.get(args.task_name), config)
+        yield from flags.model_types.check(args, tasks.find(args.task_name), config)
         if bool(args.layer_or_sparsity_path) == args.all_paths:
             yield "--layer_or_sparsity_path, --all_paths: give one of them"
         if args.layer_or_sparsity_path and config:

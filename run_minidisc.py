@@ -45,7 +45,7 @@ def parse(argv=None):
     def check(args):
         config, problem = flags.config_of(args, "teacher_model_path")
         yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "kd", "pkd"))
+        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=("sparse", "kd", "pkd"))
         if config:
             yield from flags.check_student(f"{args.target_sparsity:g}S", config, "--target_sparsity")
             yield from flags.check_candidates(args, config)

@@ -36,19 +36,23 @@ def parse_task(argv):
     from data import tasks
 
     parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.scoring, flags.runtime)
-    flags.model_path(parser, "--model_path", "the fine-tuned model")
+    flags.model_path(parser, "--model_path", "the fine-tuned model", aliases=("--teacher_model_path",))
     add = parser.add_argument_group("sparsification").add_argument
-    add("--teacher_model_path", help="the papers' name of --model_path")
+    add("--student_model_path", metavar="PATH", help="StarK's third stage, a teacher sorted for its student, is run_stark.py's")
     add("--model_type", help="sparsebert_cls, sparsebert_ner or ft")
     add("--grid", type=flags.percentages, default="0,10,20,30,40,50,60,70,80,85,90,95", help="sparsities in percent")
     add("--per_example", action="store_true", help="take the absolute value per example instead")
 
     def check(args):
-        args.model_path = args.model_path or args.teacher_model_path
-        del args.teacher_model_path
+        if args.student_model_path:
+            yield (
+                f"--student_model_path: a teacher is sorted for its student by: python run_stark.py --task_name {args.task_name} "
+                f"--teacher_model_path {args.model_path} --student_model_path {args.student_model_path}"
+            )
+        del args.student_model_path
         config, problem = flags.config_of(args, "model_path")
         yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.get(args.task_name), config, objectives=("sparse", "ft"))
+        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=("sparse", "ft"))
         yield from flags.check_dense(config, "--model_path")
         yield from flags.check_hold_out(args, {"model_path": config}, trained=["model_path"])
 

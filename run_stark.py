@@ -12,7 +12,7 @@ student is reported beside and never chosen. With --hold_out, from the fine-tuni
 checkpoints and teacher, and leave dev clean.
 """
 
-from utils import flags, runs
+from utils import families, flags, runs
 
 
 def parse(argv=None):
@@ -49,7 +49,7 @@ def check(args):
     for flag in ("teacher_model_path", "student_model_path", "student_init_path"):
         configs[flag], problem = flags.config_of(args, flag)
         yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.get(args.task_name), configs[flag], objectives=("kd",))
+        yield from flags.model_types.check(args, tasks.find(args.task_name), configs[flag], objectives=("kd",))
     yield from flags.check_hold_out(args, configs, trained=configs)
     teacher, scoring, parts = configs["teacher_model_path"], args.student_model_path, flags.student_parts(args)
     if args.friendliness_loss == "kl" and args.friendliness_sign == "abs":
@@ -68,11 +68,12 @@ def check(args):
     elif teacher and not scoring and not grid:
         yield "--teacher_model_path: not nested (no grid in its config); give --student_model_path to have it sparsified first"
     if not args.do_rewind:
-        given = {"--student_init_path": args.student_init_path, "--teacher_sparsities": args.teacher_sparsities, **dict(parts)}
+        given = {"--student_init_path": args.student_init_path, "--teacher_sparsities": args.teacher_sparsities}
         for flag in (flag for flag, value in given.items() if value):
             yield f"{flag}: has a meaning only with --do_rewind"
         if not scoring:
             yield "--student_model_path: required, the trial student; or --do_rewind, where the teacher is sparse already"
+        yield from check_trial(configs["student_model_path"], parts)
         return
     if len(parts) > 1:
         yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
@@ -88,6 +89,17 @@ def check(args):
             yield "--teacher_sparsities: 0 is the dense teacher, whose student is always reported and never chosen; leave it out"
         elif grid and s not in grid:
             yield f"--teacher_sparsities {s:g}: not in the teacher's grid: {', '.join(f'{point:g}' for point in grid)}"
+
+
+def check_trial(config, parts):
+    """Yield what contradicts the trial student's config (None: not known), where nothing is rewound: as published, no more."""
+    sizes = {
+        "S": ((config or {}).get("compression") or {}).get("sparsity", 0),
+        "L": families.size(config, "layers") if config else None,
+    }
+    for flag, part in parts if config else ():
+        if float(part[:-1]) != sizes[part[-1]]:
+            yield f"{flag} {part[:-1]}: the trial student has {sizes['L']} layers and a sparsity of {sizes['S']:g}%"
 
 
 def main(args):

@@ -114,6 +114,11 @@ class Task:
         return examples
 
 
+def find(name: str | None) -> Task | None:
+    """The task of this name, or None where there is none."""
+    return _TASKS.get(name)
+
+
 def get(name: str) -> Task:
     """The task of this name.  Raises FlagError for another one."""
     if name not in _TASKS:

@@ -235,7 +235,7 @@ BAD = [
     ([*TEACHER, *TRIAL, "--friendliness_loss", "kl"], ["kl with", "disagree", "signed"]),
     ([*TEACHER, *TRIAL, "--model_type", "sparsebert_cls"], ["--model_type", "'sparsebert_cls'", "kd"]),
     ([*TEACHER, *TRIAL, "--teacher_sparsities", 50, "--student_layer", 2],
-     ["--teacher_sparsities: has a meaning only", "--student_layer: has"]),
+     ["--teacher_sparsities: has a meaning only", "--student_layer 2: the trial student has 4 layers"]),
     ([*TEACHER, *TRIAL, "--do_rewind"], ["--student_init_path: required", "--student_layer"]),
     ([*TEACHER, *TRIAL, "--do_rewind", "--student_sparsity", 70], ["--student_sparsity 70S: the teacher is not nested"]),
     ([*TEACHER, *TRIAL, "--do_rewind", "--student_layer", 9], ["--student_layer 9L: the teacher has 4 layers"]),

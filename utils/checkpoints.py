@@ -39,13 +39,13 @@ def resolve(path) -> str:
 
 
 def read_config(path) -> dict | None:
-    """config.json of a local checkpoint or finished run; None for a hub name, whose config is seen when it is loaded.
+    """config.json of a local checkpoint or finished run, or of a model on the hub; None for one that is out of reach.
 
     Raises CheckpointError where resolve() does, where config.json is not a JSON object, and for a family that is not supported.
     """
     resolved = resolve(path)
-    file = Path(resolved) / "config.json"
-    if not file.exists():
+    file = Path(resolved) / "config.json" if Path(resolved).exists() else _hub_file(resolved, "config.json")
+    if file is None or not file.exists():
         return None
     try:
         config = files.read_json(file)
@@ -60,17 +60,35 @@ def read_config(path) -> dict | None:
     return config
 
 
+def _hub_file(name, file) -> Path | None:
+    """A file of a model on the hub, in the cache where it is there; None where it cannot be had now.
+
+    Raises CheckpointError where the hub has no such model.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, file))
+    except errors.RepositoryNotFoundError as error:
+        raise CheckpointError(f"{name}: no such folder, and no such model on the hub (or it is private)") from error
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError, ValueError):
+        return None  # loading says what is the matter
+
+
 def hold_out(config: dict | None, task_name: str) -> float | None:
     """The share of a task's training rows that a checkpoint's training left out; None where its config does not say."""
     return ((config or {}).get(HOLD_OUT) or {}).get(task_name)
 
 
 def fingerprint(path) -> str:
-    """SHA-256 over names and bytes of a local checkpoint's configuration, weights and tokenizer; a hub name stands for itself."""
+    """SHA-256 over names and bytes of a local checkpoint's configuration, weights and tokenizer; of a model on the hub its name
+    and, where it can be had, its revision: name@commit."""
     resolved = resolve(path)
     folder = Path(resolved)
     if not folder.exists():
-        return resolved
+        file = _hub_file(resolved, "config.json")
+        return resolved if file is None else f"{resolved}@{file.parent.name}"
     digest = hashlib.sha256()
     for file in sorted({file for pattern in _HASHED for file in folder.glob(pattern)}):
         digest.update(f"{file.name} {files.sha256(file)}\n".encode())

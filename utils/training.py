@@ -116,6 +116,7 @@ class _Loop:
         self.per_epoch = math.ceil(len(train) / self.per_update)
         self.total = min(self.per_epoch * args.num_train_epochs, args.max_steps or math.inf)
         self.eval_interval = args.eval_interval or self.per_epoch
+        self.warmup = args.warmup_proportion if args.warmup_steps is None else min(1.0, args.warmup_steps / self.total)
         # `position` counts updates tried; `step` those done: under fp16 an update may be skipped while the scale is found
         self.position = self.step = self.best_step = 0
         self.best_value, self.best, self.last = -math.inf, None, None
@@ -166,7 +167,7 @@ class _Loop:
             self.order_of, self.order = epoch, self.train.epoch(self.args.seed, epoch, self.per_update)
         update = self.order[index]
         rate = learning_rate(
-            self.step, total=self.total, peak=self.args.learning_rate, warmup=self.args.warmup_proportion,
+            self.step, total=self.total, peak=self.args.learning_rate, warmup=self.warmup,
             kind=self.args.lr_scheduler_type,
         )  # fmt: skip
         for group in self.optimizer.param_groups:
@@ -337,7 +338,7 @@ class _Loop:
             "%s: %d examples, %d updates (%d an epoch), %d examples an update = %d per process x %d processes x %d accumulated; "
             "warm-up %d updates; evaluated every %d",
             self.stage, len(self.train), self.total, self.per_epoch, self.per_update, a.per_device_train_batch_size,
-            distributed.world(), a.num_grad_accum_steps, math.ceil(self.total * a.warmup_proportion), self.eval_interval,
+            distributed.world(), a.num_grad_accum_steps, math.ceil(self.total * self.warmup), self.eval_interval,
         )  # fmt: skip
 
     def _window(self):

@@ -56,11 +56,12 @@ class Source:
 def find(inputs, *, format=None, columns=None, sample_by=None) -> list[Source]:
     """The files that inputs mean, in the order given and by name within a folder or glob; each file once.
 
-    inputs: files, folders, globs, URLs, or one JSON file {"urls", "format", "columns"}, whose relative paths start at its folder.
+    inputs: files, folders, globs, URLs, or one JSON file {"urls", "format", "columns"}, whose relative paths start at its folder,
+    and whose columns are idle for formats that have none.
     format, columns (separated by commas), sample_by: for all files; a format of None is found out for each.
     Raises DataError for whatever is not there or cannot be reached.
     """
-    inputs = list(inputs)
+    inputs, given = list(inputs), columns
     if len(inputs) == 1 and inputs[0].endswith(".json") and not _is_url(inputs[0]):
         config = _config(Path(inputs[0]).expanduser())
         if config is not None:
@@ -73,7 +74,7 @@ def find(inputs, *, format=None, columns=None, sample_by=None) -> list[Source]:
     for path in dict.fromkeys(paths):
         source = Source(path, format or "", names, sample_by or "paragraph")
         sources.append(source if format else Source(path, _format(source), names, source.sample_by))
-    for flag, value, formats in (("columns", columns, ("json", "csv", "parquet")), ("sample_by", sample_by, ("text",))):
+    for flag, value, formats in (("columns", given, ("json", "csv", "parquet")), ("sample_by", sample_by, ("text",))):
         if value and not any(source.format in formats for source in sources):
             raise DataError(
                 f"{sources[0].path}: found the format {sources[0].format}; expected {', '.join(formats)}, because --{flag} has "

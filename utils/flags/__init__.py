@@ -38,6 +38,7 @@ from utils.flags.parser import (
     candidates,
     count,
     fraction,
+    idle,
     layer_or_sparsity,
     named,
     non_negative,
@@ -50,6 +51,7 @@ from utils.flags.parser import (
     rates,
     resolve,
     settings,
+    switch,
 )
 
 from utils.flags import corpus, evaluation, experts, model_types, parts, relations, ted  # isort: skip

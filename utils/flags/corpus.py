@@ -39,7 +39,7 @@ def check(args):
         if args.max_steps is None and not args.dry_run:
             yield "--max_steps: required with --streaming, whose length is not known"
         return
-    if len(args.corpus) > 1:
+    if len(args.corpus or ()) > 1:
         yield f"--corpus: found {len(args.corpus)} paths; expected one built corpus, or --streaming"
     for flag in ("shuffle_buffer", "corpus_format", "columns", "sample_by"):
         if getattr(args, flag) is not None:

@@ -4,6 +4,7 @@ from utils.flags.parser import (
     count,
     finite,
     fraction,
+    idle,
     non_negative,
     percent,
     positive,
@@ -79,16 +80,19 @@ def training(parser):
     add("--num_patience_epochs", type=positive_int, default=5, help="stop after this many epochs without improvement")
     add("--lr_scheduler_type", choices=("linear", "cosine", "constant"), default="linear", help="after the warm-up")
     add("--warmup_proportion", "--warmup_ratio", type=fraction, default=0.1, help="share of the updates")
+    add("--warmup_steps", type=count, help="the warm-up in updates, instead of their share")
     add("--eval_interval", "--eval_steps", type=count, default=0, help="updates between evaluations; 0: once an epoch")
     for name, what in (("cls", "of the task head"), ("hidn", "of hidden states"), ("att", "of attention probabilities")):
         add(f"--{name}_dropout", type=fraction, help=f"dropout {what}; the checkpoint's")
+    idle(parser, "states are saved by time, see --save_minutes", "--save_steps")
+    idle(parser, "every parameter that is trained gets a gradient", "--ddp_find_unused_parameters")
 
 
 def folder(parser):
     """The flag group of a script that makes a run folder; returns it."""
     group = parser.add_argument_group("run")
     add = group.add_argument
-    add("--output_dir", help="the run folder; outputs/<stage>/<what identifies the run>")
+    add("--output_dir", "--checkpoint_dir", help="the run folder; outputs/<stage>/<what identifies the run>")
     add("--overwrite", action="store_true", help="start afresh where a run with this folder exists")
     add("--seed", type=count, default=776)
     add("--dry_run", action="store_true", help="a few rows and updates through every step; leaves nothing behind")

@@ -21,6 +21,8 @@ def check(args, task, config: dict | None, *, objectives=OBJECTIVES):
 
     task: an entry of the registry.  The task's own selection metric and --max_length are filled in where none is given.
     """
+    if task is None:  # the parser has said so
+        return
     kind = task.kind
     args.max_length = args.max_length or task.max_length
     yield from check_spans(args, kind)

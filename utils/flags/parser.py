@@ -1,6 +1,7 @@
 """The parser, which reports every problem in one message, and the types of flags.  Nothing here imports torch."""
 
 import argparse
+import difflib
 import importlib.util
 import math
 import sys
@@ -22,6 +23,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
         self.problems = []
         self.required = []
+        self.idle = {}  # {name in the namespace: why the flag has no meaning here}
 
     def add_argument_group(self, *args, **kwargs):
         """A titled group whose required flags are collected too."""
@@ -47,7 +49,9 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action, value):
         if action.choices is not None and value not in action.choices and value != action.default:
             choices = ", ".join(map(str, action.choices))
-            self.problems.append(f"{'/'.join(action.option_strings)}: {value!r} is not one of {choices}")
+            near = difflib.get_close_matches(str(value), map(str, action.choices), n=1, cutoff=0.7)
+            meant = f"; is {near[0]} meant?" if near else ""
+            self.problems.append(f"{'/'.join(action.option_strings)}: {value!r} is not one of {choices}{meant}")
 
     def error(self, message):
         """A malformed command line (a flag without its value): nothing after it can be trusted."""
@@ -85,6 +89,19 @@ percent = _number(float, 0, 100, False, "a percentage from 0 to 100")
 finite = _number(float, -sys.float_info.max, sys.float_info.max, False, "a number")
 
 
+def switch(text: str) -> bool:
+    """A flag type, for `nargs="?", const=True`: `true` or `false`, as some programs write what has no value here."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def idle(parser, why: str, *names):
+    """Declare a flag of the papers' scripts that has no meaning here: it is accepted, and a line says why it changes nothing."""
+    action = parser.add_argument(*names, nargs="?", const="", help=argparse.SUPPRESS)
+    parser.idle[action.dest] = f"{names[0]}: has no meaning here: {why}"
+
+
 def parser(doc: str, *groups) -> Parser:
     """A parser with the shared groups in it.  doc: the script's docstring, shown by --help."""
     result = Parser(doc)
@@ -96,14 +113,19 @@ def parser(doc: str, *groups) -> Parser:
 def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argparse.Namespace:
     """Parse, check everything that can be checked without a model, and fill in what follows from the rest.
 
-    stage: the first folder below outputs/.  name(args): the second.  check(args): yields what else is wrong, as strings.
+    stage: the first folder below outputs/.  name(args): the second.  check(args): yields what else is wrong, as strings; it is
+    asked whatever the parser has found, so a value may be missing where a flag is required, and None where it was no value.
     Raises FlagError with all problems in one message.
     """
     args, unknown = parser.parse_known_args(argv)
+    known = [option for action in parser._actions for option in action.option_strings]
     problems = parser.problems
-    problems += [f"{flag}: no such flag (see --help)" for flag in unknown if flag.startswith("-")]
+    problems += [_unknown(flag, known) for flag in unknown if flag.startswith("-")]
     problems += [f"{word!r}: belongs to no flag" for word in unknown if not word.startswith("-")]
     problems += [f"{'/'.join(a.option_strings)}: required" for a in parser.required if getattr(args, a.dest) is None]
+    for dest, why in parser.idle.items():
+        if vars(args).pop(dest) is not None:
+            print(f"note: {why}", file=sys.stderr)
     args.stage = stage
     if hasattr(args, "use_fp16"):
         if args.use_fp16 and args.precision not in (None, "fp16"):
@@ -115,13 +137,18 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
         problems.append(f"--report_to {args.report_to}: not installed (pip install {extra})")
     if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
         args.do_train = True
-    if not problems and check is not None:
+    if check is not None:
         problems += list(check(args))
     if problems:
         raise FlagError("\n".join(["the flags cannot be used:", *(f"  {problem}" for problem in dict.fromkeys(problems))]))
     if args.output_dir is None:
         args.output_dir = str(Path("outputs") / stage / name(args))
     return args
+
+
+def _unknown(flag, known):
+    near = difflib.get_close_matches(flag.partition("=")[0], known, n=1, cutoff=0.7)
+    return f"{flag}: no such flag; " + (f"is {near[0]} meant?" if near else "see --help")
 
 
 def named(args, message: str) -> str:

@@ -43,6 +43,7 @@ def scoring(parser):
     add = parser.add_argument_group("corpus").add_argument
     add("--task_name", required=True, choices=(CORPUS,), help="importance for masked tokens of a text corpus")
     add("--corpus", "--record_path_or_regex", nargs=1, required=True, metavar="PATH", help="a folder that run_corpus.py built")
+    add("--model_type", choices=("sparsebert_mlm",), help="the papers' word for it")
     add("--num_heldout_blocks", type=positive_int, default=512, help="blocks that are not scored, to evaluate with")
     add("--num_scoring_samples", type=positive_int, default=4096, help="blocks that importance is measured on, a fixed sample")
     add("--scoring_batch_size", type=positive_int, default=32, help="the absolute value is taken per batch of this size")

@@ -12,7 +12,7 @@ from utils.errors import FlagError
 from utils.flags import corpus
 from utils.flags.checks import config_of
 from utils.flags.groups import model_path
-from utils.flags.parser import fraction, non_negative, path_of_students, positive_int
+from utils.flags.parser import fraction, idle, non_negative, path_of_students, positive_int
 
 RELATIONS = tuple(left + right for left in "qkv" for right in "qkv")
 
@@ -33,6 +33,9 @@ def relations(parser):
         help="sequence: the sum of the relations' means over sequences; token: the mean of their means over tokens")  # fmt: skip
 
 
+MODEL_TYPES = ("bert_minilm", "moebert_minilm", "sparsebert_minilm", "ofabert_minilm")
+
+
 def layer_number(text) -> int | str:
     """A flag type: the number of a layer, from 1, or `last`."""
     return text if text == "last" else positive_int(text)
@@ -43,9 +46,13 @@ def models(parser):
     model_path(parser, "--teacher_model_path", "any encoder of the architecture table",
                      aliases=("--input_model_dir", "--teacher_model_name_or_path"))  # fmt: skip
     model_path(parser, "--student_model_path", "a student of its own: a checkpoint, or a folder with a config.json alone",
-                     required=False)  # fmt: skip
+                     aliases=("--student_model_name_or_path",), required=False)  # fmt: skip
     add = parser.add_argument_group("relation distillation").add_argument
     add("--tokenizer_name_or_path", "--tokenizer_dir", metavar="PATH", help="the teacher's")
+    idle(parser, "a run folder has its own name, --output_dir", "--model_suffix")
+    idle(parser, "--num_heldout_blocks of the corpus are evaluated on", "--val_config")
+    add("--data_type", choices=("bert_nil", "bert_mlm"), help="bert_nil, no masks; bert_mlm is --mlm_weight")
+    add("--model_type", choices=MODEL_TYPES, help="the papers' word for what the flags of the student say")
     add("--iteration", type=positive_int, default=1,
         help="from 2 on the teacher is a student of the iteration before, which was trained in its last layer")  # fmt: skip
     add("--mlm_weight", type=non_negative, default=0.0, help="of a loss on masked tokens beside the relations; 0: none")
@@ -92,6 +99,7 @@ def check(args, *, layers):
     layers: of a student, where no flag says.  Its value (`yield from`): the configs of teacher and student, None where not known.
     """
     yield from corpus.check(args)
+    yield from _check_names(args)
     yield from fill(args, layers=layers)
     configs = {}
     for flag in ("teacher_model_path", "student_model_path"):
@@ -99,6 +107,18 @@ def check(args, *, layers):
         yield from [problem] if problem else []
     yield from problems(args, *configs.values())
     return list(configs.values())
+
+
+def _check_names(args):
+    """Yield what contradicts the papers' --model_type and --data_type, which say nothing that other flags do not."""
+    made = {"moebert_minilm": hasattr(args, "moe"), "sparsebert_minilm": getattr(args, "sparsity", None) is not None,
+            "ofabert_minilm": bool(getattr(args, "ofa_layer", None))}  # fmt: skip
+    said = next((name for name, is_made in made.items() if is_made), "bert_minilm")
+    if args.model_type not in (None, said) and not (said, args.model_type) == ("moebert_minilm", "bert_minilm"):
+        yield f"--model_type {args.model_type}: the other flags say {said} (--sparsity, --ofa_layer; run_minimoe.py for experts)"
+    if args.data_type is not None and (args.data_type == "bert_mlm") != (args.mlm_weight > 0):
+        yield f"--data_type {args.data_type}: goes with --mlm_weight {'above 0' if args.data_type == 'bert_mlm' else '0'}"
+    del args.model_type, args.data_type
 
 
 def has_weights(path) -> bool:

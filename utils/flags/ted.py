@@ -5,7 +5,7 @@ from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_hold_out, check_student, config_of, student_parts
 from utils.flags.groups import model_path
-from utils.flags.parser import non_negative, positive, positive_int
+from utils.flags.parser import idle, non_negative, positive, positive_int, switch
 
 DISTILLING = ("kd", "lwd", "ted")
 STUDENTS = ("ft", *DISTILLING)
@@ -46,7 +46,9 @@ def ted(parser):
     add("--filter_interval", type=positive_int, help="layers from one filter to the next, in stage II the student's; 1")
     add("--teacher_filter_interval", type=positive_int, help="stage II, the teacher's; 1")
     add("--filter_output_dim", type=positive_int, help="numbers that a filter makes of a state; the hidden size")
-    add("--filter_nonlinear", action="store_true", help="filters of two layers with a GELU between")
+    add("--filter_nonlinear", nargs="?", const=True, default=False, type=switch, help="filters of two layers, a GELU between")
+    add("--filter_disabled", nargs="?", const=True, default=False, type=switch, help="the papers' word for --mode kd and lwd")
+    idle(parser, "squad2 has unanswerable questions", "--version_2_with_negative")
     add("--kl_alpha", type=non_negative, help="weight of the divergence from the teacher's answers; 0")
     add("--mse_alpha", type=non_negative, help="weight of the distance of filtered states; 0")
     add("--temperature", type=positive, help="of the divergence; 2")
@@ -57,6 +59,11 @@ def ted(parser):
 
 def check(args, task):
     """Yield what is wrong; fill in what follows from --mode.  task: an entry of the registry."""
+    if args.filter_disabled and args.mode not in (None, "kd", "lwd"):
+        yield f"--filter_disabled: contradicts --mode {args.mode}; it belongs to kd and lwd"
+    del args.filter_disabled
+    if args.mode is None:  # the parser has said so
+        return
     for flag, (modes, default) in _USES.items():
         given = getattr(args, flag)
         if given not in (None, False) and args.mode not in modes:
@@ -85,9 +92,9 @@ def check(args, task):
             yield f"--{needed}: 0 leaves nothing of --mode {args.mode}; deberta_scripts/ has the published weights"
         if args.pad_in_losses and args.cache_teacher:
             yield "--pad_in_losses and --cache_teacher: what a teacher makes of padding is not kept; give one"
-        if args.regression_kl == "listwise" and task.kind != "regression":
+        if args.regression_kl == "listwise" and task and task.kind != "regression":
             yield f"--regression_kl listwise: {task.name} is a {task.kind} task"
-    if configs["teacher_model_path"] or configs["student_model_path"]:
+    if task and (configs["teacher_model_path"] or configs["student_model_path"]):
         yield from _check_filters(args, task, configs)
 
 
@@ -119,7 +126,7 @@ def _check_filters(args, task, configs):
         interval = getattr(args, f"{prefix}filter_interval")
         if number:
             layers[side] = filter_specs.filtered_layers(number, interval or 1)
-        if config is None or not (args.student_init == "stage1" if side == "student" else args.mode == "ted"):
+        if config is None or path is None or not (args.student_init == "stage1" if side == "student" else args.mode == "ted"):
             continue
         try:
             spec = filter_specs.read(path)
