@@ -4,11 +4,16 @@
     torchrun --nproc_per_node 8 run_minimoe.py ...                           # same flags; the blocks per update are printed
     python run_minimoe.py ... --moe 1,1                                      # its dense twin, trained in the same way
     python run_minimoe.py ... --student_path 12,3L                           # by way of a dense assistant of 12 layers
+    python run_minimoe.py ... --expert_init equal                            # begins as its dense twin, to the last digit
     python run_minimoe.py ... --student_model_path dense/checkpoint          # whose blocks become experts ("upcycled")
 Reads a pretrained encoder and a corpus of run_corpus.py; writes an encoder that run_finetuning.py takes, and pictures of the
 held-out loss and of the experts' shares of the tokens. Each token uses one of 4 feed-forward blocks of full width: four times the
 parameters in them, hardly more arithmetic. The student learns the relations of MiniLMv2, from three more projections behind its
 last layer, which are dropped afterwards: without them (--relation_source last) its last experts would stay as initialised.
+--expert_init random, as published: experts begin with two thirds of their neurons in common, and the routing probability, at
+first about 1 / 4, scales what a block adds. equal: all begin as copies of the dense twin's block, and no probability scales them
+(a factor of 1, through which the router learns all the same): at step 0 the student computes what --moe 1,1 does with the same
+flags. From a checkpoint always equal.
 """
 
 from fractions import Fraction
@@ -66,8 +71,8 @@ def main(args):
             "route_padding": args.route_padding,
             "seed": args.seed,
         }
-        if flags.relations.has_weights(args.student_model_path):
-            return moe_bert.upcycled(student, **options)
+        if args.expert_init == "equal":
+            return moe_bert.with_equal_experts(student, **options)
         return moe_bert.with_experts(student, shared_fraction=Fraction(args.expert_shared_fraction), **options)
 
     run.report(teacher=models.describe(teacher), hops=[vars(hop) for hop in hops], data={"heldout": len(heldout)})

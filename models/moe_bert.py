@@ -5,6 +5,7 @@ linear maps are stacked (modules/experts.py). All sizes in the config are those 
 
     {"kind": "experts", "attention_experts": x, "ffn_experts": y, "gate_noise": "multiplicative", "route_padding": false}
 
+and "output_scale": "one" where experts began as equal copies (--expert_init equal); where it is absent, the routing probability.
 What a block adds to its input goes through the stock LayerNorm, which its experts share. One expert: the stock Linear stays.
 Source: MiniMoE (Zhang et al. 2023).  E experts, D hidden size, O outputs, I inputs.
 """
@@ -17,13 +18,12 @@ from torch import nn
 from models import architectures
 from models.building import empty, fill, tensors_of
 from models.variants import Variant
-from modules.experts import NOISES, ExpertLinear, Router, expert_units
+from modules.experts import NOISES, SCALES, ExpertLinear, Router, expert_units
 from utils import families
 from utils.errors import CheckpointError
 from utils.families import EXPERTS
 
 MIXTURES = ("attention", "ffn")
-_UPCYCLED_ROUTER = 1e-3  # its weights' scale: small, so that all probabilities begin as nearly 1 / E
 
 
 class MoeModel:
@@ -52,13 +52,13 @@ def routers(module) -> dict:
 # ---- Making one
 
 
-def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding=False, seed):
+def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding=False, seed, scale="probability"):
     """A new model whose blocks are experts made from a dense model's; the dense model itself where both numbers are 1.
 
     attention, ffn: experts of each block.  Each is as wide as the block, and begins with its first shared_fraction (a
     fractions.Fraction); the rest is one expert's own: the block's other units and as many as are missing, drawn from N(0,
     initializer_range), dealt out in turn (modules.experts.expert_units).  Output biases are the block's, routers as nn.Linear.
-    noise, route_padding: see modules.experts.Router; route_padding treats padding as tokens, as published.
+    noise, scale: see modules.experts.Router.  route_padding: padding is treated as tokens, as published.
     Raises CheckpointError for a family whose blocks cannot be experts, and for a cropped or nested model.
     """
     if attention == ffn == 1:
@@ -73,6 +73,8 @@ def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding
         "kind": "experts", "attention_experts": attention, "ffn_experts": ffn, "gate_noise": noise,
         "route_padding": route_padding,
     }  # fmt: skip
+    if scale != "probability":
+        config.compression["output_scale"] = scale
     _check_family(config)
     made_class = VARIANT.model_class(type(model))
     config.__class__ = made_class.config_class
@@ -90,25 +92,18 @@ def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding
     return fill(made, tensors, like=model)
 
 
-def upcycled(model, *, attention, ffn, noise, route_padding=False, seed):
-    """A new model whose experts all begin as a dense checkpoint's blocks: the same function, but for a thousandth.
+def with_equal_experts(model, *, attention, ffn, noise, route_padding=False, seed):
+    """A new model that computes what a dense model does, token by token: all experts begin as copies of its blocks.
 
-    The projection that ends a block is multiplied by the number of its experts, and the router starts small: then every
-    probability is nearly 1 / E, and the scaled output is the block's.  After Komatsuzaki et al. 2023, sparse upcycling.
-    Arguments, errors: as with_experts().
+    Their outputs are scaled by 1 instead of the routing probability, whatever the router (scale "one" of
+    modules.experts.Router, which says what the router then learns from); config.compression says so, and the model computes the
+    same when it is loaded.  Routers begin as nn.Linear, so that tokens are shared out as if experts were random.  Each expert
+    begins with the dense block's gradient, summed over its own tokens.  From a trained checkpoint: sparse upcycling (Komatsuzaki
+    et al. 2023).  Arguments, errors: as with_experts().
     """
-    made = with_experts(
-        model, attention=attention, ffn=ffn, shared_fraction=1, noise=noise, route_padding=route_padding, seed=seed
+    return with_experts(
+        model, attention=attention, ffn=ffn, shared_fraction=1, noise=noise, route_padding=route_padding, seed=seed, scale="one"
     )  # fmt: skip
-    with torch.no_grad():
-        for module in made.modules():
-            if isinstance(module, ExpertLinear) and not module.enters:
-                for parameter in module.parameters():
-                    parameter.mul_(len(module.weight))
-            elif isinstance(module, Router):
-                for parameter in module.parameters():
-                    parameter.mul_(_UPCYCLED_ROUTER)
-    return made
 
 
 def _units(number, part, shared_fraction):
@@ -147,7 +142,7 @@ def _install(model):
     made = []
     for block in architectures.blocks(model):
         for mixture, number, parts in _mixtures(block, entry):
-            router = Router(number, widths=_widths(parts), noise=entry["gate_noise"])
+            router = Router(number, widths=_widths(parts), noise=entry["gate_noise"], scale=_scale(entry))
             router.name = f"{mixture}/{block.number}"
             setattr(block.layer, f"{mixture}_router", router)
             for part in parts:
@@ -182,6 +177,11 @@ def _mixtures(block, entry):
     ]  # fmt: skip
 
 
+def _scale(entry):
+    """What scales an expert's output."""
+    return entry.get("output_scale", "probability")
+
+
 def _widths(parts):
     """The block's input, and what lies inside."""
     return parts[0].linear.weight.shape[1], parts[0].linear.weight.shape[0]
@@ -213,6 +213,8 @@ def _check_entry(entry, model_type):
     ]  # fmt: skip
     if entry.get("gate_noise") not in NOISES:
         wrong.append(f"gate_noise {entry.get('gate_noise')!r}, expected one of {', '.join(NOISES)}")
+    if _scale(entry) not in SCALES:
+        wrong.append(f"output_scale {_scale(entry)!r}, expected one of {', '.join(SCALES)}")
     if not isinstance(entry.get("route_padding"), bool):
         wrong.append(f"route_padding {entry.get('route_padding')!r}, expected true or false")
     if wrong:

@@ -4,7 +4,8 @@ Source: MiniMoE (Zhang et al. 2023, arXiv:2305.12129), sections 2.4 to 2.6 of th
 B sequences, L tokens, T = B L tokens of a batch, E experts, D hidden size, I inputs, O outputs, U units of an expert.
 
 A block of experts is a Router and two or more ExpertLinears: those that enter the block ask the router for the batch's Routing,
-the one that leaves it scales its output by the probability of the chosen expert.  Padding is given zeros by the block.
+the one that leaves it scales its output by the router's factor: the probability of the chosen expert, or 1 with the same relative
+gradient.  Padding is given zeros by the block.
 """
 
 from dataclasses import dataclass
@@ -17,20 +18,21 @@ from modules.dispatch import dispatch
 
 NOISES = ("multiplicative", "additive", "none")
 NOISE = 0.1  # the published hidden dropout rate
+SCALES = ("probability", "one")
 
 
 @dataclass
 class Routing:
     """Where the tokens of a batch went.
 
-    rows: modules.dispatch, moves tokens into the order of their experts and back.  probability_T1: that of the chosen expert; 0
+    rows: modules.dispatch, moves tokens into the order of their experts and back.  factor_T1: of the chosen expert's output; 0
     for padding.  sums_E: the probabilities, summed over tokens, with their graph.  counts_E: tokens of each expert, int64.
     shape: (B, L).
     """
 
     shape: tuple
     rows: object
-    probability_T1: torch.Tensor
+    factor_T1: torch.Tensor
     sums_E: torch.Tensor
     counts_E: torch.Tensor
 
@@ -40,13 +42,18 @@ class Router(nn.Linear):
 
     widths: of all linear maps behind it.  noise: on the logits in training mode; a factor from 0.9 to 1.1 ("multiplicative"), a
     summand from -0.1 to 0.1 ("additive"), or "none"; from torch's random numbers.
+    scale: of the chosen expert's output: "probability" p, as published, or "one", p / p with the divisor held fixed.  That is 1
+    for every token, so that a block of equal experts computes what one of them does, whatever the router. The router's weights
+    get what they get as published, d log p times the product of the block's output and its gradient: an estimate of what the
+    expert is worth to the token, as p itself does not change this output. So the states get no gradient through the router,
+    neither of this nor of the balance loss.
     Computed in float32, also under autocast; float64 stays float64.  Initialised as nn.Linear is.
     """
 
-    def __init__(self, num_experts, *, widths, noise="none"):
+    def __init__(self, num_experts, *, widths, noise="none", scale="probability"):
         super().__init__(widths[0], num_experts)
-        assert noise in NOISES, noise
-        self.widths, self.noise = tuple(widths), noise
+        assert noise in NOISES and scale in SCALES, (noise, scale)
+        self.widths, self.noise, self.scale = tuple(widths), noise, scale
         self.reset(None)
 
     def reset(self, real_BL):
@@ -65,6 +72,7 @@ class Router(nn.Linear):
         hidden_TI = hidden_BLI.flatten(0, -2)
         with torch.autocast(hidden_TI.device.type, enabled=False):
             hidden_TI = hidden_TI if hidden_TI.dtype == torch.float64 else hidden_TI.float()
+            hidden_TI = hidden_TI.detach() if self.scale == "one" else hidden_TI
             logits_ET = F.linear(hidden_TI, self.weight.to(hidden_TI.dtype), self.bias.to(hidden_TI.dtype)).t().contiguous()
             if self.training and self.noise != "none":
                 draw_ET = torch.empty_like(logits_ET).uniform_(-NOISE, NOISE)
@@ -72,12 +80,13 @@ class Router(nn.Linear):
             probabilities_ET = logits_ET.softmax(0)
         probability_T, expert_T = probabilities_ET.max(0)
         chosen_ET = expert_T == torch.arange(self.out_features, device=expert_T.device)[:, None]
+        factor_T = probability_T / probability_T.detach() if self.scale == "one" else probability_T
         real_T = None if self.real_BL is None else self.real_BL.flatten()
         if real_T is not None:
-            probabilities_ET, probability_T, chosen_ET = probabilities_ET * real_T, probability_T * real_T, chosen_ET & real_T
+            probabilities_ET, factor_T, chosen_ET = probabilities_ET * real_T, factor_T * real_T, chosen_ET & real_T
         counts_E = chosen_ET.sum(1)
         rows = dispatch(expert_T, real_T, counts_E, dtype=_precision(hidden_BLI), widths=self.widths)
-        return Routing(hidden_BLI.shape[:-1], rows, probability_T[:, None], probabilities_ET.sum(1), counts_E)
+        return Routing(hidden_BLI.shape[:-1], rows, factor_T[:, None], probabilities_ET.sum(1), counts_E)
 
 
 class ExpertLinear(nn.Module):
@@ -125,7 +134,7 @@ class ExpertLinear(nn.Module):
         made = routing.rows.linear(rows.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
         if self.enters and self.sorted_inside:
             return made
-        factor_T1 = None if self.enters else routing.probability_T1.to(made.dtype)
+        factor_T1 = None if self.enters else routing.factor_T1.to(made.dtype)
         return routing.rows.put(made, factor_T1).unflatten(0, routing.shape)
 
     def extra_repr(self):

@@ -271,7 +271,7 @@ def test_winning_probabilities_and_balance_of_given_logits():
         )
         assert routing.counts_E.tolist() == [2, 1, 0 if real is not None else 1, 0]
         winning = [0.7112, 0.7112, 0.7112, 0.4754 if real is None else 0]
-        assert routing.probability_T1[:, 0].tolist() == pytest.approx(winning, abs=5e-5)
+        assert routing.factor_T1[:, 0].tolist() == pytest.approx(winning, abs=5e-5)
 
 
 def test_units_of_the_experts():
@@ -374,16 +374,63 @@ def test_experts_begin_with_a_part_in_common(case):
     assert not torch.equal(again["encoder.layer.0.ffn_router.weight"], other["encoder.layer.0.ffn_router.weight"])
 
 
+@pytest.mark.parametrize("case, numbers", [("bert", (1, 2)), ("bert", (1, 4)), ("roberta", (2, 3)), ("electra", (3, 4))])
+@pytest.mark.parametrize("noise, seed", [("none", 0), ("multiplicative", 1), ("additive", 2)])
 @torch.no_grad()
-def test_upcycled_experts_begin_as_the_dense_model():
-    dense, batch = dense_model(initializer_range=0.02), tiny_models.inputs()
-    with_experts = moe_bert.upcycled(dense, attention=2, ffn=4, noise="none", seed=0)
-    before, after = (tiny_models.output(model, batch) for model in (dense, with_experts))
-    assert 0 < (after - before).abs().max() < 0.02 * before.abs().max()
+def test_equal_experts_compute_what_the_dense_model_does(case, numbers, noise, seed, tmp_path):
+    """Each token's state to 1e-6 in float32, wherever routers send it; once saved and loaded, bit for bit what it was."""
+    dense, batch = dense_model(case, dtype=torch.float32), tiny_models.inputs()
+    real = batch["attention_mask"].bool()
+    model = moe_bert.with_equal_experts(dense, attention=numbers[0], ffn=numbers[1], noise=noise, seed=seed)
+    before, after = (each(**batch).last_hidden_state[real] for each in (dense, model))
+    assert (after - before).abs().max() < 1e-6 * max(1.0, before.abs().max() / 2) and before.std() > 0.1
+    used = [int((router.routing.counts_E > 0).sum()) for router in moe_bert.routers(model).values()]
+    assert sum(used) > len(used), "one expert alone would prove little"
+    models.save_model(model, tmp_path)
+    assert torch.equal(models.load_model(tmp_path)(**batch).last_hidden_state[real], after)
+
+
+def test_equal_experts_begin_with_the_dense_gradients():
+    """Summed over the experts, the dense block's; a router gets d log p times output times the output's gradient."""
+    dense, batch = dense_model(), tiny_models.inputs()
+    model = moe_bert.with_equal_experts(dense, attention=1, ffn=4, noise="none", seed=0)
+    states = [each(**batch).last_hidden_state for each in (dense, model)]
+    wanted, found = (gradients(each, loss_of(made, batch["attention_mask"])) for each, made in zip((dense, model), states))
+    for name, gradient in wanted.items():
+        summed = found[name].sum(0) if found[name].dim() > gradient.dim() else found[name]
+        assert torch.allclose(summed, gradient, rtol=0, atol=1e-10 * max(1.0, float(gradient.abs().max()))), name
+    assert all(found[f"encoder.layer.{number}.ffn_router.weight"].any() for number in range(3))
+
+
+def test_gradient_of_a_router_whose_factor_is_one():
+    """By hand, for one block of different experts: output as it is, logits' gradient (delta_ij - p_j) out . its gradient."""
+    torch.manual_seed(0)
+    router = experts.Router(3, widths=(16, 24), scale="one").double()
+    first, last = (
+        experts.ExpertLinear(torch.randn(3, *size, dtype=torch.float64), torch.randn(3, size[0], dtype=torch.float64), router,
+                             enters=size[0] == 24, sorted_inside=True) for size in ((24, 16), (16, 24))
+    )  # fmt: skip
+    states, weights, real = torch.randn(2, 9, 16).double(), torch.randn(2, 9, 16).double(), torch.ones(2, 9, dtype=torch.bool)
+    real[1, 5:] = False
+    router.reset(real)
+    out = last(F.gelu(first(states)))
+    (out * weights).sum().backward()
+    wanted = torch.zeros_like(router.weight)
+    probabilities, chosen = told(states.flatten(0, 1), router)
+    for t, (state, weight, counts) in enumerate(zip(states.flatten(0, 1), weights.flatten(0, 1), real.flatten())):
+        expected = one(last, F.gelu(one(first, state, chosen[t])), chosen[t]) if counts else torch.zeros(16).double()
+        assert torch.allclose(out.flatten(0, 1)[t], expected, rtol=0, atol=1e-10)
+        for expert in range(3):
+            wanted[expert] += (int(expert == chosen[t]) - probabilities[t, expert]) * (expected @ weight) * state
+    assert len({*chosen}) == 3 and torch.allclose(router.weight.grad, wanted, rtol=0, atol=1e-9)
+
+
+def test_experts_are_made_of_dense_models_alone():
+    made = moe_bert.with_equal_experts(dense_model(), attention=2, ffn=4, noise="none", seed=0)
     with pytest.raises(CheckpointError, match="experts structure already"):
-        moe_bert.upcycled(with_experts, attention=1, ffn=4, noise="none", seed=0)
+        moe_bert.with_equal_experts(made, attention=1, ffn=4, noise="none", seed=0)
     with pytest.raises(CheckpointError, match=r"feed-forward blocks cannot be experts, as .*; expected one of"):
-        moe_bert.upcycled(tiny_models.build("mpnet", kind=None), attention=1, ffn=4, noise="none", seed=0)
+        moe_bert.with_equal_experts(tiny_models.build("mpnet", kind=None), attention=1, ffn=4, noise="none", seed=0)
 
 
 # ---- Padding
@@ -419,6 +466,7 @@ def test_padding_changes_nothing():
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 def test_an_expert_without_tokens_keeps_its_weights(decay):
     """Its gradient is zero, not missing; weight decay shrinks it as it does every weight, and nothing else changes it."""
+    torch.manual_seed(0)  # of the dropout
     model, batch = expert_model(dtype=torch.float32).train(), tiny_models.inputs()
     settings = {"learning_rate": 0.1, "weight_decay": decay, "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-6}
     optimizer = training.optimizer(model, SimpleNamespace(**settings))

@@ -108,10 +108,40 @@ def test_dense_twin_and_upcycling(start, base, student, tmp_path):
     run("run_minimoe.py", *start, "--student_model_path", tmp_path / "dense", "--output_dir", tmp_path / "experts")
     again = read_json(tmp_path / "experts" / "results.json")
     assert again["model"]["experts"] == "1,4"
+    assert read_json(tmp_path / "experts" / "args.json")["settings"]["expert_init"] == "equal"
     for relation, value in again["hops"][0]["heldout_before"].items():  # but for the projections, which are drawn anew
         assert value > 0 and relation in results["metrics"]["heldout"]
     dense, made = (models.load_model(tmp_path / name) for name in ("dense", "experts"))
     assert {*dict(dense.named_parameters())} < {*dict(made.named_parameters())}
+
+
+@pytest.mark.parametrize("init", ["random", "slice"])
+def test_equal_experts_begin_as_the_dense_twin(init, start, tmp_path):
+    """Before any update and with the same flags, held-out terms are the dense twin's; those of random experts are not."""
+    found = {}
+    for name, flags in {"dense": ("--moe", "1,1"), "two": ("--moe", "1,2", "--expert_init", "equal"), "random": ("--moe", "1,4"),
+                        "four": ("--moe", "2,4", "--expert_init", "equal", "--gate_noise", "additive"),
+                        "whole": ("--moe", "1,4", "--expert_init", "equal", "--expert_shared_fraction", 1)}.items():  # fmt: skip
+        shared = ("--expert_shared_fraction", "1/2") if name == "random" else ()
+        run("run_minimoe.py", *start, *SIZES, *flags, *shared, "--student_init", init, "--max_steps", 1, "--output_dir",
+            tmp_path / name)  # fmt: skip
+        found[name] = read_json(tmp_path / name / "results.json")["hops"][0]["heldout_before"]
+    for name in ("two", "four", "whole"):
+        assert found[name] == pytest.approx(found["dense"], rel=0, abs=1e-6), name
+    assert abs(found["random"]["loss"] - found["dense"]["loss"]) > 1e-4
+
+
+def test_equal_experts_part_in_training(base, tmp_path):
+    """Though they begin as copies: tokens are shared out from the first update on, and tell them apart."""
+    run("run_minimoe.py", *base, "--expert_init", "equal", "--output_dir", tmp_path / "run")
+    shares = [row[f"experts/ffn/{layer}"] for row in rows(tmp_path / "run") if "lr" in row for layer in range(2)]
+    assert len(shares) == 24 and all(sum(share > 0.01 for share in row) >= 2 for row in shares), shares
+    found = weights(tmp_path / "run" / "ckpt")
+    for layer in range(2):
+        weight = found[f"encoder.layer.{layer}.intermediate.dense.weight"]
+        assert all((weight[i] - weight[j]).abs().max() > 1e-3 for i in range(4) for j in range(i))
+    results = read_json(tmp_path / "run" / "results.json")
+    assert results["metrics"]["heldout"]["loss"] < 0.9 * results["hops"][0]["heldout_before"]["loss"]
 
 
 def test_assistants_are_dense(start, tmp_path):
@@ -191,12 +221,19 @@ def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path)
     (["--num_relation_heads", "32"], "--num_relation_heads 32: does not divide both the teacher's width 48 and the student's 24"),
     (["--moe", "1,1", "--load_balance_weight", "0.1"], "--load_balance_weight: has no meaning with --moe 1,1"),
     (["--moe", "1,1", "--gate_noise", "none"], "--gate_noise: has no meaning with --moe 1,1"),
+    (["--moe", "1,1", "--expert_init", "equal"], "--expert_init: has no meaning with --moe 1,1"),
+    (["--expert_init", "equal", "--expert_shared_fraction", "2/3"],
+     "--expert_shared_fraction 2/3: with --expert_init equal, as from a checkpoint, all experts begin as copies"),
+    (["--student_model_path", "{dense}", "--expert_init", "random"], "begin as copies of the blocks of --student_model_path"),
+    (["--student_model_path", "{dense}", "--expert_shared_fraction", "1/2"], "all experts begin as copies of a whole block"),
     (["--student_model_path", "{student}"], "has experts already (moe-bert)"),
+    (["--student_model_path", "{student}", "--expert_init", "equal"], "--moe, --expert_init: --student_model_path has experts"),
 ])  # fmt: skip
-def test_flags_that_do_not_fit(flags, message, start, base, student):
-    words = [str(word) for word in [*(base if "{student}" not in flags else start), "--moe", "1,4", *flags]]
+def test_flags_that_do_not_fit(flags, message, start, base, student, teacher):  # noqa: F811
+    given = "--student_model_path" in flags
+    words = [str(word) for word in [*(start if given else base), "--moe", "1,4", *flags]]
     with pytest.raises(FlagError) as caught:
-        run_minimoe.parse([word.format(student=student) for word in words])
+        run_minimoe.parse([word.format(student=student, dense=teacher) for word in words])
     assert message in str(caught.value)
 
 
@@ -223,6 +260,7 @@ def test_families_without_experts(tokenizer, corpus, tmp_path):  # noqa: F811
     (lambda c: c["compression"].update(ffn_experts=3), "of another size"),
     (lambda c: c["compression"].update(ffn_experts=1), "unexpected: .*ffn_router"),
     (lambda c: c["compression"].update(ffn_experts="4"), "ffn_experts '4', expected a whole number of at least 1"),
+    (lambda c: c["compression"].update(output_scale="two"), "output_scale 'two', expected one of probability, one"),
     (lambda c: c["compression"].update(gate_noise="loud"), "gate_noise 'loud', expected one of multiplicative"),
 ])  # fmt: skip
 def test_damaged_configs(change, message, student, tmp_path):

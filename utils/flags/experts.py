@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from utils import families
 
-DEFAULTS = {"moe": "1,4", "gate_noise": "multiplicative", "expert_shared_fraction": "2/3"}
+DEFAULTS = {"moe": "1,4", "gate_noise": "multiplicative", "expert_init": "random", "expert_shared_fraction": "2/3"}
 
 
 def experts(parser):
@@ -15,8 +15,11 @@ def experts(parser):
     add("--moe", type=counts, metavar="X,Y",
         help="attention and feed-forward experts; assistants are dense; 1,1: a dense student; 1,4")  # fmt: skip
     add("--gate_noise", choices=("multiplicative", "additive", "none"), help="in training, of 0.1; multiplicative")
+    add("--expert_init", choices=("equal", "random"),
+        help="equal: copies, the student begins as its dense twin; random: as published, sharing a part; random, from a "
+             "checkpoint equal")  # fmt: skip
     add("--expert_shared_fraction", type=share, metavar="S",
-        help="of its neurons or heads that an expert begins with in common with the others; 2/3")  # fmt: skip
+        help="with random: of its neurons or heads that an expert begins with in common with the others; 2/3")  # fmt: skip
     add("--route_padding", action="store_true", help="padding goes to experts and into the balance loss, as published")
 
 
@@ -48,15 +51,24 @@ def check(args, teacher: dict | None, student: dict | None, *, student_has_weigh
     """Yield what is wrong with the flags of experts(); fill in their defaults.
 
     teacher, student: their configs as far as they are known.  student_has_weights: of --student_model_path; a student that is a
-    config alone is made from nothing, any other one has its experts already, or is turned into experts ("upcycled").
+    config alone is made from nothing, any other one has its experts already, or is turned into equal ones ("upcycled").
     """
     given = [f"--{flag}" for flag in DEFAULTS if getattr(args, flag) is not None] + ["--route_padding"] * args.route_padding
     if families.has_experts(student):
         if given:
             yield f"{', '.join(given)}: --student_model_path has experts already ({student['model_type']}); leave this out"
         return
-    if student_has_weights and args.expert_shared_fraction is not None:
-        yield "--expert_shared_fraction: all experts begin as copies of the blocks of --student_model_path; leave it out"
+    if student_has_weights:
+        if args.expert_init == "random":
+            yield "--expert_init random: experts begin as copies of the blocks of --student_model_path; expected equal"
+        args.expert_init = "equal"
+    if args.expert_init == "equal":
+        if args.expert_shared_fraction not in (None, "1"):
+            yield (
+                f"--expert_shared_fraction {args.expert_shared_fraction}: with --expert_init equal, as from a checkpoint, all "
+                "experts begin as copies of a whole block; leave it out"
+            )
+        args.expert_shared_fraction = "1"
     for flag, default in DEFAULTS.items():
         if getattr(args, flag) is None:
             setattr(args, flag, default)
