@@ -7,10 +7,14 @@
         --output_dir outputs/student_filters
     python run_ted.py --mode ted --task_name mrpc --teacher_model_path outputs/teacher_filters \\
         --student_model_path outputs/student_filters --kl_alpha 20 --mse_alpha 100                                    # stage II
-Modes: filters, one filter with a task head of its own for each chosen layer of a frozen fine-tuned model, which stays as it is;
+Modes: filters, one filter with a task head of its own for each chosen layer of a frozen fine-tuned model, which stays as it is
+(each head's score beside the best answer that never changes, with a 95% interval of the difference, see utils/chance.py);
 ted, task + kl_alpha * KL + mse_alpha * mean over layers of the masked MSE of filtered states; lwd, the same against the teacher's
 bare states, through new linear maps; kd, without MSE; ft, the task loss alone. The j-th filter of the student meets the j-th of
-the teacher, so both must have equally many (12 layers to 6: --teacher_filter_interval 2).
+the teacher, so both must have equally many (12 layers to 6: --teacher_filter_interval 2); --filters above_chance leaves out the
+pairs of which a head, of either side, was not above chance.
+--filter_token mean, of one-label tasks: stage I's heads read the mean over real tokens of what a filter makes (for encoders that
+were pretrained so), and stage II matches these means; as published they read the first token, and stage II matches all.
 --student_init says what the student starts from: pretrained (with a new head where it has none), finetuned (a head is required),
 stage1 (a checkpoint of --mode filters). Published: pretrained for kd and lwd, stage1 for ted, which is one training more; to
 compare, give all the same. With ted and another start the student's filters are new and learn in stage II alone.
@@ -60,10 +64,12 @@ def main(args):
             data=data.sizes(), model=models.describe(model), model_metrics=evaluation.evaluate(model, data.selection, args=args)
         )
         filters, spec = models.new_filters(model, task=task.name, interval=args.filter_interval or 1,
-                                           output_dim=args.filter_output_dim, nonlinear=args.filter_nonlinear)  # fmt: skip
+                                           output_dim=args.filter_output_dim, nonlinear=args.filter_nonlinear,
+                                           pooled=args.filter_token == "mean")  # fmt: skip
         run.report(filters={"layers": spec.layers, "output_dim": spec.output_dim, "parameters": cost.parameters(filters)})
         run.begin()
         result = learn_filters(model, filters, spec, data, run=run)
+        run.report(heads=result.choice["heads"])
         if distributed.is_main():
             models.save_model(model, result.checkpoint, tokenizer=data.tokenizer)
         run.finish(result.checkpoint, metrics=result.last_metrics, num_steps=result.num_steps)
@@ -103,69 +109,89 @@ def learn_filters(model, filters, spec, data, *, run):
     """Stage I: filters with a task head each, on the states of a frozen model; the mean of their task losses.
 
     The heads are scored on dev, which chooses nothing: the last state is kept.  Returns training.Result; its checkpoint holds the
-    filters alone, the heads are dropped.
+    filters alone, the heads are dropped; choice["heads"] says how these did beside a constant answer (FilterSpec.heads).
     """
+    from dataclasses import replace
+
     import models
     from modules import losses
     from modules.filters import FilterTraining
-    from utils import evaluation, training
+    from utils import chance, evaluation, training
 
     args, task = run.args, data.task
     if (result := training.finished(run, "filters")) is not None:
         return result
     dropout = 0.1 if args.cls_dropout is None else args.cls_dropout
-    stage = FilterTraining(filters, kind=task.kind, output_dim=spec.output_dim, num_labels=task.num_labels, dropout=dropout)
+    stage = FilterTraining(filters, kind=task.kind, output_dim=spec.output_dim, num_labels=task.num_labels, dropout=dropout,
+                           pooled=spec.pooled)  # fmt: skip
     stage.to(run.device)
-    states = models.FrozenStates(model, [data.train, *data.selection.values()], layers=spec.layers, kind=task.kind, args=args)
-    progress = {}
+    states = models.FrozenStates(model, [data.train, *data.selection.values()], spec=spec, kind=task.kind, args=args)
+    first, progress = next(iter(data.selection)), {}
+    constants = {first: chance.constant(data.selection[first], args.selection_metric)}
 
     def objective(module, batch):
         progress["update"] = batch.update + 1
         divisor = batch.divisors["labels" if task.kind == "tagging" else "examples"]
-        logits = module(states(data.train, batch))
+        logits = module(*states(data.train, batch))
         options = {"kind": task.kind, "mask": batch.mask, "divisor": divisor}
         terms = [losses.task_loss(z, batch.labels, **options) / len(logits) for z in logits]
         return {f"task/{layer}": term for layer, term in zip(spec.layers, terms)}
 
     def evaluate():
-        metrics = models.head_metrics(stage, states, data.selection, layers=spec.layers, metric=args.selection_metric, args=args,
-                                      device=run.device)  # fmt: skip
-        return evaluation.Score(progress["update"], metrics)  # later is better, as published
+        metrics, tables = models.head_metrics(stage, states, data.selection, layers=spec.layers, metric=args.selection_metric,
+                                              constants=constants, args=args, device=run.device)  # fmt: skip
+        return evaluation.Score(progress["update"], metrics, {"heads": tables[first]})  # later is better, as published
 
-    return training.fit(stage, objective, data.train, evaluate=evaluate, args=args, run=run, stage="filters",
-                        save=lambda folder, _: models.save_filters(filters, spec, folder))  # fmt: skip
+    def save(folder, score):
+        models.save_filters(filters, replace(spec, heads=score.choice["heads"]), folder)
+
+    return training.fit(stage, objective, data.train, evaluate=evaluate, args=args, run=run, stage="filters", save=save)
 
 
 def pair(student, teacher, *, run):
     """(what is trained: the student, with filters where states are matched; the teacher's outputs, or None)."""
     import models
+    from modules.filters import first_token
     from utils.errors import CheckpointError
     from utils.teacher import Teacher
 
     args = run.args
     if args.mode == "ft":
         return student, None
-    interval, task = args.filter_interval, args.task_name
-    module, seen, layers = student, teacher, []
+    if args.mode == "kd":
+        return student, Teacher(teacher, layers=[], precision=args.precision)
+    wanted = {"output_dim": args.filter_output_dim, "nonlinear": args.filter_nonlinear, "task": args.task_name}
+    theirs, pooled = None, False
     if args.mode == "ted":
-        wanted = {"output_dim": args.filter_output_dim, "nonlinear": args.filter_nonlinear, "task": task}
-        filters, theirs = models.load_filters(args.teacher_model_path, teacher, interval=args.teacher_filter_interval, **wanted)
-        seen, layers = models.freeze(models.FilteredModel(teacher, filters)), range(len(theirs.layers))
-        matched, output_dim = theirs.layers, theirs.output_dim
-    elif args.mode == "lwd":
-        matched = layers = filter_specs.filtered_layers(len(models.layers(teacher)), args.teacher_filter_interval or 1)
+        wanted["token"] = args.filter_token
+        seen, theirs = models.load_filters(args.teacher_model_path, teacher, interval=args.teacher_filter_interval, **wanted)
+        matched, output_dim, pooled = theirs.layers, theirs.output_dim, theirs.pooled
+    else:
+        matched = filter_specs.filtered_layers(len(models.layers(teacher)), args.teacher_filter_interval or 1)
         output_dim = teacher.config.hidden_size
-    if args.mode != "kd":
-        if args.mode == "ted" and args.student_init == "stage1":
-            filters, spec = models.load_filters(args.student_model_path, student, interval=interval, **wanted)
-        else:
-            filters, spec = models.new_filters(student, task=task, interval=interval or 1, output_dim=output_dim,
-                                               nonlinear=args.filter_nonlinear)  # fmt: skip
-        if problems := [*filter_specs.unmatched(spec.layers, matched, spec.output_dim, output_dim)]:
-            raise CheckpointError("\n".join(problems))
-        module = models.FilteredModel(student, filters)
-        run.report(matched_layers={"student": spec.layers, "teacher": matched, "output_dim": output_dim})
-    return module, Teacher(seen, layers=layers, precision=args.precision)
+    if args.mode == "ted" and args.student_init == "stage1":
+        filters, spec = models.load_filters(args.student_model_path, student, interval=args.filter_interval, **wanted)
+    else:
+        filters, spec = models.new_filters(student, task=args.task_name, interval=args.filter_interval or 1,
+                                           output_dim=output_dim, nonlinear=args.filter_nonlinear, pooled=pooled)  # fmt: skip
+    tokens = theirs and [filter_specs.token_of(side) for side in (spec, theirs)]
+    if problems := [*filter_specs.unmatched(spec.layers, matched, spec.output_dim, output_dim, tokens)]:
+        raise CheckpointError("\n".join(problems))
+    known = {"teacher": theirs and theirs.heads, "student": spec.heads}
+    run.report(**{f"{side}_heads": heads for side, heads in known.items() if heads})
+    if args.filters == "above_chance":
+        numbers = filter_specs.above_chance(spec, theirs)
+        spec, theirs = filter_specs.picked(spec, numbers), filter_specs.picked(theirs, numbers)
+        matched = theirs.layers
+        filters.keep(spec.layers)
+        seen.keep(matched)
+    token = {"token": "mean"} if pooled else {}
+    run.report(matched_layers={"student": spec.layers, "teacher": matched, "output_dim": output_dim, **token})
+    outputs, layers = teacher, matched
+    if args.mode == "ted":
+        outputs, layers = models.freeze(models.FilteredModel(teacher, seen, pooled=pooled)), range(len(matched))
+    outputs = Teacher(outputs, layers=layers, precision=args.precision, pool=first_token if pooled else None)
+    return models.FilteredModel(student, filters, pooled=pooled), outputs
 
 
 def distil(module, student, outputs, data, *, run):
@@ -182,7 +208,7 @@ def distil(module, student, outputs, data, *, run):
     else:
         objective = LayerwiseObjective(
             data.task.kind, args.kl_alpha, args.mse_alpha or 0.0, args.temperature, args.pad_in_losses,
-            args.regression_kl == "listwise",
+            args.regression_kl == "listwise", pooled=getattr(module, "pooled", False),
         )  # fmt: skip
         answers = outputs
         if args.cache_teacher:

@@ -97,7 +97,7 @@ def stage_one(case, seed) -> dict:
             run = start(case, folder, "--mode", "filters", "--model_path", case.teacher, *flags, number=number, seed=seed)
             run_ted.learn_filters(model, filters, spec, case, run=run)
         found[f"{side}_update_s"] = float(np.mean(np.diff(run.metrics.marks)[WARMUP - 1 :]))
-    options = {"layers": spec.layers, "kind": case.task.kind, "args": run.args}
+    options = {"spec": spec, "kind": case.task.kind, "args": run.args}
     per_example = timing.timed(lambda: models.FrozenStates(model, [case.train], **options))[0] / len(case.train)
     found["filling_examples_per_s"] = 1 / per_example
     updates = NUM_EPOCHS * case.facts["examples"] / case.args.batch_size

@@ -12,39 +12,44 @@ from torch import nn
 
 from models import architectures
 from models.loading import local_folder
-from modules.filters import FIRST_TOKEN, Filters
-from utils import evaluation, filter_specs
+from modules.filters import FIRST_TOKEN, Filters, first_token, mean_token
+from utils import chance, evaluation, filter_specs
 from utils.errors import CheckpointError
 from utils.filter_specs import FilterSpec
 from utils.teacher import Teacher
 
 
 class FilteredModel(nn.Module):
-    """A stock model whose hidden states are seen through filters; its logits are its own."""
+    """A stock model whose hidden states are seen through filters; its logits are its own.
 
-    def __init__(self, model, filters):
+    pooled: what is seen of each filtered layer is the mean over real tokens.
+    """
+
+    def __init__(self, model, filters, *, pooled=False):
         super().__init__()
-        self.model, self.filters = model, filters
+        self.model, self.filters, self.pooled = model, filters, pooled
 
     def forward(self, *, output_hidden_states, **inputs):
-        """The stock model's output; hidden_states, where they are asked for, are [B, L, P] of each filtered layer."""
+        """The stock model's output; hidden_states, where they are asked for, are [B, L or 1, P] of each filtered layer."""
         output = self.model(**inputs, output_hidden_states=output_hidden_states)
         if output_hidden_states:
-            output.hidden_states = tuple(self.filters([output.hidden_states[int(layer)] for layer in self.filters]))
+            states = [output.hidden_states[int(layer)] for layer in self.filters]
+            filtered = self.filters.pooled(states, inputs["attention_mask"].bool()) if self.pooled else self.filters(states)
+            output.hidden_states = tuple(filtered)
         return output
 
 
-def new_filters(model, *, task, interval=1, output_dim=None, nonlinear=False):
+def new_filters(model, *, task, interval=1, output_dim=None, nonlinear=False, pooled=False):
     """(filters, their specification) for a model, randomly initialised, on its device.
 
-    interval: layers from one filter to the next.  output_dim: the model's hidden size where it is None.
+    interval: layers from one filter to the next.  output_dim: the model's hidden size where it is None.  The rest: of FilterSpec.
     Raises CheckpointError where the model has fewer layers than one interval.
     """
     num_layers, hidden_size = len(architectures.layers(model)), model.config.hidden_size
     layers = filter_specs.filtered_layers(num_layers, interval)
     if not layers:
         raise CheckpointError(f"a filter every {interval} layers wanted: this model has {num_layers}")
-    spec = FilterSpec(task, num_layers, hidden_size, layers, output_dim or hidden_size, nonlinear)
+    spec = FilterSpec(task, num_layers, hidden_size, layers, output_dim or hidden_size, nonlinear, pooled)
     return _filters(spec).to(model.device), spec
 
 
@@ -93,37 +98,51 @@ def _filters(spec):
 
 
 class FrozenStates:
-    """A frozen model's hidden states of some layers, for batches of several splits; for first-token tasks of that token alone."""
+    """A frozen model's hidden states that filters are trained on, for batches of several splits.
 
-    def __init__(self, model, splits, *, layers, kind, args):
-        """splits: whatever is asked for later.  With --cache_teacher each is run once, now."""
-        self.answers = {}
+    For first-token tasks those of that token alone; for means over tokens these, unless the filters are not linear: these need
+    all tokens.
+    """
+
+    def __init__(self, model, splits, *, spec, kind, args):
+        """splits: whatever is asked for later.  With --cache_teacher each is run once, now.  spec: FilterSpec."""
+        pool = first_token if kind in FIRST_TOKEN else None
+        if spec.pooled:
+            pool = None if spec.nonlinear else mean_token
+        self.all_tokens, self.answers = pool is None, {}
         for split in splits:
-            teacher = Teacher(model, layers=layers, precision=args.precision, first_token=kind in FIRST_TOKEN)
+            teacher = Teacher(model, layers=spec.layers, precision=args.precision, pool=pool)
             if args.cache_teacher:
                 teacher.cache(split, batch_size=args.per_device_eval_batch_size)
             self.answers[split] = teacher
 
     def __call__(self, split, batch):
-        """[B, L, D] of each layer."""
-        return self.answers[split](batch)[1]
+        """What a FilterTraining takes: ([B, L, D] of each layer, the mask [B, L] of real tokens, or None where L is 1)."""
+        return self.answers[split](batch)[1], batch.mask if self.all_tokens else None
 
 
-def head_metrics(stage, states, splits, *, layers, metric, args, device) -> dict:
-    """{split name: {"metric/layer": value}} of each filter's own head: which layers carry the task.
+def head_metrics(stage, states, splits, *, layers, metric, constants, args, device):
+    """How the filters' own heads do, that is, which layers carry the task.
 
     stage: a FilterTraining, put into eval mode and back.  states: a FrozenStates that knows the splits.
+    constants: {split name: utils.chance.Constant} of the splits whose heads are held against chance.
+    Returns ({split name: {"metric/layer": value}}, {split name: [{"layer", "metric", ...}, see utils.chance.compare]}).
     """
     stage.eval()
-    found = {}
+    found, tables = {}, {}
     for name, split in splits.items():
 
         def answer(batch, split=split):
             with evaluation.autocast(device, args.precision):
-                logits = stage(states(split, batch))
+                logits = stage(*states(split, batch))
             return {layer: values.float() for layer, values in zip(layers, logits)}
 
         outputs = evaluation.collect(answer, split, batch_size=args.per_device_eval_batch_size, device=device)
         found[name] = {f"{metric}/{layer}": split.score(outputs[layer])[metric] for layer in layers}
+        if name in constants:
+            tables[name] = [
+                {"layer": layer, "metric": metric, **chance.compare(split, outputs[layer], metric, constants[name])}
+                for layer in layers
+            ]
     stage.train()
-    return found
+    return found, tables

@@ -1,6 +1,7 @@
 """Task-aware filters, their heads, and the losses that are taken through them.  Source: TED (Liang et al. 2023).
 
-B examples, L tokens (1 where only the first is filtered), D hidden size, P filter output dimension, C classes, N filters.
+B examples, L tokens (1 where only the first, or the mean, is filtered), D hidden size, P filter output dimension, C classes,
+N filters.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Filters(nn.ModuleDict):
             return nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), linear) if nonlinear else linear
 
         super().__init__({str(layer): one() for layer in layers})
+        self.nonlinear = nonlinear
         _initialise(self)
 
     def forward(self, states):
@@ -33,17 +35,37 @@ class Filters(nn.ModuleDict):
         assert len(states) == len(self), (len(states), len(self))
         return [module(state_BLD) for module, state_BLD in zip(self.values(), states)]
 
+    def keep(self, layers):
+        """Drop the filters of all other layers."""
+        for name in {*self} - {str(layer) for layer in layers}:
+            del self[name]
+
+    def pooled(self, states, mask_BL):
+        """The mean over real tokens of what forward() returns: as many [B, 1, P].
+
+        mask_BL: bool, True for real tokens; None where the states are such means already, which is right for linear filters: the
+        mean of what they make is what they make of the mean.
+        """
+        if mask_BL is None:
+            assert not self.nonlinear, "what a filter that is not linear makes of a mean is not its mean"
+            return self(states)
+        if self.nonlinear:
+            return [mean_token(state_BLP, mask_BL) for state_BLP in self(states)]
+        return self([mean_token(state_BLD, mask_BL) for state_BLD in states])
+
 
 class FilterTraining(nn.Module):
     """What stage I trains: filters, and a task head of its own on each; the model stays outside.
 
     kind: classification and regression have Linear(P, P) - GELU - dropout - Linear(P, C) on the first token, other tasks
         Linear(P, C) on every token (C is 2 for spans: first and last).  dropout: a probability.
+    pooled: these heads read the mean over real tokens instead of the first one.
     """
 
-    def __init__(self, filters, *, kind, output_dim, num_labels, dropout):
+    def __init__(self, filters, *, kind, output_dim, num_labels, dropout, pooled=False):
         super().__init__()
-        self.filters, self.first_token = filters, kind in FIRST_TOKEN
+        self.filters, self.first_token, self.mean = filters, kind in FIRST_TOKEN, pooled
+        assert self.first_token or not pooled, kind
 
         def head():
             last = nn.Linear(output_dim, num_labels)
@@ -54,12 +76,27 @@ class FilterTraining(nn.Module):
         self.heads = nn.ModuleDict({layer: head() for layer in filters})
         _initialise(self.heads)
 
-    def forward(self, states):
-        """states: [B, L, D] of each filtered layer.  Returns the logits: [B, C], or [B, L, C] where tokens are scored."""
-        if self.first_token:
+    def forward(self, states, mask_BL=None):
+        """states: [B, L, D] of each filtered layer.  Returns the logits: [B, C], or [B, L, C] where tokens are scored.
+
+        mask_BL: bool, for means over tokens, see Filters.pooled().
+        """
+        if self.first_token and not self.mean:
             states = [state_BLD[:, :1] for state_BLD in states]
-        logits = [head(filtered_BLP) for head, filtered_BLP in zip(self.heads.values(), self.filters(states))]
+        filtered = self.filters.pooled(states, mask_BL) if self.mean else self.filters(states)
+        logits = [head(filtered_BLP) for head, filtered_BLP in zip(self.heads.values(), filtered)]
         return [z_BLC[:, 0] for z_BLC in logits] if self.first_token else logits
+
+
+def first_token(state_BLD, mask_BL):
+    """[B, 1, D]: the first token's; takes what mean_token does."""
+    return state_BLD[:, :1]
+
+
+def mean_token(state_BLD, mask_BL):
+    """[B, 1, D]: the mean over the tokens where mask_BL (bool) is True, at least one in each row; in float32 or float64."""
+    state_BLD = state_BLD if state_BLD.dtype == torch.float64 else state_BLD.float()
+    return state_BLD.masked_fill(~mask_BL[..., None], 0.0).sum(1, keepdim=True) / mask_BL.sum(1)[:, None, None]
 
 
 def _initialise(module):
@@ -94,6 +131,7 @@ class LayerwiseObjective:
     kind: of the task.  Terms of weight 0 are not computed.
     pad_in_losses: padding counts like real tokens, in the MSE and where positions are scored (spans); the published behaviour.
     listwise: see divergence(); for regression.
+    pooled: states are [B, 1, P], means over real tokens, and the MSE is the mean over examples.
     """
 
     kind: str
@@ -102,6 +140,7 @@ class LayerwiseObjective:
     temperature: float = 2.0
     pad_in_losses: bool = False
     listwise: bool = False
+    pooled: bool = False
 
     def __call__(self, student, batch, targets) -> dict:
         """The weighted terms of a batch (utils.batch.Batch).
@@ -124,5 +163,7 @@ class LayerwiseObjective:
         if self.mse_alpha:
             # with padding, the batch's own mean, and the batch counts for as much of the update as it has examples
             tokens = divisors["examples"] * mask_BL.shape[1] if self.pad_in_losses else divisors["tokens"]
+            if self.pooled:
+                mask_BL, tokens = torch.ones_like(batch.mask[:, :1]), divisors["examples"]
             terms["mse"] = self.mse_alpha * losses.hidden_states(output.hidden_states, targets[1], mask_BL, divisor=tokens)
         return terms

@@ -12,7 +12,7 @@ from transformers.utils import ModelOutput
 
 import models
 from modules import losses
-from modules.filters import Filters, FilterTraining, LayerwiseObjective, divergence
+from modules.filters import Filters, FilterTraining, LayerwiseObjective, divergence, first_token, mean_token
 from utils import filter_specs
 from utils.batch import Batch
 from utils.errors import CheckpointError
@@ -253,7 +253,7 @@ def test_stage_one_trains_filters_and_heads_alone():
     model = models.freeze(tiny_models.build())
     filters, spec = models.new_filters(model, task="demo")
     stage = FilterTraining(filters, kind="classification", output_dim=16, num_labels=3, dropout=0.0).double()
-    states = Teacher(model, layers=spec.layers, precision="fp32", first_token=True)(SimpleNamespace(
+    states = Teacher(model, layers=spec.layers, precision="fp32", pool=first_token)(SimpleNamespace(mask=None,
         inputs=tiny_models.inputs(), through=lambda model, **options: model(**tiny_models.inputs(), **options)))[1]  # fmt: skip
     logits = stage([state.double() for state in states])
     losses.task_loss(logits[1], torch.tensor([0, 1, 2]), kind="classification").backward()

@@ -16,12 +16,12 @@ class Teacher:
     """A frozen model in eval mode, run without gradients; never wrapped for several processes, never saved.
 
     layers: indices of the hidden states wanted (0 is the embedding output).  Call it with a batch: (logits, [states_BLD, ...]).
-    first_token: only the states of the first token are wanted, [B, 1, D].
+    pool: what is wanted of the states instead of all tokens: a function (state_BLD, mask_BL) -> [B, 1, D].
     Its outputs do not change during a run, so cache(split) computes them once; the rows are then found by batch.indices.
     """
 
-    def __init__(self, model, *, layers, precision: str, first_token=False):
-        self.model, self.layers, self.precision, self.first_token = model, list(layers), precision, first_token
+    def __init__(self, model, *, layers, precision: str, pool=None):
+        self.model, self.layers, self.precision, self.pool = model, list(layers), precision, pool
         self._logits, self._states, self._starts, self._tags = None, None, None, False
 
     def __call__(self, batch):
@@ -32,14 +32,14 @@ class Teacher:
     def _run(self, batch):
         with autocast(batch.inputs["input_ids"].device, self.precision):
             output = batch.through(self.model, output_hidden_states=bool(self.layers))
-        wanted = slice(1 if self.first_token else None)
-        states = [output.hidden_states[layer][:, wanted].float() for layer in self.layers]
+        states = [output.hidden_states[layer] for layer in self.layers]
+        states = [(state if self.pool is None else self.pool(state, batch.mask)).float() for state in states]
         return output.logits.float(), states
 
     def cache(self, split, *, batch_size: int):
         """Keep the outputs for every row of a split in main memory: 4 bytes a number in fp32, else 2."""
         device = next(self.model.parameters()).device
-        lengths = np.ones(len(split), np.int64) if self.first_token else np.asarray(split.lengths)
+        lengths = np.asarray(split.lengths) if self.pool is None else np.ones(len(split), np.int64)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         kept = torch.float32 if self.precision == "fp32" else torch.bfloat16
         logits = [None] * len(split)
@@ -59,8 +59,8 @@ class Teacher:
         self._logits = torch.cat(logits) if self._tags else torch.stack(logits)
 
     def _mask(self, batch):
-        """[B, L] bool, True for the tokens whose states are wanted; [B, 1] where that is the first one."""
-        return torch.ones_like(batch.mask[:, :1]) if self.first_token else batch.mask
+        """[B, L] bool, True for the tokens whose states are wanted; [B, 1] where one is made of them."""
+        return batch.mask if self.pool is None else torch.ones_like(batch.mask[:, :1])
 
     def _positions(self, indices) -> np.ndarray:
         """Where the wanted tokens of some rows stand among the T tokens of the split, row after row."""

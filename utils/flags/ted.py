@@ -27,6 +27,8 @@ _USES = {
     "teacher_filter_interval": (("lwd", "ted"), None),
     "filter_output_dim": (("filters", "ted"), None),
     "filter_nonlinear": (("filters", "ted"), False),
+    "filter_token": (("filters", "ted"), None),
+    "filters": (("ted",), "all"),
     "cache_teacher": (("filters", *DISTILLING), False),
     "hidn_dropout": (STUDENTS, None),
     "att_dropout": (STUDENTS, None),
@@ -49,6 +51,10 @@ def ted(parser):
     add("--filter_nonlinear", nargs="?", const=True, default=False, type=switch, help="filters of two layers, a GELU between")
     add("--filter_disabled", nargs="?", const=True, default=False, type=switch, help="the papers' word for --mode kd and lwd")
     idle(parser, "squad2 has unanswerable questions", "--version_2_with_negative")
+    add("--filter_token", choices=("first", "mean"),
+        help="of one-label tasks: heads read the first token of what a filter makes, as published, or the mean over real tokens, "
+             "which then is matched too; first, in stage II as in stage I")  # fmt: skip
+    add("--filters", choices=("all", "above_chance"), help="stage II: above_chance matches only those whose heads were so; all")
     add("--kl_alpha", type=non_negative, help="weight of the divergence from the teacher's answers; 0")
     add("--mse_alpha", type=non_negative, help="weight of the distance of filtered states; 0")
     add("--temperature", type=positive, help="of the divergence; 2")
@@ -79,6 +85,8 @@ def check(args, task):
         yield from model_types.check(args, task, configs[flag])
     trained = ["model_path", "teacher_model_path", *(["student_model_path"] if args.student_init != "pretrained" else [])]
     yield from check_hold_out(args, configs, trained=trained)
+    if args.filter_token is not None and task.kind in ("tagging", "spans"):
+        yield f"--filter_token: {task.name} is a {task.kind} task, whose filters use every token; leave it out"
     if args.mode == "filters":
         if args.model_path is None:
             yield "--model_path: required, the fine-tuned model that gets filters"
@@ -116,7 +124,7 @@ def _check_student(args, configs):
 
 def _check_filters(args, task, configs):
     """What is wrong with filters that lie beside the checkpoints, and whether those of both sides can be matched."""
-    layers, dims = {}, {}
+    layers, dims, specs = {}, {}, {}
     for side, prefix in (("student", ""), ("teacher", "teacher_")):
         path = getattr(args, f"{side}_model_path")
         config = configs[f"{side}_model_path" if path else "teacher_model_path"]
@@ -136,8 +144,24 @@ def _check_filters(args, task, configs):
         problems = [*filter_specs.misfits(spec, task=task.name, num_layers=number)]
         if args.mode == "ted":
             wanted = {"interval": interval, "output_dim": args.filter_output_dim, "nonlinear": args.filter_nonlinear}
-            problems += filter_specs.contradictions(spec, **wanted, prefix=prefix)
-            layers[side], dims[side] = spec.layers, spec.output_dim
+            problems += filter_specs.contradictions(spec, **wanted, token=args.filter_token, prefix=prefix)
+            layers[side], dims[side], specs[side] = spec.layers, spec.output_dim, spec
         yield from (f"--{side}_model_path: {path}: its filters do not fit: {problem}" for problem in problems)
+    if any(spec.pooled for spec in specs.values()) and args.pad_in_losses:
+        yield "--pad_in_losses: these filters were trained with --filter_token mean, over real tokens; leave it out"
+    if args.filters == "above_chance" and args.student_init != "stage1":
+        yield (
+            f"--filters above_chance: with --student_init {args.student_init} the student's filters are new, and have had no "
+            "heads; expected --student_init stage1"
+        )
     if args.mode in ("lwd", "ted") and len(layers) == 2:
-        yield from filter_specs.unmatched(layers["student"], layers["teacher"], dims.get("student"), dims.get("teacher"))
+        tokens = [filter_specs.token_of(specs[side]) for side in ("student", "teacher")] if len(specs) == 2 else None
+        problems = [
+            *filter_specs.unmatched(layers["student"], layers["teacher"], dims.get("student"), dims.get("teacher"), tokens)
+        ]
+        yield from problems
+        if args.filters == "above_chance" and len(specs) == 2 and not problems:
+            try:
+                filter_specs.above_chance(specs["student"], specs["teacher"])
+            except CheckpointError as error:
+                yield str(error)
