@@ -108,7 +108,7 @@ def main(args):
 def learn_filters(model, filters, spec, data, *, run):
     """Stage I: filters with a task head each, on the states of a frozen model; the mean of their task losses.
 
-    The heads are scored on dev, which chooses nothing: the last state is kept.  Returns training.Result; its checkpoint holds the
+    The heads are scored, which chooses nothing here: the last state is kept.  Returns training.Result; its checkpoint holds the
     filters alone, the heads are dropped; choice["heads"] says how these did beside a constant answer (FilterSpec.heads).
     """
     from dataclasses import replace

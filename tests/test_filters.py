@@ -159,6 +159,33 @@ def test_initial_weights():
     assert all((p == 0).all() for name, p in stage.named_parameters() if name.endswith("bias"))
 
 
+@pytest.mark.parametrize("nonlinear", [False, True])
+def test_heads_on_means_reference(nonlinear):
+    """The mean over real tokens of what a filter makes, with loops; linear filters may be given the mean of the states."""
+    filters = Filters([2, 4], hidden_size=5, output_dim=4, nonlinear=nonlinear)
+    options = {"kind": "regression", "output_dim": 4, "num_labels": 1, "dropout": 0.5}
+    stage = random_weights(FilterTraining(filters, **options, pooled=True))
+    states, mask = [draw(2, 4, 5, seed=seed) for seed in (7, 8)], torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool()
+    for layer, state, logits in zip("24", states, stage(states, mask)):
+        module, head = filters[layer], stage.heads[layer]
+        for example, length in enumerate((3, 4)):
+            made = []
+            for position in range(length):
+                vector = state[example, position].tolist()
+                if nonlinear:
+                    vector = [gelu(value) for value in linear(vector, module[0])]
+                made.append(linear(vector, module[2] if nonlinear else module))
+            mean = [sum(column) / length for column in zip(*made)]
+            hidden = [gelu(value) for value in linear(mean, head[0])]
+            assert logits[example].tolist() == pytest.approx(linear(hidden, head[3]), rel=1e-12)
+    if nonlinear:
+        with pytest.raises(AssertionError, match="not linear"):
+            stage([mean_token(state, mask) for state in states])
+    else:
+        means = stage([mean_token(state, mask) for state in states])
+        assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(means, stage(states, mask)))
+
+
 LENGTHS = (5, 2, 4)
 
 
@@ -206,7 +233,41 @@ def test_parts_of_a_batch_add_up(case, pad_in_losses):
     assert total == pytest.approx({name: float(term) for name, term in whole.items()}, rel=1e-12)
 
 
+def test_distance_of_means_reference(case):
+    """Of states that are means, the mean over examples, layers and numbers; whatever padding there is, and however it is cut."""
+    mask, sides = case.batch.mask, []
+    for _, states in (case.student, case.teacher):
+        sides.append([torch.stack([state[e, :n].mean(0) for e, n in enumerate(LENGTHS)])[:, None] for state in states])
+        assert all(torch.allclose(mean_token(state, mask), mean, rtol=1e-12) for state, mean in zip(states, sides[-1]))
+    expected = 7 * sum((ours - theirs).square().mean() for ours, theirs in zip(*sides)) / 2
+    objective = LayerwiseObjective("classification", 0.0, 7.0, pooled=True)
+    logits = case.student[0]
+    terms = objective(Says(logits, sides[0]), case.batch, (None, sides[1]))
+    assert float(terms["mse"]) == pytest.approx(float(expected), rel=1e-12)
+    total = 0.0
+    for part in (slice(0, 1), slice(1, 3)):
+        ours, theirs = ([state[part] for state in states] for states in sides)
+        batch = batch_of(case.batch.inputs["attention_mask"][part], case.batch.labels[part], case.batch.divisors)
+        total += float(objective(Says(logits[part], ours), batch, (None, theirs))["mse"])
+    assert total == pytest.approx(float(expected), rel=1e-12)
+
+
 # ---- Beside models
+
+
+@pytest.mark.parametrize("nonlinear", [False, True])
+def test_pooled_filters_beside_a_model(nonlinear):
+    """What is seen is the mean over real tokens of what would be seen otherwise; more padding changes nothing."""
+    model, inputs = tiny_models.build(), tiny_models.inputs()
+    filters = random_weights(models.new_filters(model, task="demo", nonlinear=nonlinear)[0])
+    mask = inputs["attention_mask"].bool()
+    plain = models.FilteredModel(model, filters)(**inputs, output_hidden_states=True).hidden_states
+    seen = models.FilteredModel(model, filters, pooled=True)
+    longer = {name: torch.nn.functional.pad(tensor, (0, 5)) for name, tensor in inputs.items()}
+    for tensors in (inputs, longer):
+        for found, states in zip(seen(**tensors, output_hidden_states=True).hidden_states, plain, strict=True):
+            wanted = torch.stack([state[real].mean(0) for state, real in zip(states, mask)])[:, None]
+            assert found.shape == wanted.shape and torch.allclose(found, wanted, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", tiny_models.CASES)
@@ -286,6 +347,7 @@ def test_saved_filters_are_bit_equal_and_the_model_is_stock(saved):
 @pytest.mark.parametrize("case, options, message", [
     ("bert", {"task": "rte"}, r"--task_name: mrpc of the filters, rte here"),
     ("bert", {"interval": 2}, r"--filter_interval 2: the checkpoint's filters are on layers 1, 2, 3"),
+    ("bert", {"token": "mean"}, "--filter_token mean: the checkpoint's filters were trained with --filter_token first"),
     ("bert", {"output_dim": 16}, r"--filter_output_dim 16: the checkpoint's filters make 6"),
     ({"num_hidden_layers": 2}, {}, r"number of layers: 3 of the filters, 2 here"),
     ({"hidden_size": 32}, {}, r"hidden size: 16 of the filters, 32 here"),
@@ -324,6 +386,9 @@ def test_damaged_weights_are_refused(saved, edit, message):
     ({"layers": [1, 4]}, "no filters"),
     ({"layers": "1"}, "no filters"),
     ({"output_dim": 0}, "no filters"),
+    ({"pooled": 1}, "no filters"),
+    ({"heads": [{"layer": 1, "above": True}]}, "no filters"),
+    ({"heads": "good"}, "no filters"),
     (None, "no filters .* make them with run_ted.py --mode filters"),
 ])  # fmt: skip
 def test_damaged_specifications_are_refused(saved, text, message):
@@ -343,3 +408,39 @@ def test_what_cannot_be_matched_is_shown():
     assert "384" in sizes and "768" in sizes and not [*filter_specs.unmatched([1, 2], [2, 4], None, 768)]
     with pytest.raises(CheckpointError, match="a filter every 4 layers wanted: this model has 3"):
         models.new_filters(tiny_models.build(), task="mrpc", interval=4)
+
+
+def spec_of(layers, above):
+    """A specification of filters, whose heads were above chance, or not, or are not known."""
+    heads = above and [
+        {"layer": layer, "metric": "acc", "score": 0.5 + layer / 100, "above": a} for layer, a in zip(layers, above)
+    ]
+    return filter_specs.FilterSpec("demo", layers[-1], 16, layers, 16, False, heads=heads)
+
+
+def test_pairs_above_chance_on_both_sides():
+    student, teacher = spec_of([1, 2, 3], [False, True, True]), spec_of([2, 4, 6], [True, False, True])
+    numbers = filter_specs.above_chance(student, teacher)
+    assert numbers == [2] and filter_specs.picked(teacher, numbers).layers == [6]
+    assert [row["layer"] for row in filter_specs.picked(student, numbers).heads] == [3]
+    with pytest.raises(
+        CheckpointError, match=r"above_chance: found no pair(.|\n)*student +1 +acc +0.5100 +True(.|\n)*teacher +4"
+    ):
+        filter_specs.above_chance(spec_of([1, 2], [True, False]), spec_of([2, 4], [False, True]))
+    with pytest.raises(CheckpointError, match="not known how the heads of the teacher's filters did"):
+        filter_specs.above_chance(student, spec_of([2, 4, 6], None))
+
+
+def test_filters_written_before_there_were_these_fields(saved):
+    """They read the first token, and nothing is known of their heads."""
+    file = saved.folder / filter_specs.SPEC
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in values.items() if name not in ("pooled", "heads")}))
+    spec = filter_specs.read(saved.folder)
+    assert spec == saved.spec and filter_specs.token_of(spec) == "first" and spec.heads is None
+
+
+def test_filters_of_different_tokens_are_not_matched():
+    (problem,) = filter_specs.unmatched([1, 2], [2, 4], 6, 6, ("first", "mean"))
+    assert "student's were trained with --filter_token first, the teacher's with mean" in problem
+    assert not [*filter_specs.unmatched([1, 2], [2, 4], 6, 6, ("mean", "mean"))]

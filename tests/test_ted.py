@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -75,6 +76,21 @@ def test_every_filter_is_trained_and_scored(made):
     assert results["filters"] == {"layers": [2, 4], "output_dim": 128, "parameters": 2 * (128 * 128 + 128)}
 
 
+def test_heads_beside_the_majority(made, base):
+    """What the most frequent class scores on the same rows, in results.json, in the log and beside the filters."""
+    lines = (Path(base[-1]) / "demo" / "dev.tsv").read_text().splitlines()[1:]
+    labels = [line.split("\t")[-1] for line in lines]
+    majority = max(labels.count(label) for label in {*labels}) / len(labels)
+    results, spec = read_json(made.teacher / "results.json"), read_json(made.teacher / "ckpt" / "filters.json")
+    assert spec["heads"] == results["heads"] and [row["layer"] for row in results["heads"]] == [2, 4] and not spec["pooled"]
+    for row in results["heads"]:
+        assert row["score"] == results["metrics"]["dev"][f"acc/{row['layer']}"] and row["metric"] == "acc"
+        assert row["baseline"] == pytest.approx(majority) and row["above"] == (row["low"] > 0)
+        assert row["low"] <= row["score"] - majority <= row["high"]
+    log = (made.teacher / "log.txt").read_text()
+    assert "baseline" in log and f"{majority:.4f}" in log
+
+
 def test_cached_states_make_the_same_filters(base, made, tmp_path):
     run("run_ted.py", *base, *FAST, "--mode", "filters", "--model_path", made.plain, "--filter_interval", 2,
         "--output_dir", tmp_path / "run")  # fmt: skip
@@ -136,6 +152,118 @@ def test_cached_teacher_gives_the_same_student(base, students, made, tmp_path):
     run("run_ted.py", *base, *FAST, *pair_flags(made, "ted"), "--cache_teacher", "--output_dir", tmp_path / "run")
     cached, anew = tensors(tmp_path / "run"), tensors(students / "ted")
     assert max(float((cached[name] - anew[name]).abs().max()) for name in cached) < 1e-4
+
+
+# ---- Which filters are matched, and where
+
+
+@pytest.fixture
+def heads(made, tmp_path):
+    """heads(teacher=[...], student=[...]): flags of a stage II with copies of both, whose heads are said to be above chance."""
+
+    def flags(**above):
+        words = ["--mode", "ted", *WEIGHTS]
+        for side, found in above.items():
+            copy = shutil.copytree(getattr(made, side), tmp_path / "_".join([side, *map(str, found)]))
+            file = copy / "ckpt" / "filters.json"
+            spec = read_json(file)
+            for row, is_above in zip(spec["heads"], found, strict=True):
+                row["above"] = is_above
+            file.write_text(json.dumps(spec))
+            words += [f"--{side}_model_path", copy]
+        return words
+
+    return flags
+
+
+def test_pairs_above_chance_alone_are_matched(base, students, heads, tmp_path):
+    """The distance is that of the pair that is left; all of them is the default."""
+    words = [*base, *FAST, *heads(teacher=[True, True], student=[False, True]), "--max_steps", 1]
+    lower = [*base, *FAST, *heads(teacher=[True, False], student=[True, True]), "--max_steps", 1]
+    above, results = ("--filters", "above_chance"), {}
+    for name, flags in {"one": [*words, *above], "cached": [*words, *above, "--cache_teacher"], "all": words,
+                        "lower": [*lower, *above]}.items():  # fmt: skip
+        run("run_ted.py", *flags, "--output_dir", tmp_path / name)
+        results[name] = read_json(tmp_path / name / "results.json")
+    assert results["one"]["matched_layers"] == {"student": [2], "teacher": [4], "output_dim": 128}
+    assert results["lower"]["matched_layers"]["teacher"] == [2] and results["all"]["matched_layers"]["student"] == [1, 2]
+    for name in ("one", "all"):
+        assert [row["above"] for row in results[name]["student_heads"]] == [False, True]
+        assert [row["layer"] for row in results[name]["teacher_heads"]] == [2, 4]
+    mse = {name: rows(tmp_path / name, "lr")[0]["mse"] for name in results}
+    assert mse["all"] == rows(students / "ted", "lr")[0]["mse"] and mse["cached"] == pytest.approx(mse["one"], rel=1e-5)
+    assert mse["one"] != mse["lower"] and (mse["one"] + mse["lower"]) / 2 == pytest.approx(mse["all"], rel=1e-5)
+
+
+def test_no_pair_above_chance(base, heads, made, tmp_path):
+    """An error that shows every head; and one where the student's filters are new."""
+    words = heads(teacher=[True, False], student=[False, True])
+    flags = ("run_ted.py", *base, "--filters", "above_chance", "--output_dir", tmp_path / "run")
+    done = run(*flags, *words, code=2)
+    assert "found no pair of filters whose heads are above chance" in done.stderr and not (tmp_path / "run").exists()
+    assert all(text in done.stderr for text in ("side", "baseline", "teacher", "student", "False", "True"))
+    done = run(*flags, "--mode", "ted", *WEIGHTS, "--teacher_model_path", made.teacher, "--student_model_path", made.tuned,
+               "--student_init", "finetuned", code=2)  # fmt: skip
+    assert "with --student_init finetuned the student's filters are new" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def means(base, made, tmp_path_factory):
+    """Filters for the mean over tokens of both sides; the teacher's states cached."""
+    folder = tmp_path_factory.mktemp("means")
+    for side, model, extra in (("teacher", made.plain, ("--filter_interval", 2, "--cache_teacher")), ("student", made.tuned, ())):
+        run("run_ted.py", *base, *FAST, "--mode", "filters", "--filter_token", "mean", "--model_path", model, *extra,
+            "--output_dir", folder / side)  # fmt: skip
+    return folder
+
+
+def test_filters_of_the_mean(base, made, means, tmp_path):
+    """They are others than the first token's; what is cached is one state an example, and makes the same."""
+    assert read_json(means / "teacher" / "ckpt" / "filters.json")["pooled"] is True
+    first, cached = tensors(made.teacher, "filters"), tensors(means / "teacher", "filters")
+    assert max(float((cached[name] - first[name]).abs().max()) for name in cached) > 1e-3
+    flags = (*base, *FAST, "--mode", "filters", "--filter_token", "mean", "--model_path", made.plain, "--filter_interval", 2)
+    run("run_ted.py", *flags, "--output_dir", tmp_path / "anew")
+    anew = tensors(tmp_path / "anew", "filters")
+    assert max(float((cached[name] - anew[name]).abs().max()) for name in cached) < 1e-4
+    kept = [line for line in (means / "teacher" / "log.txt").read_text().splitlines() if "kept in memory" in line]
+    number = read_json(means / "teacher" / "results.json")["data"]["train"]
+    assert len(kept) == 2 and f"{2 * number * 128 * 4 / 2**20:.1f} MiB" in kept[0]
+    for name, extra in (("all", ()), ("all_cached", ("--cache_teacher",))):
+        run("run_ted.py", *flags, "--filter_nonlinear", "--max_steps", 2, *extra, "--output_dir", tmp_path / name)
+    one, two = (tensors(tmp_path / name, "filters") for name in ("all", "all_cached"))
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
+
+
+def test_means_are_matched(base, means, made, tmp_path):
+    """In stage II as in stage I, without saying so; with a cached teacher, and from new filters too."""
+    words = ("--mode", "ted", *WEIGHTS, "--teacher_model_path", means / "teacher", "--max_steps", 3)
+    stage1 = ("--student_model_path", means / "student")
+    for name, extra in {"plain": stage1, "said": (*stage1, "--filter_token", "mean"), "cached": (*stage1, "--cache_teacher"),
+                        "new": ("--student_model_path", made.tuned, "--student_init", "finetuned")}.items():  # fmt: skip
+        run("run_ted.py", *base, *FAST, *words, *extra, "--output_dir", tmp_path / name)
+        results = read_json(tmp_path / name / "results.json")
+        assert results["matched_layers"] == {"student": [1, 2], "teacher": [2, 4], "output_dim": 128, "token": "mean"}
+        assert "teacher_heads" in results and ("student_heads" in results) == (name != "new")
+    plain, said, cached = (rows(tmp_path / name, "lr") for name in ("plain", "said", "cached"))
+    for a, b, c in zip(plain, said, cached, strict=True):
+        assert a["mse"] == b["mse"] and a["mse"] == pytest.approx(c["mse"], rel=1e-4) and a["mse"] > 0
+
+
+@pytest.mark.parametrize("sides, extra, message", [
+    (("means", "means"), ("--filter_token", "first"),
+     "--filter_token first: the checkpoint's filters were trained with --filter_token mean"),
+    (("made", "made"), ("--filter_token", "mean"),
+     "--filter_token mean: the checkpoint's filters were trained with --filter_token first"),
+    (("made", "means"), (), "the student's were trained with --filter_token mean, the teacher's with first"),
+    (("means", "means"), ("--pad_in_losses",), "--pad_in_losses: these filters were trained with --filter_token mean"),
+])  # fmt: skip
+def test_contradicting_tokens(sides, extra, message, base, made, means, tmp_path):
+    folders = {"made": made.teacher.parent, "means": means}
+    paths = [word for side, name in zip(("teacher", "student"), sides)
+             for word in (f"--{side}_model_path", folders[name] / side)]  # fmt: skip
+    done = run("run_ted.py", *base, "--mode", "ted", *WEIGHTS, *paths, *extra, "--output_dir", tmp_path / "run", code=2)
+    assert message in done.stderr and not (tmp_path / "run").exists()
 
 
 # ---- Other architectures and tasks
@@ -201,6 +329,12 @@ def test_every_kind_of_task(task, extra, tmp_path):
             "--output_dir", tmp_path / f"{side}_filters")  # fmt: skip
     metrics = read_json(tmp_path / "teacher_filters" / "results.json")["metrics"]["dev"]
     assert len(metrics) == 2 and all(name.endswith(("/2", "/4")) for name in metrics)
+    heads = read_json(tmp_path / "teacher_filters" / "results.json")["heads"]
+    assert [row["score"] for row in heads] == [*metrics.values()] and len({row["baseline"] for row in heads}) == 1
+    if task != "stsb":
+        done = run("run_ted.py", *flags, "--mode", "filters", "--model_path", tmp_path / "teacher", "--filter_token", "mean",
+                   "--output_dir", tmp_path / "refused", code=2)  # fmt: skip
+        assert f"--filter_token: {task} is a" in done.stderr
     run("run_ted.py", *flags, *cached, *extra, "--mode", "ted", "--teacher_model_path", tmp_path / "teacher_filters",
         "--student_model_path", tmp_path / "student_filters", *WEIGHTS, "--output_dir", tmp_path / "run")  # fmt: skip
     assert all(0 <= row["mse"] < row["loss"] for row in rows(tmp_path / "run", "lr"))
@@ -264,6 +398,8 @@ BAD = [
     (("--mode", "filters"), ["--model_path: required"]),
     (("--mode", "filters", "--model_path", "{plain}", "--kl_alpha", 1, "--do_test", "--student_layer", 2),
      ["--kl_alpha: has no meaning with --mode filters", "--do_test: has no meaning", "--student_layer: has no"]),
+    (("--mode", "kd", "--kl_alpha", 1, "--teacher_model_path", "{plain}", "--student_layer", 2, "--filters", "above_chance",
+      "--filter_token", "mean"), ["--filters: has no meaning with --mode kd; it belongs to ted", "--filter_token: has no"]),
     (("--mode", "filters", "--model_path", "{plain}", "--filter_interval", 5), ["every 5 layers wanted: this model has 4"]),
     (("--mode", "kd", "--student_model_path", "{tuned}"), ["--teacher_model_path: required", "--kl_alpha: 0 leaves nothing"]),
     (("--mode", "lwd", "--teacher_model_path", "{plain}", "--student_layer", 2, "--kl_alpha", 1, "--filter_nonlinear"),

@@ -17,8 +17,8 @@ class FilterSpec:
     task: what they were trained for.  num_layers, hidden_size: of the model.  layers: the filtered hidden states, from 1,
     ascending.  output_dim: what they make of a state.  nonlinear: two linear layers instead of one.
     pooled: they were trained for the mean over real tokens of what they make (--filter_token mean), which is matched too.
-    heads: of each layer a row, how its filter's head did on dev beside a constant answer: {"layer", "metric", "score",
-    "baseline", "low", "high", "above"}, see utils.chance; None where that is not known.
+    heads: of each layer a row, how its filter's head did beside a constant answer, on dev or what was held out: {"layer",
+    "metric", "score", "baseline", "low", "high", "above"}, see utils.chance; None where that is not known.
     """
 
     task: str
