@@ -85,7 +85,7 @@ def check(args, task):
         yield from model_types.check(args, task, configs[flag])
     trained = ["model_path", "teacher_model_path", *(["student_model_path"] if args.student_init != "pretrained" else [])]
     yield from check_hold_out(args, configs, trained=trained)
-    if args.filter_token is not None and task.kind in ("tagging", "spans"):
+    if args.filter_token is not None and task and task.kind in ("tagging", "spans"):
         yield f"--filter_token: {task.name} is a {task.kind} task, whose filters use every token; leave it out"
     if args.mode == "filters":
         if args.model_path is None:
