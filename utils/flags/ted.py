@@ -141,6 +141,8 @@ def _check_filters(args, task, configs):
         except CheckpointError as error:
             yield f"--{side}_model_path: {error}"
             continue
+        if spec is None:  # on the hub: checked when it is loaded
+            continue
         problems = [*filter_specs.misfits(spec, task=task.name, num_layers=number)]
         if args.mode == "ted":
             wanted = {"interval": interval, "output_dim": args.filter_output_dim, "nonlinear": args.filter_nonlinear}
