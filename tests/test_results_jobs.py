@@ -1,10 +1,14 @@
-"""results/: the list of jobs, the command that runs it on the demo task, tables and verdicts."""
+"""results/: the list of jobs against the scripts' own flags, the command that runs it on the demo task, tables and verdicts."""
 
 import fcntl
+import importlib
+import importlib.util
+import itertools
 import json
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +21,13 @@ from results.jobs import SCORED, Chosen, Jobs, Run
 from results.prediction import Predictor
 from results.runner import Failed, Runner, Stopped
 from utils import bootstrap, files
+from utils.filter_specs import FilterSpec, filtered_layers
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536, "vocab_size": 30522}
+SMALL = {"model_type": "bert", **SIZES}
+BASE = {"model_type": "mpnet", **SIZES, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
+
 
 # ---- The list
 
@@ -50,6 +61,82 @@ def test_each_side_tries_three_rates_and_gets_all_updates():
         assert {job.seed for job in ours} <= {job.seed for job in direct}
         for flag in ("--hold_out", "--max_train_samples", "--task_name", "--per_device_train_batch_size"):
             assert len({job.flags.get(flag) for job in [*direct, *ours]}) == 1, (kind, flag)
+
+
+class First(Runner):
+    """A runner for which the first candidate is the best one, without any record."""
+
+    def best(self, kind, seed):
+        return self.jobs.of(kind, seed)[0]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A runner, and all run folders as they are when everything is finished, as far as the flags' checks look at them."""
+    folder = tmp_path_factory.mktemp("written")
+    for name, config in (("small", SMALL), ("base", BASE)):
+        (folder / name).mkdir()
+        files.write_json(folder / name / "config.json", config)
+    places = {"MODEL": folder / "small", "BASE_MODEL": folder / "base", "DATA_DIR": ROOT.parent / "shared" / "datasets"}
+    environment = {name: str(path) for name, path in {**places, "OUTPUT": folder / "out", "RECORDS": folder / "kept"}.items()}
+    runner = First(listed.all_jobs(), environment=environment)
+    for job in runner.jobs.values():
+        if job.script.endswith(".py"):
+            write(runner, job)
+    return runner
+
+
+def write(runner, job):
+    """A finished run of a job: args.json, results.json, and in ckpt/ the config and the filters that it would have."""
+    words = runner.words(job)
+    given = dict(itertools.pairwise(words))
+    source = next(
+        (given[flag] for flag in ("--student_model_path", "--model_path", "--teacher_model_path") if flag in given), None
+    )
+    folder = runner.folder(job) / "ckpt"
+    folder.mkdir(parents=True)
+    for name in ("args.json", "results.json"):
+        (folder.parent / name).write_text("{}")
+    if source is None:
+        return
+    config = next(files.read_json(path) for place in ("", "ckpt") if (path := Path(source) / place / "config.json").exists())
+    if "--hold_out" in given:
+        config["hold_out"] = {**config.get("hold_out", {}), given["--task_name"]: float(given["--hold_out"])}
+    if job.script == "run_sparsification.py":
+        config["compression"] = {"sparsity": 0, "grid": {point: {} for point in given["--grid"].split(",")}}
+    part = given.get("--layer_or_sparsity", f"{given.get('--student_sparsity', given.get('--target_sparsity', ''))}S")
+    if job.script in ("run_distillation.py", "run_minidisc.py") and part != "S":
+        grid = {point: {} for point in config["compression"]["grid"] if float(point) >= float(part[:-1])}
+        config["compression"] = {"sparsity": float(part[:-1]), "grid": grid}
+        config["model_type"] = f"sparse-{config['model_type'].removeprefix('sparse-')}"
+    if "--student_layer" in given or "--layer" in given:
+        config["num_hidden_layers"] = int(given.get("--student_layer") or given["--layer"])
+    if "--hidden" in given:
+        config |= {"hidden_size": int(given["--hidden"]), "intermediate_size": 4 * int(given["--hidden"])}
+    if given.get("--moe") == "1,4":
+        config |= {"model_type": f"moe-{config['model_type']}"}
+    (folder / "config.json").write_text(json.dumps(config))
+    if given.get("--mode") == "filters":
+        layers = filtered_layers(config["num_hidden_layers"], int(given.get("--filter_interval", 1)))
+        heads = [
+            {"layer": n, "metric": "acc", "score": 0.6, "baseline": 0.5, "low": 0.1, "high": 0.2, "above": True} for n in layers
+        ]
+        width = config["hidden_size"]
+        spec = FilterSpec(given["--task_name"], config["num_hidden_layers"], width, layers, width, False,
+                          given["--filter_token"] == "mean", heads)  # fmt: skip
+        spec.write(folder)
+
+
+def test_every_command_is_accepted_by_its_script(written):
+    """Each command line passes the script's own checks, against configs like those that the jobs before it leave."""
+    has_onnx = importlib.util.find_spec("onnxscript") is not None
+    for job in written.jobs.values():
+        if not job.script.endswith(".py") or ("--export" in job.flags and not has_onnx):
+            continue
+        words = written.words(job)
+        args = importlib.import_module(words[0].removesuffix(".py")).parse(words[1:])
+        assert args.output_dir == str(written.folder(job)), job.name
+        assert getattr(args, "hold_out", None) == job.flags.get("--hold_out", getattr(args, "hold_out", None)), job.name
 
 
 def test_names_on_the_command_line():
