@@ -11,8 +11,14 @@ Writes blocks-*.arrow, which the datasets library opens, and corpus.json: tokeni
 a build that was stopped; the result does not depend on the number of workers.
 """
 
+import itertools
 from pathlib import Path
 
+from tqdm import tqdm
+
+from data.corpus import build, documents, manifest
+from data.corpus.layout import layout_of
+from data.model_tokenizer import load_tokenizer, tokenizer_hash
 from utils import cores, flags, runs
 
 
@@ -65,14 +71,6 @@ def parse(argv=None):
 
 def main(args):
     """Read, encode, put together; returns the folder of the corpus."""
-    import itertools
-
-    from tqdm import tqdm
-
-    from data.corpus import build, documents, manifest
-    from data.corpus.layout import layout_of
-    from data.model_tokenizer import load_tokenizer, tokenizer_hash
-
     # ---- Inputs and run folder
     sources = documents.find(args.input, format=args.format, columns=args.columns, sample_by=args.sample_by)
     tokenizer = None if args.sentences_only else load_tokenizer(args.tokenizer_name_or_path)

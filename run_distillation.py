@@ -11,14 +11,19 @@ states and soft labels, the default), kdbert (soft and hard labels), pkdbert (pa
 StarK's --student_sparsity 70 and --student_layer 4 say 70S and 4L of --student_model_path, or of the teacher where none is given.
 """
 
-from utils import flags, runs
+from pathlib import Path
+
+import models
+from data import tasks
+from data.task_data import TaskData
+from modules import objectives
+from utils import evaluation, flags, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
-    from data import tasks
-
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation, flags.student,
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives),
+                          flags.student,
                           flags.balance)  # fmt: skip
     flags.model_path(parser, "--teacher_model_path", "the fine-tuned teacher; nested for a sparsity")
     flags.model_path(parser, "--student_model_path", "a student of its own, instead of a part of the teacher", required=False)
@@ -40,7 +45,7 @@ def parse(argv=None):
             config, problem = flags.config_of(args, flag)
             configs[flag] = config
             yield from [problem] if problem else []
-            yield from flags.model_types.check(args, tasks.find(args.task_name), config)
+            yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=objectives.OBJECTIVES)
             if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
                 yield from flags.check_balance(args, config)
                 for part_flag, part in flags.student_parts(args):
@@ -48,8 +53,6 @@ def parse(argv=None):
         yield from flags.check_hold_out(args, configs, trained=["teacher_model_path"])
 
     def name(args):
-        from pathlib import Path
-
         parts = flags.student_parts(args)
         return f"{args.task_name}_{parts[0][1] if parts else Path(args.student_model_path).name}"
 
@@ -58,11 +61,6 @@ def parse(argv=None):
 
 def main(args):
     """Distil; returns the folder of the selected student."""
-    import models
-    from data import tasks
-    from data.task_data import TaskData
-    from utils import evaluation
-
     # ---- Run folder, device, seed
     task = tasks.get(args.task_name)
     inputs = {

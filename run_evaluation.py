@@ -15,13 +15,31 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from utils import flags, runs
+import torch
+
+import models
+from data import answer_lines, new_rows, tasks
+from data.task_data import TaskData
+from models import exporting, measuring
+from utils import (
+    cards,
+    checkpoints,
+    cost,
+    distributed,
+    evaluation,
+    evaluation_tables,
+    files,
+    flags,
+    logs,
+    plots,
+    report,
+    runs,
+    timing,
+)
 
 
 def parse(argv=None):
     """The flags, checked."""
-    from data import tasks
-
     parser = flags.parser(__doc__, flags.evaluation.evaluation(tasks.NAMES), flags.inference)
     check = partial(flags.evaluation.check, tasks=tasks)
     return flags.resolve(parser, argv, stage="evaluation", name=flags.evaluation.run_name, check=check)
@@ -30,22 +48,12 @@ def parse(argv=None):
 def main(args):
     """Do what is asked for; returns the run folder, or the page, or nothing after predicting."""
     if args.report is not None:
-        from utils import report
-
         return report.write(args.report, args.output_dir)
     return predict(args) if args.predict is not None else evaluate(args)
 
 
 def evaluate(args):
     """Score and measure checkpoints, export one; returns the run folder."""
-    import torch
-
-    import models
-    from data import tasks
-    from data.task_data import TaskData
-    from models import exporting, measuring
-    from utils import checkpoints, cost, distributed, evaluation_tables, logs, plots
-
     # ---- Run folder, device
     task, paths = tasks.get(args.task_name), flags.evaluation.paths(args)
     inputs = {"data": list(task.files(args.data_dir).values()), **{f"model_{i}": path for i, path in enumerate(paths)}}
@@ -102,13 +110,6 @@ def evaluate(args):
 
 def predict(args):
     """Answer the rows of a file or of standard input on standard output, in their order, a part at a time."""
-    import torch
-
-    import models
-    from data import answer_lines, new_rows, tasks
-    from data.task_data import TaskData
-    from utils import evaluation, logs, timing
-
     task, path, device = tasks.get(args.task_name), args.model_path[0], runs.prepare(args)
     logs.start(is_main=True)
     if args.num_threads:
@@ -130,9 +131,6 @@ def predict(args):
 
 def card(row, config, *, kind, splits, run):
     """The model card of an export: README.md.  row: of the model.  config: config.json of the export."""
-    from models import exporting
-    from utils import cards, files
-
     metrics = {split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split} for split in splits}
     results = {"task": run.args.task_name, "metrics": metrics, "model": row, "notes": exporting.NOTES[kind]}
     provenance = files.read_json(run.folder / "args.json")

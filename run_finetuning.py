@@ -7,13 +7,15 @@ Reads a pretrained encoder or any checkpoint of this repository; writes a run fo
 run_distillation.py read.
 """
 
-from utils import flags, runs
+import models
+from data import tasks
+from data.task_data import TaskData
+from modules.objectives import OBJECTIVES, Objective
+from utils import evaluation, flags, runs, training
 
 
 def parse(argv=None):
     """The flags, checked."""
-    from data import tasks
-
     parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.balance)
     flags.model_path(parser, "--model_path", "the encoder; for the demo task also `scratch`, a small BERT with random weights",
                      required=False)  # fmt: skip
@@ -32,7 +34,7 @@ def parse(argv=None):
             yield from [problem] if problem else []
         elif args.task_name != "demo":
             yield f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained encoder"
-        yield from flags.model_types.check(args, task, config, objectives=("ft",))
+        yield from flags.model_types.check(args, task, config, objectives={"ft": OBJECTIVES["ft"]})
         yield from flags.check_balance(args, config)
         yield from flags.check_hold_out(args, {"model_path": config})
 
@@ -41,12 +43,6 @@ def parse(argv=None):
 
 def main(args):
     """Fine-tune; returns the folder of the selected checkpoint."""
-    import models
-    from data import tasks
-    from data.task_data import TaskData
-    from modules.objectives import Objective
-    from utils import evaluation, training
-
     # ---- Run folder, device, seed: a finished run is reported, an unfinished one continued, changed settings refused
     task = tasks.get(args.task_name)
     scratch = args.model_path == "scratch"

@@ -8,14 +8,20 @@ teacher and target as the assistant, and none. A hop that was trained before fro
 found in --hops_dir and used again. Writes the best student, score and seconds of every trial, and a picture.
 """
 
-from utils import flags, runs
+import hashlib
+import json
+from pathlib import Path
+
+import models
+from data import tasks
+from data.task_data import TaskData
+from modules import objectives
+from utils import checkpoints, distributed, evaluation, files, flags, logs, plots, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
-    from data import tasks
-
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives))
     flags.model_path(parser, "--teacher_model_path", "the teacher; nested for sparsities")
     add = parser.add_argument_group("maxidisc").add_argument
     add("--layer_or_sparsity_path", type=flags.path_of_students, help="the assistants and the student: 80,90S or 6,4L or 80S,6L")
@@ -28,7 +34,7 @@ def parse(argv=None):
     def check(args):
         config, problem = flags.config_of(args, "teacher_model_path")
         yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.find(args.task_name), config)
+        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=objectives.OBJECTIVES)
         if bool(args.layer_or_sparsity_path) == args.all_paths:
             yield "--layer_or_sparsity_path, --all_paths: give one of them"
         if args.layer_or_sparsity_path and config:
@@ -46,11 +52,6 @@ def parse(argv=None):
 
 def main(args):
     """Distil along the path or paths; returns the folder of the best student."""
-    import models
-    from data import tasks
-    from data.task_data import TaskData
-    from utils import distributed, evaluation, plots
-
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path})
@@ -98,8 +99,6 @@ def main(args):
 
 def all_paths(teacher, args) -> list[list[str]]:
     """The direct path to the target and every path with one assistant from the teacher's grid, or with fewer layers."""
-    import models
-
     if args.target.endswith("L"):
         between = [f"{n}L" for n in range(len(models.layers(teacher)) - 1, int(args.target[:-1]), -1)]
     else:
@@ -114,13 +113,6 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     Returns {"checkpoint": folder, "metrics", "seconds", "reused"}.  A hop is known by the hash of its teacher, its data and its
     settings, not by a name.
     """
-    import hashlib
-    import json
-    from pathlib import Path
-
-    import models
-    from utils import checkpoints, distributed, evaluation, files, logs
-
     args = run.args
     settings = {key: value for key, value in flags.settings(args).items() if key not in NOT_A_HOPS and not key.endswith("_path")}
     inputs = {name: value for name, value in run.inputs.items() if name.startswith("data")}

@@ -14,14 +14,21 @@ published set, with 85. --include_target makes the student's own scale a candida
 often wins, which means no assistant. Dropout is on in the student while its targets are clean, as published.
 """
 
-from utils import flags, runs
+import copy
+
+import numpy as np
+
+import models
+from data import tasks
+from data.task_data import TaskData
+from modules import objectives
+from modules.tradeoff import candidates, choose, trained_together
+from utils import distributed, evaluation, flags, logs, plots, runs, training
 
 
 def parse(argv=None):
     """The flags, checked."""
-    from data import tasks
-
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives))
     flags.model_path(parser, "--teacher_model_path", "the nested teacher")
     add = parser.add_argument_group("minidisc").add_argument
     add("--target_sparsity", type=flags.percent, default=90, help="sparsity of the student, in percent, from the teacher's grid")
@@ -45,7 +52,8 @@ def parse(argv=None):
     def check(args):
         config, problem = flags.config_of(args, "teacher_model_path")
         yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=("sparse", "kd", "pkd"))
+        with_teacher = {name: row for name, row in objectives.OBJECTIVES.items() if name != "ft"}
+        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=with_teacher)
         if config:
             yield from flags.check_student(f"{args.target_sparsity:g}S", config, "--target_sparsity")
             yield from flags.check_candidates(args, config)
@@ -59,12 +67,6 @@ def parse(argv=None):
 
 def main(args):
     """Choose the assistant, distil the student; returns the folder of the student."""
-    import models
-    from data import tasks
-    from data.task_data import TaskData
-    from modules.tradeoff import candidates, trained_together
-    from utils import distributed, evaluation, plots
-
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
     target = args.target_sparsity
@@ -135,14 +137,6 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     trade-off is the metric alone.
     Returns training.Result; its checkpoint is the chosen sub-network, cropped, with the weights that scored.
     """
-    import copy
-
-    import numpy as np
-
-    import models
-    from modules.tradeoff import choose
-    from utils import evaluation, logs, training
-
     args, stage = copy.copy(run.args), f"iteration_{iteration}"
     if args.learning_rates:
         args.learning_rate = args.learning_rates[iteration - 1]

@@ -15,6 +15,12 @@ are dropped afterwards. The teacher of a crop has been sorted by run_sparsificat
 student is a checkpoint of its own beside the largest (student_4L_512H/).
 """
 
+import models
+from data.corpus import training_blocks
+from data.model_tokenizer import load_tokenizer
+from models.once_for_all import distil_parts
+from models.relation_distillation import distil_along, participants
+from models.resized import resized
 from utils import families, flags, runs
 
 
@@ -41,13 +47,6 @@ def parse(argv=None):
 
 def main(args):
     """Distil, hop after hop; returns the folder of the student."""
-    import models
-    from data.corpus import training_blocks
-    from data.model_tokenizer import load_tokenizer
-    from models.once_for_all import distil_parts
-    from models.relation_distillation import distil_along, participants
-    from models.resized import resized
-
     # ---- Run folder, device, seed
     inputs = {**training_blocks.recorded_inputs(args), "teacher": args.teacher_model_path, "student": args.student_model_path}
     run = runs.start(args, inputs=inputs)

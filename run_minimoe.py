@@ -18,6 +18,12 @@ flags. From a checkpoint always equal.
 
 from fractions import Fraction
 
+import models
+from data.corpus import training_blocks
+from data.model_tokenizer import load_tokenizer
+from models import moe_bert
+from models.relation_distillation import distil_along, participants
+from models.resized import resized
 from utils import flags, runs
 
 
@@ -43,13 +49,6 @@ def parse(argv=None):
 
 def main(args):
     """Distil, hop after hop; returns the folder of the student."""
-    import models
-    from data.corpus import training_blocks
-    from data.model_tokenizer import load_tokenizer
-    from models import moe_bert
-    from models.relation_distillation import distil_along, participants
-    from models.resized import resized
-
     # ---- Run folder, device, seed
     inputs = {**training_blocks.recorded_inputs(args), "teacher": args.teacher_model_path, "student": args.student_model_path}
     run = runs.start(args, inputs=inputs)

@@ -14,7 +14,14 @@ dimensions are scored and sorted too, once for the whole model. run_minilmv2.py 
 own flags: --task_name corpus --help.
 """
 
-from utils import flags, runs
+import models
+from data import tasks
+from data.corpus import memory_mapped, training_blocks
+from data.model_tokenizer import load_tokenizer
+from data.task_data import TaskData
+from models import architectures, masked_tokens
+from modules import importance, losses, objectives
+from utils import distributed, evaluation, flags, runs
 
 
 def parse(argv=None):
@@ -33,8 +40,6 @@ def parse_corpus(argv):
 
 def parse_task(argv):
     """Those of a task."""
-    from data import tasks
-
     parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.scoring, flags.runtime)
     flags.model_path(parser, "--model_path", "the fine-tuned model", aliases=("--teacher_model_path",))
     add = parser.add_argument_group("sparsification").add_argument
@@ -52,7 +57,8 @@ def parse_task(argv):
         del args.student_model_path
         config, problem = flags.config_of(args, "model_path")
         yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=("sparse", "ft"))
+        suitable = {name: objectives.OBJECTIVES[name] for name in ("sparse", "ft")}
+        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=suitable)
         yield from flags.check_dense(config, "--model_path")
         yield from flags.check_hold_out(args, {"model_path": config}, trained=["model_path"])
 
@@ -66,13 +72,6 @@ def main(args):
 
 def on_corpus(args):
     """Heads, neurons and hidden dimensions, by the loss of masked tokens."""
-    import models
-    from data.corpus import memory_mapped, training_blocks
-    from data.model_tokenizer import load_tokenizer
-    from models import architectures, masked_tokens
-    from modules import importance
-    from utils import distributed
-
     # ---- Run folder, device, seed
     run = runs.start(args, inputs={**training_blocks.recorded_inputs(args), "model": args.model_path})
 
@@ -118,12 +117,6 @@ def on_corpus(args):
 
 def on_task(args):
     """Heads and neurons, by the loss of a task."""
-    import models
-    from data import tasks
-    from data.task_data import TaskData
-    from modules import importance, losses
-    from utils import distributed, evaluation
-
     # ---- Run folder, device, seed
     task = tasks.get(args.task_name)
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "model": args.model_path})

@@ -12,14 +12,19 @@ student is reported beside and never chosen. With --hold_out, from the fine-tuni
 checkpoints and teacher, and leave dev clean.
 """
 
-from utils import families, flags, runs
+import torch
+
+import models
+from data import tasks
+from data.task_data import TaskData
+from modules import importance, knowledge, losses, objectives
+from modules.tradeoff import choose
+from utils import distributed, evaluation, families, files, flags, plots, runs
 
 
 def parse(argv=None):
     """The flags, checked."""
-    from data import tasks
-
-    groups = (flags.scoring, flags.training, flags.runtime, flags.distillation, flags.student)
+    groups = (flags.scoring, flags.training, flags.runtime, flags.distillation(objectives), flags.student)
     parser = flags.parser(__doc__, flags.task(tasks.NAMES), *groups)
     parser.set_defaults(temperature=2.0)
     flags.model_path(parser, "--teacher_model_path", "the fine-tuned teacher; without a trial student, the sparse one")
@@ -43,13 +48,13 @@ def parse(argv=None):
 
 def check(args):
     """Yield what is wrong with the flags, as far as the checkpoints' configs tell."""
-    from data import tasks
-
     configs = {}
     for flag in ("teacher_model_path", "student_model_path", "student_init_path"):
         configs[flag], problem = flags.config_of(args, flag)
         yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.find(args.task_name), configs[flag], objectives=("kd",))
+        yield from flags.model_types.check(
+            args, tasks.find(args.task_name), configs[flag], objectives={"kd": objectives.OBJECTIVES["kd"]}
+        )
     yield from flags.check_hold_out(args, configs, trained=configs)
     teacher, scoring, parts = configs["teacher_model_path"], args.student_model_path, flags.student_parts(args)
     if args.friendliness_loss == "kl" and args.friendliness_sign == "abs":
@@ -104,12 +109,6 @@ def check_trial(config, parts):
 
 def main(args):
     """Sparsify the teacher, rewind; returns the folder of the chosen student, or of the sparse teacher."""
-    import models
-    from data import tasks
-    from data.task_data import TaskData
-    from modules.tradeoff import choose
-    from utils import distributed, evaluation, plots
-
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
     paths = {"teacher": args.teacher_model_path, "trial": args.student_model_path, "start": args.student_init_path}
@@ -178,10 +177,6 @@ def main(args):
 
 def sparsify(teacher, trial, data, *, run):
     """Stage 3.  Sorts the teacher by K and writes it, unless that was done before; returns (its folder, its dev metrics)."""
-    import models
-    from modules import knowledge
-    from utils import distributed, evaluation, files
-
     args, folder, done = run.args, run.state("sparse_teacher"), run.state("sparse_teacher.json")
     if not done.exists():
         before = evaluation.evaluate(teacher, data.selection, args=args)
@@ -204,12 +199,6 @@ def sparsify(teacher, trial, data, *, run):
 
 def scores(teacher, trial, split, *, run):
     """(expressiveness, friendliness) of all units as importance.Accumulators: one forward of the teacher, two gradients."""
-    import torch
-
-    import models
-    from modules import importance, knowledge, losses
-    from utils import distributed
-
     args, kind = run.args, split.task.kind
     with models.scoring_masks(teacher) as masks:
         express = importance.Accumulator(masks)

@@ -21,19 +21,25 @@ compare, give all the same. With ted and another start the student's filters are
 Reads and writes plain models. After stage I filters lie beside them (filters.json, filters.safetensors); stage II drops them.
 """
 
-from utils import filter_specs, flags, runs
+from dataclasses import replace
+from pathlib import Path
+
+import models
+from data import tasks
+from data.task_data import TaskData
+from modules import losses
+from modules.filters import FilterTraining, LayerwiseObjective, first_token
+from utils import chance, cost, distributed, evaluation, filter_specs, flags, runs, training
+from utils.errors import CheckpointError
+from utils.teacher import Teacher
 
 
 def parse(argv=None):
     """The flags, checked."""
-    from data import tasks
-
     parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.student, flags.ted.ted)
     parser.set_defaults(max_grad_norm=1.0, model_type=None)
 
     def name(args):
-        from pathlib import Path
-
         return f"{args.task_name}_{args.mode}" + (f"_{Path(args.model_path).name}" if args.mode == "filters" else "")
 
     return flags.resolve(parser, argv, stage="ted", name=name,
@@ -42,11 +48,6 @@ def parse(argv=None):
 
 def main(args):
     """Train filters or a student; returns the folder of the model with its filters, or of the selected student."""
-    import models
-    from data import tasks
-    from data.task_data import TaskData
-    from utils import cost, distributed, evaluation
-
     # ---- Run folder, device, seed, data; the first model that is there says how texts are tokenised
     task = tasks.get(args.task_name)
     labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
@@ -111,13 +112,6 @@ def learn_filters(model, filters, spec, data, *, run):
     The heads are scored, which chooses nothing here: the last state is kept.  Returns training.Result; its checkpoint holds the
     filters alone, the heads are dropped; choice["heads"] says how these did beside a constant answer (FilterSpec.heads).
     """
-    from dataclasses import replace
-
-    import models
-    from modules import losses
-    from modules.filters import FilterTraining
-    from utils import chance, evaluation, training
-
     args, task = run.args, data.task
     if (result := training.finished(run, "filters")) is not None:
         return result
@@ -150,11 +144,6 @@ def learn_filters(model, filters, spec, data, *, run):
 
 def pair(student, teacher, *, run):
     """(what is trained: the student, with filters where states are matched; the teacher's outputs, or None)."""
-    import models
-    from modules.filters import first_token
-    from utils.errors import CheckpointError
-    from utils.teacher import Teacher
-
     args = run.args
     if args.mode == "ft":
         return student, None
@@ -196,10 +185,6 @@ def pair(student, teacher, *, run):
 
 def distil(module, student, outputs, data, *, run):
     """Stage II, a baseline or plain fine-tuning of a student.  module, outputs: of pair().  Returns training.Result."""
-    import models
-    from modules.filters import LayerwiseObjective
-    from utils import evaluation, training
-
     args = run.args
     if (result := training.finished(run, "train")) is not None:
         return result

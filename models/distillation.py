@@ -4,7 +4,7 @@ from models.architectures import layers
 from models.balance import Balance
 from models.saving import save_model
 from modules.losses import matched_layers
-from modules.objectives import Objective, Targets
+from modules.objectives import OBJECTIVES, Objective, Targets
 from utils import evaluation, flags, training
 from utils.teacher import Teacher
 
@@ -15,7 +15,7 @@ def teaching(student, teacher, data, args, *, default="sparse"):
     The teacher runs only if a term looks at it; with --cache_teacher it runs once over the training data, now.
     """
     matches = matched_layers(len(layers(student)), len(layers(teacher)))
-    name = flags.model_types.objective_of(args.model_type, default)
+    name = flags.model_types.objective_of(args.model_type, default, OBJECTIVES)
     objective = Objective(name, data.task.kind, matches, args.temperature, flags.weights(args))
     if not objective.needs_teacher:
         return objective, lambda batch: None

@@ -1,5 +1,8 @@
 """The conventional distillation objectives, as weighted loss terms by name.
 
+A new term is a function and a row of TERMS, a new objective a row of OBJECTIVES: flags, their help and the choices of
+--model_type come from these tables.
+
 B examples, C classes, L tokens, D hidden size.  Source: MiniDisc (Zhang et al. 2024); the names are its code's:
 
     ft      task                          fine-tuning
@@ -8,18 +11,12 @@ B examples, C classes, L tokens, D hidden size.  Source: MiniDisc (Zhang et al. 
     sparse  hidden + soft_label           the MiniDisc objective: no gold labels
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from modules import losses
-
-TERMS = {
-    "ft": ("task",),
-    "kd": ("soft_label", "task"),
-    "pkd": ("patient", "soft_label", "task"),
-    "sparse": ("hidden", "soft_label"),
-}
 
 
 @dataclass
@@ -31,10 +28,96 @@ class Targets:
 
 
 @dataclass
+class Outputs:
+    """What a term may look at.  logits, states: the student's.  targets: the teacher's, None where no term needs them.
+
+    batch: utils.batch.Batch.  kind: of the task.
+    """
+
+    logits: torch.Tensor
+    states: list
+    targets: Targets | None
+    batch: object
+    kind: str
+    temperature: float
+
+    @property
+    def per_label(self) -> float:
+        """How many labels the update has."""
+        return self.batch.divisors["labels" if self.kind == "tagging" else "examples"]
+
+
+def task(outputs):
+    """The loss against the gold labels: losses.task_loss."""
+    batch, kind = outputs.batch, outputs.kind
+    return losses.task_loss(outputs.logits, batch.labels, kind=kind, mask=batch.mask, divisor=outputs.per_label)
+
+
+def soft_label(outputs):
+    """The loss against the teacher's logits: losses.soft_label."""
+    batch, kind = outputs.batch, outputs.kind
+    scored = losses.scored_tokens(batch.labels, batch.mask, kind=kind)
+    return losses.soft_label(
+        outputs.logits,
+        outputs.targets.logits,
+        kind=kind,
+        temperature=outputs.temperature,
+        mask=scored,
+        divisor=outputs.per_label,
+    )
+
+
+def hidden(outputs):
+    """The distance of matched hidden states: losses.hidden_states."""
+    batch = outputs.batch
+    return losses.hidden_states(outputs.states, outputs.targets.states, batch.mask, divisor=batch.divisors["tokens"])
+
+
+def patient(outputs):
+    """The distance of the last hidden states, normalised: losses.patient."""
+    batch = outputs.batch
+    return losses.patient(outputs.states[-1], outputs.targets.states[-1], batch.mask, divisor=batch.divisors["tokens"])
+
+
+@dataclass(frozen=True)
+class Term:
+    """function: Outputs to a scalar.  states: which matched layers it needs, "all", "last" or "none".  help: of its weight."""
+
+    function: Callable
+    needs_teacher: bool
+    states: str
+    help: str
+
+
+TERMS = {
+    "hidden": Term(hidden, True, "all", "distance of hidden states, as many as six beside the embeddings"),
+    "patient": Term(patient, True, "last", "distance of the last hidden states, normalised"),
+    "soft_label": Term(soft_label, True, "none", "cross-entropy under the teacher's answers"),
+    "task": Term(task, False, "none", "loss against the gold labels"),
+}
+
+
+@dataclass(frozen=True)
+class Sum:
+    """An objective.  terms: keys of TERMS, in the order in which they are logged.  kinds: of tasks; all where it is empty."""
+
+    terms: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+
+
+OBJECTIVES = {
+    "ft": Sum(("task",)),
+    "kd": Sum(("soft_label", "task")),
+    "pkd": Sum(("patient", "soft_label", "task"), kinds=("classification",)),
+    "sparse": Sum(("hidden", "soft_label")),
+}
+
+
+@dataclass
 class Objective:
     """A distillation objective.
 
-    name: a key of TERMS.  kind: of the task.  layers: [(student layer, teacher layer), ...] whose hidden states
+    name: a key of OBJECTIVES.  kind: of the task.  layers: [(student layer, teacher layer), ...] whose hidden states
     are compared.  weights: {term: weight}; equal ones that sum to 1 where absent, as published.
     """
 
@@ -45,38 +128,21 @@ class Objective:
     weights: dict | None = None
 
     def __post_init__(self):
-        names = TERMS[self.name]
+        names = OBJECTIVES[self.name].terms
         self.weights = {name: (self.weights or {}).get(name, 1 / len(names)) for name in names}
         self.weights = {name: weight for name, weight in self.weights.items() if weight}
-        if "hidden" in self.weights:
-            self.student_layers, self.teacher_layers = [list(side) for side in zip(*self.layers)]
-        else:
-            last = [self.layers[-1]] if "patient" in self.weights else []
-            self.student_layers, self.teacher_layers = [s for s, _ in last], [t for _, t in last]
+        wanted = {TERMS[name].states for name in self.weights}
+        matches = self.layers if "all" in wanted else self.layers[-1:] if "last" in wanted else []
+        self.student_layers, self.teacher_layers = [s for s, _ in matches], [t for _, t in matches]
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any term looks at the teacher."""
-        return any(name != "task" for name in self.weights)
+        return any(TERMS[name].needs_teacher for name in self.weights)
 
     def __call__(self, student, batch, targets: Targets | None) -> dict:
         """The weighted terms of a batch (utils.batch.Batch) for a student, which is run here."""
         output = batch.through(student, output_hidden_states=bool(self.student_layers))
         states = [output.hidden_states[layer] for layer in self.student_layers]
-        scored = losses.scored_tokens(batch.labels, batch.mask, kind=self.kind)
-        divisors = batch.divisors
-        per_label = divisors["labels" if self.kind == "tagging" else "examples"]
-        terms = {}
-        for name, weight in self.weights.items():
-            if name == "task":
-                term = losses.task_loss(output.logits, batch.labels, kind=self.kind, mask=batch.mask, divisor=per_label)
-            elif name == "soft_label":
-                term = losses.soft_label(
-                    output.logits, targets.logits, kind=self.kind, temperature=self.temperature, mask=scored, divisor=per_label
-                )
-            elif name == "hidden":
-                term = losses.hidden_states(states, targets.states, batch.mask, divisor=divisors["tokens"])
-            else:
-                term = losses.patient(states[-1], targets.states[-1], batch.mask, divisor=divisors["tokens"])
-            terms[name] = weight * term
-        return terms
+        outputs = Outputs(output.logits, states, targets, batch, self.kind, self.temperature)
+        return {name: weight * TERMS[name].function(outputs) for name, weight in self.weights.items()}

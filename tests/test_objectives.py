@@ -8,7 +8,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 import models
 from modules import losses
 from modules.losses import matched_layers
-from modules.objectives import TERMS, Objective, Targets
+from modules.objectives import OBJECTIVES, Objective, Targets
 from utils.batch import Batch
 from utils.teacher import Teacher
 
@@ -61,7 +61,7 @@ def targets(teacher, objective, data):
 
 
 @pytest.mark.parametrize("kind", MODEL)
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_terms_beside_the_papers_table(name, kind):
     """Each objective written out from its row of the table, with the losses' own tested functions and plain states."""
     student, teacher = pair(kind)
@@ -78,7 +78,7 @@ def test_terms_beside_the_papers_table(name, kind):
         ),
         "patient": losses.patient(mine.hidden_states[2], theirs.hidden_states[3], mask),
     }
-    assert set(terms) == set(TERMS[name])
+    assert set(terms) == set(OBJECTIVES[name].terms)
     for term, value in terms.items():
         torch.testing.assert_close(value, expected[term] / len(terms), rtol=1e-12, atol=0)
 

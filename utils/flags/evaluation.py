@@ -113,7 +113,7 @@ def check(args, tasks):
         for sparsity in args.sparsities or ():
             if configs.get(path):
                 yield from check_student(f"{sparsity:g}S", configs[path], f"--sparsities for {path}:")
-    yield from model_types.check(args, tasks.find(args.task_name), None)
+    yield from model_types.check(args, tasks.find(args.task_name), None, objectives={})
     yield from _check_hold_out(args, configs)
     points = len(args.sparsities or [None])
     if args.predict is not None:

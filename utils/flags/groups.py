@@ -144,14 +144,19 @@ def model_path(parser, flag, role, *, aliases=(), required=True, default=None):
                        help=f"{role}: a hub name, a checkpoint folder or a run folder")  # fmt: skip
 
 
-def distillation(parser):
-    """The flag group of every stage that learns from a teacher's outputs."""
-    add = parser.add_argument_group("distillation").add_argument
-    add("--model_type", help="objective and family: sparsebert_cls, kdbert_cls, pkdbert_cls, ftbert_cls, ..._ner, or kd, ft")
-    add("--temperature", type=positive, default=1.0, help="of the soft labels")
-    for term in ("hidden", "patient", "soft_label", "task"):
-        add(f"--{term}_weight", type=non_negative, help="weight of this term; 1 over the number of the objective's terms")
-    add("--cache_teacher", action="store_true", help="keep the teacher's outputs for train in memory, computed once")
+def distillation(objectives):
+    """The flag group of every stage that learns from a teacher's outputs.  objectives: the module of that name."""
+
+    def add_flags(parser):
+        add = parser.add_argument_group("distillation").add_argument
+        names = ", ".join(f"{name} ({' + '.join(row.terms)})" for name, row in objectives.OBJECTIVES.items())
+        add("--model_type", help=f"objective, family and head, as in kdbert_cls; the objective alone will do: {names}")
+        add("--temperature", type=positive, default=1.0, help="of the soft labels")
+        for name, term in objectives.TERMS.items():
+            add(f"--{name}_weight", type=non_negative, help=f"{term.help}; 1 over the number of the objective's terms")
+        add("--cache_teacher", action="store_true", help="keep the teacher's outputs for train in memory, computed once")
+
+    return add_flags
 
 
 def balance(parser):
@@ -162,5 +167,5 @@ def balance(parser):
 
 def weights(args) -> dict:
     """The term weights given by flags."""
-    names = ("hidden", "patient", "soft_label", "task")
-    return {name: getattr(args, f"{name}_weight") for name in names if getattr(args, f"{name}_weight") is not None}
+    given = {name.removesuffix("_weight"): value for name, value in vars(args).items() if name.endswith("_weight")}
+    return {name: value for name, value in given.items() if value is not None}

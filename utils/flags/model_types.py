@@ -5,20 +5,24 @@ import re
 from utils import families
 from utils.flags.checks import check_spans
 
-OBJECTIVES = ("ft", "kd", "pkd", "sparse")
 _HEADS = {"cls": ("classification", "regression"), "ner": ("tagging",), "qa": ("spans",)}
 _DATA_TYPES = {"bert_cls": _HEADS["cls"], "bert_ner": _HEADS["ner"], "bert_qa": _HEADS["qa"], "combined": _HEADS["cls"]}
 
 
-def objective_of(model_type: str | None, default: str) -> str:
-    """The objective that a model type begins with; the stage's default where none is given."""
-    return default if model_type is None else re.match("pkd|ft|kd|sparse", model_type).group()
+def objective_of(model_type: str | None, default: str, objectives) -> str:
+    """The objective that a model type begins with; the stage's default where none is given.  objectives: all names."""
+    return default if model_type is None else _beginning(model_type, objectives)
 
 
-def check(args, task, config: dict | None, *, objectives=OBJECTIVES):
+def _beginning(model_type, objectives) -> str | None:
+    return max((name for name in objectives if model_type.startswith(name)), key=len, default=None)
+
+
+def check(args, task, config: dict | None, *, objectives: dict):
     """Yield what contradicts the task or a checkpoint's config (None: not known yet): model type, data type, selection metric,
     flags of spans.
 
+    objectives: {name: row} of modules/objectives.py that the stage can train.
     task: an entry of the registry.  The task's own selection metric and --max_length are filled in where none is given.
     """
     if task is None:  # the parser has said so
@@ -36,14 +40,16 @@ def check(args, task, config: dict | None, *, objectives=OBJECTIVES):
             yield f"--data_type {args.data_type}: --task_name {args.task_name} is a {kind} task"
     if args.model_type is None:
         return
-    match = re.fullmatch(r"(pkd|ft|kd|sparse)([a-z0-9-]*?)(?:_(cls|ner|qa))?", args.model_type)
-    if match is None or match[1] not in objectives:
+    objective = _beginning(args.model_type, objectives)
+    match = re.fullmatch(r"([a-z0-9-]*?)(?:_(cls|ner|qa))?", args.model_type.removeprefix(objective or ""))
+    if objective is None or match is None:
         yield f"--model_type: {args.model_type!r} does not begin with one of {', '.join(objectives)} (kdbert_cls, ft, ...)"
         return
-    objective, family, head = match.groups()
+    family, head = match.groups()
     if head is not None and kind not in _HEADS[head]:
         yield f"--model_type {args.model_type}: --task_name {args.task_name} is a {kind} task"
-    if objective == "pkd" and kind != "classification":
-        yield f"--model_type {args.model_type}: patient distillation is for classification; {args.task_name} is a {kind} task"
+    if objectives[objective].kinds and kind not in objectives[objective].kinds:
+        allowed = " and ".join(objectives[objective].kinds)
+        yield f"--model_type {args.model_type}: {objective} is for {allowed}; {args.task_name} is a {kind} task"
     if family and config and family not in families.spellings(config["model_type"]):
         yield f"--model_type {args.model_type}: the checkpoint's model_type is {config['model_type']}"

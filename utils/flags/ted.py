@@ -82,7 +82,7 @@ def check(args, task):
     for flag in ("model_path", "teacher_model_path", "student_model_path"):
         configs[flag], problem = config_of(args, flag)
         yield from [problem] if problem else []
-        yield from model_types.check(args, task, configs[flag])
+        yield from model_types.check(args, task, configs[flag], objectives={})
     trained = ["model_path", "teacher_model_path", *(["student_model_path"] if args.student_init != "pretrained" else [])]
     yield from check_hold_out(args, configs, trained=trained)
     if args.filter_token is not None and task and task.kind in ("tagging", "spans"):
