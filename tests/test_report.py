@@ -12,8 +12,8 @@ from commands import run
 
 from utils import report
 from utils.errors import RunError
-from utils.report_charts import Series, chart, number
-from utils.report_page import Html, table
+from utils.report.charts import Series, chart, number
+from utils.report.page import Html, table
 
 TABLE = [{"sparsity": 80, "metric": 0.75, "t": 0.91}, {"sparsity": 85, "metric": 0.74, "t": 0.93}]
 

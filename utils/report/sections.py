@@ -3,8 +3,8 @@
 from html import escape
 from itertools import groupby
 
-from utils.report_charts import Series, chart
-from utils.report_page import Html, table
+from utils.report.charts import Series, chart
+from utils.report.page import Html, table
 
 # What a run is judged by, the first of these that it has
 _KEYS = ("acc_and_f1", "corr", "matthews_corrcoef", "f1", "acc", "loss")
@@ -120,7 +120,7 @@ def _details(run):
 
 
 def _curves(run, stage):
-    """Charts of a stage: every loss term, every split's metrics, every block's expert shares."""
+    """Charts of a stage: every loss term, every split's metrics, the shares of experts."""
     rows = [row for row in run.rows if row.get("stage") == stage]
     losses = [row for row in rows if "loss" in row]
     evaluated = [row for row in rows if "score" in row]
@@ -132,13 +132,13 @@ def _curves(run, stage):
             if key not in _NOT_TERMS and isinstance(value, float):
                 groups.setdefault(key.partition("/")[0], {})[key] = None
     found += [chart(_series(evaluated, names), x="updates", y=f"{stage}: {split}") for split, names in groups.items()]
-    for block in dict.fromkeys(key for row in losses for key, value in row.items() if isinstance(value, list)):
-        shares = [row for row in losses if block in row]
+    for sublayer in dict.fromkeys(key for row in losses for key, value in row.items() if isinstance(value, list)):
+        shares = [row for row in losses if sublayer in row]
         series = [
-            Series(f"expert {expert}", [(row["step"], 100 * row[block][expert]) for row in shares])
-            for expert in range(len(shares[0][block]))
+            Series(f"expert {expert}", [(row["step"], 100 * row[sublayer][expert]) for row in shares])
+            for expert in range(len(shares[0][sublayer]))
         ]
-        found.append(chart(series, x="updates", y=f"{stage}: {block}, tokens of each expert (%)"))
+        found.append(chart(series, x="updates", y=f"{stage}: {sublayer}, tokens of each expert (%)"))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from utils.report_charts import number
+from utils.report.charts import number
 
 _STYLE = """
 :root { color-scheme: light; }

@@ -1,13 +1,17 @@
-"""report.html: all runs below a folder on one page, drawn from their results.json and metrics.jsonl alone."""
+"""report.html: all runs below a folder on one page, drawn from their results.json and metrics.jsonl alone.
+
+sections: what stands on the page.  charts: SVG.  page: HTML, its style and its filters.
+"""
 
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils import files, report_sections
+from utils import files
 from utils.errors import RunError
-from utils.report_page import page
+from utils.report import sections
+from utils.report.page import page
 
 
 @dataclass
@@ -37,7 +41,7 @@ class Run:
     @property
     def key(self) -> str | None:
         """The metric that it is judged by."""
-        return report_sections.judge(self.metrics)
+        return sections.judge(self.metrics)
 
 
 def write(folder, output_dir=None) -> Path:
@@ -51,7 +55,7 @@ def write(folder, output_dir=None) -> Path:
     path = Path(output_dir or folder) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(path, page(f"Runs below {Path(folder).name or folder}", report_sections.body(runs)))
+        files.write_text(path, page(f"Runs below {Path(folder).name or folder}", sections.body(runs)))
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror}); choose another folder with --output_dir") from error
     return path
