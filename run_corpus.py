@@ -101,13 +101,7 @@ def main(args):
     # ---- 2. Encode chunks of documents, in worker processes; those of an earlier start are there already
     state = run.state("chunks")
     with tqdm(total=num_characters, unit="char", unit_scale=True, disable=None, leave=False) as bar:
-
-        def progress(number):
-            bar.update(number)
-            if run.interrupted:
-                raise runs.Interrupted
-
-        build.write_chunks(texts(), layout, folder=state, num_workers=args.num_workers, progress=progress)
+        build.write_chunks(texts(), layout, folder=state, num_workers=args.num_workers, progress=bar.update)
 
     # ---- 3. Put them together, in the order of the documents
     result = build.assemble(state, run.folder, layout)

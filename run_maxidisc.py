@@ -16,7 +16,7 @@ import models
 from data import tasks
 from data.task_data import TaskData
 from modules import objectives
-from utils import checkpoints, distributed, evaluation, files, flags, logs, plots, runs
+from utils import checkpoints, distributed, evaluation, files, flags, logs, plots, runs, training
 
 
 def parse(argv=None):
@@ -110,8 +110,8 @@ def all_paths(teacher, args) -> list[list[str]]:
 def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     """Distil `wanted` (90S, 4L) from the teacher in a folder, or find it among the finished hops.
 
-    Returns {"checkpoint": folder, "metrics", "seconds", "reused"}.  A hop is known by the hash of its teacher, its data and its
-    settings, not by a name.
+    Returns {"checkpoint": folder, "metrics", "seconds", "reused": whether another run has trained it}.  A hop is known by the
+    hash of its teacher, its data and its settings, not by a name.
     """
     args = run.args
     settings = {key: value for key, value in flags.settings(args).items() if key not in NOT_A_HOPS and not key.endswith("_path")}
@@ -121,7 +121,8 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     kept = Path(args.hops_dir or run.folder.parent / "hops") / f"{args.task_name}_{wanted}_{key}"
     if (kept / "hop.json").exists():
         logs.logger.info("%s: trained before, taken from %s", stage, kept)
-        return {**files.read_json(kept / "hop.json"), "checkpoint": str(kept / "ckpt"), "reused": True}
+        by_another = training.finished(run, stage) is None
+        return {**files.read_json(kept / "hop.json"), "checkpoint": str(kept / "ckpt"), "reused": by_another}
     teacher = models.freeze(models.load_model(folder, **labels)).to(run.device)
     student = models.with_dropout(models.shrink(teacher, wanted, which=args.layer_choice), args).to(run.device)
     result = models.distil(student, teacher, data, args=args, run=run, stage=stage)

@@ -140,6 +140,7 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     args, stage = copy.copy(run.args), f"iteration_{iteration}"
     if args.learning_rates:
         args.learning_rate = args.learning_rates[iteration - 1]
+    run.report(**{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": eligible}})
     if (result := training.finished(run, stage)) is not None:
         return result
     student = models.with_dropout(models.crop(teacher, points[0]), args).to(run.device)
@@ -179,7 +180,6 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     def save(folder, score):
         models.save_model(models.crop(student, score.choice["pick"]), folder, tokenizer=data.tokenizer)
 
-    run.report(**{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": eligible}})
     return training.fit(student, step, data.train, evaluate=evaluate, save=save, args=args, run=run, stage=stage)
 
 

@@ -92,7 +92,7 @@ def on_corpus(args):
         batches = masked_tokens.scored_batches(
             scored, number=args.num_scoring_samples, batch_size=args.scoring_batch_size, seed=args.seed
         )  # fmt: skip
-        for number, indices in batches:
+        for number, indices in evaluation.share(batches):
             batch = scored.collate(indices).to(run.device)
             loss, weight = masked_tokens.batch_loss(model, batch, tokenizer, seeds=(args.seed, number))
             scores.add(loss, weight=weight)
@@ -138,7 +138,7 @@ def on_task(args):
     # ---- 1. Importance: mask gradients of the task loss, in eval mode, weighted by batch size
     with models.scoring_masks(model, per_example=args.per_example) as masks:
         scores = importance.Accumulator(masks)
-        for indices in scored.epoch(args.seed, 0, args.scoring_batch_size)[distributed.rank() :: distributed.world()]:
+        for indices in evaluation.share(scored.epoch(args.seed, 0, args.scoring_batch_size)):
             batch = scored.collate(indices).to(run.device)
             loss = losses.task_loss(batch.through(model).logits, batch.labels, kind=task.kind, mask=batch.mask)
             scores.add(loss, weight=len(indices))

@@ -203,7 +203,7 @@ def scores(teacher, trial, split, *, run):
     with models.scoring_masks(teacher) as masks:
         express = importance.Accumulator(masks)
         friendly = importance.Accumulator(masks, signed=args.friendliness_sign == "signed")
-        for indices in split.epoch(args.seed, 0, args.scoring_batch_size)[distributed.rank() :: distributed.world()]:
+        for indices in evaluation.share(split.epoch(args.seed, 0, args.scoring_batch_size)):
             batch = split.collate(indices).to(run.device)
             with torch.no_grad():
                 student_logits = batch.through(trial).logits

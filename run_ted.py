@@ -120,11 +120,10 @@ def learn_filters(model, filters, spec, data, *, run):
                            pooled=spec.pooled)  # fmt: skip
     stage.to(run.device)
     states = models.FrozenStates(model, [data.train, *data.selection.values()], spec=spec, kind=task.kind, args=args)
-    first, progress = next(iter(data.selection)), {}
+    first = next(iter(data.selection))
     constants = {first: chance.constant(data.selection[first], args.selection_metric)}
 
     def objective(module, batch):
-        progress["update"] = batch.update + 1
         divisor = batch.divisors["labels" if task.kind == "tagging" else "examples"]
         logits = module(*states(data.train, batch))
         options = {"kind": task.kind, "mask": batch.mask, "divisor": divisor}
@@ -134,7 +133,7 @@ def learn_filters(model, filters, spec, data, *, run):
     def evaluate():
         metrics, tables = models.head_metrics(stage, states, data.selection, layers=spec.layers, metric=args.selection_metric,
                                               constants=constants, args=args, device=run.device)  # fmt: skip
-        return evaluation.Score(progress["update"], metrics, {"heads": tables[first]})  # later is better, as published
+        return evaluation.Score(None, metrics, {"heads": tables[first]})  # later is better, as published
 
     def save(folder, score):
         models.save_filters(filters, replace(spec, heads=score.choice["heads"]), folder)

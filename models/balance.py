@@ -55,9 +55,16 @@ class Balance:
 
     # ---- What training.fit() logs beside the terms
 
-    def reset(self):
-        """Begin to count."""
-        self.counts = {}
+    def reset(self, state=None):
+        """Begin to count, or go on from what state() has given."""
+        self.counts = {
+            name: torch.tensor(counts, dtype=torch.double, device=self.routers[name].weight.device)
+            for name, counts in (state or {}).items()
+        }
+
+    def state(self) -> dict:
+        """What has been counted, as JSON can hold it."""
+        return {name: counts_E.tolist() for name, counts_E in self.counts.items()}
 
     def values(self) -> dict:
         """{"experts/ffn/0": [share of the tokens that each expert got], ...} since reset(), of all processes."""

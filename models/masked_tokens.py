@@ -14,7 +14,7 @@ from models.sparse_bert import crop
 from models.students import describe
 from modules.masking import mask_tokens, masked_loss
 from utils import distributed, plots
-from utils.evaluation import autocast
+from utils.evaluation import autocast, share
 
 PROBABILITY, AT_MOST = 0.15, 20  # of a sequence's tokens
 
@@ -39,9 +39,8 @@ def masked_logits(model, inputs, chosen_BL):
 
 
 def scored_batches(split, *, number, batch_size, seed) -> list:
-    """[(number of the batch, indices)] of this process: a fixed sample of so many blocks in batches."""
-    batches = split.epoch(seed, 0, batch_size)[: -(-number // batch_size)]
-    return [*enumerate(batches)][distributed.rank() :: distributed.world()]
+    """[(number of the batch, indices)]: a fixed sample of so many blocks in batches."""
+    return [*enumerate(split.epoch(seed, 0, batch_size)[: -(-number // batch_size)])]
 
 
 def batch_loss(model, batch, tokenizer, *, seeds):
@@ -57,8 +56,7 @@ def batch_loss(model, batch, tokenizer, *, seeds):
 def heldout_loss(model, heldout, tokenizer, *, args, device) -> float:
     """Mean cross-entropy in nats of masked tokens on blocks that are held out; the same tokens are masked in every run."""
     total = torch.zeros(2, dtype=torch.float64, device=device)
-    batches = [*enumerate(heldout.in_order(args.per_device_eval_batch_size))][distributed.rank() :: distributed.world()]
-    for number, indices in batches:
+    for number, indices in share([*enumerate(heldout.in_order(args.per_device_eval_batch_size))]):
         with autocast(device, args.precision):
             loss, count = batch_loss(model, heldout.collate(indices).to(device), tokenizer, seeds=(0, number))
         total += torch.tensor([float(loss) * count, count], dtype=torch.float64, device=device)

@@ -19,7 +19,7 @@ from modules.masking import masked_loss
 from modules.relations import KINDS, relation_losses
 from utils import distributed, logs, plots, training
 from utils import hops as chain
-from utils.evaluation import Score, autocast
+from utils.evaluation import Score, autocast, share
 
 UNTRAINED = (
     "Behind the queries, keys and values of the last layer nothing was trained: its attention output and feed-forward, and the "
@@ -182,7 +182,7 @@ def heldout_terms(student, parts, objective, heldout, *, args) -> dict:
     student.eval()
     divisors = heldout.counts(range(len(heldout)))
     sums = defaultdict(float)
-    for indices in heldout.in_order(args.per_device_eval_batch_size)[distributed.rank() :: distributed.world()]:
+    for indices in share(heldout.in_order(args.per_device_eval_batch_size)):
         batch = heldout.collate(indices).to(device)
         batch.divisors = divisors
         with autocast(device, args.precision):

@@ -17,6 +17,14 @@ import torch  # noqa: E402
 torch.set_num_threads(1)
 
 
+@pytest.fixture
+def asked_to_stop(monkeypatch):
+    """A function (whether this process has been asked to stop), which stands for the signal."""
+    from utils import interruptions
+
+    return lambda asked: monkeypatch.setattr(interruptions, "_asked", 0.0 if asked else None)
+
+
 def _folder(variable, default, flag_file):
     folder = Path(os.environ.get(variable) or ROOT.parent / "shared" / default)
     if not (folder / flag_file).exists():

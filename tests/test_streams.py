@@ -7,7 +7,7 @@ import torch
 from corpus_texts import PIECES, bert_like, built, plain_blocks, read, rows, text
 
 from data.corpus import blocks, documents, memory_mapped, streaming, training_blocks
-from utils import distributed, flags, logs, runs, training
+from utils import distributed, flags, interruptions, logs, runs, training
 from utils.errors import DataError, FlagError
 from utils.evaluation import Score
 
@@ -115,8 +115,8 @@ def objective(model, batch):
     return {"next": torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction="sum") / batch.divisors["tokens"]}
 
 
-def fit(folder, train, args, *, interrupt_at=None):
-    """Train; interrupt_at: the evaluation during which an interruption arrives."""
+def fit(folder, train, args, ask, *, interrupt_at=None):
+    """Train; interrupt_at: the evaluation during which ask(), of the fixture asked_to_stop, tells that it is to stop."""
     run = runs.Run(folder, args, torch.device("cpu"), finished=False)
     folder.mkdir(exist_ok=True)
     run.metrics = logs.Metrics(folder, tracker="none", name="test", settings={})
@@ -124,7 +124,7 @@ def fit(folder, train, args, *, interrupt_at=None):
 
     def evaluate():
         evaluations.append(1)
-        run.interrupted = len(evaluations) == interrupt_at
+        ask(len(evaluations) == interrupt_at)
         return Score(-float(len(evaluations)), {"dev": {"loss": 1.0}})
 
     def save(folder):
@@ -132,8 +132,9 @@ def fit(folder, train, args, *, interrupt_at=None):
 
     try:
         training.fit(model, objective, train, evaluate=evaluate, save=lambda folder, score: save(folder), args=args, run=run)
-    except runs.Interrupted:
+    except interruptions.Interrupted:
         assert interrupt_at
+    ask(False)
     return model
 
 
@@ -143,7 +144,7 @@ def corpus(tokenizer, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["stream", "corpus"])
-def test_training_continues_byte_equal(kind, stream_of, corpus, tmp_path):
+def test_training_continues_byte_equal(kind, stream_of, corpus, asked_to_stop, tmp_path):
     """Through the training loop: two micro-batches an update, interrupted after update 10 of 25."""
     parser = flags.parser("", flags.training, flags.runtime)
     words = ["--per_device_train_batch_size", "4", "--num_grad_accum_steps", "2", "--max_steps", "25", "--eval_interval", "10",
@@ -153,9 +154,9 @@ def test_training_continues_byte_equal(kind, stream_of, corpus, tmp_path):
     def data():
         return (stream_of(num_updates=25, num_accumulated=2) if kind == "stream" else corpus).split(10, at_least=8)[0]
 
-    whole = fit(tmp_path / "whole", data(), args)
-    fit(tmp_path / "parts", data(), args, interrupt_at=1)
-    parts = fit(tmp_path / "parts", data(), args)
+    whole = fit(tmp_path / "whole", data(), args, asked_to_stop)
+    fit(tmp_path / "parts", data(), args, asked_to_stop, interrupt_at=1)
+    parts = fit(tmp_path / "parts", data(), args, asked_to_stop)
     for (name, a), b in zip(whole.state_dict().items(), parts.state_dict().values()):
         assert torch.equal(a, b), name
     assert not torch.equal(whole.embedding.weight, Model().embedding.weight)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from utils import flags, logs, runs, snapshots, training
+from utils import flags, interruptions, logs, runs, snapshots, training
 from utils.batch import Batch
 from utils.errors import RunError
 from utils.evaluation import Score
@@ -149,20 +149,21 @@ def test_several_passes_are_one_update(tmp_path):
 
 
 @pytest.mark.parametrize("accumulation", ["1", "3"])
-def test_interrupted_run_ends_with_the_same_bits(tmp_path, accumulation):
+def test_interrupted_run_ends_with_the_same_bits(tmp_path, asked_to_stop, accumulation):
     """Interrupted after the first evaluation, continued with a fresh model: dropout and data order must follow the update."""
     words = ["--num_grad_accum_steps", accumulation, "--eval_interval", "2"]
     _, whole = train(tmp_path / "whole", *words, dropout=0.3)
 
     def interrupt(run, number):
-        run.interrupted = number == 2
+        asked_to_stop(number == 2)
 
     def interrupt_at_once(run, number):
-        run.interrupted = number == 1
+        asked_to_stop(number == 1)
 
     for stop in (interrupt, interrupt_at_once):
-        with pytest.raises(runs.Interrupted):
+        with pytest.raises(interruptions.Interrupted):
             train(tmp_path / "parts", *words, dropout=0.3, after_evaluation=stop)
+        asked_to_stop(False)
     result, parts = train(tmp_path / "parts", *words, dropout=0.3)
     assert equal(whole, parts) and not equal(whole, Classifier())
     assert torch.load(f"{result.checkpoint}/model.pt", weights_only=True)

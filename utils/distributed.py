@@ -64,6 +64,16 @@ def gather(value) -> list:
     return values
 
 
+def any_of(flag: bool) -> bool:
+    """Whether something holds in any of the processes; all of them learn it."""
+    if not _group():
+        return flag
+    import torch
+
+    device = "cuda" if _group().get_backend() == "nccl" else "cpu"
+    return bool(all_reduce(torch.tensor(float(flag), device=device), "max"))
+
+
 def all_reduce(tensor, op: str = "sum"):
     """Sum (or "max") of a tensor over the processes, in place."""
     if _group():

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from utils import distributed, logs
+from utils import distributed, interruptions, logs
 
 logger = logs.logger
 
 
 @dataclass
 class Score:
-    """One evaluation.  value: what is maximised.  metrics: {split: {name: value}}.  choice: what was selected, if anything."""
+    """One evaluation.  metrics: {split: {name: value}}.  choice: what was selected, if anything.
 
-    value: float
+    value: what is maximised; None: whatever comes later is better.
+    """
+
+    value: float | None
     metrics: dict
     choice: dict = field(default_factory=dict)
 
@@ -26,6 +29,16 @@ def autocast(device, precision: str):
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def share(items):
+    """This process's part of a list that all processes go through together, one item each in a round.
+
+    Raises Interrupted between two rounds, in all of them, where one has been asked to stop.
+    """
+    for start in range(0, len(items), distributed.world()):
+        interruptions.check()
+        yield from items[start : start + distributed.world()][distributed.rank() :][:1]
 
 
 def predict(model, split, *, batch_size: int, precision: str, variants=(None,), use=None) -> dict:
@@ -67,7 +80,7 @@ def collect(answer, split, *, batch_size: int, device) -> dict:
     each row, without padding: int64 [L], the predicted label of each token, or for spans float32 [L, 2].
     """
     rows = defaultdict(list)
-    for indices in split.in_order(batch_size)[distributed.rank() :: distributed.world()]:
+    for indices in share(split.in_order(batch_size)):
         batch = split.collate(indices).to(device)
         for name, logits in answer(batch).items():
             rows[name].extend(zip(indices.tolist(), split.kept(logits, batch.mask)))

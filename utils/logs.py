@@ -3,8 +3,8 @@
 import json
 import logging
 import math
-import os
 import sys
+from collections import Counter
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
@@ -78,32 +78,52 @@ class Metrics:
     def __init__(self, folder, *, tracker: str, name: str, settings: dict):
         self.path = Path(folder) / "metrics.jsonl"
         self._tracker = _tracker(tracker, folder, name, settings)
+        self._counts = Counter()
 
     def add(self, stage: str, step: int, values: dict):
         """Append one row.  Non-finite numbers are written as strings: JSON has none."""
         row = {"stage": stage, "step": step, **{key: _plain(value) for key, value in values.items()}}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
-        if self._tracker is not None:
-            try:
-                self._tracker({f"{stage}/{key}": v for key, v in values.items() if isinstance(v, int | float)}, step)
-            except Exception as error:
-                logger.warning("the tracker failed and is switched off: %s", error)
-                self._tracker = None
+        self._counts[stage] += 1
+        self._tell("add", row)
 
-    def rewind(self, stage: str, step: int):
-        """Drop the rows of a stage after a step, and a last line cut short by a kill."""
-        if not self.path.exists():
-            return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+    def sync(self, stage: str) -> int:
+        """Have everything on the disk before a state is; returns how many rows of its stage belong to it."""
+        if self.path.exists():
+            files.sync(self.path)
+        self._tell("sync")
+        return self._counts[stage]
+
+    def rewind(self, stage: str, number: int, *, step: int):
+        """Drop all rows of a stage but its first ones, and a last line cut short by a kill.
+
+        step: that of the state which the stage is continued from.
+        """
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        kept, self._counts[stage], last = [], 0, []
+        for line in lines:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if row["stage"] != stage or row["step"] <= step:
-                kept.append(line)
-        files.write_text(self.path, "".join(line + "\n" for line in kept))
+            if row["stage"] == stage:
+                if self._counts[stage] == number:
+                    continue
+                self._counts[stage] += 1
+                last += [row] if row["step"] == step else []
+            kept.append(line)
+        if kept != lines:
+            files.write_text(self.path, "".join(line + "\n" for line in kept))
+        self._tell("rewind", stage, step, last)
+
+    def _tell(self, what, *values):
+        if self._tracker is not None:
+            try:
+                getattr(self._tracker, what)(*values)
+            except Exception as error:
+                logger.warning("the tracker failed and is switched off: %s", error)
+                self._tracker = None
 
 
 def evaluations(folder, stage: str, *, split: str) -> list[dict]:
@@ -121,14 +141,52 @@ def _plain(value):
 
 
 def _tracker(kind, folder, name, settings):
-    """A function (values, step) of the tracker asked for.  Its absence is an error before anything is trained."""
+    """The tracker asked for, or None.  Its absence is an error before anything is trained."""
     if kind == "none":
         return None
-    if kind == "tensorboard":
+    return _TensorBoard(folder) if kind == "tensorboard" else _Library(kind, name, settings)
+
+
+def _scalars(row) -> dict:
+    return {f"{row['stage']}/{k}": v for k, v in row.items() if k not in ("stage", "step") and isinstance(v, int | float)}
+
+
+class _TensorBoard:
+    """tensorboard/<stage>/: a writer for each stage, because one that is continued takes back what came after its state."""
+
+    def __init__(self, folder):
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(os.path.join(folder, "tensorboard"))
-        return lambda values, step: [writer.add_scalar(key, value, step) for key, value in values.items()]
-    library = __import__(kind)  # wandb and trackio share these two calls
-    library.init(project="bert-compression", name=name, config=settings)
-    return lambda values, step: library.log(values, step=step)
+        self._folder, self._open, self._writers = Path(folder) / "tensorboard", SummaryWriter, {}
+
+    def add(self, row):
+        for name, value in _scalars(row).items():
+            self._writers[row["stage"]].add_scalar(name, value, row["step"])
+
+    def rewind(self, stage, step, last):
+        """Take back the steps from that of the state on; last: the rows of that step, which stay."""
+        folder = self._folder / stage
+        self._writers[stage] = self._open(folder, purge_step=step if folder.exists() else None)
+        for row in last if folder.exists() else ():
+            self.add(row)
+
+    def sync(self):
+        for writer in self._writers.values():
+            writer.flush()
+
+
+class _Library:
+    """wandb or trackio, which share these two calls."""
+
+    def __init__(self, kind, name, settings):
+        self._library = __import__(kind)
+        self._library.init(project="bert-compression", name=name, config=settings)
+
+    def add(self, row):
+        self._library.log(_scalars(row), step=row["step"])
+
+    def rewind(self, stage, step, last):
+        """What they have been sent stays."""
+
+    def sync(self):
+        """They send by themselves."""

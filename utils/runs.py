@@ -7,7 +7,6 @@ import contextlib
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,17 +14,14 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from utils import cards, checkpoints, distributed, files, flags, logs
+from utils import cards, checkpoints, distributed, files, flags, interruptions, logs
 from utils.errors import FlagError, RunError, UserError
 
 logger = logs.logger
 _left_behind = contextlib.ExitStack()  # what guard() removes
+_current = None  # the Run that start() has made
 
 DRY_RUN_ROWS, DRY_RUN_UPDATES = 48, 3
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM arrived and the state has been saved."""
 
 
 class Finished(Exception):
@@ -44,7 +40,6 @@ class Run:
         self.folder, self.args, self.device, self.finished = Path(folder), args, device, finished
         self.started = time.time()
         self.seconds_before = 0.0
-        self.interrupted = False
         self.metrics, self.inputs = None, {}
         self._record, self._report = record, {}
 
@@ -64,6 +59,7 @@ class Run:
         Called when the data have been read and the models loaded: bad input leaves no folder behind, and with --overwrite the
         old run stays until here.
         """
+        interruptions.check()
         if self._record is None:
             return
         if distributed.is_main():
@@ -112,12 +108,32 @@ class Run:
         """Remember the seconds spent so far, for the next start.  For the main process."""
         files.write_text(self.folder / "state" / "seconds", f"{self.seconds:.1f}")
 
+    def kept(self) -> str:
+        """What is on the disk of this run, for whoever has interrupted it."""
+        if self.args.dry_run:
+            return "a dry run keeps nothing"
+        if (self.folder / "results.json").exists():
+            return f"{self.folder} holds the finished run; the same command does what else it asks for"
+        from utils import snapshots
+
+        found = []
+        for entry in sorted(entry for entry in (self.folder / "state").glob("*") if entry.is_dir()):
+            if (snapshot := snapshots.latest(entry)) is not None:
+                found.append(f"{entry.name} ({snapshot.name})")
+            elif chunks := [*entry.glob("*.npz")]:
+                found.append(f"{entry.name} ({len(chunks)})")
+            elif (entry / "config.json").exists() and entry.suffix != ".tmp":
+                found.append(entry.name)
+        if not found:
+            return f"nothing that {self.folder} would continue from; the same command starts again"
+        return f"{self.folder / 'state'} keeps {', '.join(found)}; the same command continues"
+
     def finish(self, checkpoint, *, metrics: dict, **results) -> Path:
         """Keep the selected checkpoint in ckpt/, write results.json, remove the state.  Idempotent until the last step.
 
         checkpoint: the folder to keep, or None.  metrics: {split: {name: value}}.  results: whatever else the stage found out.
         """
-        distributed.barrier()  # every process has read what it needs of the state
+        interruptions.check()  # from here on every process has read what it needs of the state
         if distributed.is_main():
             task = {"task": self.args.task_name} if hasattr(self.args, "task_name") else {}
             seconds = round(self.seconds, 1)
@@ -148,7 +164,9 @@ def start(args, *, inputs: dict) -> Run:
     """
     import torch
 
+    global _current
     device = prepare(args)
+    interruptions.check()
     if args.dry_run:
         if distributed.is_main():
             args.output_dir = tempfile.mkdtemp(prefix="dry_run_")
@@ -167,7 +185,7 @@ def start(args, *, inputs: dict) -> Run:
         raise RunError(problem)
     logs.start(is_main=distributed.is_main())
     record = {**wanted, **_provenance()} if status == "new" else None
-    run = Run(folder, args, device, finished=status == "finished", record=record)
+    run = _current = Run(folder, args, device, finished=status == "finished", record=record)
     run.inputs = wanted["inputs"]
     if status != "new":
         if distributed.is_main():
@@ -180,8 +198,6 @@ def start(args, *, inputs: dict) -> Run:
     if getattr(args, "teacher_saw_hold_out", False):
         run.report(caution="checkpoints may know the rows that are held out: what these rows choose is biased towards them")
     logger.info("%s -> %s | %s", " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), folder, _hardware(device, args))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _on_signal(run))
     return run
 
 
@@ -206,39 +222,42 @@ def guard(main, parse):
 
     A finished run is reported by its checkpoint's folder, or its own where it has none.
     """
-    debug = "--debug" in sys.argv
-    code, args = 0, None
+    interruptions.listen(clean_up=_left_behind.close)
+    code = 1  # of an error that is ours
     try:
-        args = parse()
-        result = main(args)
-        distributed.barrier()
-        if distributed.is_main() and result is not None:
-            print(result)
-    except Finished:
-        if distributed.is_main():
-            folder = Path(args.output_dir)
-            print(folder / "ckpt" if (folder / "ckpt").exists() else folder)
-    except UserError as error:
-        if debug:
-            raise
-        print(f"error: {flags.named(args, str(error))}", file=sys.stderr)
-        code = 2
-    except BrokenPipeError:  # whoever read what is printed has left; the rest goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (KeyboardInterrupt, Interrupted):
-        print("interrupted; the same command continues", file=sys.stderr)
+        code = _outcome(main, parse)
+    except KeyboardInterrupt:
         code = 130
+        if distributed.is_main():
+            print(f"interrupted: {_current.kept() if _current else 'no run had begun'}", file=sys.stderr)
     finally:
+        interruptions.leave(code)
         _left_behind.close()
         distributed.stop()
     sys.exit(code)
 
 
-def _on_signal(run):
-    if run.interrupted:
-        raise KeyboardInterrupt  # the second time: at once, from the last saved state
-    run.interrupted = True
-    logger.warning("interrupted: saving the state after this update (once more: stop at once)")
+def _outcome(main, parse) -> int:
+    """Run a script; returns its exit code."""
+    debug, args = "--debug" in sys.argv, None
+    try:
+        args = parse()
+        result = main(args)
+        interruptions.check()  # the last time: what comes later finds everything done
+        if distributed.is_main() and result is not None:
+            print(result, flush=True)
+    except Finished:
+        if distributed.is_main():
+            folder = Path(args.output_dir)
+            print(folder / "ckpt" if (folder / "ckpt").exists() else folder, flush=True)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {flags.named(args, str(error))}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read what is printed has left; the rest goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _status(folder, wanted, args) -> tuple[str, str | None]:

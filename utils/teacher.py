@@ -6,7 +6,7 @@ B examples, L tokens, T tokens of a whole split, D hidden size.
 import numpy as np
 import torch
 
-from utils import logs
+from utils import interruptions, logs
 from utils.evaluation import autocast
 
 logger = logs.logger
@@ -44,6 +44,7 @@ class Teacher:
         kept = torch.float32 if self.precision == "fp32" else torch.bfloat16
         logits = [None] * len(split)
         for indices in split.in_order(batch_size):
+            interruptions.check()
             batch = split.collate(indices).to(device)
             rows, states = self._run(batch)
             if self._states is None:

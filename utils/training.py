@@ -11,14 +11,15 @@ import time
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from utils import allocator, distributed, logs, snapshots
+from utils import allocator, distributed, interruptions, logs, snapshots
 from utils.errors import RunError
 from utils.evaluation import Score, autocast
-from utils.runs import Interrupted
+from utils.interruptions import Interrupted
 
 logger = logs.logger
 
@@ -86,18 +87,21 @@ def fit(student, objective, train, *, evaluate, save, args, run, stage="train", 
     objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for several processes.
     train: a split with counts(), collate() and epoch().  evaluate() -> Score, called every eval_interval updates and at the end.
     save(folder, score): writes the student as it is now; called whenever the score improves.
-    watch: has reset(), and values() -> {name: what is logged beside the terms} since then; None: nothing is.
+    watch: has values() -> {name: what is logged beside the terms} since reset(), and state() -> what JSON can hold of it, which
+    reset(state) goes on from; None: nothing is.
     draws: the stage whose random numbers, dropout's, are drawn; its own where None.
     Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any moment and started again
-    ends with the same bits.  Raises Interrupted after saving; RunError where a loss or gradient is not finite.
+    ends with the same bits, and the same rows in metrics.jsonl.  Raises Interrupted after saving; RunError where a loss or
+    gradient is not finite, or where a state does not hold everything.
     """
-    return _Loop(student, objective, train, evaluate, save, args, run, stage, draws or stage, watch).run_to_end()
+    with interruptions.held():
+        return _Loop(student, objective, train, evaluate, save, args, run, stage, draws or stage, watch).run_to_end()
 
 
 def finished(run, stage: str) -> Result | None:
     """The result of a stage of this run that has been trained to its end, or None: nothing needs to be prepared for it then."""
     snapshot = snapshots.latest(run.state(stage))
-    values = snapshots.read_values(snapshot) if snapshot is not None else {"done": False}
+    values = _read_values(snapshot) if snapshot is not None else {"done": False}
     if not values["done"]:
         return None
     best, last = Score(**values["best"]), Score(**values["last"])
@@ -105,6 +109,32 @@ def finished(run, stage: str) -> Result | None:
         str(snapshot / "best"), values["best_step"], values["step"], best.metrics, last.metrics, best.choice,
         round(values["seconds"], 1),
     )  # fmt: skip
+
+
+def _read_values(snapshot) -> dict:
+    values = snapshots.read_values(snapshot)
+    if lacking := [key for key in _KEPT if key not in values]:
+        raise RunError(
+            f"{snapshot / 'state.json'}: says nothing of {', '.join(lacking)}; it is damaged, or was written by an older version "
+            "of this program; --overwrite starts the run afresh"
+        )
+    return values
+
+
+# What state.json holds.  position, step: see _Loop.  evaluation_due: whether the weights are still to be scored.  window: see
+# _Loop._window().  rows: of this stage in metrics.jsonl.  tensors: names in state.safetensors.  save_seconds: what the state
+# before took to be written.
+_KEPT = ("done", "position", "step", "evaluation_due", "best_step", "best", "last", "scaler", "window", "rows", "seconds",
+         "save_seconds", "tensors")  # fmt: skip
+
+
+class _Agreed(NamedTuple):
+    """What holds in one of the processes, and therefore for all: an update is done, or a state saved, by all or by none."""
+
+    loss_not_finite: bool
+    norm_not_finite: bool
+    asked_to_stop: bool
+    state_is_due: bool
 
 
 class _Loop:
@@ -122,6 +152,8 @@ class _Loop:
         self.best_value, self.best, self.last = -math.inf, None, None
         self.seconds, self.started = 0.0, time.time()
         self.order_of, self.order = None, None
+        self.evaluation_due = self.state_is_due = self.stop = False
+        self.saved, self.saved_at, self.save_seconds = None, time.time(), 0.0  # which state is on the disk; since when
 
     def run_to_end(self) -> Result:
         result = finished(self.run, self.stage)
@@ -133,25 +165,28 @@ class _Loop:
         self.student.to(self.device).train()
         self.optimizer = optimizer(self.student, self.args)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.args.precision == "fp16")
-        if snapshot is not None:
-            self._restore(*snapshots.read(snapshot, self.device))
+        num_rows = self._restore(snapshot) if snapshot is not None else 0
         if self.run.metrics is not None:
-            self.run.metrics.rewind(self.stage, self.step)
+            self.run.metrics.rewind(self.stage, num_rows, step=self.step)
+        if snapshot is None:
+            self._window()
         self.module = self._wrap()
         self._announce()
-        self._window()
         self.progress = _Progress(self.total, self.position, self.stage)
         try:
+            if self.evaluation_due:
+                self._evaluate()
             while self.position < self.total and not self._out_of_patience():
-                stepped = self._update()
-                evaluated = (stepped and self.step % self.eval_interval == 0) or self.position == self.total
-                if evaluated:
-                    self._evaluate()
-                if self.run.interrupted and self.position < self.total:
-                    self._snapshot()
+                if self.stop:
                     raise Interrupted
-                if not evaluated and self._state_is_due():
+                self._update()
+                if self.evaluation_due:
+                    self._evaluate()
+                elif self.state_is_due:
                     self._snapshot()
+        except Interrupted:
+            self._save_in_time()
+            raise
         finally:
             self.progress.close()
         self._snapshot(done=True)
@@ -159,8 +194,8 @@ class _Loop:
 
     # ---- One update
 
-    def _update(self) -> bool:
-        """One update, or under fp16 a try; says whether the weights have changed."""
+    def _update(self):
+        """One update, or under fp16 a try."""
         before = self.step
         epoch, index = divmod(self.position, self.per_epoch)
         if self.order_of != epoch:
@@ -185,7 +220,7 @@ class _Loop:
         stepped = self.step > before
         if (stepped and self.step % self.args.log_interval == 0) or self.position == self.total:
             self._log(rate)
-        return stepped
+        self.evaluation_due = (stepped and self.step % self.eval_interval == 0) or self.position == self.total
 
     def _backward(self, parts, divisors):
         """Forward and backward of all micro-batches; returns the update's terms as detached tensors."""
@@ -217,14 +252,12 @@ class _Loop:
         self.scaler.unscale_(self.optimizer)
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None], foreach=True)
-        flags = torch.stack([torch.stack(list(terms.values())).float().sum(), norm.float()])
-        flags = torch.cat([flags, torch.tensor([float(self.run.interrupted)], device=flags.device)])
-        bad = distributed.all_reduce(
-            torch.where(flags.isfinite(), flags * torch.tensor([0, 0, 1.0], device=flags.device), 2.0), "max"
-        )
-        loss_bad, norm_bad, interrupted = bad.tolist()
-        self.run.interrupted = interrupted > 0
-        if loss_bad == 2 or (norm_bad == 2 and self.args.precision != "fp16"):
+        agreed = self._agree(torch.stack(list(terms.values())).float().sum(), norm)
+        if agreed.asked_to_stop:
+            self.stop = True
+            interruptions.note()
+        self.state_is_due = agreed.state_is_due
+        if agreed.loss_not_finite or (agreed.norm_not_finite and self.args.precision != "fp16"):
             self._not_finite(terms, float(norm))
         if 0 < self.args.max_grad_norm < float(norm):
             torch.nn.utils.clip_grads_with_norm_(trained, self.args.max_grad_norm, norm, foreach=True)
@@ -232,26 +265,48 @@ class _Loop:
         scale = self.scaler.get_scale()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        skipped = norm_bad == 2
+        skipped = agreed.norm_not_finite
         if skipped and scale < 1:
             self._not_finite(terms, float(norm))
         self.step += not skipped
         for name, term in terms.items():
-            self.sums[name] = self.sums[name] + term * (not skipped)
+            self.sums[name] = self.sums[name] + term.float() * (not skipped)
         return 0.0 if skipped else float(norm)
 
+    def _agree(self, loss, norm) -> _Agreed:
+        due = distributed.is_main() and 0 < 60 * self.args.save_minutes < time.time() - self.saved_at
+        # Whether it has been asked to stop is read once: a signal that comes later waits for the next update
+        own = torch.tensor([interruptions.asked(), due], dtype=torch.float, device=loss.device)
+        found = torch.cat([torch.stack([~loss.isfinite(), ~norm.isfinite()]).float(), own])
+        return _Agreed(*(value > 0 for value in distributed.all_reduce(found, "max").tolist()))
+
     def _not_finite(self, terms, norm):
+        """Say whose fault it is, what is kept, and what can be done."""
         values = ", ".join(f"{name} {float(term):.4g}" for name, term in terms.items())
+        broken = [name for name, tensor in self._tensors().items() if not tensor.isfinite().all()]
+        snapshot = snapshots.latest(self.folder)
+        what = f"{self.stage}, update {self.step + 1}: loss or gradient is not finite ({values}; gradient norm {norm:.4g})."
+        if broken and self.step == 0:
+            more = "" if len(broken) == 1 else f" and {len(broken) - 1} more"
+            raise RunError(
+                f"{what}\nThe student's weights were not finite before training began: {broken[0]}{more}. No setting mends "
+                "that: give another checkpoint, or write this one again."
+            )
+        kept = "No state had been saved yet."
+        if snapshot is not None:
+            kept = f"{snapshot} stays as it was; the same command would go on from there to the same end."
         raise RunError(
-            f"{self.stage}, update {self.step + 1}: loss or gradient is not finite ({values}; gradient norm {norm:.4g}).\n"
-            f"The weights were not changed and the last state is kept in {self.folder}. Try a lower --learning_rate, a longer "
-            f"--warmup_proportion, a smaller --max_grad_norm, or --precision bf16 or fp32 (now {self.args.precision})."
+            f"{what}\nThis update was not done. {kept} Try a lower --learning_rate, a longer --warmup_proportion, a smaller "
+            f"--max_grad_norm, or --precision bf16 or fp32 (now {self.args.precision}), each with --overwrite: a run keeps its "
+            "settings, so that others start it afresh."
         )
 
     # ---- Evaluation, states, the log
 
     def _evaluate(self):
         score = self.evaluate()
+        if score.value is None:
+            score.value = self.position
         assert math.isfinite(score.value), "metrics are finite by construction"
         improved = score.value > self.best_value
         self.last = score
@@ -266,9 +321,10 @@ class _Loop:
         self._row({**row, "score": score.value, **({"choice": score.choice} if score.choice else {})})
         if improved:
             self.best_value, self.best, self.best_step = score.value, score, self.step
-        if improved or self._state_is_due(evaluated=True):
-            self._snapshot(save_best=(lambda folder: self.save(folder, score)) if improved else None)
+        self.evaluation_due = False
         self._window()
+        if improved or self.state_is_due or self.args.save_minutes == 0:
+            self._snapshot(save_best=(lambda folder: self.save(folder, score)) if improved else None)
 
     def _out_of_patience(self) -> bool:
         patience = self.args.num_patience_epochs * self.per_epoch
@@ -277,34 +333,59 @@ class _Loop:
             logger.info("no improvement for %d updates: stopped", self.step - self.best_step)
         return out
 
-    def _state_is_due(self, evaluated=False) -> bool:
-        minutes = self.args.save_minutes
-        due = evaluated if minutes == 0 else time.time() - self.saved_at > 60 * minutes
-        return bool(distributed.gather(due)[0]) if distributed.world() > 1 else due
+    def _tensors(self) -> dict:
+        """{name: tensor} of everything that the student consists of."""
+        return dict([*self.student.named_parameters(), *self.student.named_buffers()])
+
+    def _save_in_time(self):
+        """Save the state of an interrupted run, unless it is saved or would not be whole before the process is killed."""
+        if self.saved == (self.position, self.evaluation_due):
+            logger.info("interrupted after update %d: its state is saved", self.step)
+            return
+        left, needed = distributed.gather((interruptions.seconds_left(), self.save_seconds))[0]
+        if left > 1.5 * needed:
+            self._snapshot()
+            logger.info("interrupted after update %d: its state has been saved", self.step)
+        else:
+            snapshot = snapshots.latest(self.folder)
+            logger.warning(
+                "interrupted after update %d: its state would take %.0f seconds, %.0f are left; %s", self.step, needed, left,
+                f"{snapshot} stays the last one" if snapshot else "there is none yet",
+            )  # fmt: skip
 
     def _snapshot(self, *, save_best=None, done=False):
+        started = time.time()
+        sums = distributed.gather({name: float(total) for name, total in self.sums.items()})
         if distributed.is_main():
             tensors = {}
             if not done:
-                named = [*self.student.named_parameters(), *self.student.named_buffers()]
-                tensors = {f"student/{name}": tensor for name, tensor in named}
+                tensors = {f"student/{name}": tensor for name, tensor in self._tensors().items()}
                 for index, state in self.optimizer.state_dict()["state"].items():
                     tensors.update({f"optimizer/{index}/{key}": tensor for key, tensor in state.items()})
             values = {
-                "done": done, "position": self.position, "step": self.step, "best_step": self.best_step,
-                "best_value": self.best_value if self.best else None, "best": vars(self.best) if self.best else None,
+                "done": done, "position": self.position, "step": self.step, "evaluation_due": self.evaluation_due,
+                "best_step": self.best_step, "best": vars(self.best) if self.best else None,
                 "last": vars(self.last) if self.last else None, "scaler": self.scaler.state_dict(),
-                "seconds": self.seconds + time.time() - self.started,
+                "window": {"sums": sums, "logged": self.logged, "seconds": started - self.window_started,
+                           "watch": self.watch and self.watch.state()},
+                "rows": self.run.metrics.sync(self.stage) if self.run.metrics is not None else 0,
+                "seconds": self.seconds + time.time() - self.started, "save_seconds": self.save_seconds,
+                "tensors": sorted(tensors),
             }  # fmt: skip
             snapshots.write(self.folder, f"snapshot-{self.position}{'-done' if done else ''}",
                             tensors=tensors, values=values, save_best=save_best)  # fmt: skip
             self.run.save_clock()
         distributed.barrier()
-        self.saved_at = time.time()
+        self.saved, self.saved_at = (self.position, self.evaluation_due), time.time()
+        self.save_seconds = self.saved_at - started
+        self.window_started += self.save_seconds  # the speed is that of training
 
-    def _restore(self, tensors, values):
-        named = dict([*self.student.named_parameters(), *self.student.named_buffers()])
-        moments = defaultdict(dict)
+    def _restore(self, snapshot) -> int:
+        """Continue from a state; returns how many rows of metrics.jsonl belong to it."""
+        values = _read_values(snapshot)
+        tensors, _ = snapshots.read(snapshot, self.device)
+        named, moments = self._tensors(), defaultdict(dict)
+        self._require_whole(snapshot, tensors, values, named)
         with torch.no_grad():
             for key, tensor in tensors.items():
                 kind, rest = key.split("/", 1)
@@ -320,11 +401,35 @@ class _Loop:
         self.best = Score(**values["best"]) if values["best"] else None
         self.last = Score(**values["last"]) if values["last"] else None
         self.best_value = self.best.value if self.best else -math.inf
-        self.seconds = values["seconds"]
+        self.seconds, self.save_seconds = values["seconds"], values["save_seconds"]
+        self.evaluation_due = values["evaluation_due"]
+        self.saved = self.position, self.evaluation_due
+        self._window(values["window"])
         logger.info("%s: continued from update %d", self.stage, self.step)
+        return values["rows"]
+
+    def _require_whole(self, snapshot, tensors, values, named):
+        """Raise RunError where a state lacks weights or moments, or has them in other sizes than the student."""
+        shapes = {f"student/{name}": tensor.shape for name, tensor in named.items()}
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for index, parameter in enumerate(trained):
+            shapes.update({f"optimizer/{index}/{moment}": parameter.shape for moment in ("exp_avg", "exp_avg_sq")})
+        expected = {*values["tensors"], *(name for name in shapes if name.startswith("student/"))}
+        faults = [f"{name} is missing" for name in sorted(expected - tensors.keys())]
+        faults += [f"{name} is left over" for name in sorted(tensors.keys() - expected)]
+        faults += [
+            f"{name} is {[*tensor.shape]}, not {[*shapes[name]]}"
+            for name, tensor in tensors.items()
+            if name in shapes and tensor.shape != shapes[name]
+        ]
+        if faults:
+            more = f"; and {len(faults) - 6} more" if len(faults) > 6 else ""
+            raise RunError(
+                f"{snapshot / 'state.safetensors'}: not the whole state of this student: {'; '.join(faults[:6])}{more}. It is "
+                "damaged, or was written by another version of this program; --overwrite starts the run afresh"
+            )
 
     def _wrap(self):
-        self.saved_at = time.time()
         if self.args.compile:
             self.student.compile()
         if distributed.world() == 1:
@@ -341,10 +446,17 @@ class _Loop:
             distributed.world(), a.num_grad_accum_steps, math.ceil(self.total * self.warmup), self.eval_interval,
         )  # fmt: skip
 
-    def _window(self):
-        self.sums, self.logged, self.window_started = defaultdict(float), defaultdict(float), time.time()
+    def _window(self, kept=None):
+        """Begin what the next logged row is about, or go on with what a state has kept of it.
+
+        sums: {name: sum of a term}, each process its own.  logged: {"examples", "norm", "updates"}: sums of all of them.
+        """
+        kept = kept or {"sums": [{}] * distributed.world(), "logged": {}, "seconds": 0.0, "watch": None}
+        sums = {name: torch.tensor(total, device=self.device) for name, total in kept["sums"][distributed.rank()].items()}
+        self.sums, self.logged = defaultdict(float, sums), defaultdict(float, kept["logged"])
+        self.window_started = time.time() - kept["seconds"]
         if self.watch is not None:
-            self.watch.reset()
+            self.watch.reset(kept["watch"])
 
     def _log(self, rate):
         names = list(self.sums)

@@ -12,7 +12,6 @@ import json
 import logging
 import multiprocessing
 import os
-import signal
 import threading
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data.corpus import blocks
-from utils import files
+from utils import files, interruptions
 from utils.errors import DataError
 
 logger = logging.getLogger("compression")
@@ -52,8 +51,7 @@ _worker = {}
 
 
 def _begin(layout):
-    """A worker's start: it leaves interruptions to the main process, and ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker's start: it ends with the main process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
@@ -82,8 +80,7 @@ def write_chunks(
 ):
     """Tokenise all chunks whose files are not in folder yet.
 
-    size: characters of a chunk.  progress: called in the main process with the number of characters done, now and then; an
-    error that it raises ends the build.
+    size: characters of a chunk.  progress: called in the main process with the number of characters done, now and then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = ((folder / f"{number:06}.npz", first, texts) for number, first, texts in blocks.chunks(documents, size=size))
@@ -101,7 +98,8 @@ def write_chunks(
                 if job[0].exists():
                     progress(_size(job))
                     continue
-                pending.append(pool.submit(_write_chunk, *job))
+                with interruptions.blocked():  # this starts the workers, which leave interruptions to this process
+                    pending.append(pool.submit(_write_chunk, *job))
                 if len(pending) > 2 * num_workers:
                     progress(pending.popleft().result())
             for future in pending:
