@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from utils import flags, interruptions, logs, runs, snapshots, training
 from utils.batch import Batch
-from utils.errors import RunError
+from utils.errors import FlagError, RunError
 from utils.evaluation import Score
 
 
@@ -227,7 +227,7 @@ def test_learning_rate():
 
 
 def test_every_problem_with_the_flags_is_named_at_once():
-    with pytest.raises(flags.FlagError) as error:
+    with pytest.raises(FlagError) as error:
         options("--learning_rate", "0", "--num_train_epochs", "x", "--lr_scheduler_type", "step", "--epochs", "3")
     for word in ("--learning_rate", "--num_train_epochs", "--lr_scheduler_type", "--epochs"):
         assert word in str(error.value)
