@@ -25,7 +25,7 @@ if [[ $* == *"grid.py pick"* ]]; then echo 3 2e-5; fi
 while [ $# -gt 0 ] && [[ $1 != run_*.py ]]; do shift; done
 if [ $# -gt 0 ]; then printf '%s\\0' $# "$@" >>"$CALLS"; fi
 while [ $# -gt 1 ]; do
-    if [ "$1" = --output_dir ]; then mkdir -p "$2" && touch "$2/metrics.jsonl"; fi
+    if [ "$1" = --output_dir ]; then mkdir -p "$2"; fi
     shift
 done
 """
@@ -34,8 +34,7 @@ NINE = "mnli qqp qnli sst2 rte cola mrpc stsb squad2".split()
 
 def in_header(text):
     """The commands in the header of a bash script."""
-    found = re.findall(r"^#   ((?:\w+=.*)?bash \w+_scripts/.*(?:(?<=\\)\n#.*)*)", text, re.M)
-    return [command.replace("\\\n#", "") for command in found]
+    return re.findall(r"^#   ((?:\w+=.*)?bash \w+_scripts/.*)", text, re.M)
 
 
 def in_blocks(text):
@@ -50,8 +49,7 @@ def all_commands():
     for path in sorted(ROOT.glob("deberta_scripts/run_*.sh")):
         sizes = ("base", "xsmall") if "SIZE:-" in path.read_text() else ("-",)
         found += [f"TASK={task} SIZE={size} bash deberta_scripts/{path.name}" for task in NINE for size in sizes]
-    for where in ("bert_scripts/*.sh", "deberta_scripts/*.sh"):
-        found += [command for path in sorted(ROOT.glob(where)) for command in in_header(path.read_text())]
+    found += [command for path in sorted(ROOT.glob("*_scripts/*.sh")) for command in in_header(path.read_text())]
     found += in_blocks((ROOT / "README.md").read_text())
     return [*dict.fromkeys(re.sub("  +#.*", "", command) for command in found)]
 
@@ -63,15 +61,15 @@ COMMANDS = all_commands()
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A folder like the repository with the bash scripts alone, and beside it programs that do nothing."""
+    """A folder like the repository with the bash scripts alone, and beside it programs that write down their calls."""
     folder = tmp_path_factory.mktemp("scripts") / "repository"
     for path in [*ROOT.glob("*_scripts/*.sh"), *ROOT.glob("*.txt")]:
         (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / path.relative_to(ROOT))
     programs = folder.parent / "bin"
     programs.mkdir()
-    for name, text in (("python", PYTHON), ("torchrun", PYTHON), ("cp", "#!/usr/bin/env bash\n")):
-        (programs / name).write_text(text)
+    for name in ("python", "torchrun"):
+        (programs / name).write_text(PYTHON)
         (programs / name).chmod(0o755)
     return folder
 
