@@ -5,11 +5,9 @@ and full-width letters then become other pieces than in pretraining.  The vocabu
 normaliser is a table of replacements (NFKC and a little more) in spm.model; tokenizer.json, where there is one, holds the same.
 """
 
-import importlib.util
 from pathlib import Path
 
 SPM = "spm.model"
-_PACKAGES = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
 
 
 def restored(tokenizer, source):
@@ -36,22 +34,6 @@ def restored(tokenizer, source):
         model_max_length=tokenizer.model_max_length, padding_side=tokenizer.padding_side,
         truncation_side=tokenizer.truncation_side, model_input_names=tokenizer.model_input_names,
     )  # fmt: skip
-
-
-def missing_packages(folder) -> str | None:
-    """What must be installed to read a folder's spm.model, or None: transformers' own message speaks of other packages."""
-    folder = Path(folder)
-    if not (folder / SPM).is_file() or (folder / "tokenizer.json").is_file():
-        return None
-    missing = [package for package, module in _PACKAGES.items() if not _found(module)]
-    return f"pip install {' '.join(missing)}" if missing else None
-
-
-def _found(module):
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the parent
-        return False
 
 
 def _of_sentencepiece(file, *, lower):

@@ -7,6 +7,7 @@ Nothing here imports torch.
 
 import copy
 import hashlib
+import importlib
 import json
 from pathlib import Path
 
@@ -32,15 +33,15 @@ def load_tokenizer(path):
             f"{source}: found no tokenizer; expected tokenizer.json (or {', '.join(_FILES[1:])}); copy the "
             f"tokenizer's files there from the model that this checkpoint was made of"
         )
-    if needed := deberta_tokenizer.missing_packages(source):
-        raise CheckpointError(
-            f"{source}: found {deberta_tokenizer.SPM} and no tokenizer.json; "
-            f"reading it needs sentencepiece and protobuf: {needed}"
-        )
     try:
         tokenizer = deberta_tokenizer.restored(AutoTokenizer.from_pretrained(source), source)
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         reason = str(error).strip().split("\n")[0]
+        if "tiktoken" in reason and (missing := _missing_packages()):  # which transformers tries where it lacks these
+            raise CheckpointError(
+                f"{source}: its tokenizer is a sentencepiece model without a tokenizer.json; reading it needs "
+                f"{' and '.join(missing)}: pip install -r requirements-sentencepiece.txt"
+            ) from error
         where = (
             "its files are damaged or need a package" if Path(source).is_dir() else "the hub has no such model or is out of reach"
         )
@@ -54,6 +55,17 @@ def load_tokenizer(path):
             f"expected an encoder's fast tokenizer (tokenizer.json) with a vocabulary and a pad token"
         )
     return tokenizer
+
+
+def _missing_packages():
+    """What is not installed of that which reads a sentencepiece model."""
+    missing = []
+    for package, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf")):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            missing.append(package)
+    return missing
 
 
 def tokenizer_hash(tokenizer) -> str:

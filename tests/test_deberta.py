@@ -13,13 +13,12 @@ import transformers
 from commands import ROOT
 
 import models
-from data import deberta_tokenizer, tasks
+from data import tasks
 from data.model_tokenizer import load_tokenizer, tokenizer_hash
 from data.squad.question_split import SpanOptions
 from data.tokenising import tokenise_examples
 from models import architectures
 from utils import flags
-from utils.errors import CheckpointError
 
 # Ligature, fraction, full-width letters, an accent apart from its letter, blanks: NFC alone leaves the first three as they are
 TEXTS = ["\ufb01ne", "\u00bd of it", "\uff21\uff22\uff23 lives", "cafe\u0301", "  alice \n lives\t in  rome ", "rome .", "\u2460"]
@@ -87,10 +86,20 @@ def test_the_normaliser_of_a_tokenizer_file_is_kept(hub, tmp_path):
     assert [pieces(found, text) for text in TEXTS] == [pieces(load_tokenizer(hub), text) for text in TEXTS]
 
 
-def test_missing_packages_are_named(hub, monkeypatch):
-    monkeypatch.setattr(deberta_tokenizer, "_PACKAGES", {"sentencepiece": "no_such_module", "protobuf": "google.no_such_module"})
-    with pytest.raises(CheckpointError, match="needs sentencepiece and protobuf: pip install sentencepiece protobuf"):
-        load_tokenizer(hub)
+@pytest.mark.parametrize("absent", ["sentencepiece", "google.protobuf"])
+def test_missing_packages_are_named(hub, tmp_path, absent):
+    """Of DeBERTaV3's vocabulary and of T5's, in a process that has not got them."""
+    shutil.copy(hub / "spm.model", tmp_path / "spiece.model")
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    code = (
+        f"import sys; sys.modules[{absent!r}] = None\nfrom data.model_tokenizer import load_tokenizer\n"
+        f"for folder in {[str(hub), str(tmp_path)]}:\n    try:\n        load_tokenizer(folder)\n"
+        "    except ValueError as error:\n        print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    for folder, line in zip((hub, tmp_path), done.stdout.splitlines(), strict=True):
+        assert line.startswith(f"{folder}: its tokenizer is a sentencepiece model without a tokenizer.json; reading it needs")
+        assert line.endswith(f"needs {absent.removeprefix('google.')}: pip install -r requirements-sentencepiece.txt")
 
 
 def test_half_precision_weights_become_float32(hub):
