@@ -87,7 +87,7 @@ def main(args):
         return args.output_dir
 
     def texts():
-        return itertools.islice(documents.read_documents(sources), runs.DRY_RUN_ROWS if args.dry_run else None)
+        return itertools.islice(documents.read_documents(sources), flags.DRY_RUN_ROWS if args.dry_run else None)
 
     # ---- 1. Read everything once: what is broken is found before anything is written
     num_documents = num_characters = 0

@@ -70,7 +70,7 @@ def main(args):
     }
     run = runs.start(args, inputs=inputs)
     labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
-    data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
+    data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     def load(path):
         return models.load_model(path, **labels).to(run.device)

@@ -65,7 +65,7 @@ def evaluate(args):
     # ---- One row for each checkpoint, or for each sparsity of it
     rows, answers = [], []
     for path, name in zip(paths, flags.evaluation.short_names(paths)):
-        data = TaskData(task, args, tokenizer_path=path)
+        data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
         splits = data.labelled(args.split)
         model = models.load_model(path, kind=task.kind, label_names=task.label_names, max_length=args.max_length).to(run.device)
         is_teacher = args.teacher_model_path is not None and not rows
@@ -114,7 +114,7 @@ def predict(args):
     logs.start(is_main=True)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    data = TaskData(task, args, tokenizer_path=path)
+    data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
     model = models.load_model(path, kind=task.kind, label_names=task.label_names, max_length=args.max_length).to(device)
     if args.sparsities:
         model = models.crop(model, args.sparsities[0])

@@ -51,7 +51,7 @@ def main(args):
 
     # ---- Data and model. Where the weights come from, in this order: 1. this run's own finished checkpoint; 2. its last state
     # (training.fit restores it); 3. the given checkpoint; 4. for the demo task, random weights
-    data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else weights)
+    data = TaskData(task, tokenizer_path=run.source(weights), **flags.data_options(args))
     labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
     if run.finished:
         model = models.load_model(run.checkpoint, **labels)

@@ -56,7 +56,7 @@ def main(args):
     task = tasks.get(args.task_name)
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path})
     labels = {"kind": task.kind, "label_names": task.label_names}
-    data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
+    data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
     if not run.finished:
         teacher = models.load_model(args.teacher_model_path, **labels).to(run.device)
         run.report(data=data.sizes(), teacher=models.describe(teacher),

@@ -73,7 +73,7 @@ def main(args):
     inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
     run = runs.start(args, inputs=inputs)
     labels = {"kind": task.kind, "label_names": task.label_names}
-    data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else args.teacher_model_path)
+    data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     def load(path):
         return models.load_model(path, **labels).to(run.device)

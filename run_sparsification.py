@@ -80,7 +80,7 @@ def on_corpus(args):
     model = models.freeze(models.load_model(args.model_path, kind="masked")).to(run.device)
     corpus = memory_mapped.open_corpus(args.corpus[0], tokenizer=tokenizer, max_positions=architectures.max_positions(model))
     if args.dry_run:
-        args.num_heldout_blocks = args.num_scoring_samples = runs.DRY_RUN_ROWS
+        args.num_heldout_blocks = args.num_scoring_samples = flags.DRY_RUN_ROWS
     scored, heldout = corpus.split(args.num_heldout_blocks, at_least=args.scoring_batch_size)
     run.report(model=models.describe(model), data={"blocks to score": len(scored), "heldout": len(heldout)})
     run.begin()
@@ -122,8 +122,8 @@ def on_task(args):
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "model": args.model_path})
 
     # ---- Data and model
-    source = run.checkpoint if run.finished else args.model_path
-    data = TaskData(task, args, tokenizer_path=source)
+    source = run.source(args.model_path)
+    data = TaskData(task, tokenizer_path=source, **flags.data_options(args))
     model = models.freeze(models.load_model(source, kind=task.kind, label_names=task.label_names)).to(run.device)
     if run.finished:
         evaluation.test_and_infer(run, model, data)

@@ -113,8 +113,7 @@ def main(args):
     task = tasks.get(args.task_name)
     paths = {"teacher": args.teacher_model_path, "trial": args.student_model_path, "start": args.student_init_path}
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
-    tokenizer_path = run.checkpoint if run.finished else args.teacher_model_path
-    data = TaskData(task, args, tokenizer_path=tokenizer_path)
+    data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     def load(path):
         return models.load_model(path, kind=task.kind, label_names=task.label_names).to(run.device)

@@ -53,7 +53,7 @@ def main(args):
     labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
     paths = {"model": args.model_path, "teacher": args.teacher_model_path, "student": args.student_model_path}
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
-    data = TaskData(task, args, tokenizer_path=run.checkpoint if run.finished else next(filter(None, paths.values())))
+    data = TaskData(task, tokenizer_path=run.source(next(filter(None, paths.values()))), **flags.data_options(args))
 
     def load(path):
         return models.load_model(path, **labels).to(run.device)

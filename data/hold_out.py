@@ -9,7 +9,7 @@ from data.readers import Examples
 from utils.errors import DataError
 
 
-def parts(examples: Examples, share: float, *, kind: str) -> tuple[list[int], list[int]]:
+def separate(examples: Examples, share: float, *, kind: str) -> tuple[list[int], list[int]]:
     """(positions of the rows that are held out, of the rest), each in the file's order.
 
     share: of the rows, from 0 to 1, about.  kind: of the task.  Of a pair both texts count; of a question about a text the text

@@ -5,43 +5,65 @@ from data.model_tokenizer import load_tokenizer, tokenizer_hash
 from data.splits import require_labels
 from data.squad.question_split import SpanOptions
 from data.tokenising import tokenise_examples
-from utils import flags
 from utils.errors import CheckpointError
-from utils.runs import DRY_RUN_ROWS
 
-HOLD_OUT = "hold_out"  # the name of the rows that --hold_out keeps from training
+HOLD_OUT = "hold_out"  # the name of the rows that are kept from training
 _SAMPLE = "Unrelated vocabularies differ"  # shown as two tokenizers cut it
 
 
 class TaskData:
     """The data of a run.
 
-    train: Split.  dev: {split name: Split}, the first one selects checkpoints.  tokenizer: of the model at tokenizer_path
-    (None: that of the demo task).  With --hold_out a part of the training rows chooses instead of dev (`selection`).
+    train: Split.  dev: {split name: Split}, the first one selects checkpoints.  tokenizer: of the model at tokenizer_path.
+    With a share that is held out, rows of train choose instead of dev (`selection`).
     """
 
-    def __init__(self, task, args, *, tokenizer_path):
-        self.task, self.args, self._splits = task, args, {}
-        self.hold_out = getattr(args, "hold_out", None) or 0.0
+    def __init__(
+        self,
+        task,
+        *,
+        tokenizer_path,
+        data_dir,
+        max_length: int,
+        max_train_samples: int | None = None,
+        max_eval_samples: int | None = None,
+        hold_out: float = 0.0,
+        do_test: bool = False,
+        infer_split: str | None = None,
+        max_rows: int | None = None,
+        spans: dict | None = None,
+    ):
+        """tokenizer_path: of a checkpoint; None for that of the demo task.  data_dir: holds the tasks' folders.
+
+        max_length: tokens of a row, specials included.  max_train_samples, max_eval_samples: rows of train and of what is
+        scored while training, fixed samples; max_rows: of every split, instead of these.  hold_out: share of train that is
+        kept from training.  do_test: whether the test splits are scored.  infer_split: "test" or "dev", where predictions are
+        wanted.  spans: the values of SpanOptions, for a task of that kind.
+        """
+        self.task, self._splits = task, {}
+        self._data_dir, self._max_length, self._max_rows = data_dir, max_length, max_rows
+        self._max_train_samples, self._max_eval_samples = max_train_samples, max_eval_samples
+        self._hold_out, self._do_test, self._infer_split = hold_out, do_test, infer_split
+        self._span_options = SpanOptions(**spans) if task.kind == "spans" else None
         if tokenizer_path is None:
-            tokenizer_path = demo.build_tokenizer(task.folder(args.data_dir))
+            tokenizer_path = demo.build_tokenizer(task.folder(data_dir))
         self.tokenizer = load_tokenizer(tokenizer_path)
 
     @property
     def train(self):
-        """The training split without what is held out, cut to --max_train_samples."""
-        return self.split("train", max_samples=self.args.max_train_samples)
+        """The training split without what is held out, cut to max_train_samples."""
+        return self.split("train", max_samples=self._max_train_samples)
 
     @property
     def dev(self) -> dict:
-        """The splits that are reported, as far as their files are there, cut to --max_eval_samples."""
-        names, max_samples = self.task.available_eval_splits(self.args.data_dir), self.args.max_eval_samples
+        """The splits that are reported, as far as their files are there, cut to max_eval_samples."""
+        names, max_samples = self.task.available_eval_splits(self._data_dir), self._max_eval_samples
         return {name: self.split(name, max_samples=max_samples) for name in names}
 
     @property
     def selection(self) -> dict:
         """The splits that are scored wherever something is chosen, the chooser first: dev, or the rows that are held out."""
-        return {HOLD_OUT: self.split(HOLD_OUT, max_samples=self.args.max_eval_samples)} if self.hold_out else self.dev
+        return {HOLD_OUT: self.split(HOLD_OUT, max_samples=self._max_eval_samples)} if self._hold_out else self.dev
 
     def check_tokenizer(self, path):
         """Raise CheckpointError where the tokenizer of the checkpoint at path means other pieces by the same ids."""
@@ -61,34 +83,34 @@ class TaskData:
     def scoring_split(self, name: str, max_samples: int | None):
         """The rows that units are scored on: a fixed sample of train, or of the split that selects."""
         if name == "train":
-            return self.split("train", max_samples=max_samples or self.args.max_train_samples)
+            return self.split("train", max_samples=max_samples or self._max_train_samples)
         return self.split(self.task.eval_splits[0], max_samples=max_samples)
 
     @property
     def tests(self) -> dict:
-        """The splits that --do_test asks for, by name; they need labels."""
-        return {name: self.split(name, labelled=True) for name in self.task.test_splits} if self.args.do_test else {}
+        """The splits that do_test asks for, by name; they need labels."""
+        return {name: self.split(name, labelled=True) for name in self.task.test_splits} if self._do_test else {}
 
     def labelled(self, which: str) -> dict:
-        """The splits "dev", "train", "hold_out" or "test", by name, cut to --max_eval_samples; they need labels."""
+        """The splits "dev", "train", "hold_out" or "test", by name, cut to max_eval_samples; they need labels."""
         if which == "dev":
             return self.dev
         names = self.task.test_splits if which == "test" else (which,)
-        return {name: self.split(name, labelled=True, max_samples=self.args.max_eval_samples) for name in names}
+        return {name: self.split(name, labelled=True, max_samples=self._max_eval_samples) for name in names}
 
     @property
     def inferred(self) -> dict:
-        """The splits that --do_infer asks for, by name."""
-        if not self.args.do_infer:
+        """The splits that infer_split asks for, by name."""
+        if self._infer_split is None:
             return {}
-        return self.dev if self.args.infer_split == "dev" else {name: self.split(name) for name in self.task.test_splits}
+        return self.dev if self._infer_split == "dev" else {name: self.split(name) for name in self.task.test_splits}
 
     def split(self, name: str, *, labelled=False, max_samples=None):
         """A split by name; of "train" the rows that are not held out, which are "hold_out".
 
         labelled: its labels are needed (DataError where the file has none).  max_samples: a fixed sample of so many rows.
         """
-        key = (name, DRY_RUN_ROWS if self.args.dry_run else max_samples)
+        key = (name, self._max_rows or max_samples)
         if key not in self._splits:
             self._splits[key] = self.tokenised(self._read(name).sample(key[1]))
         split = self._splits[key]
@@ -97,17 +119,14 @@ class TaskData:
         return split
 
     def _read(self, name):
-        examples = self.task.read(self.args.data_dir, "train" if name == HOLD_OUT else name)
-        if not self.hold_out or name not in ("train", HOLD_OUT):
+        examples = self.task.read(self._data_dir, "train" if name == HOLD_OUT else name)
+        if not self._hold_out or name not in ("train", HOLD_OUT):
             return examples
-        held, rest = hold_out.parts(examples, self.hold_out, kind=self.task.kind)
+        held, rest = hold_out.separate(examples, self._hold_out, kind=self.task.kind)
         taken = examples.take(held if name == HOLD_OUT else rest)
         taken.split = name
         return taken
 
     def tokenised(self, examples):
         """Examples as a split for this model."""
-        options = {"max_length": self.args.max_length}
-        if self.task.kind == "spans":
-            options["spans"] = SpanOptions(**{name: getattr(self.args, name) for name in flags.SPANS})
-        return tokenise_examples(examples, self.tokenizer, task=self.task, **options)
+        return tokenise_examples(examples, self.tokenizer, task=self.task, max_length=self._max_length, spans=self._span_options)

@@ -1,7 +1,5 @@
 """Rows that --hold_out keeps apart: told by their text, unknown to every stage, inherited from the checkpoints."""
 
-from argparse import Namespace
-
 import pytest
 from commands import run
 from test_resume import SHORT
@@ -19,7 +17,7 @@ def examples(first, second=None, labels=None):
 
 def held_texts(first, **more):
     rows = examples(first, **more)
-    return {rows.first[i] for i in hold_out.parts(rows, 0.3, kind="classification")[0]}
+    return {rows.first[i] for i in hold_out.separate(rows, 0.3, kind="classification")[0]}
 
 
 def test_a_rows_text_decides():
@@ -30,36 +28,35 @@ def test_a_rows_text_decides():
     assert held_texts(texts[::-1], labels=[1] * 1000) == held
     assert held_texts(texts[:200] * 2) == held & {*texts[:200]}  # repeated rows stay together
     rows = examples(texts)
-    out, rest = hold_out.parts(rows, 0.3, kind="classification")
+    out, rest = hold_out.separate(rows, 0.3, kind="classification")
     assert sorted(out + rest) == list(range(1000)) and out == sorted(out)
-    smaller, _ = hold_out.parts(rows, 0.1, kind="classification")
+    smaller, _ = hold_out.separate(rows, 0.1, kind="classification")
     assert {*smaller} < {*out}
 
 
 def test_what_counts_as_the_text():
     """Both texts of a pair; the words of a sentence; of questions the text that they ask about."""
     one, other = ["same"] * 100, [f"other {i}" for i in range(100)]
-    pairs = hold_out.parts(examples(one, other), 0.5, kind="classification")[0]
+    pairs = hold_out.separate(examples(one, other), 0.5, kind="classification")[0]
     assert 20 < len(pairs) < 80
     questions = examples([f"why {i}?" for i in range(100)], [f"text {i // 10}" for i in range(100)])
-    out, _ = hold_out.parts(questions, 0.5, kind="spans")
+    out, _ = hold_out.separate(questions, 0.5, kind="spans")
     assert out and all(i in out for j in out for i in range(j // 10 * 10, j // 10 * 10 + 10))
     words = [["a", str(i)] for i in range(100)]
-    assert 20 < len(hold_out.parts(examples(words), 0.5, kind="tagging")[0]) < 80
+    assert 20 < len(hold_out.separate(examples(words), 0.5, kind="tagging")[0]) < 80
 
 
 def test_a_share_that_leaves_nothing():
     with pytest.raises(DataError, match=r"--hold_out 0.001 of 3 rows leaves 0 held out and 3"):
-        hold_out.parts(examples(["a", "b", "c"]), 0.001, kind="classification")
+        hold_out.separate(examples(["a", "b", "c"]), 0.001, kind="classification")
 
 
 def test_no_row_is_on_both_sides(small_demo):
     """Train, scoring sample and held-out rows; --max_train_samples does not move a row from one side to the other."""
 
     def load(share, samples=None):
-        args = Namespace(data_dir=small_demo, max_train_samples=samples, max_eval_samples=None, max_length=64, dry_run=False,
-                         do_test=False, do_infer=False, hold_out=share)  # fmt: skip
-        return TaskData(tasks.get("demo"), args, tokenizer_path=None)
+        options = {"data_dir": small_demo, "max_length": 64, "max_train_samples": samples, "hold_out": share}
+        return TaskData(tasks.get("demo"), tokenizer_path=None, **options)
 
     def texts(split):
         return list(zip(split.examples.first, split.examples.second))

@@ -88,9 +88,9 @@ def test_lambda(base, small_demo, tuned_demo, trial_demo, tmp_path):
     grids = [read_json(folder / "config.json")["compression"]["grid"] for folder in folders]
     assert hashes[0] == hashes[1] != hashes[2] and grids[0] == grids[1]
     # at 0.5 the grid is that of K as it is, which another normalisation would change
-    args = Namespace(data_dir=small_demo, max_train_samples=96, max_length=128, dry_run=False, seed=776, scoring_batch_size=32,
-                     temperature=2.0, friendliness_loss="soft_ce", friendliness_sign="signed")  # fmt: skip
-    split = TaskData(tasks.get("demo"), args, tokenizer_path=tuned_demo).scoring_split("train", None)
+    args = Namespace(seed=776, scoring_batch_size=32, temperature=2.0, friendliness_loss="soft_ce", friendliness_sign="signed")
+    data = TaskData(tasks.get("demo"), tokenizer_path=tuned_demo, data_dir=small_demo, max_length=128, max_train_samples=96)
+    split = data.scoring_split("train", None)
     pair = [models.load_model(folder, kind="classification") for folder in (tuned_demo, trial_demo)]
     express, friendly = run_stark.scores(*pair, split, run=Namespace(args=args, device=torch.device("cpu")))
     mixed = knowledge.knowledgeableness(express.neurons, friendly.neurons, lam=0.5)

@@ -21,8 +21,6 @@ logger = logs.logger
 _left_behind = contextlib.ExitStack()  # what guard() removes
 _current = None  # the Run that start() has made
 
-DRY_RUN_ROWS, DRY_RUN_UPDATES = 48, 3
-
 
 class Finished(Exception):
     """The run had finished before; there is nothing to do but report it."""
@@ -47,6 +45,10 @@ class Run:
     def checkpoint(self) -> Path:
         """The folder of the selected model, once the run has finished."""
         return self.folder / "ckpt"
+
+    def source(self, path):
+        """Where this run's tokenizer and model come from: its own checkpoint once it has finished, before that a path."""
+        return self.checkpoint if self.finished else path
 
     @property
     def seconds(self) -> float:
@@ -174,7 +176,7 @@ def start(args, *, inputs: dict) -> Run:
         args.output_dir = distributed.gather(args.output_dir)[0]
         for name in ("max_train_samples", "max_steps"):
             if hasattr(args, name):
-                setattr(args, name, DRY_RUN_ROWS if name == "max_train_samples" else DRY_RUN_UPDATES)
+                setattr(args, name, flags.DRY_RUN_ROWS if name == "max_train_samples" else flags.DRY_RUN_UPDATES)
     torch.manual_seed(args.seed)
     folder = Path(args.output_dir)
     wanted = {"stage": args.stage, "settings": flags.settings(args), "inputs": _hashes(inputs), "processes": distributed.world()}

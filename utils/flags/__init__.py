@@ -18,9 +18,12 @@ from utils.flags.checks import (
     student_parts,
 )
 from utils.flags.groups import (
+    DRY_RUN_ROWS,
+    DRY_RUN_UPDATES,
     OF_ANSWERS,
     SPANS,
     balance,
+    data_options,
     distillation,
     folder,
     held_out,

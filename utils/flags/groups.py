@@ -15,6 +15,7 @@ from utils.flags.parser import (
 SPANS = {"doc_stride": 128, "max_query_length": 64, "max_answer_length": 30, "num_best": 20, "null_threshold": 0.0}
 # Flags that may change once the run has finished: they only say how a model's scores become answers
 OF_ANSWERS = {"max_answer_length", "num_best", "null_threshold"}
+DRY_RUN_ROWS, DRY_RUN_UPDATES = 48, 3
 
 
 def task(names):
@@ -37,6 +38,16 @@ def task(names):
         spans(parser)
 
     return add
+
+
+def data_options(args) -> dict:
+    """What the flags say about a task's data, by the names that data.task_data.TaskData takes it under."""
+    names = ("data_dir", "max_length", "max_train_samples", "max_eval_samples", "hold_out", "do_test")
+    return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
+        "infer_split": args.infer_split if getattr(args, "do_infer", False) else None,
+        "max_rows": DRY_RUN_ROWS if args.dry_run else None,
+        "spans": {name: getattr(args, name) for name in SPANS},
+    }
 
 
 def held_out(group):
