@@ -106,7 +106,10 @@ def main(args):
     # ---- 3. Put them together, in the order of the documents
     result = build.assemble(state, run.folder, layout)
     if tokenizer is not None:
-        manifest.write_manifest(run.folder, tokenizer, layout, result, args=args)
+        settings = flags.settings(args)
+        manifest.write_manifest(
+            run.folder, tokenizer, layout, result, tokenizer_name=args.tokenizer_name_or_path, settings=settings
+        )
     run.report(counts=result["counts"])
     run.finish(None, metrics={})
     return run.folder

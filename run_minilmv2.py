@@ -48,13 +48,14 @@ def parse(argv=None):
 def main(args):
     """Distil, hop after hop; returns the folder of the student."""
     # ---- Run folder, device, seed
-    inputs = {**training_blocks.recorded_inputs(args), "teacher": args.teacher_model_path, "student": args.student_model_path}
-    run = runs.start(args, inputs=inputs)
+    text = training_blocks.recorded_inputs(args.corpus, from_text=flags.corpus.text_format(args))
+    run = runs.start(args, inputs={**text, "teacher": args.teacher_model_path, "student": args.student_model_path})
 
     # ---- Teacher and corpus; both checked against each other and against the student
     tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
     teacher, given, hops, max_positions = participants(args, tokenizer)
-    train, heldout = training_blocks.train_and_heldout(args, tokenizer, max_positions=max_positions)
+    options = flags.corpus.data_options(args)
+    train, heldout = training_blocks.train_and_heldout(tokenizer, **options, max_positions=max_positions)
 
     # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
     # checkpoint, of which --sparsity takes a part; the teacher; random ones

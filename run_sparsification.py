@@ -73,7 +73,7 @@ def main(args):
 def on_corpus(args):
     """Heads, neurons and hidden dimensions, by the loss of masked tokens."""
     # ---- Run folder, device, seed
-    run = runs.start(args, inputs={**training_blocks.recorded_inputs(args), "model": args.model_path})
+    run = runs.start(args, inputs={**training_blocks.recorded_inputs(args.corpus), "model": args.model_path})
 
     # ---- Model and corpus
     tokenizer = load_tokenizer(args.model_path)

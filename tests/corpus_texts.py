@@ -1,6 +1,5 @@
 """Tokenizers, texts and plain references of the corpus tests."""
 
-import argparse
 import random
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -87,8 +86,7 @@ def built(texts, tokenizer, folder, *, kind="packed", max_length=16, size=400, n
     folder.mkdir(parents=True, exist_ok=True)
     build.write_chunks(iter(texts), layout, folder=folder / "state", num_workers=num_workers, size=size)
     result = build.assemble(folder / "state", folder, layout)
-    args = argparse.Namespace(tokenizer_name_or_path="tiny", seed=5)
-    manifest.write_manifest(folder, tokenizer, layout, result, args=args)
+    manifest.write_manifest(folder, tokenizer, layout, result, tokenizer_name="tiny", settings={"seed": 5})
     return memory_mapped.open_corpus(folder, tokenizer=tokenizer)
 
 

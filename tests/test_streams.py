@@ -171,18 +171,29 @@ def corpus_args(*words):
 
 
 def test_flags_name_a_corpus_or_a_stream(built_corpus, tokenizer, tmp_path):
-    args = corpus_args("--corpus", built_corpus, "--max_length", 16)
-    assert isinstance(training_blocks.from_flags(args, tokenizer, max_positions=64), memory_mapped.Corpus)
-    assert training_blocks.recorded_inputs(args) == {"corpus": [built_corpus / "corpus.json"]}
+    def opened(args, max_positions=64):
+        train, heldout = training_blocks.train_and_heldout(
+            tokenizer, **flags.corpus.data_options(args), max_positions=max_positions
+        )
+        assert len(heldout) == 4
+        return train
+
+    def recorded(args):
+        return training_blocks.recorded_inputs(args.corpus, from_text=flags.corpus.text_format(args))
+
+    sizes = ("--max_length", 16, "--num_heldout_blocks", 4, "--per_device_train_batch_size", 8)
+    args = corpus_args("--corpus", built_corpus, *sizes)
+    assert isinstance(opened(args), memory_mapped.Corpus)
+    assert recorded(args) == {"corpus": [built_corpus / "corpus.json"]}
     (tmp_path / "a.txt").write_text("\n\n".join(t for t in text() if t))
-    args = corpus_args("--corpus", tmp_path / "a.txt", "--streaming", "--max_steps", 5, "--max_length", 16)
-    stream = training_blocks.from_flags(args, tokenizer, max_positions=64)
-    assert isinstance(stream, streaming.StreamedCorpus) and len(stream) == 5 * 32
-    assert list(training_blocks.recorded_inputs(args)["corpus"]) == [str(tmp_path / "a.txt")]
+    args = corpus_args("--corpus", tmp_path / "a.txt", "--streaming", "--max_steps", 5, *sizes)
+    stream = opened(args)
+    assert isinstance(stream, streaming.StreamedCorpus) and len(stream) == 5 * 8
+    assert list(recorded(args)["corpus"]) == [str(tmp_path / "a.txt")]
     with pytest.raises(FlagError, match="--max_length: blocks of 16 tokens; the model takes at most 12"):
-        training_blocks.from_flags(args, tokenizer, max_positions=12)
+        opened(args, max_positions=12)
     with pytest.raises(FlagError, match="is a built corpus; leave --streaming out"):
-        training_blocks.recorded_inputs(corpus_args("--corpus", built_corpus, "--streaming", "--max_steps", 5))
+        recorded(corpus_args("--corpus", built_corpus, "--streaming", "--max_steps", 5))
 
 
 @pytest.mark.parametrize(

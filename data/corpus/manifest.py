@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from data.model_tokenizer import tokenizer_hash
-from utils import files, flags
+from utils import files
 from utils.errors import CheckpointError, DataError
 
 NAME = "corpus.json"
@@ -32,15 +32,15 @@ def read_manifest(path) -> dict:
         raise DataError(f"{folder / NAME}:1: damaged ({error!r}); expected what run_corpus.py wrote; build it again") from error
 
 
-def write_manifest(folder, tokenizer, layout, result: dict, *, args):
-    """Write corpus.json, which makes a folder a corpus: what build.assemble() returned, the tokenizer, and all settings."""
+def write_manifest(folder, tokenizer, layout, result: dict, *, tokenizer_name, settings: dict):
+    """Write corpus.json, which makes a folder a corpus: the result of build.assemble(), the tokenizer, all settings."""
     facts = {
         "blocks": layout.kind,
         "max_length": layout.max_length,
         "num_blocks": result["counts"]["blocks"],
-        "tokenizer": {"name": args.tokenizer_name_or_path, "size": len(tokenizer), "hash": tokenizer_hash(tokenizer)},
+        "tokenizer": {"name": tokenizer_name, "size": len(tokenizer), "hash": tokenizer_hash(tokenizer)},
         **result,
-        "settings": flags.settings(args),
+        "settings": settings,
     }
     files.write_json(Path(folder) / NAME, facts)
 

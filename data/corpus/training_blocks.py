@@ -5,42 +5,55 @@ from pathlib import Path
 from data.corpus import documents, manifest, memory_mapped, streaming
 from utils import distributed
 from utils.errors import FlagError
-from utils.runs import DRY_RUN_ROWS
 
 
-def from_flags(args, tokenizer, *, max_positions: int | None):
-    """What --corpus names: a built Corpus, or with --streaming a StreamedCorpus.
+def train_and_heldout(
+    tokenizer,
+    *,
+    paths: list,
+    num_heldout: int,
+    batch_size: int,
+    num_accumulated: int = 1,
+    max_length: int | None = None,
+    max_positions: int | None = None,
+    from_text: dict | None = None,
+    num_updates: int | None = None,
+    seed: int = 0,
+    buffer: int | None = None,
+):
+    """(train, heldout): blocks to train on and to evaluate with; both have counts, epoch and collate.
 
-    args: resolved, with flags.corpus.corpus and flags.training, after runs.start().
-    Raises like open_corpus() and documents.find().
+    paths: the folder of a built corpus, or text files.  num_heldout: blocks that are never trained on.  batch_size: blocks of
+    a micro-batch of one process; num_accumulated: micro-batches of an update.  max_length: tokens of a block.  max_positions:
+    what the models can take.
+    from_text: for text files, what documents.find() takes besides paths; then num_updates is the length of the run, seed its
+    seed, buffer the blocks to draw the next one from.
+    Raises as memory_mapped.open_corpus(), documents.find() and split() do.
     """
-    if not args.streaming:
-        return memory_mapped.open_corpus(
-            args.corpus[0], tokenizer=tokenizer, max_length=args.max_length, max_positions=max_positions
+    if from_text is None:
+        corpus = memory_mapped.open_corpus(paths[0], tokenizer=tokenizer, max_length=max_length, max_positions=max_positions)
+    else:
+        max_length = max_length or streaming.MAX_LENGTH
+        memory_mapped.check_length(max_length, max_positions, "--max_length: ")
+        corpus = streaming.StreamedCorpus(
+            documents.find(paths, **from_text),
+            tokenizer,
+            max_length=max_length,
+            seed=seed,
+            batch_size=batch_size,
+            num_updates=num_updates,
+            num_accumulated=num_accumulated,
+            buffer=buffer or streaming.BUFFER,
         )
-    max_length = args.max_length or streaming.MAX_LENGTH
-    memory_mapped.check_length(max_length, max_positions, "--max_length: ")
-    sources = documents.find(args.corpus, format=args.corpus_format, columns=args.columns, sample_by=args.sample_by)
-    return streaming.StreamedCorpus(
-        sources, tokenizer, max_length=max_length, seed=args.seed, buffer=args.shuffle_buffer or streaming.BUFFER,
-        batch_size=args.per_device_train_batch_size, num_updates=args.max_steps, num_accumulated=args.num_grad_accum_steps,
-    )  # fmt: skip
+    return corpus.split(num_heldout, at_least=batch_size * num_accumulated * distributed.world())
 
 
-def train_and_heldout(args, tokenizer, *, max_positions: int | None):
-    """(train, heldout) of what --corpus names.  Arguments and errors: as from_flags() and split()."""
-    corpus = from_flags(args, tokenizer, max_positions=max_positions)
-    per_update = args.per_device_train_batch_size * args.num_grad_accum_steps * distributed.world()
-    return corpus.split(DRY_RUN_ROWS if args.dry_run else args.num_heldout_blocks, at_least=per_update)
-
-
-def recorded_inputs(args) -> dict:
-    """What runs.start() records of --corpus: the hash of a built corpus's manifest, or those of the text files."""
-    if not args.streaming:
-        manifest.read_manifest(args.corpus[0])
-        return {"corpus": [Path(args.corpus[0]).expanduser() / manifest.NAME]}
-    for path in args.corpus:
+def recorded_inputs(paths: list, *, from_text: dict | None = None) -> dict:
+    """What runs.start() records: the hash of a built corpus's manifest, or those of the text files (from_text: as above)."""
+    if from_text is None:
+        manifest.read_manifest(paths[0])
+        return {"corpus": [Path(paths[0]).expanduser() / manifest.NAME]}
+    for path in paths:
         if manifest.is_built(path):
             raise FlagError(f"--streaming: {path} is a built corpus; leave --streaming out")
-    sources = documents.find(args.corpus, format=args.corpus_format, columns=args.columns, sample_by=args.sample_by)
-    return {"corpus": documents.hashes(sources, download=False)}
+    return {"corpus": documents.hashes(documents.find(paths, **from_text), download=False)}

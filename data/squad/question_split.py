@@ -20,7 +20,7 @@ NO_SPAN = float(np.finfo(np.float32).max)  # odds of a question whose windows ho
 
 @dataclass(frozen=True)
 class SpanOptions:
-    """What the flags of the same names say; utils.flags.SPANS has their defaults.
+    """How questions become windows, and scores answers.
 
     doc_stride: tokens of the context that two neighbouring windows share.  max_query_length, max_answer_length: tokens.
     num_best: starts and ends that are looked at in each window, and answers kept.  null_threshold: see Answers.

@@ -1,10 +1,11 @@
 """Flags of text corpora: which one a stage learns from, and what text files are like.  Nothing here imports torch."""
 
+from utils.flags.groups import DRY_RUN_ROWS
 from utils.flags.parser import positive_int
 
 
 def corpus(parser):
-    """The flag group of stages that learn from a text corpus.  check() checks it, data.corpus.training_blocks uses it."""
+    """The flag group of stages that learn from a text corpus.  check() checks it."""
     add = parser.add_argument_group("corpus").add_argument
     add("--corpus", "--train_config", "--record_path_or_regex", nargs="+", required=True, metavar="PATH",
         help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip
@@ -44,3 +45,25 @@ def check(args):
     for flag in ("shuffle_buffer", "corpus_format", "columns", "sample_by"):
         if getattr(args, flag) is not None:
             yield f"--{flag}: has no effect on a built corpus; it goes with --streaming"
+
+
+def text_format(args) -> dict | None:
+    """With --streaming, what data.corpus.documents.find() takes besides paths."""
+    if not args.streaming:
+        return None
+    return {"format": args.corpus_format, "columns": args.columns, "sample_by": args.sample_by}
+
+
+def data_options(args) -> dict:
+    """What the flags say, by the names that data.corpus.training_blocks.train_and_heldout() takes it under."""
+    return {
+        "paths": args.corpus,
+        "num_heldout": DRY_RUN_ROWS if args.dry_run else args.num_heldout_blocks,
+        "batch_size": args.per_device_train_batch_size,
+        "num_accumulated": args.num_grad_accum_steps,
+        "max_length": args.max_length,
+        "from_text": text_format(args),
+        "num_updates": args.max_steps,
+        "seed": args.seed,
+        "buffer": args.shuffle_buffer,
+    }
