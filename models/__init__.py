@@ -1,10 +1,22 @@
 """Hugging Face encoders with the methods' parts fitted.  Importing it makes the Auto classes know its models.
 
-architectures: where things are in a model.  attention: stock attention with heads missing.  slicing: nested models and the
-classes of cropped ones.  moe_bert: experts.  balance: their loss.  variants: what their classes have in common.  building: empty
-models, filled.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  loading, saving: checkpoints.
-students: made from teachers, measured.  distillation: one student, one teacher.  starting: what students start from.  curves: of
-nested models.  filtered_bert: TED's filters.  measuring: what an evaluation lists.  exporting: models for other software.
+What every method uses
+    architectures: where things are in a model.  loading, saving: checkpoints.  from_tensors: models filled with others' tensors.
+    variants: what the classes of changed structures have in common.  students: made from teachers, measured.
+    distillation: one student, one teacher.
+Fewer heads, neurons, dimensions, layers
+    slicing: nested models and the classes of cropped ones.  attention: stock attention with heads missing.  widths: hidden
+    dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  curves: what each sparsity is
+    worth.  starting: the state in which several trainings begin.
+Relations
+    relations: encoders that answer with queries, keys and values.  resized: students of other sizes.  relation_distillation:
+    the objective.  once_for_all: students with parts.  masked_tokens: their loss.
+Experts
+    moe_bert: models with experts.  balance: their loss.
+Filters
+    filtered_bert: TED's.
+Evaluation
+    measuring: what it lists.  exporting: models for other software.
 """
 
 from models import moe_bert, slicing

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from models import architectures
-from models.building import empty, fill, tensors_of
+from models.from_tensors import empty, fill, tensors_of
 from models.variants import Variant
 from modules.experts import NOISES, SCALES, ExpertLinear, Router, expert_units
 from utils import families

@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call
 
 from models import architectures
-from models.building import empty, fill, tensors_of
+from models.from_tensors import empty, fill, tensors_of
 from models.loading import load_model
 from models.relation_distillation import NO_VOCABULARY, heldout_terms, sides
 from models.relations import RelationEncoder

@@ -9,7 +9,7 @@ import copy
 import torch
 
 from models import architectures, widths
-from models.building import empty, fill, tensors_of
+from models.from_tensors import empty, fill, tensors_of
 from models.slicing import (
     UNITS,
     SparseModel,
@@ -83,11 +83,6 @@ def keep_layers(model, number, *, which="first"):
         if int(layer) in chosen:
             tensors[f"{prefix}{chosen.index(int(layer))}.{rest}"] = tensor
     return fill(shorter, tensors, like=model)
-
-
-def rebuilt(model, config):
-    """A new model of the same class, weights and mode, of a config that differs in nothing that has weights."""
-    return fill(empty(type(model), config, like=model), tensors_of(model), like=model)
 
 
 @torch.no_grad()

@@ -3,9 +3,10 @@
 import copy
 
 from models import architectures
+from models.from_tensors import rebuilt
 from models.moe_bert import entry_of
 from models.slicing import kept, kept_hidden, sparsity
-from models.sparse_bert import crop, keep_layers, rebuilt
+from models.sparse_bert import crop, keep_layers
 from utils import cost
 from utils.errors import FlagError
 

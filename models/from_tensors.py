@@ -1,4 +1,4 @@
-"""Models built without values and filled with copies of tensors, so that no random number is drawn."""
+"""Models made of tensors: built without values, filled with copies, so that no random number is drawn."""
 
 import torch
 from torch import nn
@@ -32,3 +32,8 @@ def fill(model, tensors, *, like):
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, copies[id(source)])
     return model.train(like.training)
+
+
+def rebuilt(model, config):
+    """A new model of the same class, weights and mode, of a config that differs in nothing that has weights."""
+    return fill(empty(type(model), config, like=model), tensors_of(model), like=model)
