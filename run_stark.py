@@ -133,7 +133,7 @@ def main(args):
         run.begin()
         sparse_teacher, metrics = args.teacher_model_path, {}
         if args.do_rewind:
-            models.save_start(start, run, tokenizer=data.tokenizer)
+            models.save_initial_student(start, run, tokenizer=data.tokenizer)
 
         # ---- Stage 3: the teacher is sorted by what its units do for the task and for this student
         if trial is not None:
@@ -146,7 +146,7 @@ def main(args):
             points = args.teacher_sparsities or [s for s in models.grid(teacher) if s > 0]
             results = {}
             for s in [0, *points]:
-                student = models.with_dropout(load(models.start_of(run)), args)
+                student = models.with_dropout(load(models.initial_student_folder(run)), args)
                 results[s] = models.distil(student, models.freeze(models.crop(teacher, s)), data, args=args, run=run,
                                            stage=f"rewind_{s:g}", default="kd", draws="train")  # fmt: skip
             chooser, metric = next(iter(data.selection)), args.selection_metric

@@ -7,7 +7,7 @@ What every method uses
 Fewer heads, neurons, dimensions, layers
     slicing: nested models and the classes of cropped ones.  attention: stock attention with heads missing.  widths: hidden
     dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  curves: what each sparsity is
-    worth.  starting: the state in which several trainings begin.
+    worth.  initial_student: the state in which several trainings begin.
 Relations
     relations: encoders that answer with queries, keys and values.  resized: students of other sizes.  relation_distillation:
     the objective.  once_for_all: students with parts.  masked_tokens: their loss.
@@ -25,12 +25,12 @@ from models.balance import Balance
 from models.curves import curve
 from models.distillation import distil, teaching
 from models.filtered_bert import FilteredModel, FrozenStates, head_metrics, load_filters, new_filters, save_filters
+from models.initial_student import initial_student_folder, save_initial_student
 from models.loading import freeze, load_model
 from models.saving import save_model
 from models.scoring import mask_of, scoring_masks
 from models.slicing import grid, kept, set_sparsity, sliced, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
-from models.starting import save_start, start_of
 from models.students import describe, shrink, small_bert, with_dropout
 from utils.checkpoints import fingerprint
 
@@ -49,6 +49,7 @@ __all__ = [
     "freeze",
     "grid",
     "head_metrics",
+    "initial_student_folder",
     "keep_layers",
     "kept",
     "layers",
@@ -57,8 +58,8 @@ __all__ = [
     "mask_of",
     "new_filters",
     "save_filters",
+    "save_initial_student",
     "save_model",
-    "save_start",
     "scoring_masks",
     "set_sparsity",
     "shrink",
@@ -66,7 +67,6 @@ __all__ = [
     "small_bert",
     "sort_units",
     "sparsity",
-    "start_of",
     "teaching",
     "with_dropout",
 ]

@@ -5,7 +5,7 @@ from utils import checkpoints, distributed, files
 from utils.errors import RunError
 
 
-def save_start(student, run, *, tokenizer):
+def save_initial_student(student, run, *, tokenizer):
     """Write the state, once in a run, with its hash."""
     folder, known = run.state("start"), run.state("start.json")
     if distributed.is_main() and not known.exists():
@@ -16,7 +16,7 @@ def save_start(student, run, *, tokenizer):
     distributed.barrier()
 
 
-def start_of(run):
+def initial_student_folder(run):
     """The folder of the state.  Raises RunError where it is not what was saved."""
     folder, known = run.state("start"), files.read_json(run.state("start.json"))["sha256"]
     found = checkpoints.fingerprint(folder)
