@@ -6,8 +6,8 @@ What every method uses
     distillation: one student, one teacher.
 Fewer heads, neurons, dimensions, layers
     slicing: nested models and the classes of cropped ones.  attention: stock attention with heads missing.  widths: hidden
-    dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  scoring: masks.  curves: what each sparsity is
-    worth.  initial_student: the state in which several trainings begin.
+    dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  importance_masks: what units are scored by.
+    curves: what each sparsity is worth.  initial_student: the state in which several trainings begin.
 Relations
     relations: encoders that answer with queries, keys and values.  resized: students of other sizes.  relation_distillation:
     the objective.  once_for_all: students with parts.  masked_tokens: their loss.
@@ -25,11 +25,11 @@ from models.balance import Balance
 from models.curves import curve
 from models.distillation import distil, teaching
 from models.filtered_bert import FilteredModel, FrozenStates, head_metrics, load_filters, new_filters, save_filters
+from models.importance_masks import scoring_masks
 from models.initial_student import initial_student_folder, save_initial_student
 from models.loading import freeze, load_model
 from models.saving import save_model
-from models.scoring import mask_of, scoring_masks
-from models.slicing import grid, kept, set_sparsity, sliced, sparsity
+from models.slicing import grid, kept, set_sparsity, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
 from models.students import describe, shrink, small_bert, with_dropout
 from utils.checkpoints import fingerprint
@@ -55,7 +55,6 @@ __all__ = [
     "layers",
     "load_filters",
     "load_model",
-    "mask_of",
     "new_filters",
     "save_filters",
     "save_initial_student",
@@ -63,7 +62,6 @@ __all__ = [
     "scoring_masks",
     "set_sparsity",
     "shrink",
-    "sliced",
     "small_bert",
     "sort_units",
     "sparsity",

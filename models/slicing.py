@@ -14,8 +14,6 @@ a stock model. T5 and MPNet share one position bias between layers whose heads a
 L layers, A heads, F neurons.
 """
 
-import contextlib
-
 import torch
 from torch import nn
 
@@ -143,18 +141,6 @@ def set_sparsity(model, s) -> None:
                 size = None if wanted[part.unit] == stored[part.unit] else wanted[part.unit] * part.size
                 rows, columns = (size, None) if part.dim == 0 else (None, size)
                 slice_linear(part.linear, rows=rows, columns=columns, groups=part.groups)
-    model.active_sparsity = s
-
-
-@contextlib.contextmanager
-def sliced(model, s):
-    """A context in which a nested model computes at sparsity s; afterwards as before."""
-    before = getattr(model, "active_sparsity", None)
-    set_sparsity(model, s)
-    try:
-        yield model
-    finally:
-        set_sparsity(model, before)
 
 
 def gate(model, block, num_heads):

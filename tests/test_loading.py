@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_models import CASES, build, inputs, nest, output
+from tiny_models import CASES, build, inputs, nest, output, sliced
 
 import models
 from models import architectures
@@ -246,7 +246,7 @@ def test_a_loaded_model_does_not_hang_on_its_file(checkpoint):
 
 def test_tied_and_sliced_weights_are_saved_whole(tmp_path):
     model = nest(build("t5", dtype=torch.float32))
-    with models.sliced(model, 90):
+    with sliced(model, 90):
         models.save_model(model, tmp_path)
     again = models.load_model(tmp_path, kind="tagging")
     assert torch.equal(output(again), output(model))

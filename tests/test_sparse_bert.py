@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import transformers
-from tiny_models import CASES, GRID, HEADS, LAYERS, NEURONS, build, inputs, nest, output
+from tiny_models import CASES, GRID, HEADS, LAYERS, NEURONS, build, inputs, nest, output, sliced
 
 import models
 from models import architectures
@@ -29,8 +29,9 @@ def nested(case):
 def masked_output(model, s):
     """The plainest meaning of a sparsity: inputs of the output projections multiplied by zeros."""
     with models.scoring_masks(model) as masks:
-        for unit, mask in models.mask_of(model, s).items():
-            getattr(masks, unit).copy_(mask)
+        for unit, counts in models.kept(model, s).items():
+            for mask_U, count in zip(getattr(masks, unit), counts):
+                mask_U[count:] = 0
         return output(model)
 
 
@@ -51,12 +52,12 @@ def test_one_function(nested):
     seen, whole = set(), output(nested)
     for s in models.grid(nested):
         expected = masked_output(nested, s)
-        with models.sliced(nested, s):
-            sliced = output(nested)
+        with sliced(nested, s):
+            of_slice = output(nested)
         cropped = models.crop(nested, s)
         assert models.kept(cropped) == models.kept(nested, s)
         seen |= {(unit, count == 0) for unit, counts in models.kept(cropped).items() for count in counts}
-        results = {"sliced": sliced, "cropped": output(cropped), "dense": output(models.export_dense(cropped))}
+        results = {"sliced": of_slice, "cropped": output(cropped), "dense": output(models.export_dense(cropped))}
         for name, result in results.items():
             assert torch.allclose(result, expected, rtol=0, atol=1e-10), (name, s)
         assert s == 0 or (expected - whole).abs().max() > 1e-3, f"at {s} nothing was removed"
@@ -134,7 +135,7 @@ def test_gradients_of_a_slice(nested, s):
     names = {name: id(parameter) for name, parameter in model.named_parameters()}
     cropped = models.crop(model, s)
     output(cropped).square().sum().backward()
-    with models.sliced(model, s):
+    with sliced(model, s):
         assert {name: id(parameter) for name, parameter in model.named_parameters()} == names
         output(model).square().sum().backward()
         once = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}

@@ -1,9 +1,11 @@
 """Tiny random encoders of every family, for tests: 3 layers, 4 heads, 10 neurons, and a batch with padding."""
 
+import contextlib
+
 import torch
 import transformers
 
-from models import architectures, sort_units
+from models import architectures, set_sparsity, sort_units
 from utils import families
 
 GRID = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 100)
@@ -74,3 +76,13 @@ def nest(model, seed=0):
     neurons[2] = torch.tensor([1.0] + [1e-4] * (NEURONS - 1))
     sort_units(model, heads, neurons, grid=GRID)
     return model
+
+
+@contextlib.contextmanager
+def sliced(model, s):
+    """A context in which a nested model computes at sparsity s; afterwards as it is stored."""
+    set_sparsity(model, s)
+    try:
+        yield
+    finally:
+        set_sparsity(model, None)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from models import architectures, widths
-from models.slicing import kept, whole
+from models.slicing import whole
 
 
 class Masks:
@@ -87,11 +87,3 @@ def scoring_masks(model, *, per_example=False, hidden=False):
     finally:
         for handle in handles:
             handle.remove()
-
-
-def mask_of(model, s):
-    """{"heads": [L, A], "neurons": [L, F]}: 1 for the units that a nested model keeps at sparsity s, else 0."""
-    sizes, counts = dict(zip(("heads", "neurons"), whole(model))), kept(model, s)
-    return {
-        unit: (torch.arange(sizes[unit]) < torch.tensor(counts[unit])[:, None]).to(model.device, model.dtype) for unit in sizes
-    }
