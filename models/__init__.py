@@ -2,7 +2,7 @@
 
 What every method uses
     architectures: where things are in a model.  loading, saving: checkpoints.  from_tensors: models filled with others' tensors.
-    variants: what the classes of changed structures have in common.  students: made from teachers, measured.
+    derived_classes: those of changed structures.  students: made from teachers, measured.
     distillation: one student, one teacher.
 Fewer heads, neurons, dimensions, layers
     slicing: nested models and the classes of cropped ones.  attention: stock attention with heads missing.  widths: hidden
@@ -69,5 +69,5 @@ __all__ = [
     "with_dropout",
 ]
 
-for variant in (slicing.VARIANT, moe_bert.VARIANT):
-    variant.register()
+for classes in (slicing.CLASSES, moe_bert.CLASSES):
+    classes.register()

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from models.derived_classes import stock_parent
 from models.loading import load_model
 from models.saving import save_model
 from models.sparse_bert import export_dense
-from models.variants import stock_class
 from utils import files
 from utils.errors import CheckpointError, RunError
 
@@ -141,7 +141,7 @@ def graphs(folder) -> dict:
 def _stock_config(model):
     """The config that other software knows: labels and sizes, without what was changed."""
     config = copy.deepcopy(model.config)
-    config.__class__ = stock_class(model).config_class
+    config.__class__ = stock_parent(model).config_class
     vars(config).pop("compression", None)
     return config
 

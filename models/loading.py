@@ -223,8 +223,8 @@ def _encoder_options(loader, names) -> dict:
 def _loader(model_type, kind):
     """The class that loads a checkpoint.  Raises CheckpointError where its family has no head of this kind."""
     stock = architectures.stock_class(model_type, kind)
-    variant = next((known for known in (slicing.VARIANT, moe_bert.VARIANT) if model_type.startswith(known.prefix)), None)
-    return variant.model_class(stock) if variant else stock
+    derived = next((known for known in (slicing.CLASSES, moe_bert.CLASSES) if model_type.startswith(known.prefix)), None)
+    return derived.model_class(stock) if derived else stock
 
 
 def _from_pretrained(folder, loader, options):

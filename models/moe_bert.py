@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from models import architectures
+from models.derived_classes import DerivedClasses
 from models.from_tensors import empty, fill, tensors_of
-from models.variants import Variant
 from modules.experts import NOISES, SCALES, ExpertLinear, Router, expert_units
 from utils import families
 from utils.errors import CheckpointError
@@ -34,7 +34,7 @@ class MoeModel:
         _install(self)
 
 
-VARIANT = Variant(EXPERTS, MoeModel, families.fit_for("ffn experts"))
+CLASSES = DerivedClasses(EXPERTS, MoeModel, families.fit_for("ffn experts"))
 
 
 def entry_of(model) -> dict | None:
@@ -76,7 +76,7 @@ def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding
     if scale != "probability":
         config.compression["output_scale"] = scale
     _check_family(config)
-    made_class = VARIANT.model_class(type(model))
+    made_class = CLASSES.model_class(type(model))
     config.__class__ = made_class.config_class
     made, tensors = empty(made_class, config, like=model), tensors_of(model)
     with torch.random.fork_rng(), torch.no_grad():

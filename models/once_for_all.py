@@ -12,6 +12,7 @@ from torch import nn
 from torch.func import functional_call
 
 from models import architectures
+from models.derived_classes import stock_parent
 from models.from_tensors import empty, fill, tensors_of
 from models.loading import load_model
 from models.relation_distillation import NO_VOCABULARY, heldout_terms, sides
@@ -19,7 +20,6 @@ from models.relations import RelationEncoder
 from models.resized import first, resized_config
 from models.saving import save_model
 from models.students import describe
-from models.variants import stock_class
 from utils import distributed, logs, plots, training
 from utils.evaluation import Score
 
@@ -51,7 +51,7 @@ class OnceForAll(nn.Module):
 def empty_part(model, part):
     """A stock model of a part's size, on the meta device."""
     sizes = {"layers": part.layers, "hidden": part.hidden, "heads": part.heads, "intermediate": part.intermediate}
-    return empty(stock_class(model), resized_config(model.config, **sizes), like=model)
+    return empty(stock_parent(model), resized_config(model.config, **sizes), like=model)
 
 
 def first_of(whole, part) -> dict:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from models import architectures, attention, widths
-from models.variants import Variant
+from models.derived_classes import DerivedClasses
 from modules.linear import EmptyLinear, slice_linear
 from utils.errors import CheckpointError
 from utils.families import FAMILIES, SPARSE
@@ -44,8 +44,8 @@ class SparseModel:
         return result
 
 
-VARIANT = Variant(SPARSE, SparseModel, FAMILIES)
-sparse_config, sparse_class = VARIANT.config_class, VARIANT.model_class
+CLASSES = DerivedClasses(SPARSE, SparseModel, FAMILIES)
+sparse_config, sparse_class = CLASSES.config_class, CLASSES.model_class
 
 
 # ---- What config.compression says

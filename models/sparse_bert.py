@@ -9,6 +9,7 @@ import copy
 import torch
 
 from models import architectures, widths
+from models.derived_classes import stock_parent
 from models.from_tensors import empty, fill, tensors_of
 from models.slicing import (
     UNITS,
@@ -24,7 +25,6 @@ from models.slicing import (
     sparse_config,
     whole,
 )
-from models.variants import stock_class
 from modules import importance
 from modules.linear import scatter
 from utils.errors import CheckpointError
@@ -98,7 +98,7 @@ def export_dense(model):
             f"this model has {hidden} of {entry['original_hidden']} hidden dimensions, which its norms run over: a stock model "
             "with zeros for the others would compute something else; export it as it is"
         )
-    stock, tensors = stock_class(model), tensors_of(model)
+    stock, tensors = stock_parent(model), tensors_of(model)
     if entry is not None:
         del config.compression
         config.__class__ = stock.config_class
@@ -166,7 +166,7 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
 
 def _become_sparse(model):
     """Turn a stock model whose heads have left their columns of the position bias into its sparse class, in place."""
-    stock = stock_class(model)
+    stock = stock_parent(model)
     model.config.__class__ = sparse_config(stock.config_class)
     model.__class__ = sparse_class(stock)
     for block in architectures.blocks(model):
@@ -183,7 +183,7 @@ def _crop_shape(model, s):
     config.compression = {**entry, "sparsity": float(s), **counts, "grid": points}
     if "hidden" in entry:
         config.compression["hidden"] = kept_hidden(model, s)
-    model_class = stock_class(model)
+    model_class = stock_parent(model)
     if "position_heads" in entry:
         kept_columns = [columns[:count] for columns, count in zip(entry["position_heads"], counts["heads"])]
         config.compression["position_heads"] = kept_columns

@@ -290,7 +290,7 @@ def test_parameters_and_macs(layers, published, lean, dense):
     sizes = {"num_hidden_layers": layers, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
     with torch.device("meta"):
         stock = transformers.BertModel(transformers.BertConfig(**sizes))
-        made_class = moe_bert.VARIANT.model_class(transformers.BertModel)
+        made_class = moe_bert.CLASSES.model_class(transformers.BertModel)
         entry = {"kind": "experts", "attention_experts": 1, "ffn_experts": 4, "gate_noise": "none", "route_padding": False}
         model = made_class(made_class.config_class(**sizes, compression=entry))
     assert cost.parameters(stock) == dense and cost.parameters(model) == lean
@@ -318,7 +318,7 @@ def test_one_expert_is_the_dense_layer_bit_for_bit():
         "gate_noise": "none",
         "route_padding": False,
     }
-    made_class = moe_bert.VARIANT.model_class(type(dense))
+    made_class = moe_bert.CLASSES.model_class(type(dense))
     config.__class__ = made_class.config_class
     model = made_class(config).eval()
     model.load_state_dict(dense.state_dict())

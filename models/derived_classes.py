@@ -1,21 +1,21 @@
 """Classes made from the stock ones: subclasses with a model_type of their own, which the Auto classes know.
 
-A variant of BertModel for the prefix "sparse-" is SparseBertModel, its config SparseBertConfig, their model_type sparse-bert.
+One derived from BertModel for the prefix "sparse-" is SparseBertModel, its config SparseBertConfig, their model_type sparse-bert.
 """
 
 from models import architectures
 from utils import families
 
 
-class VariantConfig:
+class DerivedConfig:
     """Mixed into a stock config class.  The first one made registers its models, as importing their code takes seconds."""
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        self._variant.register_models(self.model_type)
+        self._classes.register_models(self.model_type)
 
 
-class Variant:
+class DerivedClasses:
     """One kind of changed structure.
 
     prefix: of the model_type, SPARSE or EXPERTS of utils/families.py.  mixin: extends each stock model class.  names: of the
@@ -30,8 +30,8 @@ class Variant:
     def config_class(self, stock):
         """The config class for a stock config class."""
         if stock not in self._configs:
-            members = {"model_type": self.prefix + stock.model_type, "_variant": self, "__module__": self._mixin.__module__}
-            self._configs[stock] = type(self._name + stock.__name__, (VariantConfig, stock), members)
+            members = {"model_type": self.prefix + stock.model_type, "_classes": self, "__module__": self._mixin.__module__}
+            self._configs[stock] = type(self._name + stock.__name__, (DerivedConfig, stock), members)
         return self._configs[stock]
 
     def model_class(self, stock):
@@ -63,6 +63,6 @@ class Variant:
             auto.register(model_class.config_class, model_class, exist_ok=True)
 
 
-def stock_class(model):
+def stock_parent(model):
     """The stock class behind a model's class."""
     return getattr(type(model), "stock", type(model))
