@@ -31,8 +31,8 @@ import models
 from benchmarks import naive_relations, timing
 from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from models.relation_distillation import RelationObjective
-from models.relations import RelationEncoder
-from modules.relations import relation_losses
+from models.relation_encoder import RelationEncoder
+from modules.relation_losses import relation_losses
 from utils import allocator, logs, training
 from utils.batch import Batch
 from utils.evaluation import autocast

@@ -9,8 +9,8 @@ Fewer heads, neurons, dimensions, layers
     dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  importance_masks: what units are scored by.
     curves: what each sparsity is worth.  initial_student: the state in which several trainings begin.
 Relations
-    relations: encoders that answer with queries, keys and values.  resized: students of other sizes.  relation_distillation:
-    the objective.  once_for_all: students with parts.  masked_tokens: their loss.
+    relation_encoder: encoders that answer with queries, keys and values.  resized: students of other sizes.
+    relation_distillation: the objective.  once_for_all: students with parts.  masked_tokens: their loss.
 Experts
     moe_bert: models with experts.  balance: their loss.
 Filters

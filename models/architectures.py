@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from modules.linear import select
+from modules.sliceable_linear import select
 from utils import families
 from utils.errors import CheckpointError
 from utils.families import EXPERTS, Family
@@ -14,7 +14,7 @@ from utils.families import EXPERTS, Family
 class Part:
     """One projection whose rows (dim 0) or columns (dim 1) belong to units.
 
-    name: of the Linear in the model.  unit: "heads" or "neurons".  groups, size: layout, see modules/linear.py.
+    name: of the Linear in the model.  unit: "heads" or "neurons".  groups, size: layout, see modules/sliceable_linear.py.
     """
 
     linear: nn.Module = field(repr=False)

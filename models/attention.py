@@ -6,7 +6,7 @@ B examples, L tokens, D hidden size, A heads of the checkpoint as it was before 
 
 import functools
 
-from modules.linear import no_features
+from modules.sliceable_linear import no_features
 
 # Numbers of heads, and of all heads' features, that some stock attention modules use to reshape
 _COUNTS = ("num_attention_heads", "n_heads")

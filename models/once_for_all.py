@@ -16,7 +16,7 @@ from models.derived_classes import stock_parent
 from models.from_tensors import empty, fill, tensors_of
 from models.loading import load_model
 from models.relation_distillation import NO_VOCABULARY, heldout_terms, sides
-from models.relations import RelationEncoder
+from models.relation_encoder import RelationEncoder
 from models.resized import first, resized_config
 from models.saving import save_model
 from models.students import describe

@@ -11,12 +11,12 @@ from models import architectures, moe_bert
 from models.balance import Balance
 from models.loading import freeze, load_model
 from models.masked_tokens import masked_inputs
-from models.relations import RelationEncoder
+from models.relation_encoder import RelationEncoder
 from models.resized import check_vocabulary, given_student
 from models.saving import save_model
 from models.students import describe, with_dropout
 from modules.masking import masked_loss
-from modules.relations import KINDS, relation_losses
+from modules.relation_losses import KINDS, relation_losses
 from utils import distributed, logs, plots, training
 from utils import hops as chain
 from utils.evaluation import Score, autocast, share
@@ -31,7 +31,7 @@ NO_VOCABULARY = "There is no head for masked words: `fill-mask` would give rando
 class RelationObjective:
     """Weighted loss terms of a batch: "relation/qq", ... and, where a weight is given for it, "mlm".
 
-    teacher: a frozen RelationEncoder.  relations: {"qq": weight, ...}.  num_heads, weighting: see modules/relations.py.
+    teacher: a frozen RelationEncoder.  relations: {"qq": weight, ...}.  num_heads, weighting: see modules/relation_losses.py.
     mlm_weight, mlm_probability: masked tokens of the same batch, which both models then read with its masks.
     tokenizer: says which tokens are special, and which one is the mask.
     """

@@ -19,7 +19,7 @@ from torch import nn
 
 from models import architectures, attention, widths
 from models.derived_classes import DerivedClasses
-from modules.linear import EmptyLinear, slice_linear
+from modules.sliceable_linear import EmptyLinear, slice_linear
 from utils.errors import CheckpointError
 from utils.families import FAMILIES, SPARSE
 

@@ -26,7 +26,7 @@ from models.slicing import (
     whole,
 )
 from modules import importance
-from modules.linear import scatter
+from modules.sliceable_linear import scatter
 from utils.errors import CheckpointError
 
 # ---- New models

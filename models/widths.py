@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from models import architectures
-from modules.linear import EmptyLinear
+from modules.sliceable_linear import EmptyLinear
 from utils import families
 from utils.errors import CheckpointError
 

@@ -10,7 +10,7 @@ from test_minilmv2 import SHORT, corpus, rows, teacher, text, tokenizer, weights
 import models
 import run_minilmv2
 from models import once_for_all
-from models.relations import RelationEncoder
+from models.relation_encoder import RelationEncoder
 from utils import cost, flags
 from utils.errors import FlagError
 from utils.files import read_json, sha256

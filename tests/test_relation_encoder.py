@@ -10,10 +10,10 @@ from torch import nn
 import models
 from models import architectures
 from models.relation_distillation import RelationObjective
-from models.relations import RelationEncoder
+from models.relation_encoder import RelationEncoder
 from models.resized import resized, resized_config
 from modules.masking import mask_tokens, masked_loss
-from modules.relations import relation_losses
+from modules.relation_losses import relation_losses
 from utils.batch import Batch
 from utils.hops import Hop
 

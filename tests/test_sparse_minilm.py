@@ -16,7 +16,7 @@ import models
 import run_minilmv2
 import run_sparsification
 from models import architectures, masked_tokens, slicing, widths
-from models.relations import RelationEncoder
+from models.relation_encoder import RelationEncoder
 from modules import importance
 from modules.masking import mask_tokens
 from utils.batch import Batch

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from modules.linear import EmptyLinear, SliceableLinear, scatter, select, slice_linear
+from modules.sliceable_linear import EmptyLinear, SliceableLinear, scatter, select, slice_linear
 
 
 def rows_of(units, groups, number, size):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from modules import relations
+from modules.relation_losses import relation_losses
 from utils.flags.relations import RELATIONS
 
 # Golden inputs of the method document: B sequences, L tokens, R relation heads, widths of teacher and student
@@ -45,7 +45,7 @@ def draw(lengths, widths, num_tokens, seed=0):
 
 def loss_of(student, teacher, mask, **options):
     options = {"relations": QKV, "num_heads": R, **options}
-    return relations.relation_losses(student, teacher, mask, **options)
+    return relation_losses(student, teacher, mask, **options)
 
 
 def probabilities(left, right, head, position, length, size):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models import architectures, widths
-from modules.relations import KINDS
+from modules.relation_losses import KINDS
 
 
 class RelationEncoder(nn.Module):
