@@ -31,7 +31,7 @@ from modules import losses
 from modules.filters import FilterTraining, LayerwiseObjective, first_token
 from utils import chance, cost, distributed, evaluation, filter_specs, flags, runs, training
 from utils.errors import CheckpointError
-from utils.teacher import Teacher
+from utils.frozen_outputs import FrozenOutputs
 
 
 def parse(argv=None):
@@ -147,7 +147,7 @@ def pair(student, teacher, *, run):
     if args.mode == "ft":
         return student, None
     if args.mode == "kd":
-        return student, Teacher(teacher, layers=[], precision=args.precision)
+        return student, FrozenOutputs(teacher, layers=[], precision=args.precision)
     wanted = {"output_dim": args.filter_output_dim, "nonlinear": args.filter_nonlinear, "task": args.task_name}
     theirs, pooled = None, False
     if args.mode == "ted":
@@ -178,7 +178,7 @@ def pair(student, teacher, *, run):
     outputs, layers = teacher, matched
     if args.mode == "ted":
         outputs, layers = models.freeze(models.FilteredModel(teacher, seen, pooled=pooled)), range(len(matched))
-    outputs = Teacher(outputs, layers=layers, precision=args.precision, pool=first_token if pooled else None)
+    outputs = FrozenOutputs(outputs, layers=layers, precision=args.precision, pool=first_token if pooled else None)
     return models.FilteredModel(student, filters, pooled=pooled), outputs
 
 

@@ -35,7 +35,7 @@ from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, prepare
 from modules import losses
 from utils import logs, runs, training
-from utils.teacher import Teacher
+from utils.frozen_outputs import FrozenOutputs
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_EPOCHS = 6  # of the published stage I on the small tasks
@@ -127,7 +127,7 @@ def _ours(case, number, seed, *flags, read=time.process_time):
         flags = ("--mode", "ted", "--teacher_model_path", "hub/teacher", "--student_model_path", "hub/student", *weights, *flags)
         run = start(case, folder, *flags, number=number, seed=seed, read=read)
         student, teacher = pair(case, run)
-        outputs = Teacher(models.freeze(teacher), layers=range(3), precision="fp32")
+        outputs = FrozenOutputs(models.freeze(teacher), layers=range(3), precision="fp32")
         run_ted.distil(student, student.model, outputs, case, run=run)
         return run.metrics.marks
 

@@ -6,7 +6,7 @@ from models.saving import save_model
 from modules.losses import matched_layers
 from modules.objectives import OBJECTIVES, Objective, Targets
 from utils import evaluation, flags, training
-from utils.teacher import Teacher
+from utils.frozen_outputs import FrozenOutputs
 
 
 def teaching(student, teacher, data, args, *, default="sparse"):
@@ -19,7 +19,7 @@ def teaching(student, teacher, data, args, *, default="sparse"):
     objective = Objective(name, data.task.kind, matches, args.temperature, flags.weights(args))
     if not objective.needs_teacher:
         return objective, lambda batch: None
-    outputs = Teacher(teacher, layers=objective.teacher_layers, precision=args.precision)
+    outputs = FrozenOutputs(teacher, layers=objective.teacher_layers, precision=args.precision)
     if args.cache_teacher:
         outputs.cache(data.train, batch_size=args.per_device_eval_batch_size)
     return objective, lambda batch: Targets(*outputs(batch))

@@ -16,7 +16,7 @@ from modules.filters import FIRST_TOKEN, Filters, first_token, mean_token
 from utils import chance, evaluation, filter_specs
 from utils.errors import CheckpointError
 from utils.filter_specs import FilterSpec
-from utils.teacher import Teacher
+from utils.frozen_outputs import FrozenOutputs
 
 
 class FilteredModel(nn.Module):
@@ -111,7 +111,7 @@ class FrozenStates:
             pool = None if spec.nonlinear else mean_token
         self.all_tokens, self.answers = pool is None, {}
         for split in splits:
-            teacher = Teacher(model, layers=spec.layers, precision=args.precision, pool=pool)
+            teacher = FrozenOutputs(model, layers=spec.layers, precision=args.precision, pool=pool)
             if args.cache_teacher:
                 teacher.cache(split, batch_size=args.per_device_eval_batch_size)
             self.answers[split] = teacher

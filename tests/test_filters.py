@@ -17,7 +17,7 @@ from utils import filter_specs
 from utils.batch import Batch
 from utils.errors import CheckpointError
 from utils.filter_specs import filtered_layers
-from utils.teacher import Teacher
+from utils.frozen_outputs import FrozenOutputs
 
 LAST_DIGIT = 5e-7  # the golden values were computed in float32
 
@@ -283,7 +283,9 @@ def test_filters_beside_any_model(name):
     kind = "tagging" if stock.logits.dim() == 3 else "classification"
     labels = torch.zeros(stock.logits.shape[:-1], dtype=torch.int64)
     batch = Batch(inputs, labels, range(3), {"examples": 3.0, "tokens": 20.0, "labels": float(labels.numel())})
-    terms = LayerwiseObjective(kind, 1.0, 1.0)(seen, batch, Teacher(models.freeze(seen), layers=[0], precision="fp32")(batch))
+    terms = LayerwiseObjective(kind, 1.0, 1.0)(
+        seen, batch, FrozenOutputs(models.freeze(seen), layers=[0], precision="fp32")(batch)
+    )
     assert float(terms["kl"]) == pytest.approx(0, abs=1e-6) and float(terms["mse"]) < 1e-12
 
 
@@ -314,7 +316,7 @@ def test_stage_one_trains_filters_and_heads_alone():
     model = models.freeze(tiny_models.build())
     filters, spec = models.new_filters(model, task="demo")
     stage = FilterTraining(filters, kind="classification", output_dim=16, num_labels=3, dropout=0.0).double()
-    states = Teacher(model, layers=spec.layers, precision="fp32", pool=first_token)(SimpleNamespace(mask=None,
+    states = FrozenOutputs(model, layers=spec.layers, precision="fp32", pool=first_token)(SimpleNamespace(mask=None,
         inputs=tiny_models.inputs(), through=lambda model, **options: model(**tiny_models.inputs(), **options)))[1]  # fmt: skip
     logits = stage([state.double() for state in states])
     losses.task_loss(logits[1], torch.tensor([0, 1, 2]), kind="classification").backward()

@@ -10,7 +10,7 @@ from modules import losses
 from modules.losses import matched_layers
 from modules.objectives import OBJECTIVES, Objective, Targets
 from utils.batch import Batch
-from utils.teacher import Teacher
+from utils.frozen_outputs import FrozenOutputs
 
 
 def formula_weights(model, phase):
@@ -158,7 +158,7 @@ class Three:
 def test_cached_teacher_answers_as_the_teacher(kind):
     """Rows in another order and other company than when they were kept; padding is zero and masked."""
     split, model = Three(kind), pair(kind)[1].float()
-    plain, cached = (Teacher(model, layers=[0, 3], precision="fp32") for _ in range(2))
+    plain, cached = (FrozenOutputs(model, layers=[0, 3], precision="fp32") for _ in range(2))
     cached.cache(split, batch_size=2)
     model.requires_grad_(False)
     for indices in ([2, 0], [1], [1, 2]):

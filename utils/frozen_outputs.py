@@ -12,7 +12,7 @@ from utils.evaluation import autocast
 logger = logs.logger
 
 
-class Teacher:
+class FrozenOutputs:
     """A frozen model in eval mode, run without gradients; never wrapped for several processes, never saved.
 
     layers: indices of the hidden states wanted (0 is the embedding output).  Call it with a batch: (logits, [states_BLD, ...]).
