@@ -1,0 +1,117 @@
+"""Section "resume": runs that are killed and started again end with the same bytes as one that was not, on this device.
+
+A run is made whole, then killed in the middle and started again.  Where the two differ it is made whole once more: if even
+these two differ, it is not resuming but the kernels.  On a GPU all this also with torch.use_deterministic_algorithms(True).
+The GPU is not touched in this section's own process, so that its forks can use it.
+"""
+
+import functools
+import multiprocessing
+import os
+import runpy
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.gpu import made_up
+from benchmarks.gpu.settings import attempt
+from utils import files
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 60  # that a run may take
+# 12 updates, evaluated and saved at 4, 8 and 12
+SHORT = ("--per_device_train_batch_size", 16, "--max_steps", 12, "--eval_interval", 4, "--log_interval", 1, "--save_minutes", 0)
+REPRODUCIBLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # what torch asks for with deterministic algorithms
+KILLED_AT = 7  # rows of metrics.jsonl: after the evaluation at 4, before that at 8
+
+
+def rows(settings):
+    """One for each script and way."""
+    first, more = ("run_finetuning", False), [("run_finetuning", True), ("run_minidisc", True), ("run_minimoe", True)]
+    for name, deterministic in [first, *settings.pick(more, more[:1], [])]:
+        what = {"script": name, "deterministic": deterministic}
+        yield attempt(what, functools.partial(compare, name, deterministic, settings), settings, elsewhere=True)
+
+
+def compare(name, deterministic, settings) -> dict:
+    """Whether what was killed and continued is what was not."""
+    words, folder = words_of(name, settings), settings.work / "resume" / f"{name}_{deterministic}"
+    start = time.monotonic()
+
+    def finished(part):
+        return finish(name, words, folder / part, settings, deterministic)
+
+    whole = finished("whole")
+    kill(name, words, folder / "parts", settings, deterministic)
+    same = finished("parts") == whole
+    found = {"passed": same, "killed, whole equal": same, "seconds": round(time.monotonic() - start, 1)}
+    return found if same else {**found, "two whole ones equal": finished("again") == whole}
+
+
+def words_of(name, settings) -> list:
+    """The script's flags; what it starts from is made."""
+    here = ["--use_cpu"] if settings.device == "cpu" else []
+    task = ["--task_name", "demo", "--data_dir", made_up.demo_data(settings), *here]
+    if name == "run_minimoe":
+        return ["--teacher_model_path", made_up.pretrained_demo(settings), "--corpus", made_up.demo_corpus(settings),
+                "--streaming", "--max_length", 32, "--num_heldout_blocks", 32, *made_up.STUDENT, "--moe", "1,4", *SHORT, *here]  # fmt: skip
+    dropout = ["--learning_rate", 1e-3, "--hidn_dropout", 0.1, "--att_dropout", 0.1]
+    if name == "run_finetuning":
+        return [*task, *SHORT, *dropout]
+    folder = settings.work / "resume"
+    if not (folder / "nested").exists():
+        finish("run_finetuning", [*task, *SHORT], folder / "tuned", settings)
+        finish("run_sparsification", [*task, "--model_path", folder / "tuned"], folder / "nested", settings)
+    return [*task, *SHORT, *dropout, "--teacher_model_path", folder / "nested"]
+
+
+def finish(name, words, folder, settings, deterministic=False) -> str:
+    """Run to the end, or on to it; returns a hash of the checkpoint's weights."""
+    process = launch(name, words, folder, settings, deterministic)
+    process.join(SECONDS)
+    alive = process.is_alive()
+    process.kill()
+    process.join()
+    if alive or process.exitcode:
+        log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+        raise RuntimeError(f"{name}: {'did not end' if alive else f'exit code {process.exitcode}'}: {log.strip()[-300:]}")
+    return files.sha256(folder / "ckpt" / "model.safetensors")
+
+
+def kill(name, words, folder, settings, deterministic):
+    """Start, and stop with SIGKILL in the middle of an epoch."""
+    process, metrics = launch(name, words, folder, settings, deterministic), folder / "metrics.jsonl"
+    deadline = time.monotonic() + SECONDS
+    while process.is_alive() and time.monotonic() < deadline:
+        if metrics.exists() and len(metrics.read_bytes().splitlines()) >= KILLED_AT:
+            break
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    if (folder / "results.json").exists() or not (folder / "state").exists():
+        raise RuntimeError(f"{name}: it ended, or stopped, before it could be killed; see {folder.with_suffix('.log')}")
+
+
+def launch(name, words, folder, settings, deterministic):
+    """A process that runs the script as a user does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn" if settings.start == "spawn" else "fork")
+    words = [str(word) for word in [*words, "--output_dir", folder]]
+    process = context.Process(target=_script, args=(name, words, folder.with_suffix(".log"), deterministic))
+    process.start()
+    return process
+
+
+def _script(name, words, log, deterministic):
+    """What the process does: it prints into the log."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    if deterministic:
+        import torch
+
+        os.environ.update(REPRODUCIBLE)
+        torch.use_deterministic_algorithms(True)
+    path = str(ROOT / f"{name}.py")
+    sys.argv = [path, *words]
+    runpy.run_path(path, run_name="__main__")
