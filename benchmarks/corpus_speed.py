@@ -73,9 +73,8 @@ def main():
     tokenizer.model_max_length = sys.maxsize  # no warnings about long lines
     layout = layout_of(tokenizer, kind="packed", max_length=args.max_length)
 
-    reading, texts = timing.timed(
-        lambda: list(itertools.islice(documents.read_documents(documents.find(args.input)), args.num_documents))
-    )  # fmt: skip
+    found = documents.find(args.input)
+    reading, texts = timing.timed(lambda: list(itertools.islice(documents.read_documents(found), args.num_documents)))
     few = texts[: args.num_plain_documents]
     plain_rows = []
 

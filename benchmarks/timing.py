@@ -13,7 +13,7 @@ def clock(device="cpu"):
         return time.process_time
 
     def read():
-        torch.cuda.synchronize(device)
+        torch.cuda.synchronize(torch.device(device))
         return time.perf_counter()
 
     return read

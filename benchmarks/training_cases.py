@@ -1,6 +1,7 @@
 """What the training benchmarks train: a task's rows and checkpoints, and the scripts' own training with a stopwatch in it."""
 
 import contextlib
+import functools
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,9 +143,8 @@ def train(script, case, *flags, number, seed=0, read=None, stop=False):
                     run_minidisc.hop(1, teacher, trained, points, data=case, run=run)
                 else:
                     student = models.shrink(teacher, args.layer_or_sparsity)
-                    caching, (objective, answers) = timing.timed(
-                        lambda: models.teaching(student, teacher, case, args), device=case.device
-                    )  # fmt: skip
+                    parts = functools.partial(models.teaching, student, teacher, case, args)
+                    caching, (objective, answers) = timing.timed(parts, device=case.device)
                     _fit(student, lambda student, batch: objective(student, batch, answers(batch)), case, run)
     return run.metrics.marks, caching
 

@@ -20,8 +20,8 @@ from modules.filters import FilterTraining, LayerwiseObjective
 from modules.masking import masked_loss
 from modules.objectives import Objective, Targets
 from utils.batch import Batch
-from utils.nested_flags import Part
-from utils.relation_flags import RELATIONS
+from utils.flags.parts import Part
+from utils.flags.relations import RELATIONS
 from utils.teacher import Teacher
 
 TOLERANCE = 1e-5
@@ -73,10 +73,19 @@ class Place:
     def bert(self, seed, *, kind=None, layers=LAYERS, width=WIDTH, family="bert", **settings):
         """A random model in eval mode; kind: of its head, or None."""
         config = transformers.AutoConfig.for_model(
-            family, vocab_size=VOCABULARY, hidden_size=width, num_hidden_layers=layers, num_attention_heads=HEADS,
-            intermediate_size=NEURONS, max_position_embeddings=128, initializer_range=0.05, hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0, num_labels=KINDS.get(kind, 2), **settings,
-        )  # fmt: skip
+            family,
+            vocab_size=VOCABULARY,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=HEADS,
+            intermediate_size=NEURONS,
+            max_position_embeddings=128,
+            initializer_range=0.05,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            num_labels=KINDS.get(kind, 2),
+            **settings,
+        )
         torch.manual_seed(seed)
         return self.put(architectures.stock_class(family, kind)(config).eval())
 
@@ -247,8 +256,15 @@ def ted(place, shape):
 
 def deberta(place, seed, layers):
     """DeBERTaV3's sort of model, small."""
-    options = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 16, "type_vocab_size": 0,
-               "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False}  # fmt: skip
+    options = {
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_buckets": 16,
+        "type_vocab_size": 0,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+    }
     return place.bert(seed, kind="classification", layers=layers, family="deberta-v2", pooler_hidden_size=WIDTH, **options)
 
 

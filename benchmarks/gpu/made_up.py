@@ -106,9 +106,14 @@ def pretrained_demo(settings):
         tokenizer = transformers.AutoTokenizer.from_pretrained(demo.build_tokenizer(demo_data(settings) / "demo"))
         size = settings.pick(128, 128, 48)
         config = transformers.BertConfig(
-            vocab_size=len(tokenizer), hidden_size=size, num_hidden_layers=settings.pick(4, 4, 2), num_attention_heads=4,
-            intermediate_size=2 * size, max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+            vocab_size=len(tokenizer),
+            hidden_size=size,
+            num_hidden_layers=settings.pick(4, 4, 2),
+            num_attention_heads=4,
+            intermediate_size=2 * size,
+            max_position_embeddings=128,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         torch.manual_seed(0)
         model = transformers.BertForMaskedLM(config)
         tokenizer.save_pretrained(folder)
@@ -116,5 +121,13 @@ def pretrained_demo(settings):
     return folder
 
 
-# Flags of a student for pretrained_demo()
-STUDENT = ("--layer", 2, "--hidden", 48, "--heads", 4, "--num_relation_heads", 4)
+def student_of_text(settings) -> list:
+    """Flags of run_minilmv2.py and run_minimoe.py: that teacher, that text, a small student."""
+    student = ["--layer", 2, "--hidden", 48, "--heads", 4, "--num_relation_heads", 4]
+    text = ["--corpus", demo_corpus(settings), "--streaming", "--max_length", 32]
+    return ["--teacher_model_path", pretrained_demo(settings), *text, *student]
+
+
+def here(settings) -> list:
+    """The flag that keeps a script off a GPU, where it is to be."""
+    return ["--use_cpu"] if settings.device == "cpu" else []

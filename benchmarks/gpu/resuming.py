@@ -50,19 +50,18 @@ def compare(name, deterministic, settings) -> dict:
 
 def words_of(name, settings) -> list:
     """The script's flags; what it starts from is made."""
-    here = ["--use_cpu"] if settings.device == "cpu" else []
-    task = ["--task_name", "demo", "--data_dir", made_up.demo_data(settings), *here]
+    short = [*SHORT, *made_up.here(settings)]
     if name == "run_minimoe":
-        return ["--teacher_model_path", made_up.pretrained_demo(settings), "--corpus", made_up.demo_corpus(settings),
-                "--streaming", "--max_length", 32, "--num_heldout_blocks", 32, *made_up.STUDENT, "--moe", "1,4", *SHORT, *here]  # fmt: skip
-    dropout = ["--learning_rate", 1e-3, "--hidn_dropout", 0.1, "--att_dropout", 0.1]
+        return [*made_up.student_of_text(settings), "--num_heldout_blocks", 32, "--moe", "1,4", *short]
+    task = ["--task_name", "demo", "--data_dir", made_up.demo_data(settings), *short, "--learning_rate", 1e-3]
+    task += ["--hidn_dropout", 0.1, "--att_dropout", 0.1]
     if name == "run_finetuning":
-        return [*task, *SHORT, *dropout]
-    folder = settings.work / "resume"
+        return task
+    folder, scored = settings.work / "resume", [*task[:4], *made_up.here(settings)]
     if not (folder / "nested").exists():
-        finish("run_finetuning", [*task, *SHORT], folder / "tuned", settings)
-        finish("run_sparsification", [*task, "--model_path", folder / "tuned"], folder / "nested", settings)
-    return [*task, *SHORT, *dropout, "--teacher_model_path", folder / "nested"]
+        finish("run_finetuning", task, folder / "tuned", settings)
+        finish("run_sparsification", [*scored, "--model_path", folder / "tuned"], folder / "nested", settings)
+    return [*task, "--teacher_model_path", folder / "nested"]
 
 
 def finish(name, words, folder, settings, deterministic=False) -> str:

@@ -13,36 +13,45 @@ from pathlib import Path
 import torch
 
 from benchmarks import reporting
-from benchmarks.gpu import agreement, kernels, machine, resuming, speed, stages
+from benchmarks.gpu import agreement, attention, beside, compiling, machine, resuming, speed, stages
 from benchmarks.gpu.settings import in_short, plain
 
 ROOT = Path(__file__).resolve().parents[2]
 # Name: (a generator of rows, the seconds that it may take)
 SECTIONS = {
-    "machine": (machine.rows, 60),
+    "machine": (machine.rows, 120),
     "gradients": (agreement.rows, 60),
     "resume": (resuming.rows, 110),
     "finetuning": (speed.finetuning, 90),
-    "relations": (kernels.relations, 45),
-    "experts": (kernels.experts, 45),
+    "relations": (beside.relations, 45),
+    "experts": (beside.experts, 45),
     "distillation": (speed.distillation, 45),
     "minidisc": (speed.minidisc, 60),
     "deterministic": (speed.deterministic, 30),
-    "attention": (kernels.attention, 45),
+    "attention": (attention.rows, 45),
     "stages": (stages.rows, 120),
-    "compile": (kernels.compiled, 150),
+    "compile": (compiling.rows, 150),
 }
 # What a server of forks imports once, so that no section has to; none of it may touch the GPU
 IMPORTED = [
-    "scipy.stats", "sklearn.metrics", "safetensors.torch", "matplotlib.pyplot", "transformers.models.bert.modeling_bert",
-    "transformers.models.deberta_v2.modeling_deberta_v2", "transformers.models.auto.tokenization_auto", "data.task_data",
+    "scipy.stats",
+    "sklearn.metrics",
+    "safetensors.torch",
+    "matplotlib.pyplot",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.deberta_v2.modeling_deberta_v2",
+    "transformers.models.auto.tokenization_auto",
+    "data.task_data",
     "benchmarks.gpu.sections",
-]  # fmt: skip
+]
 ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MPLBACKEND": "agg",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MPLBACKEND": "agg",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # or to ask whether there is a GPU would keep forks from using it
-}  # fmt: skip
+}
 _LINES = 15  # of a log, where something has failed
+_SECONDS_TO_LEAVE = 10  # for a process that has said that it is done
 
 
 def prepare():
@@ -54,7 +63,7 @@ def prepare():
 
 
 def run(name, settings, seconds, *, generate=None) -> dict:
-    """Run a section for so long at most: {"status", "seconds", "rows"}; where it went wrong also "error" and "log", its last lines.
+    """Run a section for so long at most: {"status", "seconds", "rows"}; where it went wrong also "error", "log" (its last lines).
 
     status: "ok"; "failed": a row has an error or did not pass, or the section itself failed; "out of time".  Rows made before
     are kept.  generate: what makes the rows, in place of the section's own.
@@ -69,6 +78,7 @@ def run(name, settings, seconds, *, generate=None) -> dict:
     try:
         while found["status"] is None:
             found.update(_next(receiver, process, started + seconds - time.monotonic(), rows))
+        process.join(_SECONDS_TO_LEAVE if found["status"] != "out of time" else 0)
     finally:
         _end(process)
     if found["status"] == "ok" and any("error" in row or row.get("passed") is False for row in rows):

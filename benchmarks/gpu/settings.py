@@ -12,9 +12,20 @@ from utils import cost
 
 # Peak of dense bf16 products, in FLOP/s, by what a card is called; the first name that fits is taken.  Makers' data sheets
 PEAKS = {
-    "B200": 2250e12, "GH200": 989e12, "H200 NVL": 835e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12,
-    "H100": 989e12, "A100": 312e12, "A30": 165e12, "A10G": 70e12, "A10": 125e12, "L40S": 362e12, "L4": 121e12,
-}  # fmt: skip
+    "B200": 2250e12,
+    "GH200": 989e12,
+    "H200 NVL": 835e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "A30": 165e12,
+    "A10G": 70e12,
+    "A10": 125e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+}
 
 
 def peak_of(card) -> float | None:
@@ -74,6 +85,14 @@ def attempt(what: dict, measure, settings, *, elsewhere=False) -> dict:
         gc.collect()
         if on_gpu:
             torch.cuda.empty_cache()
+
+
+def extra_memory(call) -> int:
+    """MiB of a GPU that a call takes at most, besides what is there before."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    return round((torch.cuda.max_memory_allocated() - before) / 2**20)
 
 
 def in_short(error) -> str:

@@ -1,4 +1,4 @@
-"""Sections "finetuning", "deterministic", "distillation", "minidisc": tokens a second and model FLOPs utilisation of BERT-base in the scripts' own loop.
+"""Sections "finetuning", "deterministic", "distillation", "minidisc": rates of BERT-base in the scripts' own loop.
 
 tokens      real ones: padding is no work that anybody wants
 FLOPs       of these tokens: torch's count of a forward pass, three times for what is trained, once for a teacher
@@ -55,8 +55,8 @@ def minidisc(settings):
     row = trained("MiniDisc step", settings, run_minidisc)
     yield row
     parts = attempt({"what": "MiniDisc, its parts", "precision": settings.precision}, lambda: parts_of(settings), settings)
-    if "step s" in row and "sum s" in parts:
-        parts["step / sum"] = row["step s"] / parts["sum s"]
+    if "step ms" in row and "sum ms" in parts:
+        parts["step / sum"] = row["step ms"] / parts["sum ms"]
         parts["aim"] = aim(parts["step / sum"], at_most=STEP_OVER_PARTS, settings=settings)
     yield parts
 
@@ -82,12 +82,19 @@ def measure(settings, script, *words, batch_size) -> dict:
         steps, _, _ = training_cases.time_updates(script, case, *words, number=number, seed=seed)
         batches = [case.train.lengths[rows] for rows in training_cases.order(case, number, seed)[WARMUP:]]
         seconds, tokens = float(np.sum(steps)), int(sum(lengths.sum() for lengths in batches))
-        rounds.append({
-            "tokens/s": tokens / seconds, "examples/s": batch_size * number / seconds, "step s": seconds / number,
-            "tokens a step": tokens / number, "padding": 1 - tokens / sum(lengths.max() * len(lengths) for lengths in batches),
-            "TFLOP/s": sum(count(lengths, cached="--cache_teacher" in words) for lengths in batches) / seconds / 1e12,
-        })  # fmt: skip
-    found = {key: reporting.median(rounds, key) for key in rounds[0]}
+        padded = sum(lengths.max() * len(lengths) for lengths in batches)
+        flops = sum(count(lengths, cached="--cache_teacher" in words) for lengths in batches)
+        rounds.append(
+            {
+                "tokens/s": round(tokens / seconds),
+                "examples/s": round(batch_size * number / seconds),
+                "step ms": 1000 * seconds / number,
+                "tokens a step": round(tokens / number),
+                "padding": 1 - tokens / padded,
+                "TFLOP/s": flops / seconds / 1e12,
+            }
+        )
+    found = {key: type(value)(reporting.median(rounds, key)) for key, value in rounds[0].items()}
     if settings.peak is not None:
         found["MFU"] = found["TFLOP/s"] * 1e12 / settings.peak
     return found
@@ -98,25 +105,22 @@ def parts_of(settings) -> dict:
     number = settings.pick(10, 5, 1)
     case = made_up.case(settings, batch_size=usual(settings), num_batches=WARMUP + number)
     parts = training_cases.time_parts(case, number=number, seed=0)
-    means = {part: float(np.mean(times)) for part, times in parts.items()}
-    return {"sum s": sum(means.values()), **{f"{part} s": seconds for part, seconds in means.items()}}
+    means = {part: 1000 * float(np.mean(times)) for part, times in parts.items()}
+    return {"sum ms": sum(means.values()), "parts ms": means}
 
 
 def flops_of(case, script):
-    """A function (lengths of a batch's examples, cached=...) that counts FLOPs: of a model that is trained thrice its forward pass."""
+    """A function (lengths of examples, cached=...) that counts FLOPs.  cached: the teacher does not run."""
     teacher = models.load_model(case.teacher, **case.kinds)
     if script is run_finetuning:
         weighted = [(3, teacher)]
     elif script is run_distillation:
         weighted = [(1, teacher), (3, models.crop(teacher, training_cases.TARGET))]
     else:
-        args = run_minidisc.parse(["--task_name", case.task.name, "--data_dir", str(case.args.data_dir), "--teacher_model_path",
-                                   str(case.teacher)])  # fmt: skip
-        trained = training_cases.first_hop(teacher, args)[1]
+        words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, "--teacher_model_path", case.teacher]
+        trained = training_cases.first_hop(teacher, run_minidisc.parse([str(word) for word in words]))[1]
         weighted = [(1, teacher), *((3, models.crop(teacher, s)) for s in trained)]
-    weighted = [(weight, copy.deepcopy(model).to("meta")) for weight, model in weighted]
-
-    counted = [(weight, quadratic([measuring.flops(model, length) for length in COUNTED_AT])) for weight, model in weighted]
+    counted = [(weight, forward_flops(copy.deepcopy(model).to("meta"))) for weight, model in weighted]
 
     def count(lengths, *, cached):
         return sum(weight * of_length(lengths).sum() for weight, of_length in counted if not (cached and weight == 1))
@@ -124,7 +128,9 @@ def flops_of(case, script):
     return count
 
 
-def quadratic(values):
-    """The polynomial of second degree with these values at COUNTED_AT: products with weights grow with the length, attention's with
-    its square, a pooler's not at all."""
-    return np.polynomial.Polynomial.fit(COUNTED_AT, values, deg=2)
+def forward_flops(model):
+    """The polynomial (length) -> FLOPs of a forward pass of one example.
+
+    It is one of second degree: products with weights grow with the length, attention's with its square, a pooler's not at all.
+    """
+    return np.polynomial.Polynomial.fit(COUNTED_AT, [measuring.flops(model, length) for length in COUNTED_AT], deg=2)
