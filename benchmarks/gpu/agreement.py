@@ -239,7 +239,7 @@ def ted_filters(place, shape):
     torch.manual_seed(5)
     heads = {"output_dim": spec.output_dim, "num_labels": KINDS["classification"], "dropout": 0.0}
     stage = place.put(FilterTraining(filters, kind="classification", **heads))
-    _, states = Teacher(model, layers=spec.layers, precision="fp32", first_token=True)(batch)
+    _, states = Teacher(model, layers=spec.layers, precision="fp32")(batch)
     logits = stage([state.to(place.dtype) for state in states])
     terms = {str(i): losses.task_loss(z, batch.labels, kind="classification") for i, z in zip(spec.layers, logits)}
     return answer(terms, stage)
