@@ -14,7 +14,7 @@ from benchmarks.gpu.settings import attempt
 from models import architectures, masked_tokens, moe_bert
 from models.once_for_all import OnceForAll
 from models.relation_distillation import RelationObjective
-from models.relations import RelationEncoder
+from models.relation_encoder import RelationEncoder
 from modules import importance, knowledge, losses
 from modules.filters import FilterTraining, LayerwiseObjective
 from modules.masking import masked_loss
@@ -22,7 +22,7 @@ from modules.objectives import Objective, Targets
 from utils.batch import Batch
 from utils.flags.parts import Part
 from utils.flags.relations import RELATIONS
-from utils.teacher import Teacher
+from utils.frozen_outputs import FrozenOutputs
 
 TOLERANCE = 1e-5
 VOCABULARY, LAYERS, WIDTH, HEADS, NEURONS = 300, 4, 96, 4, 160
@@ -133,7 +133,7 @@ def distillation(place, shape, *, name, kind="classification"):
     teacher = models.freeze(place.bert(0, kind=kind))
     student, batch = place.bert(1, kind=kind, layers=2), place.batch(shape, kind)
     objective = Objective(name, kind, losses.matched_layers(2, LAYERS), temperature=2.0)
-    targets = Targets(*Teacher(teacher, layers=objective.teacher_layers, precision="fp32")(batch))
+    targets = Targets(*FrozenOutputs(teacher, layers=objective.teacher_layers, precision="fp32")(batch))
     return answer(objective(student, batch, targets), student)
 
 
@@ -142,7 +142,7 @@ def minidisc(place, shape):
     teacher, batch = models.freeze(nested(place)), place.batch(shape)
     student, terms = nested(place), {}
     objective = Objective("sparse", "classification", losses.matched_layers(LAYERS, LAYERS))
-    targets = Targets(*Teacher(teacher, layers=objective.teacher_layers, precision="fp32")(batch))
+    targets = Targets(*FrozenOutputs(teacher, layers=objective.teacher_layers, precision="fp32")(batch))
     for s in (80, 50):
         models.set_sparsity(student, s)
         terms |= {f"{s}/{name}": term for name, term in objective(student, batch, targets).items()}
@@ -239,7 +239,7 @@ def ted_filters(place, shape):
     torch.manual_seed(5)
     heads = {"output_dim": spec.output_dim, "num_labels": KINDS["classification"], "dropout": 0.0}
     stage = place.put(FilterTraining(filters, kind="classification", **heads))
-    _, states = Teacher(model, layers=spec.layers, precision="fp32")(batch)
+    _, states = FrozenOutputs(model, layers=spec.layers, precision="fp32")(batch)
     logits = stage([state.to(place.dtype) for state in states])
     terms = {str(i): losses.task_loss(z, batch.labels, kind="classification") for i, z in zip(spec.layers, logits)}
     return answer(terms, stage)
@@ -250,7 +250,7 @@ def ted(place, shape):
     sides = [(deberta(place, 1, 2), 1), (deberta(place, 0, LAYERS), 2)]
     student, teacher = (place.put(models.FilteredModel(model, filters_of(model, step)[0])) for model, step in sides)
     batch = place.batch(shape)
-    targets = Teacher(models.freeze(teacher), layers=range(2), precision="fp32")(batch)
+    targets = FrozenOutputs(models.freeze(teacher), layers=range(2), precision="fp32")(batch)
     return answer(LayerwiseObjective("classification", 20.0, 100.0)(student, batch, targets), student)
 
 
