@@ -64,7 +64,7 @@ def parse(argv=None):
         if args.language is not None and args.blocks == "packed" and not args.sentences_only:
             yield "--language: packed blocks are not made of sentences; it goes with --blocks pairs or --sentences_only"
         if args.tokenizer_name_or_path is not None:
-            yield from filter(None, [flags.config_of(args, "tokenizer_name_or_path")[1]])
+            yield from flags.config(args, "tokenizer_name_or_path")
 
     return flags.resolve(parser, argv, stage="corpus", name=lambda args: Path(args.input[0]).stem or "corpus", check=check)
 

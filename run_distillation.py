@@ -40,12 +40,10 @@ def parse(argv=None):
             yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
         elif not parts and not args.student_model_path:
             args.layer_or_sparsity = "4L"
-        configs = {}
+        task, configs = tasks.find(args.task_name), {}
         for flag in ("teacher_model_path", "student_model_path"):
-            config, problem = flags.config_of(args, flag)
-            configs[flag] = config
-            yield from [problem] if problem else []
-            yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=objectives.OBJECTIVES)
+            config = configs[flag] = yield from flags.config(args, flag)
+            yield from flags.model_types.check_model_type(args, task, config, objectives=objectives.OBJECTIVES)
             if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
                 yield from flags.check_balance(args, config)
                 for part_flag, part in flags.student_parts(args):

@@ -41,7 +41,7 @@ from utils import (
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(__doc__, flags.evaluation.evaluation(tasks.NAMES), flags.inference)
-    check = partial(flags.evaluation.check, tasks=tasks)
+    check = partial(flags.evaluation.check_evaluation, tasks=tasks)
     return flags.resolve(parser, argv, stage="evaluation", name=flags.evaluation.run_name, check=check)
 
 

@@ -30,11 +30,10 @@ def parse(argv=None):
             return
         config = None
         if args.model_path != "scratch":
-            config, problem = flags.config_of(args, "model_path")
-            yield from [problem] if problem else []
+            config = yield from flags.config(args, "model_path")
         elif args.task_name != "demo":
             yield f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained encoder"
-        yield from flags.model_types.check(args, task, config, objectives={"ft": OBJECTIVES["ft"]})
+        yield from flags.model_types.check_model_type(args, task, config, objectives={"ft": OBJECTIVES["ft"]})
         yield from flags.check_balance(args, config)
         yield from flags.check_hold_out(args, {"model_path": config})
 

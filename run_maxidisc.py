@@ -32,9 +32,8 @@ def parse(argv=None):
     add("--hops_dir", help="where finished hops are kept and found; hops/ beside the run folder")
 
     def check(args):
-        config, problem = flags.config_of(args, "teacher_model_path")
-        yield from [problem] if problem else []
-        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=objectives.OBJECTIVES)
+        config = yield from flags.config(args, "teacher_model_path")
+        yield from flags.model_types.check_model_type(args, tasks.find(args.task_name), config, objectives=objectives.OBJECTIVES)
         if bool(args.layer_or_sparsity_path) == args.all_paths:
             yield "--layer_or_sparsity_path, --all_paths: give one of them"
         if args.layer_or_sparsity_path and config:

@@ -50,10 +50,9 @@ def parse(argv=None):
     add("--final_hop", choices=("target", "grid"), default="target", help="the last hop trains the student, or its grid with it")
 
     def check(args):
-        config, problem = flags.config_of(args, "teacher_model_path")
-        yield from [problem] if problem else []
+        config = yield from flags.config(args, "teacher_model_path")
         with_teacher = {name: row for name, row in objectives.OBJECTIVES.items() if name != "ft"}
-        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=with_teacher)
+        yield from flags.model_types.check_model_type(args, tasks.find(args.task_name), config, objectives=with_teacher)
         if config:
             yield from flags.check_student(f"{args.target_sparsity:g}S", config, "--target_sparsity")
             yield from flags.check_candidates(args, config)

@@ -34,7 +34,7 @@ def parse(argv=None):
 
     def check(args):
         yield from flags.parts.fill_students(args)
-        _, student = yield from flags.relations.check(args, layers=6)
+        _, student = yield from flags.relations.check_relations(args, layers=6)
         yield from flags.parts.check_students(args, student)
         if families.has_experts(student):
             yield f"--student_model_path: has experts ({student['model_type']}); run_minimoe.py trains it"

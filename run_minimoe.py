@@ -37,9 +37,9 @@ def parse(argv=None):
                         learning_rate=3e-4, per_device_train_batch_size=128, num_train_epochs=5)  # fmt: skip
 
     def check(args):
-        configs = yield from flags.relations.check(args, layers=4)
+        configs = yield from flags.relations.check_relations(args, layers=4)
         has_weights = flags.relations.has_weights(args.student_model_path)
-        yield from flags.experts.check(args, *configs, student_has_weights=has_weights)
+        yield from flags.experts.check_experts(args, *configs, student_has_weights=has_weights)
 
     def name(args):
         return f"{flags.relations.name(args)}_{(args.moe or 'moe').replace(',', '-')}E"

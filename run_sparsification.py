@@ -55,10 +55,9 @@ def parse_task(argv):
                 f"--teacher_model_path {args.model_path} --student_model_path {args.student_model_path}"
             )
         del args.student_model_path
-        config, problem = flags.config_of(args, "model_path")
-        yield from [problem] if problem else []
+        config = yield from flags.config(args, "model_path")
         suitable = {name: objectives.OBJECTIVES[name] for name in ("sparse", "ft")}
-        yield from flags.model_types.check(args, tasks.find(args.task_name), config, objectives=suitable)
+        yield from flags.model_types.check_model_type(args, tasks.find(args.task_name), config, objectives=suitable)
         yield from flags.check_dense(config, "--model_path")
         yield from flags.check_hold_out(args, {"model_path": config}, trained=["model_path"])
 

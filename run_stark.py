@@ -50,9 +50,8 @@ def check(args):
     """Yield what is wrong with the flags, as far as the checkpoints' configs tell."""
     configs = {}
     for flag in ("teacher_model_path", "student_model_path", "student_init_path"):
-        configs[flag], problem = flags.config_of(args, flag)
-        yield from [problem] if problem else []
-        yield from flags.model_types.check(
+        configs[flag] = yield from flags.config(args, flag)
+        yield from flags.model_types.check_model_type(
             args, tasks.find(args.task_name), configs[flag], objectives={"kd": objectives.OBJECTIVES["kd"]}
         )
     yield from flags.check_hold_out(args, configs, trained=configs)

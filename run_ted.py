@@ -43,7 +43,7 @@ def parse(argv=None):
         return f"{args.task_name}_{args.mode}" + (f"_{Path(args.model_path).name}" if args.mode == "filters" else "")
 
     return flags.resolve(parser, argv, stage="ted", name=name,
-                         check=lambda args: flags.ted.check(args, tasks.find(args.task_name)))  # fmt: skip
+                         check=lambda args: flags.ted.check_ted(args, tasks.find(args.task_name)))  # fmt: skip
 
 
 def main(args):

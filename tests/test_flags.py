@@ -84,7 +84,7 @@ def test_paths_must_shrink(path, message):
 def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):
     args = SimpleNamespace(model_type=model_type, data_type=None, selection_metric=None, task_name=task, max_length=None,
                            **dict.fromkeys(flags.SPANS))  # fmt: skip
-    problems = list(flags.model_types.check(args, tasks.get(task), config, objectives=OBJECTIVES))
+    problems = list(flags.model_types.check_model_type(args, tasks.get(task), config, objectives=OBJECTIVES))
     assert (problems == []) if message is None else message in problems[0], problems
     assert (args.selection_metric, args.max_length) == (tasks.get(task).selection_metric, 128)
 

@@ -203,10 +203,10 @@ def test_presets(family, layers, width, layer, heads, teacher):
 ])  # fmt: skip
 def test_relations_flag(text, expected):
     if expected is not None:
-        assert relations.weights(text) == expected
+        assert relations.relation_weights(text) == expected
         return
     with pytest.raises(argparse.ArgumentTypeError):
-        relations.weights(text)
+        relations.relation_weights(text)
 
 
 def test_all_problems_with_the_flags_at_once(corpus, teacher, tmp_path):

@@ -167,7 +167,9 @@ def test_training_continues_byte_equal(kind, stream_of, corpus, asked_to_stop, t
 
 def corpus_args(*words):
     parser = flags.parser("", flags.corpus.corpus, flags.training, flags.runtime)
-    return flags.resolve(parser, [str(word) for word in words], stage="test", name=lambda args: "run", check=flags.corpus.check)
+    return flags.resolve(
+        parser, [str(word) for word in words], stage="test", name=lambda args: "run", check=flags.corpus.check_corpus
+    )
 
 
 def test_flags_name_a_corpus_or_a_stream(built_corpus, tokenizer, tmp_path):

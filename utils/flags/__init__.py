@@ -14,7 +14,7 @@ from utils.flags.checks import (
     check_path,
     check_spans,
     check_student,
-    config_of,
+    config,
     student_parts,
 )
 from utils.flags.groups import (

@@ -58,13 +58,13 @@ def student_parts(args) -> list[tuple[str, str]]:
     return [(flag, part) for flag, part in given.items() if part is not None]
 
 
-def config_of(args, flag: str):
-    """(config, problem) of the checkpoint that a path flag names; config is None for a hub name or where it is unusable."""
+def config(args, flag: str):
+    """The config of the checkpoint that a path flag names (`yield from`); None where it is not known.  Yields what is wrong."""
     path = getattr(args, flag)
     try:
-        return (checkpoints.read_config(path) if path is not None else None), None
+        return checkpoints.read_config(path) if path is not None else None
     except CheckpointError as error:
-        return None, f"--{flag}: {error}"
+        yield f"--{flag}: {error}"
 
 
 def check_candidates(args, config: dict):

@@ -5,7 +5,7 @@ from utils.flags.parser import positive_int
 
 
 def corpus(parser):
-    """The flag group of stages that learn from a text corpus.  check() checks it."""
+    """The flag group of stages that learn from a text corpus.  check_corpus() checks it."""
     add = parser.add_argument_group("corpus").add_argument
     add("--corpus", "--train_config", "--record_path_or_regex", nargs="+", required=True, metavar="PATH",
         help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip
@@ -34,7 +34,7 @@ def documents(add, *, prefix=""):
         help="what a document of a plain text is: a line, what lies between blank lines, the file; paragraph")  # fmt: skip
 
 
-def check(args):
+def check_corpus(args):
     """Yield what is wrong with the flags of corpus()."""
     if args.streaming:
         if args.max_steps is None and not args.dry_run:

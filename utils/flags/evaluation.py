@@ -82,7 +82,7 @@ def _subject(args):
     return "_".join([args.task_name, *listed, *points[:1], *points[1:][-1:]])
 
 
-def check(args, tasks):
+def check_evaluation(args, tasks):
     """Yield what is wrong; fill in what follows from the rest.  tasks: data.tasks."""
     args.model_type = args.data_type = None
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -113,7 +113,7 @@ def check(args, tasks):
         for sparsity in args.sparsities or ():
             if configs.get(path):
                 yield from check_student(f"{sparsity:g}S", configs[path], f"--sparsities for {path}:")
-    yield from model_types.check(args, tasks.find(args.task_name), None, objectives={})
+    yield from model_types.check_model_type(args, tasks.find(args.task_name), None, objectives={})
     yield from _check_hold_out(args, configs)
     points = len(args.sparsities or [None])
     if args.predict is not None:

@@ -47,7 +47,7 @@ def numbers(args) -> dict:
     return dict(zip(("attention", "ffn"), map(int, args.moe.split(","))))
 
 
-def check(args, teacher: dict | None, student: dict | None, *, student_has_weights: bool):
+def check_experts(args, teacher: dict | None, student: dict | None, *, student_has_weights: bool):
     """Yield what is wrong with the flags of experts(); fill in their defaults.
 
     teacher, student: their configs as far as they are known.  student_has_weights: of --student_model_path; a student that is a

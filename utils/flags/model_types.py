@@ -18,7 +18,7 @@ def _beginning(model_type, objectives) -> str | None:
     return max((name for name in objectives if model_type.startswith(name)), key=len, default=None)
 
 
-def check(args, task, config: dict | None, *, objectives: dict):
+def check_model_type(args, task, config: dict | None, *, objectives: dict):
     """Yield what contradicts the task or a checkpoint's config (None: not known yet): model type, data type, selection metric,
     flags of spans.
 

@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 
 from utils import families
-from utils.flags.checks import check_dense, check_student, config_of
+from utils.flags.checks import check_dense, check_student, config
 from utils.flags.parser import percent, percentages, positive_int
 
 CORPUS = "corpus"  # the value of --task_name that is no task
@@ -54,12 +54,11 @@ def scoring(parser):
 
 def check_scoring(args):
     """Yield what is wrong with the model to be sorted."""
-    config, problem = config_of(args, "model_path")
-    yield from [problem] if problem else []
-    yield from check_dense(config, "--model_path")
-    if config is None or families.has_experts(config):
+    model = yield from config(args, "model_path")
+    yield from check_dense(model, "--model_path")
+    if model is None or families.has_experts(model):
         return
-    if refusal := families.refusal(config["model_type"], "hidden"):
+    if refusal := families.refusal(model["model_type"], "hidden"):
         yield f"--model_path: {refusal}"
 
 
@@ -88,7 +87,7 @@ def sizes(text) -> list[int]:
 def fill_students(args):
     """Give the flags of students() and what follows from them their values; yield what contradicts what.
 
-    Before relations.check(), which sees the largest part, or the model that is cropped, as the student.
+    Before relations.check_relations(), which sees the largest part, or the model that is cropped, as the student.
     """
     is_ofa, is_crop = bool(args.ofa_layer or args.ofa_hidden), args.sparsity is not None
     own = [flag for flag, given in (("--sparsity", is_crop), ("--ofa_layer, --ofa_hidden", is_ofa)) if given]

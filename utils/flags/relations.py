@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import families, hops
 from utils.errors import FlagError
 from utils.flags import corpus
-from utils.flags.checks import config_of
+from utils.flags.checks import config
 from utils.flags.groups import model_path
 from utils.flags.parser import fraction, idle, non_negative, path_of_students, positive_int
 
@@ -25,7 +25,7 @@ def relations(parser):
              "else the last")  # fmt: skip
     add("--num_relation_heads", type=positive_int, metavar="R",
         help="divides both widths; 48 for 12 layers, 64 for 24, else the largest of 64, 48, 32, 24, 16, 12")  # fmt: skip
-    add("--relations", "--minilm_relations", type=weights, default="qq=1,kk=1,vv=1", metavar="WEIGHTS",
+    add("--relations", "--minilm_relations", type=relation_weights, default="qq=1,kk=1,vv=1", metavar="WEIGHTS",
         help="pairs of q, k and v with weights; also as {(1, 1): 1, (2, 2): 1}, (left, right) with 1 for q")  # fmt: skip
     add("--relation_source", choices=("last", "extra"), default="last",
         help="the student's side: its last layer's projections, or new ones on its final states, dropped afterwards")  # fmt: skip
@@ -76,7 +76,7 @@ def student(parser):
         help="layers of students, each the teacher of the next (teacher assistants), in one run")  # fmt: skip
 
 
-def weights(text) -> dict[str, float]:
+def relation_weights(text) -> dict[str, float]:
     """A flag type: `qq=1,kk=0.5`, or MiniLMv2's published form `{(1, 1): 1, (2, 2): 0.5}`."""
     if text.strip().startswith("{"):
         pairs = re.findall(r"\(\s*([123])\s*,\s*([123])\s*\)\s*:\s*([^,}\s]+)", text)
@@ -93,20 +93,18 @@ def weights(text) -> dict[str, float]:
     return given
 
 
-def check(args, *, layers):
+def check_relations(args, *, layers):
     """Yield what is wrong with the flags of relations(), student(), models() and corpus.corpus(); fill in their defaults.
 
     layers: of a student, where no flag says.  Its value (`yield from`): the configs of teacher and student, None where not known.
     """
-    yield from corpus.check(args)
+    yield from corpus.check_corpus(args)
     yield from _check_names(args)
     yield from fill(args, layers=layers)
-    configs = {}
-    for flag in ("teacher_model_path", "student_model_path"):
-        configs[flag], problem = config_of(args, flag)
-        yield from [problem] if problem else []
-    yield from problems(args, *configs.values())
-    return list(configs.values())
+    teacher = yield from config(args, "teacher_model_path")
+    student = yield from config(args, "student_model_path")
+    yield from problems(args, teacher, student)
+    return teacher, student
 
 
 def _check_names(args):

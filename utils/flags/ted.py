@@ -3,7 +3,7 @@
 from utils import families, filter_specs
 from utils.errors import CheckpointError
 from utils.flags import model_types
-from utils.flags.checks import check_hold_out, check_student, config_of, student_parts
+from utils.flags.checks import check_hold_out, check_student, config, student_parts
 from utils.flags.groups import model_path
 from utils.flags.parser import idle, non_negative, positive, positive_int, switch
 
@@ -63,7 +63,7 @@ def ted(parser):
     add("--cache_teacher", action="store_true", help="keep the frozen model's outputs in memory, computed once")
 
 
-def check(args, task):
+def check_ted(args, task):
     """Yield what is wrong; fill in what follows from --mode.  task: an entry of the registry."""
     if args.filter_disabled and args.mode not in (None, "kd", "lwd"):
         yield f"--filter_disabled: contradicts --mode {args.mode}; it belongs to kd and lwd"
@@ -80,9 +80,8 @@ def check(args, task):
         args.student_init = "stage1" if args.mode == "ted" else "pretrained"
     configs = {}
     for flag in ("model_path", "teacher_model_path", "student_model_path"):
-        configs[flag], problem = config_of(args, flag)
-        yield from [problem] if problem else []
-        yield from model_types.check(args, task, configs[flag], objectives={})
+        configs[flag] = yield from config(args, flag)
+        yield from model_types.check_model_type(args, task, configs[flag], objectives={})
     trained = ["model_path", "teacher_model_path", *(["student_model_path"] if args.student_init != "pretrained" else [])]
     yield from check_hold_out(args, configs, trained=trained)
     if args.filter_token is not None and task and task.kind in ("tagging", "spans"):
@@ -127,14 +126,14 @@ def _check_filters(args, task, configs):
     layers, dims, specs = {}, {}, {}
     for side, prefix in (("student", ""), ("teacher", "teacher_")):
         path = getattr(args, f"{side}_model_path")
-        config = configs[f"{side}_model_path" if path else "teacher_model_path"]
-        number = config and families.size(config, "layers")
+        known = configs[f"{side}_model_path" if path else "teacher_model_path"]
+        number = known and families.size(known, "layers")
         if side == "student" and args.student_layer:
             number = args.student_layer
         interval = getattr(args, f"{prefix}filter_interval")
         if number:
             layers[side] = filter_specs.filtered_layers(number, interval or 1)
-        if config is None or path is None or not (args.student_init == "stage1" if side == "student" else args.mode == "ted"):
+        if known is None or path is None or not (args.student_init == "stage1" if side == "student" else args.mode == "ted"):
             continue
         try:
             spec = filter_specs.read(path)
