@@ -106,6 +106,7 @@ PLACE = {"--data_dir": "$DATA_DIR", "--precision": "$PRECISION", "--log_interval
 SCORED = {"--do_train": True, "--do_infer": True, "--infer_split": "dev"}  # dev predictions, for the paired bootstrap
 ROWS = {"qqp": 10000, "sst2": 20000}  # training rows; elsewhere all
 HELD_OUT = {"qqp": 0.03, "sst2": 0.05}  # share of the whole file: 3,000 rows or so of each; elsewhere 0.1
+HOP_EPOCHS = {"qqp": 5, "sst2": 4}  # of each of MiniDisc's hops, and half of what the direct student gets; elsewhere 8
 GRID = "0,10,20,30,40,50,60,70,80,90,95"
 
 
@@ -146,13 +147,13 @@ def student(nested, task, part, *, epochs):
     return {**flags, "--layer_or_sparsity": part}
 
 
-def assisted(jobs, block, task, *, nested, target, epochs, rates, hop_rates, candidates, via=70, seeds=SEEDS):
+def assisted(jobs, block, task, *, nested, target, rates, hop_rates, candidates, via=70, seeds=SEEDS):
     """Direct distillation and MiniDisc, with the same number of updates.
 
     rates: of the direct student and of the last hop; hop_rates: of the first one.  Each hop's rate is chosen on MaxiDisc's path
     over one assistant, whose hops are runs of their own; MiniDisc takes both.  Tuples are tried; a Chosen is taken as it is.
     """
-    kind, size = f"{block}/{task}", f"{target}S"
+    kind, size, epochs = f"{block}/{task}", f"{target}S", HOP_EPOCHS.get(task, 8)
     direct = {**student(nested, task, size, epochs=2 * epochs), **SCORED}
     if isinstance(rates, Chosen):
         jobs.add(f"{kind}_direct_{size}", "run_distillation.py", {**direct, "--learning_rate": rates}, seeds=seeds)
@@ -188,7 +189,7 @@ def b1(jobs):
     for task in ("mrpc", "stsb"):
         teacher(jobs, "B1", task, model=Run("B1/model"), rate="3e-5", epochs=BASE[task], scored=2000)
     for task in ("mrpc", "stsb"):
-        assisted(jobs, "B1", task, nested=Run(f"B1/{task}_nested"), target=90, epochs=4, rates=BASE_RATES,
+        assisted(jobs, "B1", task, nested=Run(f"B1/{task}_nested"), target=90, rates=BASE_RATES,
                  hop_rates=BASE_HOP_RATES, candidates="70,80")  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def b2(jobs):
     for task, weight in (("mrpc", 100), ("stsb", 50)):
         for layers, interval in ((6, 2), (4, 3)):
             ted(jobs, "B2", f"{task}_{layers}L", task, teacher=Run(f"B1/{task}_teacher"), layers=layers, interval=interval,
-                epochs=5, tokens=("mean",), modes={"kd": 0, "ted": weight}, seeds=SEEDS[:2],
+                epochs=6, tokens=("mean",), modes={"kd": 0, "ted": weight}, seeds=SEEDS[:2],
                 rates=("3e-5", "6e-5", "1e-4") if layers == 6 else f"B2/{task}_6L")  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def b3(jobs):
     """95S; MiniLMv2 to the size of all-MiniLM-L6-v2, fine-tuned beside other starts of that size."""
     for task in ("mrpc", "stsb"):
         hops = (Chosen(f"B1/{task}_assistant_70S"), Chosen(f"B1/{task}_over_70S_90S"))
-        assisted(jobs, "B3", task, nested=Run(f"B1/{task}_nested"), target=95, epochs=4, candidates="70,80,90",
+        assisted(jobs, "B3", task, nested=Run(f"B1/{task}_nested"), target=95, candidates="70,80,90",
                  rates=Chosen(f"B1/{task}_direct_90S"), hop_rates=hops)  # fmt: skip
     relations(jobs, "B3", Run("B1/model"), layers=6, hidden=384, steps=3000, rate="6e-4", seeds=(FIRST,))
     starts = {name: Run(f"B3/lm_{name}") for name in ("distilled", "slice", "random")} | {"minilm": "$MODEL"}
@@ -221,7 +222,7 @@ def b4(jobs):
     for task in ("cola", "rte", "sst2"):
         teacher(jobs, "B4", task, model=Run("B1/model"), rate="3e-5", epochs=BASE[task], scored=2000)
     for task in ("cola", "rte", "sst2"):
-        assisted(jobs, "B4", task, nested=Run(f"B4/{task}_nested"), target=90, epochs=4, rates=BASE_RATES,
+        assisted(jobs, "B4", task, nested=Run(f"B4/{task}_nested"), target=90, rates=BASE_RATES,
                  hop_rates=BASE_HOP_RATES, candidates="70,80", seeds=SEEDS[:2])  # fmt: skip
     models = {"teacher": "B1/mrpc_teacher", "90S": "B1/mrpc_direct_90S", "95S": "B3/mrpc_direct_95S", "6L": "B2/mrpc_6L_kd"}
     for name, kind in models.items():
@@ -238,13 +239,14 @@ def a1(jobs):
     """Figure 1 of MiniDisc on QQP: the student over the assistant's scale, three seeds; MiniDisc's choices."""
     nested = Run("A1/qqp_nested")
     teacher(jobs, "A1", "qqp", model="$MODEL", rate="5e-5", epochs=4, size=32)
-    direct = {**student(nested, "qqp", "90S", epochs=8), **SCORED}
+    epochs = HOP_EPOCHS["qqp"]
+    direct = {**student(nested, "qqp", "90S", epochs=2 * epochs), **SCORED}
     jobs.add("A1/qqp_direct_90S", "run_distillation.py", direct, seeds=SEEDS, rates=SMALL_RATES)
     middle = 50  # the assistant on whose path the rates of both hops are chosen
     for via in (middle, 80, 70, 60, 40, 30):
         rates = [Chosen(f"A1/qqp_assistant_{middle}S"), Chosen(f"A1/qqp_over_{middle}S_90S")]
-        first = student(nested, "qqp", f"{via}S", epochs=4)
-        last = {**student(Run(f"A1/qqp_assistant_{via}S"), "qqp", "90S", epochs=4), **SCORED}
+        first = student(nested, "qqp", f"{via}S", epochs=epochs)
+        last = {**student(Run(f"A1/qqp_assistant_{via}S"), "qqp", "90S", epochs=epochs), **SCORED}
         for kind, flags, rate, tried in (
             (f"A1/qqp_assistant_{via}S", first, rates[0], SMALL_HOP_RATES),
             (f"A1/qqp_over_{via}S_90S", last, rates[1], SMALL_RATES),
@@ -255,13 +257,13 @@ def a1(jobs):
                 jobs.add(kind, "run_distillation.py", {**flags, "--learning_rate": rate}, seeds=SEEDS)
     hops = (Chosen(f"A1/qqp_assistant_{middle}S"), Chosen(f"A1/qqp_over_{middle}S_90S"))
     for lam, seeds in ((0.2, SEEDS), (0, (FIRST,)), (0.1, (FIRST,)), (0.3, (FIRST,))):
-        minidisc(jobs, f"A1/qqp_minidisc_lam_{lam}", "qqp", nested=nested, target=90, epochs=4, hops=hops,
+        minidisc(jobs, f"A1/qqp_minidisc_lam_{lam}", "qqp", nested=nested, target=90, epochs=epochs, hops=hops,
                  candidates="30,40,50,60,70,80", seeds=seeds, lam=lam)  # fmt: skip
 
 
 def a2(jobs):
     """StarK on QQP, TED on STS-B and QQP, MiniMoE and MiniLMv2 on SST-2 and CoNLL-2003."""
-    for part, rates, epochs in ((70, SMALL_HOP_RATES, 4), (90, SMALL_RATES, 6)):
+    for part, rates, epochs in ((70, SMALL_HOP_RATES, 6), (90, SMALL_RATES, 8)):
         stark(jobs, f"A2/qqp_{part}S", "qqp", part, rates=rates, epochs=epochs, rows=5000)
     epochs, rate, size = SMALL["stsb"]
     teacher(jobs, "A2", "stsb", model="$MODEL", rate=rate, epochs=epochs, size=size)
@@ -290,8 +292,8 @@ def a3(jobs):
     for task in ("qqp", "sst2", "stsb", "mrpc", "conll"):
         nested = Run(f"{ {'qqp': 'A1', 'stsb': 'A2'}.get(task, 'A3') }/{task}_nested")
         if task != "qqp":  # in A1
-            assisted(jobs, "A3", task, nested=nested, target=90, epochs=5, candidates="50,60,70,80", **common)
-        assisted(jobs, "A3", task, nested=nested, target=95, epochs=5, candidates="50,60,70,80,90", via=80, **common)
+            assisted(jobs, "A3", task, nested=nested, target=90, candidates="50,60,70,80", **common)
+        assisted(jobs, "A3", task, nested=nested, target=95, candidates="50,60,70,80,90", via=80, **common)
     for name in ("teacher", "direct_90S", "direct_95S"):
         onnx(jobs, f"A3/mrpc_onnx_{name}", "mrpc", Run(f"A3/mrpc_{name}", FIRST))
 
