@@ -130,12 +130,9 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     hop = {"metrics": metrics, "last_metrics": result.last_metrics, "seconds": result.seconds, "best_step": result.best_step,
            "num_steps": result.num_steps, "identity": identity}  # fmt: skip
     if distributed.is_main():
-        aside = kept.with_name(kept.name + ".tmp")
-        files.remove(aside)
-        aside.mkdir(parents=True)
-        files.link_tree(result.checkpoint, aside / "ckpt")
-        files.write_json(aside / "hop.json", hop)
-        files.replace_folder(aside, kept)
+        with files.new_folder(kept, replace=False) as aside:
+            files.link_tree(result.checkpoint, aside / "ckpt")
+            files.write_json(aside / "hop.json", hop)
     distributed.barrier()
     return {**hop, "checkpoint": str(kept / "ckpt"), "reused": False}
 

@@ -17,10 +17,10 @@ Counting words alone gives about 0.75.  It is a toy: scores on it mean nothing f
 """
 
 import logging
-import os
 import random
-import shutil
 from pathlib import Path
+
+from utils import files
 
 logger = logging.getLogger("compression")
 
@@ -84,12 +84,10 @@ def write(folder) -> Path:
         texts[f"{split}.tsv"] = "\n".join(["index\tsentence1\tsentence2\tlabel", *lines]) + "\n"
         start += number
 
-    def fill(aside):
+    with files.new_folder(folder, replace=False) as aside:
         for name, text in texts.items():
             (aside / name).write_text(text, encoding="utf-8", newline="\n")
-
-    if _put(folder, fill):
-        logger.info("demo task: made %s in %s", ", ".join(f"{number} {split}" for split, number in ROWS.items()), folder)
+    logger.info("demo task: made %s in %s", ", ".join(f"{number} {split}" for split, number in ROWS.items()), folder)
     return folder
 
 
@@ -106,21 +104,6 @@ def build_tokenizer(folder) -> Path:
     words = sorted({*sum(_TOPICS.values(), ()), *_TOPICS, *_GOOD, *_BAD, *_LIKED, *_DISLIKED, *_PEOPLE, *_LINKS, *_OTHERS})
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=MAX_LENGTH)
-    _put(target, lambda aside: tokenizer.save_pretrained(aside))
+    with files.new_folder(target, replace=False) as aside:
+        tokenizer.save_pretrained(aside)
     return target
-
-
-def _put(folder, fill) -> bool:
-    """Make a folder whole or not at all: filled aside, then renamed.  False where there is one already."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    aside.mkdir(parents=True)
-    try:
-        fill(aside)
-        os.rename(aside, folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        return False
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return True

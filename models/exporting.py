@@ -49,11 +49,7 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
     Returns {"folder", "largest_difference" of logits, "examples" compared}, of a graph also the version of "onnxruntime".
     Raises CheckpointError for a model that cannot be exported so, RunError where the logits differ by more than TOLERANCE.
     """
-    folder = Path(folder)
-    aside = folder.with_name(folder.name + ".tmp")
-    files.remove(aside)
-    aside.mkdir(parents=True)
-    try:
+    with files.new_folder(folder) as aside:
         if kind == "onnx":
             _write_graphs(model, aside, split, outputs=("start_logits", "end_logits") if task_kind == "spans" else ("logits",))
             _stock_config(model).save_pretrained(aside)
@@ -69,9 +65,6 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
                 f"{TOLERANCE:g}; nothing was kept"
             )
         files.write_text(aside / "README.md", card(files.read_json(aside / "config.json")))
-        files.replace_folder(aside, folder)
-    finally:
-        files.remove(aside)
     version = {"onnxruntime": metadata.version("onnxruntime")} if kind == "onnx" else {}
     return {"folder": str(folder), "largest_difference": difference, "examples": number, **version}
 

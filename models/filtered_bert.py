@@ -13,7 +13,7 @@ from torch import nn
 from models import architectures
 from models.loading import local_folder
 from modules.filters import FIRST_TOKEN, Filters, first_token, mean_token
-from utils import chance, evaluation, filter_specs
+from utils import chance, evaluation, files, filter_specs
 from utils.errors import CheckpointError
 from utils.filter_specs import FilterSpec
 from utils.frozen_outputs import FrozenOutputs
@@ -55,9 +55,11 @@ def new_filters(model, *, task, interval=1, output_dim=None, nonlinear=False, po
 
 def save_filters(filters, spec, folder):
     """Write filters and specification into a folder, which is made where it is absent."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    save_file(filters.state_dict(), Path(folder) / filter_specs.WEIGHTS)
-    spec.write(folder)
+    with files.writing(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_file(filters.state_dict(), Path(folder) / filter_specs.WEIGHTS)
+        spec.write(folder)
+    files.permit(folder)
 
 
 def load_filters(path, model, *, task, **wanted):

@@ -2,13 +2,17 @@
 
 import contextlib
 
+from utils import files
+
 
 def save_model(model, folder, *, tokenizer=None):
     """Write config.json and model.safetensors, and the tokenizer's files; whether a slice is set does not matter."""
-    with quiet():
-        model.save_pretrained(folder)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+    with files.writing(folder):
+        with quiet():
+            model.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+    files.permit(folder)
 
 
 @contextlib.contextmanager

@@ -435,7 +435,8 @@ def test_output_dir(refused, small_demo, tmp_path):
             refused("run_finetuning.py", flags, ["--output_dir", tmp_path / path, said],
                     output_dir=tmp_path / path, overwrite=overwrite)  # fmt: skip
     refused("run_finetuning.py", flags, ["--output_dir", "--learning_rate: 0.001 in the run"], overwrite=False)
-    refused("run_sparsification.py", [*flags, "--model_path", tmp_path / "run"], ["a run of finetuning"], overwrite=False)
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    refused("run_sparsification.py", [*flags, "--model_path", tmp_path / "other"], ["a run of finetuning"], overwrite=False)
 
 
 def test_new_output_dir_is_not_made(refused, checkpoints, small_demo, tmp_path):

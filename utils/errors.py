@@ -1,5 +1,22 @@
 """Errors that a user can cause.  They are printed without a traceback and end the script with exit code 2."""
 
+import errno
+import re
+import shutil
+
+_TO_DO = {
+    errno.ENOSPC: "make room on this disk",
+    errno.EDQUOT: "make room within the quota",
+    errno.EFBIG: "larger files are not allowed here (ulimit -f)",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "check whose it is",
+    errno.EPERM: "check whose it is",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "expected a file",
+    errno.ENOTDIR: "expected a folder",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+
 
 class UserError(ValueError):
     """Something that the user can mend: says what was found, what was expected, and what to do."""
@@ -19,3 +36,19 @@ class CheckpointError(UserError):
 
 class RunError(UserError):
     """A run folder cannot be used as asked: settings changed, another kind of run, training diverged."""
+
+
+def of_machine(error: Exception) -> str | None:
+    """What the machine has refused, in one line: a full disk, a file that cannot be read; None for an error of another kind."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # one entry for each file of a folder
+        _, path, said = error.args[0][0]
+        return f"{path}: {said}"
+    if isinstance(error, OSError):
+        number, said = error.errno, error.strerror or str(error) or type(error).__name__
+    else:
+        found = re.search(r"\(os error (\d+)\)", str(error))  # of libraries in Rust: safetensors, tokenizers
+        if found is None:
+            return None
+        number, said = int(found[1]), str(error)
+    name = getattr(error, "filename", None)
+    return (f"{name}: " if name is not None else "") + said + (f"; {_TO_DO[number]}" if number in _TO_DO else "")

@@ -2,7 +2,7 @@
 
 import csv
 
-from utils import logs
+from utils import files, logs
 
 
 def text(rows, *, splits) -> str:
@@ -36,7 +36,7 @@ def text(rows, *, splits) -> str:
 def write_csv(path, rows):
     """One line for each row; what is nested becomes columns with a / in their names, lists become numbers with blanks between."""
     flat = [_flat(row) for row in rows]
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with files.new_file(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in flat for key in row)))
         writer.writeheader()
         writer.writerows(flat)

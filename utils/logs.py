@@ -1,5 +1,6 @@
 """The log: log.txt, the console, metrics.jsonl, and an optional tracker that cannot stop a run."""
 
+import contextlib
 import json
 import logging
 import math
@@ -9,6 +10,7 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from utils import files
+from utils.errors import RunError
 
 logger = logging.getLogger("compression")
 
@@ -19,7 +21,16 @@ class _Console(logging.StreamHandler):
     def emit(self, record):
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody listens any more, or it is full: the file has every line
+            tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _File(logging.FileHandler):
+    """log.txt.  A line that cannot be written ends the run."""
+
+    def handleError(self, record):
+        with files.writing(self.baseFilename):
+            raise
 
 
 def start(*, is_main: bool):
@@ -36,7 +47,7 @@ def start(*, is_main: bool):
 
 def keep(folder):
     """Append the log, from its start on, to folder/log.txt."""
-    file = logging.FileHandler(Path(folder) / "log.txt", mode="a", encoding="utf-8")
+    file = _File(Path(folder) / "log.txt", mode="a", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     memory = next(handler for handler in logger.handlers if isinstance(handler, MemoryHandler))
     memory.setTarget(file)
@@ -83,7 +94,7 @@ class Metrics:
     def add(self, stage: str, step: int, values: dict):
         """Append one row.  Non-finite numbers are written as strings: JSON has none."""
         row = {"stage": stage, "step": step, **{key: _plain(value) for key, value in values.items()}}
-        with open(self.path, "a", encoding="utf-8") as file:
+        with files.writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
         self._counts[stage] += 1
         self._tell("add", row)
@@ -100,21 +111,17 @@ class Metrics:
 
         step: that of the state which the stage is continued from.
         """
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         kept, self._counts[stage], last = [], 0, []
-        for line in lines:
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
+        for line, row in _rows(self.path) if self.path.exists() else ():
             if row["stage"] == stage:
                 if self._counts[stage] == number:
                     continue
                 self._counts[stage] += 1
                 last += [row] if row["step"] == step else []
             kept.append(line)
-        if kept != lines:
-            files.write_text(self.path, "".join(line + "\n" for line in kept))
+        text = "".join(line + "\n" for line in kept).encode()
+        if self.path.exists() and text != self.path.read_bytes():
+            files.write_text(self.path, text.decode())
         self._tell("rewind", stage, step, last)
 
     def _tell(self, what, *values):
@@ -128,12 +135,28 @@ class Metrics:
 
 def evaluations(folder, stage: str, *, split: str) -> list[dict]:
     """What metrics.jsonl of a run folder says of a stage's evaluations on a split: [{"step": updates, name: value}, ...]."""
-    rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for _, row in _rows(Path(folder) / "metrics.jsonl")]
     start = f"{split}/"
     return [
         {"step": row["step"], **{name.removeprefix(start): value for name, value in row.items() if name.startswith(start)}}
         for row in rows if row["stage"] == stage and any(name.startswith(start) for name in row)
     ]  # fmt: skip
+
+
+def _rows(path):
+    """[(line, row)] of metrics.jsonl without a last line that a kill has cut short.  Raises RunError for what is no row."""
+    rows, advice = [], "remove the line, or start the run afresh with --overwrite"
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            text = line.decode()
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{path}:{number}: damaged ({error}); {advice}") from error
+        if not isinstance(row, dict) or not isinstance(row.get("stage"), str) or type(row.get("step")) is not int:
+            raise RunError(f"{path}:{number}: damaged (found {text[:80]!r}, expected an object with stage and step); {advice}")
+        rows.append((text, row))
+    return rows
 
 
 def _plain(value):

@@ -3,6 +3,8 @@
 import math
 import textwrap
 
+from utils import files
+
 # Colours that stay apart for the colour-blind (Okabe and Ito), each with its own marker for print in grey.
 STYLES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D")]
 CHOSEN = "#000000"
@@ -208,5 +210,6 @@ def _save(path, title, draw, rows, *, height, width=6.4):
         sparsities = [row["sparsity"] for row in rows or ()]
         for axes in figure.axes if sparsities else ():
             axes.xaxis.set_major_locator(MultipleLocator(10 if max(sparsities) - min(sparsities) > 30 else 5))
-        figure.savefig(path, format="png", metadata={"Software": None})
+        with files.new_file(path) as aside:
+            figure.savefig(aside, format="png", metadata={"Software": None})
     return figure

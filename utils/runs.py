@@ -5,21 +5,18 @@ args.json  log.txt  metrics.jsonl  results.json  ckpt/  state/  predictions/    
 
 import contextlib
 import os
-import platform
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 
-from utils import cards, checkpoints, distributed, files, flags, interruptions, logs
-from utils.errors import FlagError, RunError, UserError
+from utils import cards, checkpoints, distributed, files, flags, interruptions, logs, paths, provenance, run_folder
+from utils.errors import FlagError, RunError, UserError, of_machine
 
 logger = logs.logger
 _left_behind = contextlib.ExitStack()  # what guard() removes
 _current = None  # the Run that start() has made
+_DRY_RUN = "bert-compression-dry-run"  # in the name of its folder in the temporary directory
 
 
 class Finished(Exception):
@@ -59,19 +56,25 @@ class Run:
         """Make the run folder, unless this run began in an earlier start.  Nothing is written to it before.
 
         Called when the data have been read and the models loaded: bad input leaves no folder behind, and with --overwrite the
-        old run stays until here.
+        old run stays until here; then it is moved aside, and removed when this one has a first state or a result.
         """
         interruptions.check()
         if self._record is None:
             return
-        if distributed.is_main():
-            if (self.folder / "args.json").exists():
-                shutil.rmtree(self.folder)  # --overwrite, or start() had not let it pass
-            self.folder.mkdir(parents=True, exist_ok=True)
-            files.write_json(self.folder / "args.json", self._record)
-            self.open()
+        _together(self.folder, self._make)
         self._record = None
-        distributed.barrier()
+
+    def _make(self):
+        if not self.folder.is_dir():
+            with files.writing(f"--output_dir {self.folder}"):
+                self.folder.mkdir(parents=True, exist_ok=True)
+        run_folder.lock(self.folder)
+        status, problem = run_folder.status(self.folder, self._record, overwrite=self.args.overwrite)
+        if status != "new" or problem is not None:
+            raise RunError(problem or f"--output_dir {self.folder}: another process has begun this run; give the command again")
+        run_folder.move_aside(self.folder)
+        files.write_json(self.folder / "args.json", self._record)
+        self.open()
 
     def open(self):
         """Send the log, from its first line on, and the metrics to the run folder.  For the main process."""
@@ -96,19 +99,18 @@ class Run:
 
     def keep(self, checkpoint, name: str, results: dict):
         """Keep a checkpoint of the state under a name of its own in the run folder, with a card.  For the main process."""
-        aside = self.folder / f"{name}.tmp"
-        files.remove(aside)
-        files.link_tree(checkpoint, aside)
-        provenance, config = files.read_json(self.folder / "args.json"), files.read_json(aside / "config.json")
-        if share := getattr(self.args, "hold_out", None):
-            config[checkpoints.HOLD_OUT] = config.get(checkpoints.HOLD_OUT, {}) | {self.args.task_name: share}
-            files.write_json(aside / "config.json", config)
-        files.write_text(aside / "README.md", cards.card(self.args, provenance, results, config, folder=name))
-        files.replace_folder(aside, self.folder / name)
+        with files.new_folder(self.folder / name) as aside:
+            files.link_tree(checkpoint, aside)
+            record, config = files.read_json(self.folder / "args.json"), files.read_json(aside / "config.json")
+            if share := getattr(self.args, "hold_out", None):
+                config[checkpoints.HOLD_OUT] = config.get(checkpoints.HOLD_OUT, {}) | {self.args.task_name: share}
+                files.write_json(aside / "config.json", config)
+            files.write_text(aside / "README.md", cards.card(self.args, record, results, config, folder=name))
 
     def save_clock(self):
-        """Remember the seconds spent so far, for the next start.  For the main process."""
+        """Remember the seconds spent so far, for the next start, when a state is whole.  For the main process."""
         files.write_text(self.folder / "state" / "seconds", f"{self.seconds:.1f}")
+        run_folder.drop_replaced(self.folder)
 
     def kept(self) -> str:
         """What is on the disk of this run, for whoever has interrupted it."""
@@ -120,12 +122,13 @@ class Run:
 
         found = []
         for entry in sorted(entry for entry in (self.folder / "state").glob("*") if entry.is_dir()):
-            if (snapshot := snapshots.latest(entry)) is not None:
-                found.append(f"{entry.name} ({snapshot.name})")
-            elif chunks := [*entry.glob("*.npz")]:
-                found.append(f"{entry.name} ({len(chunks)})")
-            elif (entry / "config.json").exists() and entry.suffix != ".tmp":
-                found.append(entry.name)
+            with contextlib.suppress(RunError):
+                if (snapshot := snapshots.latest(entry)) is not None:
+                    found.append(f"{entry.name} ({snapshot.name})")
+                elif chunks := [*entry.glob("*.npz")]:
+                    found.append(f"{entry.name} ({len(chunks)})")
+                elif (entry / "config.json").exists() and files.target_of(entry.name) is None:
+                    found.append(entry.name)
         if not found:
             return f"nothing that {self.folder} would continue from; the same command starts again"
         return f"{self.folder / 'state'} keeps {', '.join(found)}; the same command continues"
@@ -143,7 +146,7 @@ class Run:
             if checkpoint is not None:
                 self.keep(checkpoint, "ckpt", written)
             files.write_json(self.folder / "results.json", written)
-            shutil.rmtree(self.folder / "state", ignore_errors=True)
+            run_folder.clean(self.folder, finished=True)
         distributed.barrier()
         for split, values in metrics.items():
             logger.info("%s: %s", split, _line(values))
@@ -151,7 +154,7 @@ class Run:
 
     def add_results(self, **values):
         """Merge into results.json after the run has finished: test metrics, predictions.  For the main process."""
-        results = files.read_json(self.folder / "results.json")
+        results = run_folder.read_results(self.folder)
         for key, value in values.items():
             results[key] = {**results.get(key, {}), **value}
         files.write_json(self.folder / "results.json", results)
@@ -168,33 +171,33 @@ def start(args, *, inputs: dict) -> Run:
 
     global _current
     device = prepare(args)
+    logs.start(is_main=distributed.is_main())
     interruptions.check()
+    if distributed.is_main():
+        files.clean(tempfile.gettempdir(), lambda name: name == _DRY_RUN)
     if args.dry_run:
-        if distributed.is_main():
-            args.output_dir = tempfile.mkdtemp(prefix="dry_run_")
-            _left_behind.callback(files.remove, args.output_dir)
-        args.output_dir = distributed.gather(args.output_dir)[0]
+        args.output_dir = distributed.gather(_scratch_folder() if distributed.is_main() else None)[0]
         for name in ("max_train_samples", "max_steps"):
             if hasattr(args, name):
                 setattr(args, name, flags.DRY_RUN_ROWS if name == "max_train_samples" else flags.DRY_RUN_UPDATES)
     torch.manual_seed(args.seed)
     folder = Path(args.output_dir)
-    wanted = {"stage": args.stage, "settings": flags.settings(args), "inputs": _hashes(inputs), "processes": distributed.world()}
-    status, problem = distributed.gather(_status(folder, wanted, args) if distributed.is_main() else None)[0]
-    if problem is None and status != "finished" and not getattr(args, "do_train", True):
-        problem = f"--do_test, --do_infer: {folder} holds no finished run; add --do_train"
-    if problem is not None:
-        raise RunError(problem)
-    logs.start(is_main=distributed.is_main())
-    record = {**wanted, **_provenance()} if status == "new" else None
-    run = _current = Run(folder, args, device, finished=status == "finished", record=record)
-    run.inputs = wanted["inputs"]
-    if status != "new":
-        if distributed.is_main():
-            run.open()
-        if (folder / "state" / "seconds").exists():
-            run.seconds_before = float((folder / "state" / "seconds").read_text())
-    if run.finished and not (getattr(args, "do_test", False) or getattr(args, "do_infer", False)):
+    for name, path in provenance.paths(inputs):
+        if problem := paths.overlap(path, folder, by_name=Path(path).is_file()):
+            raise RunError(f"{name} {path}: {problem}")
+    hashes, now = provenance.hashes(inputs), provenance.collect()
+    wanted = {"stage": args.stage, "settings": flags.settings(args), "inputs": hashes, "processes": distributed.world()}
+    answers = getattr(args, "do_test", False) or getattr(args, "do_infer", False)
+    status, seconds = _together(folder, lambda: _take(folder, wanted, args, answers=answers))
+    run = _current = Run(
+        folder, args, device, finished=status == "finished", record={**wanted, **now} if status == "new" else None
+    )
+    run.inputs, run.seconds_before = hashes, seconds
+    if status != "new" and distributed.is_main():
+        run.open()
+        if not run.finished or answers:
+            provenance.note(folder, now)
+    if run.finished and not answers:
         _announce_finished(run)
         raise Finished
     if getattr(args, "teacher_saw_hold_out", False):
@@ -236,6 +239,10 @@ def guard(main, parse):
         interruptions.leave(code)
         _left_behind.close()
         distributed.stop()
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
@@ -247,84 +254,92 @@ def _outcome(main, parse) -> int:
         result = main(args)
         interruptions.check()  # the last time: what comes later finds everything done
         if distributed.is_main() and result is not None:
-            print(result, flush=True)
+            _print(result)
     except Finished:
         if distributed.is_main():
             folder = Path(args.output_dir)
-            print(folder / "ckpt" if (folder / "ckpt").exists() else folder, flush=True)
-    except UserError as error:
-        if debug:
-            raise
-        print(f"error: {flags.named(args, str(error))}", file=sys.stderr)
-        return 2
+            _print(folder / "ckpt" if (folder / "ckpt").exists() else folder)
     except BrokenPipeError:  # whoever read what is printed has left; the rest goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass
+    except Exception as error:
+        said = str(error) if isinstance(error, UserError) else of_machine(error)
+        if debug or said is None:
+            raise
+        with contextlib.suppress(OSError):  # stderr may be what is full
+            print("\n".join([f"error: {flags.named(args, said)}", *_what_is_kept(args, error)]), file=sys.stderr)
+        return 2
     return 0
 
 
-def _status(folder, wanted, args) -> tuple[str, str | None]:
-    """("new", "unfinished" or "finished", and what forbids to use the run folder, if anything)."""
-    recorded = folder / "args.json"
-    part = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists() or parent.is_symlink())
-    if not part.is_dir():
-        return "new", f"--output_dir {folder}: {part} is a file; expected a folder for the run"
-    if not os.access(part, os.W_OK):
-        return "new", f"--output_dir {folder}: {part} cannot be written to"
-    if recorded.exists() and not args.overwrite:
-        status = "finished" if (folder / "results.json").exists() else "unfinished"
-        return status, _differences(folder, files.read_json(recorded), wanted, finished=status == "finished")
-    if folder.exists() and any(folder.iterdir()) and not recorded.exists():
-        return "new", f"--output_dir {folder}: not empty and not a run folder (no args.json); choose another"
-    return "new", None
+def _print(result):
+    with files.writing("standard output"):
+        print(result, flush=True)
 
 
-def _differences(folder, recorded, wanted, *, finished) -> str | None:
-    """What has changed since the run began, as a message."""
-    if recorded["stage"] != wanted["stage"]:
-        return (
-            f"--output_dir {folder}: a run of {recorded['stage']}, this is {wanted['stage']}; choose another, or --overwrite it"
-        )
-    found = []
-    for group in ("settings", "inputs", *(() if finished else ("processes",))):
-        old, new = (x.get(group) if isinstance(x.get(group), dict) else {group: x.get(group)} for x in (recorded, wanted))
-        if group == "settings":  # what a path means is compared by its hash, however it is spelled
-            paths = {key for key in [*old, *new] if key.endswith("_path") or key == "data_dir"}
-            free = paths | (flags.OF_ANSWERS if finished else set())
-            old, new = ({k: v for k, v in x.items() if k not in free} for x in (old, new))
-        for key in sorted({*old, *new}):
-            is_newer = group == "settings" and key not in old and not new[key]  # a flag that the run's version had not, unused
-            if old.get(key) != new.get(key) and not is_newer:
-                name = f"--{key}" if group == "settings" else key
-                found.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")
-    if not found:
-        return None
-    return "\n".join([f"--output_dir {folder}: a run with other settings; choose another, or --overwrite it", *found])
+def _what_is_kept(args, error):
+    """Yield what else a message has to say: whether the run can be continued, where the run is that it replaces."""
+    folder = getattr(args, "output_dir", None)
+    if not folder or args.dry_run or getattr(args, "predict", None) or not distributed.is_main():
+        return
+    if not isinstance(error, UserError) and run_folder.is_run(folder):
+        command = "the same command" + " without --overwrite" * args.overwrite
+        yield f"{folder}: what is there is kept; once this is mended, {command} continues"
+    if kept := run_folder.replaced(folder):
+        yield f"{folder}: the run that was here before is kept in {kept[0].name}/ until the new one has a state or a result"
 
 
-def _hashes(inputs):
-    hashes = {}
-    for name, value in inputs.items():
-        if isinstance(value, list | tuple):
-            for path in value:
-                hashes[f"{name}/{Path(path).name}"] = files.sha256(path)
-        elif isinstance(value, dict):
-            hashes.update({f"{name}/{path}": digest for path, digest in value.items()})
-        elif value is not None:
-            hashes[name] = checkpoints.fingerprint(value)
-    return hashes
+def _together(folder, work):
+    """What work() returns, done by the main process, on all of them; they share its lock on the run folder then.
+
+    Its error is raised by all: they would wait for the main process for ever.
+    """
+    answer, problem, shared = None, None, False
+    if distributed.is_main():
+        try:
+            answer = work()
+            shared = distributed.world() > 1 and run_folder.share(folder)
+        except (UserError, OSError) as error:
+            if distributed.world() == 1:
+                raise
+            problem = str(error) if isinstance(error, UserError) else of_machine(error)
+    answer, problem, shared = distributed.gather((answer, problem, shared))[0]
+    if problem is not None:
+        raise RunError(problem)
+    if shared and not distributed.is_main():
+        run_folder.lock(folder, shared=True)
+    return answer
 
 
-def _provenance() -> dict:
-    versions = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "tokenizers", "numpy", "safetensors"):
-        versions[name] = metadata.version(name)
-    commit = None
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        here = Path(__file__).resolve().parent
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, check=True, capture_output=True, text=True
-        ).stdout.strip()
-    return {"command": sys.argv, "versions": versions, "git_commit": commit, "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+def _take(folder, wanted, args, *, answers):
+    """Lock a run folder that is there, look at it and tidy it up; returns its status and the seconds spent on it before.
+
+    A finished run that is only reported needs no lock.
+    """
+    in_use = None
+    if run_folder.is_run(folder):
+        try:
+            run_folder.lock(folder)
+            run_folder.put_back(folder)
+        except RunError as error:
+            in_use = error
+    status, problem = run_folder.status(folder, wanted, overwrite=args.overwrite)
+    if in_use is not None and (status != "finished" or problem is not None or answers):
+        raise in_use
+    if problem is None and status != "finished" and not getattr(args, "do_train", True):
+        problem = f"--do_test, --do_infer: {folder} holds no finished run; add --do_train"
+    if problem is not None:
+        raise RunError(problem)
+    if status == "new":
+        return status, 0.0
+    if in_use is None:
+        run_folder.clean(folder, finished=status == "finished")
+    return status, run_folder.seconds(folder)
+
+
+def _scratch_folder() -> str:
+    folder = files.scratch_folder(_DRY_RUN)
+    _left_behind.callback(files.remove, folder)
+    return str(folder)
 
 
 def _hardware(device, args) -> str:
@@ -341,7 +356,7 @@ def _line(value):
 
 
 def _announce_finished(run):
-    results = files.read_json(run.folder / "results.json")
+    results = run_folder.read_results(run.folder)
     logger.info("%s: finished before (--overwrite starts it afresh)", run.folder)
     for split, values in results["metrics"].items():
         logger.info("%s: %s", split, _line(values))

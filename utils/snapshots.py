@@ -6,15 +6,25 @@
     state/<stage>/latest                                 the name of the snapshot to use
 
 A snapshot is written aside, synced and renamed; only then does `latest` point at it, and the old one goes last: at any moment
-`latest` names a whole snapshot in which state and best model belong together.
+`latest` names a whole snapshot in which state and best model belong together.  What else is found there was damaged by others.
 """
 
-import shutil
+import re
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from utils import files
+from utils.errors import RunError
+
+_NAME = re.compile(r"snapshot-\d+(-done)?b*")
+_VALUES = {
+    "done": bool, "position": int, "step": int, "best_step": int, "best": (dict, type(None)), "last": (dict, type(None)),
+    "scaler": dict, "seconds": float,
+}  # fmt: skip
+_SCORE = {"value": float, "metrics": dict, "choice": dict}
+_ADVICE = "the run cannot be continued from it; --overwrite starts afresh"
 
 
 def write(folder: Path, name: str, *, tensors: dict, values: dict, save_best=None):
@@ -26,36 +36,72 @@ def write(folder: Path, name: str, *, tensors: dict, values: dict, save_best=Non
     folder.mkdir(parents=True, exist_ok=True)
     previous = latest(folder)
     aside = folder / "tmp"
-    shutil.rmtree(aside, ignore_errors=True)
+    files.remove(aside)
     aside.mkdir()
-    if tensors:
-        save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, aside / "state.safetensors")
-    files.write_json(aside / "state.json", values)
-    if save_best is not None:
-        save_best(aside / "best")
-    elif previous is not None and (previous / "best").exists():
-        files.link_tree(previous / "best", aside / "best")
-    target = folder / name
-    if previous is not None and previous.name == name:  # replaces itself: `latest` must not point into a gap
-        target = folder / f"{name}b"
-    files.replace_folder(aside, target)
+    try:
+        with files.writing(folder):
+            if tensors:
+                held = {key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}
+                save_file(held, aside / "state.safetensors")
+            shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
+            files.write_json(aside / "state.json", {**values, "tensors": shapes})
+            if save_best is not None:
+                save_best(aside / "best")
+            elif previous is not None and (previous / "best").exists():
+                files.link_tree(previous / "best", aside / "best")
+        target = folder / name
+        if previous is not None and previous.name == name:  # replaces itself: `latest` must not point into a gap
+            target = folder / f"{name}b"
+        files.replace_folder(aside, target)
+    except BaseException:
+        files.remove(aside)
+        raise
     files.write_text(folder / "latest", target.name)
     for entry in folder.iterdir():
         if entry.name not in (target.name, "latest"):
-            shutil.rmtree(entry)
+            files.remove(entry)
 
 
 def latest(folder: Path) -> Path | None:
-    """The snapshot to continue from, or None."""
+    """The snapshot to continue from, or None.  Raises RunError where the pointer is damaged."""
     pointer = folder / "latest"
-    return folder / pointer.read_text(encoding="utf-8") if pointer.exists() else None
+    if not pointer.exists():
+        return None
+    try:
+        name = pointer.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{pointer}: damaged ({error}); {_ADVICE}") from error
+    if not _NAME.fullmatch(name) or not (folder / name).is_dir():
+        raise RunError(f"{pointer}: damaged (found {name[:80]!r}, expected the name of a snapshot beside it); {_ADVICE}")
+    return folder / name
 
 
 def read(snapshot: Path, device) -> tuple[dict, dict]:
-    """(tensors, values) of a snapshot."""
-    return load_file(snapshot / "state.safetensors", device=str(device)), read_values(snapshot)
+    """(tensors, values) of a snapshot.  Raises RunError where it is damaged, or not all tensors are there."""
+    values, file = read_values(snapshot), snapshot / "state.safetensors"
+    try:
+        tensors = load_file(file, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{file}: damaged ({error}); {_ADVICE}") from error
+    shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
+    expected = values.get("tensors", shapes)  # runs of earlier versions say nothing
+    if shapes != expected:
+        wrong = next(key for key in {**expected, **shapes} if shapes.get(key) != expected.get(key))
+        found, wanted = (x.get(wrong, "nothing") for x in (shapes, expected))
+        raise RunError(f"{file}: damaged ({wrong}: found {found}, expected {wanted}); {_ADVICE}")
+    return tensors, values
 
 
 def read_values(snapshot: Path) -> dict:
-    """What JSON holds of a snapshot."""
-    return files.read_json(snapshot / "state.json")
+    """What JSON holds of a snapshot.  Raises RunError where it is damaged, or the best model is missing."""
+    file = snapshot / "state.json"
+    values = files.read_object(file, _VALUES, error=RunError, advice=_ADVICE)
+    for name in ("best", "last"):
+        if values[name] is None and values["done"]:
+            raise RunError(f"{file}: damaged ({name}: found nothing of a stage that is done); {_ADVICE}")
+        if values[name] is not None:
+            files.check_object(values[name], _SCORE, path=f"{file}: {name}", error=RunError, advice=_ADVICE)
+            values[name] = {key: values[name][key] for key in _SCORE}
+    if values["best"] is not None and not (snapshot / "best").is_dir():
+        raise RunError(f"{snapshot / 'best'}: no such folder; expected the best model so far; {_ADVICE}")
+    return values

@@ -66,12 +66,8 @@ def _write_chunk(path, first, texts):
     arrays, counts = blocks.encode_chunk(texts, first, **_worker)
     if "ids" in arrays and len(arrays["ids"]) and arrays["ids"].max() < 1 << 16:
         arrays["ids"] = arrays["ids"].astype(np.uint16)
-    aside = path.with_suffix(".tmp")
-    with open(aside, "wb") as file:
+    with files.new_file(path) as aside, open(aside, "wb") as file:
         np.savez(file, counts=json.dumps(counts), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
     return sum(map(len, texts))
 
 

@@ -153,19 +153,16 @@ def _download(url) -> Path:
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f"{target.name}.{os.getpid()}")
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(aside, "wb") as file:
-            shutil.copyfileobj(answer, file, 1 << 20)
-            expected = answer.headers.get("Content-Length")
-        if expected is not None and aside.stat().st_size != int(expected):
-            raise DataError(f"{url}: the download ended after {aside.stat().st_size} of {expected} bytes; try again")
-        os.replace(aside, target)
+        with files.new_file(target) as aside:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(aside, "wb") as file:
+                shutil.copyfileobj(answer, file, 1 << 20)
+                expected = answer.headers.get("Content-Length")
+            if expected is not None and aside.stat().st_size != int(expected):
+                raise DataError(f"{url}: the download ended after {aside.stat().st_size} of {expected} bytes; try again")
     except (OSError, ValueError) as error:
         reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         raise DataError(f"{url}: cannot be downloaded ({reason}); expected a URL that answers") from error
-    finally:
-        aside.unlink(missing_ok=True)
     logger.info("%s: downloaded to %s", url, target)
     return target
 

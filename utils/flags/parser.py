@@ -7,6 +7,7 @@ import math
 import sys
 from pathlib import Path
 
+from utils import paths
 from utils.errors import FlagError
 
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
@@ -137,12 +138,16 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
         problems.append(f"--report_to {args.report_to}: not installed (pip install {extra})")
     if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
         args.do_train = True
-    if check is not None:
+    unusable = list(paths.check(args))
+    if check is not None and not unusable:
         problems += list(check(args))
+    problems += unusable
+    if args.output_dir is None and not problems:
+        args.output_dir = str(Path("outputs") / stage / name(args))
+    if not problems:
+        problems += list(paths.inside_the_run(args))
     if problems:
         raise FlagError("\n".join(["the flags cannot be used:", *(f"  {problem}" for problem in dict.fromkeys(problems))]))
-    if args.output_dir is None:
-        args.output_dir = str(Path("outputs") / stage / name(args))
     return args
 
 
@@ -153,10 +158,9 @@ def _unknown(flag, known):
 
 def named(args, message: str) -> str:
     """A message that begins with the value of a path flag, with the flag's name in front."""
-    for key, value in vars(args).items() if args is not None else ():
-        paths = [value] if isinstance(value, str) else value
-        if key.endswith("_path") and paths and any(message.startswith(str(path)) for path in paths):
-            return f"--{key}: {message}"
+    for flag, values in paths.of(args).items() if args is not None else ():
+        if flag.endswith("_path") and any(path and message.startswith(path) for path in values):
+            return f"--{flag}: {message}"
     return message
 
 

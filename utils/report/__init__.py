@@ -8,10 +8,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils import files
+from utils import files, run_folder
 from utils.errors import RunError
 from utils.report import sections
-from utils.report.page import page
+from utils.report.page import is_page, page
 
 
 @dataclass
@@ -54,7 +54,10 @@ def write(folder, output_dir=None) -> Path:
         raise RunError(f"--report {folder}: found no run below it; expected folders with results.json or metrics.jsonl")
     path = Path(output_dir or folder) / "report.html"
     try:
+        if os.path.lexists(path) and not is_page(path):
+            raise RunError(f"{path}: was not written by --report; move it, or choose another folder with --output_dir")
         path.parent.mkdir(parents=True, exist_ok=True)
+        files.clean(path.parent, lambda name: name == path.name)
         files.write_text(path, page(f"Runs below {Path(folder).name or folder}", sections.body(runs)))
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror}); choose another folder with --output_dir") from error
@@ -65,7 +68,7 @@ def gather(folder) -> list[Run]:
     """The runs below a folder, by name.  A results.json without a stage is no run's."""
     runs = []
     for parent, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not run_folder.is_replaced(name))
         if "results.json" not in names and "metrics.jsonl" not in names:
             continue
         run = Run(Path(parent).relative_to(folder).as_posix())

@@ -73,11 +73,21 @@ class Html(str):
     """Text that is HTML already."""
 
 
+_GENERATOR = '<meta name="generator" content="bert-compression report">'
+
+
+def is_page(path) -> bool:
+    """Whether a file is one of these pages, which may be replaced."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        head = file.read(4096)
+    return _GENERATOR in head or '\n<meta charset="utf-8">\n<title>Runs below ' in head  # of before there was a generator's name
+
+
 def page(title, body) -> str:
     """A whole page, which needs no other file.  body: HTML."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n</head>\n'
+        f'{_GENERATOR}\n<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n</head>\n'
         f"<body>\n<h1>{escape(title)}</h1>\n"
         f"{body}\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
     )

@@ -1,0 +1,68 @@
+"""What a run is made from: versions, commit, the hashes of its inputs; and what of it has changed when a run is continued."""
+
+import contextlib
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from utils import checkpoints, files, run_folder
+from utils.logs import logger
+
+
+def collect() -> dict:
+    """Command, versions, commit and time of this start."""
+    versions = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "tokenizers", "numpy", "safetensors"):
+        versions[name] = metadata.version(name)
+    commit = None
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        here = Path(__file__).resolve().parent
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, check=True, capture_output=True, text=True
+        ).stdout.strip()
+    return {"command": sys.argv, "versions": versions, "git_commit": commit, "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+
+
+def hashes(inputs: dict) -> dict[str, str]:
+    """The hash of each input.  inputs: {name: path of a checkpoint, list of data files, or {file: hash}}."""
+    found = {}
+    for name, value in inputs.items():
+        if isinstance(value, list | tuple):
+            for path in value:
+                found[f"{name}/{Path(path).name}"] = files.sha256(path)
+        elif isinstance(value, dict):
+            found.update({f"{name}/{path}": digest for path, digest in value.items()})
+        elif value is not None:
+            found[name] = checkpoints.fingerprint(value)
+    return found
+
+
+def paths(inputs: dict) -> list[tuple[str, str]]:
+    """[(name, path)] of everything that is read, of the same inputs; hub names and URLs among them."""
+    found = []
+    for name, value in inputs.items():
+        values = value if isinstance(value, list | tuple | dict) else [value]
+        found += [(name, str(path)) for path in values if path is not None]
+    return found
+
+
+def note(folder, now: dict):
+    """Say in the log, and in args.json of a run that is continued, under which other versions it has been before.
+
+    now: of collect().  args.json keeps those of the start; each later start under others than the one before it is added to
+    `resumed`.
+    """
+    record = run_folder.read_record(folder)
+    last = {**record, **(record.get("resumed") or [{}])[-1]}
+    old, new = last["versions"], now["versions"]
+    found = [f"{name} {new.get(name)} (before: {old.get(name)})" for name in {**old, **new} if old.get(name) != new.get(name)]
+    if last["git_commit"] != now["git_commit"]:
+        found.append(f"commit {now['git_commit']} (before: {last['git_commit']})")
+    if found:
+        said = ", ".join(found)
+        logger.warning("continued under other versions: %s; the bits may differ from those of an uninterrupted run", said)
+        part = {key: now[key] for key in ("started", "versions", "git_commit")}
+        files.write_json(Path(folder) / run_folder.RECORD, {**record, "resumed": [*record.get("resumed", []), part]})

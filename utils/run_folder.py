@@ -1,0 +1,286 @@
+"""A run folder on the disk: how it is recognised and locked, whether a run may use it, how --overwrite replaces its run.
+
+    .run_folder            the marker: made before anything else, never replaced, locked as long as a process works here
+    args.json  log.txt ... what runs write; OWN lists all of it.  Whatever has another name is the user's and stays where it is
+    replaced-1/ ...        the run that --overwrite replaces, until the new one has a first state or a result
+
+A run from before the marker is recognised by its args.json.
+"""
+
+import contextlib
+import itertools
+import os
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from utils import files, flags, locks, logs
+from utils.errors import RunError
+
+MARKER, RECORD = ".run_folder", "args.json"
+_CONTENT = "A run of bert-compression. args.json says of which stage; whoever works here holds a lock on this file.\n"
+_CHECKPOINTS = ("ckpt", "assistant_*", "sparse_teacher", "student_*")
+OWN = (
+    RECORD, "log.txt", "metrics.jsonl", "results.json", *_CHECKPOINTS, "state", "predictions", "tensorboard",
+    "curve.png", "tradeoff_*.png", "trials.png", "rewinds.png", "heldout*.png", "experts*.png", "costs.png", "table.csv",
+    "dense", "compact", "onnx",  # exports of a dry run
+    "corpus.json", "blocks-*.arrow", "sentences",
+)  # fmt: skip
+# What is in those of the folders in which users may put something of their own: ckpt/notes.txt is not ours
+_INSIDE = {
+    **dict.fromkeys(_CHECKPOINTS, (
+        "config.json", "generation_config.json", "README.md", "model.safetensors", "model-*-of-*.safetensors",
+        "model.safetensors.index.json", "filters.json", "filters.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spm.model", "spiece.model",
+        "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja", "bpe.codes",
+    )),
+    "predictions": (
+        *(f"{name}.tsv" for name in "CoLA SST-2 MRPC STS-B QQP MNLI-m MNLI-mm QNLI RTE WNLI AX".split()),
+        "*_test*.tsv", "*_dev*.tsv", "*_test*.txt", "*_dev*.txt", "*_predictions.json", "*_null_odds.json",
+    ),
+}  # fmt: skip
+_REPLACED = re.compile(r"replaced-(\d+)")
+_ANOTHER, _AFRESH = "choose another", "--overwrite starts afresh"
+_held = {}  # (device, inode) of a marker: the descriptor that this process has it locked with
+
+
+def is_own(name: str) -> bool:
+    """Whether a file or folder of this name in a run folder is this program's."""
+    return any(fnmatchcase(name, pattern) for pattern in OWN)
+
+
+# ---- What is there
+
+
+def is_run(folder) -> bool:
+    """Whether a folder is a run's, begun by this program: its marker, or args.json of a run from before the marker, says so."""
+    folder = Path(folder)
+    marker = folder / MARKER
+    return _is_marker(marker) if os.path.lexists(marker) else _is_record(folder / RECORD)
+
+
+def status(folder, wanted: dict, *, overwrite: bool) -> tuple[str, str | None]:
+    """("new", "unfinished" or "finished", and what forbids to use the folder, if anything).
+
+    wanted: what args.json would hold.  A folder with an older run in it is "new" with overwrite: begin() replaces that run.
+    """
+    where = f"--output_dir {folder}"
+    part = next(parent for parent in [folder, *folder.absolute().parents] if os.path.lexists(parent))
+    if not part.is_dir():
+        return "new", f"{where}: {part} is {'a broken link' if part.is_symlink() else 'a file'}; expected a folder for the run"
+    if not os.access(part, os.W_OK | os.X_OK):
+        return "new", f"{where}: {part} cannot be written to; {_ANOTHER}"
+    names = {entry.name for entry in folder.iterdir() if not _is_left_over(entry.name)} if folder.is_dir() else set()
+    marked, recorded = MARKER in names, RECORD in names
+    if marked and not _is_marker(folder / MARKER):
+        return "new", f"{where}: its {MARKER} was not written by this program; {_ANOTHER}"
+    if names <= {MARKER} or names == {f"{RECORD}.tmp"}:  # nothing, or what a kill left, also before there was a marker
+        return "new", None
+    if not marked and not (recorded and _is_record(folder / RECORD)):
+        return "new", f"{where}: not empty and not a run folder (no {RECORD} of this program in it); {_ANOTHER}"
+    if overwrite:
+        return "new", next((f"{where}: {problem}" for problem in _foreign(folder, names)), None)
+    if not recorded:
+        lost = sorted(name for name in names if is_own(name))
+        return "new", f"{where}: has {', '.join(lost)}, but no {RECORD}; {_AFRESH}" if lost else None
+    try:
+        record = read_record(folder)
+    except RunError as error:
+        return "unfinished", f"{where}: {error}"
+    found = "finished" if "results.json" in names else "unfinished"
+    return found, _differences(where, record, wanted, finished=found == "finished")
+
+
+def read_record(folder) -> dict:
+    """args.json of a run.  Raises RunError where it is damaged."""
+    none = type(None)
+    keys = {"stage": str, "settings": dict, "inputs": dict, "processes": (int, none), "versions": dict, "git_commit": (str, none)}
+    record = files.read_object(Path(folder) / RECORD, keys, error=RunError, advice=_AFRESH)
+    resumed = record.get("resumed", [])
+    for part in resumed if isinstance(resumed, list) else [resumed]:
+        if not isinstance(part, dict) or not isinstance(part.get("versions"), dict) or "git_commit" not in part:
+            raise RunError(f"{Path(folder) / RECORD}: damaged (resumed: {str(part)[:80]}); {_AFRESH}")
+    return record
+
+
+def seconds(folder) -> float:
+    """The seconds spent on an unfinished run before its last state.  Raises RunError where the file that says so is damaged."""
+    path = Path(folder) / "state" / "seconds"
+    try:
+        return float(path.read_text(encoding="utf-8")) if path.exists() else 0.0
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error}); {_AFRESH}") from error
+
+
+def read_results(folder) -> dict:
+    """results.json of a finished run.  Raises RunError where it is damaged."""
+    keys = {"stage": str, "metrics": dict}
+    results = files.read_object(Path(folder) / "results.json", keys, error=RunError, advice=_AFRESH)
+    for split, values in results["metrics"].items():
+        if not isinstance(values, dict):
+            raise RunError(f"{Path(folder) / 'results.json'}: damaged (metrics of {split}: {values!r}); {_AFRESH}")
+    return results
+
+
+def _is_marker(path):
+    try:
+        with open(path, "rb") as file:
+            found = file.read(len(_CONTENT) + 1)
+    except OSError:
+        return False
+    return _CONTENT.encode().startswith(found)  # empty or cut: a kill came between its creation and its first line
+
+
+def _is_record(path):
+    try:
+        record = read_record(path.parent)
+    except RunError:
+        return False
+    return "git_commit" in record
+
+
+def _is_left_over(name):
+    target = files.target_of(name)
+    return target is not None and is_own(target)
+
+
+def _foreign(folder, names):
+    """Yield what is not ours inside the folders of a run."""
+    for name in sorted(names):
+        ours = next((inside for pattern, inside in _INSIDE.items() if fnmatchcase(name, pattern)), None)
+        if ours is None or not is_own(name) or not (folder / name).is_dir() or (folder / name).is_symlink():
+            continue
+        for entry in sorted((folder / name).iterdir()):
+            if entry.is_dir() or not any(fnmatchcase(entry.name, pattern) for pattern in ours):
+                yield f"{name}/{entry.name} was not written by this program and would be lost; move it out of {name}/ first"
+
+
+def _differences(where, recorded, wanted, *, finished) -> str | None:
+    """What has changed since the run began, as a message."""
+    if recorded["stage"] != wanted["stage"]:
+        return f"{where}: a run of {recorded['stage']}, this is {wanted['stage']}; choose another, or --overwrite it"
+    found = []
+    for group in ("settings", "inputs", *(() if finished else ("processes",))):
+        old, new = (x.get(group) if isinstance(x.get(group), dict) else {group: x.get(group)} for x in (recorded, wanted))
+        if group == "settings":  # what a path means is compared by its hash, however it is spelled
+            paths = {key for key in [*old, *new] if key.endswith("_path") or key == "data_dir"}
+            free = paths | (flags.OF_ANSWERS if finished else set())
+            old, new = ({k: v for k, v in x.items() if k not in free} for x in (old, new))
+        for key in sorted({*old, *new}):
+            is_newer = group == "settings" and key not in old and not new[key]  # a flag that the run's version had not, unused
+            if old.get(key) != new.get(key) and not is_newer:
+                name = f"--{key}" if group == "settings" else key
+                found.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")
+    return "\n".join([f"{where}: a run with other settings; choose another, or --overwrite it", *found]) if found else None
+
+
+# ---- The lock
+
+
+def lock(folder, *, shared=False):
+    """Keep other process trees out of a folder until this process and all that share the lock have ended.
+
+    shared: of a process beside the main one, which has called share() before.  Makes the marker where there is none.
+    Raises RunError where another run has the folder.  Where the file system has no locks the log says so, and nothing is kept
+    out.
+    """
+    path = Path(folder) / MARKER
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    entry = os.fstat(descriptor)
+    if (entry.st_dev, entry.st_ino) in _held:
+        os.close(descriptor)
+        return
+    taken = locks.take(descriptor, shared=shared)
+    if taken is False:
+        problem = _in_use(folder, descriptor)
+        os.close(descriptor)
+        raise problem
+    if taken is None:
+        logs.logger.warning("%s: this file system has no locks (flock): do not start two runs into this folder", folder)
+    _held[entry.st_dev, entry.st_ino] = descriptor
+    if entry.st_size < len(_CONTENT) and not shared:
+        os.pwrite(descriptor, _CONTENT.encode(), 0)
+
+
+def share(folder) -> bool:
+    """Let the other processes of this run join the lock of the main one, if it has one; whoever comes later is still kept out."""
+    path = Path(folder) / MARKER
+    if not path.exists():
+        return False
+    entry = os.stat(path)
+    descriptor = _held[entry.st_dev, entry.st_ino]
+    if locks.take(descriptor, shared=True) is False:  # the change is no single step
+        raise _in_use(folder, descriptor)
+    return True
+
+
+def _in_use(folder, descriptor):
+    by = ", ".join(map(str, locks.holders(descriptor)))
+    known = f" (process {by})" if by else ""
+    return RunError(f"--output_dir {folder}: another run works in it{known}; wait for its end, stop it, or choose another")
+
+
+# ---- Replacing a run
+
+
+def is_replaced(name: str) -> bool:
+    """Whether a folder of this name in a run folder is a run that was moved aside."""
+    return _REPLACED.fullmatch(name) is not None
+
+
+def replaced(folder) -> list[Path]:
+    """The folders with runs that --overwrite has moved aside, the last one first."""
+    with contextlib.suppress(OSError):
+        found = {int(match[1]): entry for entry in Path(folder).iterdir() if (match := _REPLACED.fullmatch(entry.name))}
+        return [found[number] for number in sorted(found, reverse=True) if (found[number] / MARKER).is_file()]
+    return []
+
+
+def move_aside(folder):
+    """Rename what the run in a folder has written into a new folder inside it, args.json first; foreign files stay."""
+    folder = Path(folder)
+    names = sorted((entry.name for entry in folder.iterdir() if is_own(entry.name)), key=lambda name: (name != RECORD, name))
+    if not names:
+        return
+    taken = {entry.name for entry in folder.iterdir()}
+    aside = next(folder / name for name in map("replaced-{}".format, itertools.count(1)) if name not in taken)
+    aside.mkdir()
+    files.write_text(aside / MARKER, _CONTENT)
+    for name in names:
+        os.rename(folder / name, aside / name)
+    files.sync(aside)
+    files.sync(folder)
+    logs.logger.info("--overwrite: the run that was here is in %s until the new one has a first state or a result", aside)
+
+
+def put_back(folder):
+    """Undo a move_aside() that was killed before the new run had begun."""
+    folder = Path(folder)
+    if os.path.lexists(folder / RECORD):
+        return
+    for aside in replaced(folder):
+        if not os.path.lexists(aside / RECORD):
+            continue
+        for entry in sorted(aside.iterdir(), key=lambda entry: (entry.name == RECORD, entry.name)):  # args.json last
+            if entry.name != MARKER and not os.path.lexists(folder / entry.name):
+                os.rename(entry, folder / entry.name)
+        with contextlib.suppress(OSError):
+            (aside / MARKER).unlink()
+            aside.rmdir()
+        return
+
+
+def drop_replaced(folder):
+    """Remove the runs that were moved aside: the new one is there."""
+    for aside in replaced(folder):
+        files.remove(aside)
+        if aside.exists():
+            logs.logger.warning("%s: the old run cannot be removed from here", aside)
+
+
+def clean(folder, *, finished):
+    """Remove what a kill has left over: files that were being written; of a finished run also its state and the run before."""
+    files.clean(folder, is_own)
+    if finished:
+        files.remove(Path(folder) / "state")
+        drop_replaced(folder)
