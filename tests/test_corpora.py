@@ -171,7 +171,7 @@ def test_any_number_of_workers_makes_the_same_bytes(kind, cross, tokenizer, tmp_
 def test_only_missing_chunks_are_done_again(tokenizer, tmp_path):
     built(text(), tokenizer, tmp_path / "corpus")
     expected, state = contents(tmp_path / "corpus"), tmp_path / "corpus" / "state"
-    (state / "000003.npz").rename(state / "000003.tmp")  # as a kill leaves it
+    (state / "000003.npz").rename(state / ".000003.npz.0123456789abcdef.tmp")  # as a kill leaves it
     before = {path.name: path.stat().st_mtime_ns for path in state.glob("*.npz")}
     built(text(), tokenizer, tmp_path / "corpus")
     after = {path.name: path.stat().st_mtime_ns for path in state.glob("*.npz")}

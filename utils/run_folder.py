@@ -141,7 +141,7 @@ def _is_record(path):
 
 def _is_left_over(name):
     target = files.target_of(name)
-    return target is not None and is_own(target)
+    return target is not None and (is_own(target) or is_replaced(target))
 
 
 def _foreign(folder, names):
@@ -244,8 +244,8 @@ def move_aside(folder):
         return
     taken = {entry.name for entry in folder.iterdir()}
     aside = next(folder / name for name in map("replaced-{}".format, itertools.count(1)) if name not in taken)
-    aside.mkdir()
-    files.write_text(aside / MARKER, _CONTENT)
+    with files.new_folder(aside) as made:
+        (made / MARKER).write_text(_CONTENT, encoding="utf-8")
     for name in names:
         os.rename(folder / name, aside / name)
     files.sync(aside)
@@ -280,7 +280,7 @@ def drop_replaced(folder):
 
 def clean(folder, *, finished):
     """Remove what a kill has left over: files that were being written; of a finished run also its state and the run before."""
-    files.clean(folder, is_own)
+    files.clean(folder, lambda name: is_own(name) or is_replaced(name))
     if finished:
         files.remove(Path(folder) / "state")
         drop_replaced(folder)

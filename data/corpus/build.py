@@ -79,6 +79,7 @@ def write_chunks(
     size: characters of a chunk.  progress: called in the main process with the number of characters done, now and then.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    files.clean(folder, lambda name: name.endswith(".npz"))
     jobs = ((folder / f"{number:06}.npz", first, texts) for number, first, texts in blocks.chunks(documents, size=size))
     with closing(jobs):
         if num_workers == 1:
