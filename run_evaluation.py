@@ -58,6 +58,8 @@ def evaluate(args):
     task, paths = tasks.get(args.task_name), flags.evaluation.paths(args)
     inputs = {"data": list(task.files(args.data_dir).values()), **{f"model_{i}": path for i, path in enumerate(paths)}}
     run = runs.start(args, inputs=inputs)
+    targets = {kind: Path(run.folder if args.dry_run else args.export_dir) / kind for kind in args.export or ()}
+    exporting.require_new(targets, run=run)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     hardware = cost.hardware(run.device)
@@ -82,8 +84,8 @@ def evaluate(args):
 
     # ---- Exports of the last model, which is the only one but for a teacher; its graphs are scored and timed as models are
     exports, last = {}, rows[-1]
-    for kind in args.export or ():
-        folder = Path(run.folder if args.dry_run else args.export_dir) / kind
+    for kind, folder in targets.items():
+        exporting.note_begun(kind, run=run)
         exports[kind] = exporting.export(
             small, kind, folder, next(iter(splits.values())), tokenizer=data.tokenizer, task_kind=task.kind,
             batch_size=args.per_device_eval_batch_size, card=partial(card, last, kind=kind, splits=splits, run=run),

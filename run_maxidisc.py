@@ -17,6 +17,7 @@ from data import tasks
 from data.task_data import TaskData
 from modules import objectives
 from utils import checkpoints, distributed, evaluation, files, flags, logs, plots, runs, training
+from utils.errors import RunError
 
 
 def parse(argv=None):
@@ -74,7 +75,7 @@ def main(args):
             trials.append({"path": path, "score": score, "seconds": sum(hop["seconds"] for hop in hops),
                            "reused": [hop["reused"] for hop in hops], "metrics": hops[-1]["metrics"], "checkpoint": folder,
                            "assistants": [hop["metrics"][split][args.selection_metric] for hop in hops[:-1]],
-                           "hops": [{key: hop[key] for key in HOP_FACTS if key in hop} for hop in hops]})  # fmt: skip
+                           "hops": [{key: hop[key] for key in HOP if key in hop} for hop in hops]})  # fmt: skip
         # ---- The best trial, the table, the picture
         best = max(trials, key=lambda trial: trial["score"])
         run.report(trials=[{"path": " > ".join(t["path"]), "score": t["score"], "seconds": t["seconds"]} for t in trials])
@@ -121,7 +122,8 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     if (kept / "hop.json").exists():
         logs.logger.info("%s: trained before, taken from %s", stage, kept)
         by_another = training.finished(run, stage) is None
-        return {**files.read_json(kept / "hop.json"), "checkpoint": str(kept / "ckpt"), "reused": by_another}
+        found = files.read_object(kept / "hop.json", HOP, error=RunError, advice=f"remove {kept} to train it again")
+        return {**found, "checkpoint": str(kept / "ckpt"), "reused": by_another}
     teacher = models.freeze(models.load_model(folder, **labels)).to(run.device)
     student = models.with_dropout(models.shrink(teacher, wanted, which=args.layer_choice), args).to(run.device)
     result = models.distil(student, teacher, data, args=args, run=run, stage=stage)
@@ -137,7 +139,7 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     return {**hop, "checkpoint": str(kept / "ckpt"), "reused": False}
 
 
-HOP_FACTS = ("metrics", "last_metrics", "best_step", "num_steps", "seconds")
+HOP = {"metrics": dict, "last_metrics": dict, "best_step": int, "num_steps": int, "seconds": float}
 NOT_A_HOPS = {"all_paths", "target", "trunc_sparsity", "hops_dir", "layer_or_sparsity_path", "data_dir"}
 
 if __name__ == "__main__":

@@ -185,9 +185,8 @@ def sparsify(teacher, trial, data, *, run):
         after = evaluation.evaluate(teacher, data.selection, args=args)
         curve = models.curve(teacher, data, run=run, title=f"{data.task.name}, teacher sparsified for its student")
         if distributed.is_main():
-            aside = run.state("sparse_teacher.tmp")
-            models.save_model(teacher, aside, tokenizer=data.tokenizer)
-            files.replace_folder(aside, folder)
+            with files.new_folder(folder) as aside:
+                models.save_model(teacher, aside, tokenizer=data.tokenizer)
             files.write_json(done, {"before": before, "after": after, "curve": curve})
         distributed.barrier()
     facts = files.read_json(done)

@@ -19,7 +19,7 @@ from models.loading import load_model
 from models.saving import save_model
 from models.sparse_bert import export_dense
 from utils import files
-from utils.errors import CheckpointError, RunError
+from utils.errors import CheckpointError, FlagError, RunError
 
 TOLERANCE = 1e-4  # between the logits of an export and the model's
 NUM_CHECKED = 1024  # examples
@@ -39,6 +39,23 @@ NOTES = {
     "onnx": [f"{GRAPH}: float32; {QUANTISED}: weights in 8 bits, activations as they come. Batch and length are free."],
 }
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def require_new(folders: dict, *, run):
+    """Raise FlagError where an export's folder is there already, unless a start of this run that was killed has made it.
+
+    folders: {kind: folder}.
+    """
+    for kind, folder in folders.items():
+        if folder.exists() and not (run.folder / "state" / "exports" / kind).exists():
+            raise FlagError(f"--export_dir: {folder} exists; remove it, or name another folder")
+
+
+def note_begun(kind, *, run):
+    """Keep in the run's state that an export's folder was not there when it was begun."""
+    begun = run.state("exports")
+    begun.mkdir(parents=True, exist_ok=True)
+    (begun / kind).touch()
 
 
 def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size) -> dict:

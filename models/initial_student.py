@@ -9,9 +9,8 @@ def save_initial_student(student, run, *, tokenizer):
     """Write the state, once in a run, with its hash."""
     folder, known = run.state("start"), run.state("start.json")
     if distributed.is_main() and not known.exists():
-        aside = run.state("start.tmp")
-        save_model(student, aside, tokenizer=tokenizer)
-        files.replace_folder(aside, folder)
+        with files.new_folder(folder) as aside:
+            save_model(student, aside, tokenizer=tokenizer)
         files.write_json(known, {"sha256": checkpoints.fingerprint(folder)})
     distributed.barrier()
 

@@ -1,6 +1,7 @@
 """A script on a machine that refuses something, or that kills it:
 
-    python tests/constrained.py umask=027 file_size=100000 cwd=FOLDER stdout=/dev/full kill=12 below=FOLDER -- run_ted.py ...
+    python tests/constrained.py umask=027 file_size=100000 cwd=FOLDER tmp=FOLDER stdout=/dev/full -- run_ted.py ...
+    python tests/constrained.py kill=12 below=FOLDER -- run_ted.py ...
 
 file_size: the largest file, in bytes (a full disk, for those who cannot mount a small one).  kill: SIGKILL comes instead of the
 n-th operation that changes what lies below a folder: opening to write, renaming, making, removing, linking.  What libraries in
@@ -12,6 +13,7 @@ import resource
 import runpy
 import signal
 import sys
+import tempfile
 
 _CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "shutil.rmtree"}
 
@@ -48,6 +50,8 @@ def main(words):
     path = os.path.abspath(script)
     if "cwd" in given:
         os.chdir(given["cwd"])
+    if "tmp" in given:
+        os.environ["TMPDIR"] = tempfile.tempdir = given["tmp"]
     if "kill" in given:
         kill_at(int(given["kill"]), given["below"])
     sys.argv, sys.path[0] = [path, *flags], os.path.dirname(path)

@@ -19,7 +19,7 @@ import constrained
 import pytest
 from commands import ROOT, kill_when, run
 
-from utils import files, logs, run_folder
+from utils import files, logs, run_folder, run_lock
 from utils.errors import FlagError, RunError
 
 FINE = ("--task_name", "demo", "--use_cpu", "--max_train_samples", 32, "--num_train_epochs", 1, "--max_eval_samples", 16,
@@ -157,13 +157,13 @@ def test_killed_anywhere_while_it_replaces_a_run(tmp_path):
         child = os.fork()
         if child == 0:
             constrained.kill_at(len(ends) + 1, str(folder))
-            run_folder.lock(folder)
+            run_lock.lock(folder)
             run_folder.move_aside(folder)
             files.write_json(folder / "args.json", {**record, "settings": {"seed": 1}})
             os._exit(0)
         _, code = os.waitpid(child, 0)
         assert code == (0 if (folder / "args.json").exists() and "seed" in (folder / "args.json").read_text() else signal.SIGKILL)
-        run_folder.lock(folder)
+        run_lock.lock(folder)
         run_folder.put_back(folder)
         run_folder.clean(folder, finished=False)
         kept = content(folder)
@@ -283,8 +283,8 @@ def holder(folder, *, shared=False):
     """A process that holds the lock of a folder until its stdin ends."""
     code = f"""
 import sys
-from utils import run_folder
-run_folder.lock({str(folder)!r}, shared={shared})
+from utils import run_lock
+run_lock.lock({str(folder)!r}, shared={shared})
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -319,10 +319,10 @@ def test_two_begin_at_once(tmp_path):
     (tmp_path / "run").mkdir()
     first = holder(tmp_path / "run")
     with pytest.raises(RunError, match=f"another run works in it .process {first.pid}."):
-        run_folder.lock(tmp_path / "run")
+        run_lock.lock(tmp_path / "run")
     files.write_json(tmp_path / "run/args.json", record)
     first.communicate()
-    run_folder.lock(tmp_path / "run")
+    run_lock.lock(tmp_path / "run")
     assert run_folder.status(tmp_path / "run", record, overwrite=False) == ("unfinished", None)
 
 
@@ -331,9 +331,9 @@ def test_the_lock_outlives_the_main_process(tmp_path):
     (tmp_path / ".run_folder").touch()
     code = f"""
 import sys
-from utils import run_folder
-run_folder.lock({str(tmp_path)!r})
-run_folder.share({str(tmp_path)!r})
+from utils import run_lock
+run_lock.lock({str(tmp_path)!r})
+run_lock.share({str(tmp_path)!r})
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -343,10 +343,10 @@ sys.stdin.read()
     main.kill()
     main.communicate()
     with pytest.raises(RunError, match=f"process {worker.pid}"):
-        run_folder.lock(tmp_path)
+        run_lock.lock(tmp_path)
     worker.kill()
     worker.communicate()
-    run_folder.lock(tmp_path)
+    run_lock.lock(tmp_path)
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
@@ -357,7 +357,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(fcntl, "flock", flock)
     monkeypatch.setattr(logs.logger, "propagate", True)
-    run_folder.lock(tmp_path)
+    run_lock.lock(tmp_path)
     assert "has no locks" in caplog.text and (tmp_path / ".run_folder").exists()
     files.write_text(tmp_path / "args.json", "{}")
     run_folder.clean(tmp_path, finished=False)

@@ -92,8 +92,9 @@ def _rows(args, provenance, results, config):
     settings = {key: value for key, value in provenance.get("settings", {}).items() if _is_setting(key, value)}
     yield "settings", ", ".join(f"{key} {_shown(value)}" for key, value in settings.items()) or "as in the command"
     yield "seed, precision", f"{args.seed}, {args.precision}"
-    yield "versions", ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
-    yield "commit", provenance["git_commit"]
+    starts = [provenance, *provenance.get("resumed", ())]
+    yield "versions", "; then ".join(", ".join(f"{name} {value}" for name, value in s["versions"].items()) for s in starts)
+    yield "commit", "; then ".join(str(start["git_commit"]) for start in starts)
 
 
 def _is_setting(key, value):

@@ -31,6 +31,8 @@ def resolve(path) -> str:
     if (folder / "args.json").exists():
         if (folder / "results.json").exists() and (folder / "ckpt" / "config.json").exists():
             return str(folder / "ckpt")
+        if (folder / "results.json").exists():
+            raise CheckpointError(f"{path}: a finished run without a model (no ckpt/config.json); expected one that trained")
         raise CheckpointError(f"{path}: this run has not finished; give its command again, it continues where it stopped")
     found = sorted(entry.name for entry in folder.iterdir())[:8]
     raise CheckpointError(

@@ -14,11 +14,10 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from utils import files, flags, locks, logs
+from utils import files, flags, logs, run_lock
 from utils.errors import RunError
 
-MARKER, RECORD = ".run_folder", "args.json"
-_CONTENT = "A run of bert-compression. args.json says of which stage; whoever works here holds a lock on this file.\n"
+RECORD = "args.json"
 _CHECKPOINTS = ("ckpt", "assistant_*", "sparse_teacher", "student_*")
 OWN = (
     RECORD, "log.txt", "metrics.jsonl", "results.json", *_CHECKPOINTS, "state", "predictions", "tensorboard",
@@ -41,7 +40,6 @@ _INSIDE = {
 }  # fmt: skip
 _REPLACED = re.compile(r"replaced-(\d+)")
 _ANOTHER, _AFRESH = "choose another", "--overwrite starts afresh"
-_held = {}  # (device, inode) of a marker: the descriptor that this process has it locked with
 
 
 def is_own(name: str) -> bool:
@@ -55,8 +53,8 @@ def is_own(name: str) -> bool:
 def is_run(folder) -> bool:
     """Whether a folder is a run's, begun by this program: its marker, or args.json of a run from before the marker, says so."""
     folder = Path(folder)
-    marker = folder / MARKER
-    return _is_marker(marker) if os.path.lexists(marker) else _is_record(folder / RECORD)
+    marker = folder / run_lock.MARKER
+    return run_lock.is_marker(marker) if os.path.lexists(marker) else _is_record(folder / RECORD)
 
 
 def status(folder, wanted: dict, *, overwrite: bool) -> tuple[str, str | None]:
@@ -71,10 +69,10 @@ def status(folder, wanted: dict, *, overwrite: bool) -> tuple[str, str | None]:
     if not os.access(part, os.W_OK | os.X_OK):
         return "new", f"{where}: {part} cannot be written to; {_ANOTHER}"
     names = {entry.name for entry in folder.iterdir() if not _is_left_over(entry.name)} if folder.is_dir() else set()
-    marked, recorded = MARKER in names, RECORD in names
-    if marked and not _is_marker(folder / MARKER):
-        return "new", f"{where}: its {MARKER} was not written by this program; {_ANOTHER}"
-    if names <= {MARKER} or names == {f"{RECORD}.tmp"}:  # nothing, or what a kill left, also before there was a marker
+    marked, recorded = run_lock.MARKER in names, RECORD in names
+    if marked and not run_lock.is_marker(folder / run_lock.MARKER):
+        return "new", f"{where}: its {run_lock.MARKER} was not written by this program; {_ANOTHER}"
+    if names <= {run_lock.MARKER} or names == {f"{RECORD}.tmp"}:  # nothing, or what a kill left, also before there was a marker
         return "new", None
     if not marked and not (recorded and _is_record(folder / RECORD)):
         return "new", f"{where}: not empty and not a run folder (no {RECORD} of this program in it); {_ANOTHER}"
@@ -122,15 +120,6 @@ def read_results(folder) -> dict:
     return results
 
 
-def _is_marker(path):
-    try:
-        with open(path, "rb") as file:
-            found = file.read(len(_CONTENT) + 1)
-    except OSError:
-        return False
-    return _CONTENT.encode().startswith(found)  # empty or cut: a kill came between its creation and its first line
-
-
 def _is_record(path):
     try:
         record = read_record(path.parent)
@@ -174,50 +163,31 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
     return "\n".join([f"{where}: a run with other settings; choose another, or --overwrite it", *found]) if found else None
 
 
-# ---- The lock
+def take(folder, wanted, args, *, answers):
+    """Lock a run folder that is there, look at it and tidy it up; returns its status and the seconds spent on it before.
 
-
-def lock(folder, *, shared=False):
-    """Keep other process trees out of a folder until this process and all that share the lock have ended.
-
-    shared: of a process beside the main one, which has called share() before.  Makes the marker where there is none.
-    Raises RunError where another run has the folder.  Where the file system has no locks the log says so, and nothing is kept
-    out.
+    wanted, status: of status().  answers: whether a finished run has more to do than to be reported, which needs no lock.
+    Raises RunError where the run cannot go on here.
     """
-    path = Path(folder) / MARKER
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    entry = os.fstat(descriptor)
-    if (entry.st_dev, entry.st_ino) in _held:
-        os.close(descriptor)
-        return
-    taken = locks.take(descriptor, shared=shared)
-    if taken is False:
-        problem = _in_use(folder, descriptor)
-        os.close(descriptor)
-        raise problem
-    if taken is None:
-        logs.logger.warning("%s: this file system has no locks (flock): do not start two runs into this folder", folder)
-    _held[entry.st_dev, entry.st_ino] = descriptor
-    if entry.st_size < len(_CONTENT) and not shared:
-        os.pwrite(descriptor, _CONTENT.encode(), 0)
-
-
-def share(folder) -> bool:
-    """Let the other processes of this run join the lock of the main one, if it has one; whoever comes later is still kept out."""
-    path = Path(folder) / MARKER
-    if not path.exists():
-        return False
-    entry = os.stat(path)
-    descriptor = _held[entry.st_dev, entry.st_ino]
-    if locks.take(descriptor, shared=True) is False:  # the change is no single step
-        raise _in_use(folder, descriptor)
-    return True
-
-
-def _in_use(folder, descriptor):
-    by = ", ".join(map(str, locks.holders(descriptor)))
-    known = f" (process {by})" if by else ""
-    return RunError(f"--output_dir {folder}: another run works in it{known}; wait for its end, stop it, or choose another")
+    in_use = None
+    if is_run(folder):
+        try:
+            run_lock.lock(folder)
+            put_back(folder)
+        except RunError as error:
+            in_use = error
+    found, problem = status(folder, wanted, overwrite=args.overwrite)
+    if in_use is not None and (found != "finished" or problem is not None or answers):
+        raise in_use
+    if problem is None and found != "finished" and not getattr(args, "do_train", True):
+        problem = f"--do_test, --do_infer: {folder} holds no finished run; add --do_train"
+    if problem is not None:
+        raise RunError(problem)
+    if found == "new":
+        return found, 0.0
+    if in_use is None:
+        clean(folder, finished=found == "finished")
+    return found, seconds(folder)
 
 
 # ---- Replacing a run
@@ -232,7 +202,7 @@ def replaced(folder) -> list[Path]:
     """The folders with runs that --overwrite has moved aside, the last one first."""
     with contextlib.suppress(OSError):
         found = {int(match[1]): entry for entry in Path(folder).iterdir() if (match := _REPLACED.fullmatch(entry.name))}
-        return [found[number] for number in sorted(found, reverse=True) if (found[number] / MARKER).is_file()]
+        return [found[number] for number in sorted(found, reverse=True) if (found[number] / run_lock.MARKER).is_file()]
     return []
 
 
@@ -245,7 +215,7 @@ def move_aside(folder):
     taken = {entry.name for entry in folder.iterdir()}
     aside = next(folder / name for name in map("replaced-{}".format, itertools.count(1)) if name not in taken)
     with files.new_folder(aside) as made:
-        (made / MARKER).write_text(_CONTENT, encoding="utf-8")
+        (made / run_lock.MARKER).write_text(run_lock.CONTENT, encoding="utf-8")
     for name in names:
         os.rename(folder / name, aside / name)
     files.sync(aside)
@@ -262,10 +232,10 @@ def put_back(folder):
         if not os.path.lexists(aside / RECORD):
             continue
         for entry in sorted(aside.iterdir(), key=lambda entry: (entry.name == RECORD, entry.name)):  # args.json last
-            if entry.name != MARKER and not os.path.lexists(folder / entry.name):
+            if entry.name != run_lock.MARKER and not os.path.lexists(folder / entry.name):
                 os.rename(entry, folder / entry.name)
         with contextlib.suppress(OSError):
-            (aside / MARKER).unlink()
+            (aside / run_lock.MARKER).unlink()
             aside.rmdir()
         return
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from utils import cards, checkpoints, distributed, files, flags, interruptions, logs, paths, provenance, run_folder
+from utils import cards, checkpoints, distributed, files, flags, interruptions, logs, paths, provenance, run_folder, run_lock
 from utils.errors import FlagError, RunError, UserError, of_machine
 
 logger = logs.logger
@@ -68,7 +68,7 @@ class Run:
         if not self.folder.is_dir():
             with files.writing(f"--output_dir {self.folder}"):
                 self.folder.mkdir(parents=True, exist_ok=True)
-        run_folder.lock(self.folder)
+        run_lock.lock(self.folder)
         status, problem = run_folder.status(self.folder, self._record, overwrite=self.args.overwrite)
         if status != "new" or problem is not None:
             raise RunError(problem or f"--output_dir {self.folder}: another process has begun this run; give the command again")
@@ -188,7 +188,7 @@ def start(args, *, inputs: dict) -> Run:
     hashes, now = provenance.hashes(inputs), provenance.collect()
     wanted = {"stage": args.stage, "settings": flags.settings(args), "inputs": hashes, "processes": distributed.world()}
     answers = getattr(args, "do_test", False) or getattr(args, "do_infer", False)
-    status, seconds = _together(folder, lambda: _take(folder, wanted, args, answers=answers))
+    status, seconds = _together(folder, lambda: run_folder.take(folder, wanted, args, answers=answers))
     run = _current = Run(
         folder, args, device, finished=status == "finished", record={**wanted, **now} if status == "new" else None
     )
@@ -297,7 +297,7 @@ def _together(folder, work):
     if distributed.is_main():
         try:
             answer = work()
-            shared = distributed.world() > 1 and run_folder.share(folder)
+            shared = distributed.world() > 1 and run_lock.share(folder)
         except (UserError, OSError) as error:
             if distributed.world() == 1:
                 raise
@@ -306,34 +306,8 @@ def _together(folder, work):
     if problem is not None:
         raise RunError(problem)
     if shared and not distributed.is_main():
-        run_folder.lock(folder, shared=True)
+        run_lock.lock(folder, shared=True)
     return answer
-
-
-def _take(folder, wanted, args, *, answers):
-    """Lock a run folder that is there, look at it and tidy it up; returns its status and the seconds spent on it before.
-
-    A finished run that is only reported needs no lock.
-    """
-    in_use = None
-    if run_folder.is_run(folder):
-        try:
-            run_folder.lock(folder)
-            run_folder.put_back(folder)
-        except RunError as error:
-            in_use = error
-    status, problem = run_folder.status(folder, wanted, overwrite=args.overwrite)
-    if in_use is not None and (status != "finished" or problem is not None or answers):
-        raise in_use
-    if problem is None and status != "finished" and not getattr(args, "do_train", True):
-        problem = f"--do_test, --do_infer: {folder} holds no finished run; add --do_train"
-    if problem is not None:
-        raise RunError(problem)
-    if status == "new":
-        return status, 0.0
-    if in_use is None:
-        run_folder.clean(folder, finished=status == "finished")
-    return status, run_folder.seconds(folder)
 
 
 def _scratch_folder() -> str:

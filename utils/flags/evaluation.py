@@ -151,10 +151,6 @@ def _one_model(args, points, flag):
 def _check_export(args, config):
     args.export = [kind for kind in EXPORTS if kind in args.export]
     args.export_dir = args.export_dir or str(Path("outputs") / "export" / _subject(args))
-    for kind in args.export:
-        folder = Path(args.export_dir) / kind
-        if folder.exists():
-            yield f"--export_dir: {folder} exists; remove it, or name another folder"
     if "dense" in args.export:
         yield from check_dense(config, "--export dense: the model")
     if "onnx" in args.export:
