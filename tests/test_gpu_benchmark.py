@@ -14,7 +14,7 @@ import torch
 
 import models
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import agreement, attention, made_up, report, sections, settings, speed
+from benchmarks.gpu import agreement, attention, made_up, report, sections, settings, speed, stages
 from models import measuring
 
 
@@ -143,6 +143,15 @@ def test_forks_that_cannot_use_the_gpu_are_known():
     assert program.poisoned({"status": "failed", "rows": [{"what": "card", "error": error}]})
     assert program.poisoned({"status": "failed", "error": error, "rows": []})
     assert not program.poisoned({"status": "ok", "rows": [{"what": "card"}]})
+
+
+def test_without_the_datasets_library_its_stages_are_left_out(tiny, monkeypatch):
+    whole = [stage for stage, _, _ in stages.stages(tiny, tiny.work)]
+    monkeypatch.setattr(stages, "has_datasets", lambda: False)
+    assert [stage for stage, _, _ in stages.stages(tiny, tiny.work)] == [*whole[:14], "evaluation"]
+    monkeypatch.setattr(stages, "stages", lambda *_: [])
+    (row,) = stages.rows(tiny)
+    assert "datasets" in row["not to be had"]
 
 
 # ---- What is measured

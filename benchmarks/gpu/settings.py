@@ -96,9 +96,10 @@ def extra_memory(call) -> int:
 
 
 def in_short(error) -> str:
-    """An error in one line."""
+    """An error in one line: of long ones the begin and the end, where a traceback says what it was."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:3])}"[:400]
+    lines = lines if len(lines) <= 4 else [*lines[:2], "...", *lines[-2:]]
+    return f"{type(error).__name__}: {' '.join(lines)}"[:600]
 
 
 def aim(value, *, at_least=None, at_most=None, settings) -> str:

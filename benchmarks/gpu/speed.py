@@ -7,10 +7,8 @@ time        from update to update, over all updates that are timed; the median o
 """
 
 import copy
-import os
 
 import numpy as np
-import torch
 
 import models
 import run_distillation
@@ -39,8 +37,7 @@ def finetuning(settings):
 
 def deterministic(settings):
     """What kernels cost that always give the same bits."""
-    os.environ.update(resuming.REPRODUCIBLE)
-    torch.use_deterministic_algorithms(True)
+    resuming.always_the_same_bits()
     yield trained("fine-tuning, always the same bits", settings, run_finetuning)
 
 

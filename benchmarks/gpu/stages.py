@@ -21,6 +21,8 @@ def rows(settings):
         for stage, script, words in stages(settings, settings.work / "stages" / precision):
             what = {"stage": stage, "precision": precision}
             yield attempt(what, functools.partial(run, script, words, precision, settings), settings)
+    if not has_datasets():
+        yield {"stage": "corpora that are built", "not to be had": "the datasets library is not installed"}
 
 
 def run(script, words, precision, settings) -> dict:
