@@ -87,12 +87,12 @@ def main(args):
             student = models.shrink(student, part, which=args.layer_choice)
         student = models.with_dropout(student, args).to(run.device)
         run.report(data=data.sizes(), teacher=models.describe(teacher), student=models.describe(student),
-                   teacher_metrics=evaluation.evaluate(teacher, data.selection, args=args))  # fmt: skip
+                   teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference))  # fmt: skip
         run.begin()
 
         # ---- Objective; train, keep what was best on dev
         result = models.distil(student, teacher, data, args=args, run=run, balance_weight=args.load_balance_weight)
-        metrics = evaluation.with_dev(result.metrics, lambda: load(result.checkpoint), data, args=args)
+        metrics = evaluation.with_dev(result.metrics, lambda: load(result.checkpoint), data, **run.inference)
         run.finish(result.checkpoint, metrics=metrics, last_metrics=result.last_metrics,
                    best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
 

@@ -67,13 +67,17 @@ def main(args):
         run.begin()
         # ---- Train, then keep the epoch that was best on dev, or on the rows held out
         result = training.fit(
-            model, lambda student, batch: {**objective(student, batch, None), **balance(batch)}, data.train, args=args, run=run,
+            model,
+            lambda student, batch: {**objective(student, batch, None), **balance(batch)},
+            data.train,
+            settings=run.training,
+            run=run,
             watch=balance,
-            evaluate=evaluation.scorer(model, data.selection, metric=args.selection_metric, args=args),
+            evaluate=evaluation.scorer(model, data.selection, metric=args.selection_metric, **run.inference),
             save=lambda folder, _: models.save_model(model, folder, tokenizer=data.tokenizer),
-        )  # fmt: skip
+        )
         model = models.load_model(result.checkpoint, **labels).to(run.device)
-        run.finish(result.checkpoint, metrics=evaluation.with_dev(result.metrics, lambda: model, data, args=args),
+        run.finish(result.checkpoint, metrics=evaluation.with_dev(result.metrics, lambda: model, data, **run.inference),
                    last_metrics=result.last_metrics, best_step=result.best_step, num_steps=result.num_steps)  # fmt: skip
 
     evaluation.test_and_infer(run, model, data)

@@ -60,7 +60,7 @@ def main(args):
     if not run.finished:
         teacher = models.load_model(args.teacher_model_path, **labels).to(run.device)
         run.report(data=data.sizes(), teacher=models.describe(teacher),
-                   teacher_metrics=evaluation.evaluate(teacher, data.selection, args=args))  # fmt: skip
+                   teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference))  # fmt: skip
         run.begin()
         paths = [args.layer_or_sparsity_path] if args.layer_or_sparsity_path else all_paths(teacher, args)
         split, trials = next(iter(data.selection)), []
@@ -127,8 +127,9 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
     teacher = models.freeze(models.load_model(folder, **labels)).to(run.device)
     student = models.with_dropout(models.shrink(teacher, wanted, which=args.layer_choice), args).to(run.device)
     result = models.distil(student, teacher, data, args=args, run=run, stage=stage)
-    metrics = evaluation.with_dev(result.metrics, lambda: models.load_model(result.checkpoint, **labels).to(run.device), data,
-                                  args=args)  # fmt: skip
+    metrics = evaluation.with_dev(
+        result.metrics, lambda: models.load_model(result.checkpoint, **labels).to(run.device), data, **run.inference
+    )
     hop = {"metrics": metrics, "last_metrics": result.last_metrics, "seconds": result.seconds, "best_step": result.best_step,
            "num_steps": result.num_steps, "identity": identity}  # fmt: skip
     if distributed.is_main():

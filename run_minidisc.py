@@ -14,7 +14,7 @@ published set, with 85. --include_target makes the student's own scale a candida
 often wins, which means no assistant. Dropout is on in the student while its targets are clean, as published.
 """
 
-import copy
+import dataclasses
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def main(args):
             own, grid = models.sparsity(teacher), models.grid(teacher)
             if iteration == 1:
                 run.report(data=data.sizes(), teacher=models.describe(teacher),
-                           teacher_metrics=evaluation.evaluate(teacher, data.selection, args=args))  # fmt: skip
+                           teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference))  # fmt: skip
                 run.begin()
             points = candidates(grid, own=own, target=target, smallest=args.trunc_sparsity, wanted=args.candidates,
                                 include_target=args.include_target)  # fmt: skip
@@ -109,8 +109,8 @@ def main(args):
         # ---- Beside the student, its own slice of the first hop, with the weights that the assistant was chosen for
         if len(hops) > 1:
             with_slice = models.crop(load(checkpoints[0]), target)
-            own_slice = evaluation.evaluate(with_slice, data.selection, args=args)
-            own_slice = evaluation.with_dev(own_slice, lambda: with_slice, data, args=args)
+            own_slice = evaluation.evaluate(with_slice, data.selection, **run.inference)
+            own_slice = evaluation.with_dev(own_slice, lambda: with_slice, data, **run.inference)
             run.report(slice_of_first_hop={"sparsity": f"{target:g}%", "metrics": own_slice})
         # ---- Report, draw, finish
         split = next(iter(data.selection))
@@ -121,7 +121,7 @@ def main(args):
                 plots.tradeoff(run.folder / f"tradeoff_{entry['iteration']}.png", entry["table"], chosen=entry["pick"],
                                lam=args.lam, metric=metric, title=f"{task.name}: the assistant")  # fmt: skip
         student = load(path)
-        run.finish(path, metrics=evaluation.with_dev(result.metrics, lambda: student, data, args=args),
+        run.finish(path, metrics=evaluation.with_dev(result.metrics, lambda: student, data, **run.inference),
                    last_metrics=result.last_metrics, best_step=result.best_step, hops=hops,
                    assistants=[entry["pick"] for entry in hops[:-1]], model=models.describe(student))  # fmt: skip
 
@@ -136,9 +136,9 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     trade-off is the metric alone.
     Returns training.Result; its checkpoint is the chosen sub-network, cropped, with the weights that scored.
     """
-    args, stage = copy.copy(run.args), f"iteration_{iteration}"
+    args, stage, settings = run.args, f"iteration_{iteration}", run.training
     if args.learning_rates:
-        args.learning_rate = args.learning_rates[iteration - 1]
+        settings = dataclasses.replace(settings, learning_rate=args.learning_rates[iteration - 1])
     run.report(**{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": eligible}})
     if (result := training.finished(run, stage)) is not None:
         return result
@@ -179,7 +179,7 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     def save(folder, score):
         models.save_model(models.crop(student, score.choice["pick"]), folder, tokenizer=data.tokenizer)
 
-    return training.fit(student, step, data.train, evaluate=evaluate, save=save, args=args, run=run, stage=stage)
+    return training.fit(student, step, data.train, evaluate=evaluate, save=save, settings=settings, run=run, stage=stage)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def on_task(args):
     counts = {name: len(split) for name, split in splits.items()}
     run.report(model=models.describe(model), data=counts)
     run.begin()
-    before = evaluation.evaluate(model, data.selection, args=args)
+    before = evaluation.evaluate(model, data.selection, **run.inference)
 
     # ---- 1. Importance: mask gradients of the task loss, in eval mode, weighted by batch size
     with models.scoring_masks(model, per_example=args.per_example) as masks:
@@ -145,7 +145,7 @@ def on_task(args):
 
     # ---- 2. Sort: heads and neurons of each layer into descending importance; the function stays the same
     models.sort_units(model, scores.heads, scores.neurons, grid=args.grid)
-    after = evaluation.evaluate(model, data.selection, args=args)
+    after = evaluation.evaluate(model, data.selection, **run.inference)
     run.report(before=before, after=after)
 
     # ---- 3. The curve: dev metric and cost at each sparsity
@@ -155,7 +155,7 @@ def on_task(args):
     kept = run.state("nested")
     if distributed.is_main():
         models.save_model(model, kept, tokenizer=data.tokenizer)
-    run.finish(kept, metrics=evaluation.with_dev(after, lambda: model, data, args=args))
+    run.finish(kept, metrics=evaluation.with_dev(after, lambda: model, data, **run.inference))
     evaluation.test_and_infer(run, model, data)
     return run.checkpoint
 

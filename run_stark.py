@@ -128,7 +128,7 @@ def main(args):
             start = models.shrink(start, part, which=args.layer_choice)
         run.report(data=data.sizes(), teacher=models.describe(teacher))
         if trial is not None:
-            run.report(trial=models.describe(trial), trial_metrics=evaluation.evaluate(trial, data.selection, args=args))
+            run.report(trial=models.describe(trial), trial_metrics=evaluation.evaluate(trial, data.selection, **run.inference))
         run.begin()
         sparse_teacher, metrics = args.teacher_model_path, {}
         if args.do_rewind:
@@ -152,7 +152,7 @@ def main(args):
             chosen, _ = choose({s: results[s].metrics[chooser][metric] for s in points}, lam=0)  # the denser teacher where equal
             best = results[chosen]
             # ---- Dev, once for each student, when the choice is made
-            scores = {s: evaluation.with_dev(result.metrics, lambda path=result.checkpoint: load(path), data, args=args)
+            scores = {s: evaluation.with_dev(result.metrics, lambda path=result.checkpoint: load(path), data, **run.inference)
                       for s, result in results.items()}  # fmt: skip
             run.report(rewinds=[
                 {"teacher": f"{s:g}%" if s else "dense", "best_step": result.best_step, "seconds": result.seconds}
@@ -177,12 +177,12 @@ def sparsify(teacher, trial, data, *, run):
     """Stage 3.  Sorts the teacher by K and writes it, unless that was done before; returns (its folder, its dev metrics)."""
     args, folder, done = run.args, run.state("sparse_teacher"), run.state("sparse_teacher.json")
     if not done.exists():
-        before = evaluation.evaluate(teacher, data.selection, args=args)
+        before = evaluation.evaluate(teacher, data.selection, **run.inference)
         express, friendly = scores(teacher, trial, data.scoring_split(args.scoring_split, args.num_scoring_samples), run=run)
         heads = knowledge.knowledgeableness(express.heads, friendly.heads, lam=args.lam)
         neurons = knowledge.knowledgeableness(express.neurons, friendly.neurons, lam=args.lam)
         models.sort_units(teacher, heads, neurons, grid=args.grid, normalised=True)
-        after = evaluation.evaluate(teacher, data.selection, args=args)
+        after = evaluation.evaluate(teacher, data.selection, **run.inference)
         curve = models.curve(teacher, data, run=run, title=f"{data.task.name}, teacher sparsified for its student")
         if distributed.is_main():
             with files.new_folder(folder) as aside:

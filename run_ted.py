@@ -62,7 +62,9 @@ def main(args):
         # ---- Stage I: the model is frozen; its filters are kept as they are at the end, it is saved as it came
         model = models.freeze(load(args.model_path))
         run.report(
-            data=data.sizes(), model=models.describe(model), model_metrics=evaluation.evaluate(model, data.selection, args=args)
+            data=data.sizes(),
+            model=models.describe(model),
+            model_metrics=evaluation.evaluate(model, data.selection, **run.inference),
         )
         filters, spec = models.new_filters(model, task=task.name, interval=args.filter_interval or 1,
                                            output_dim=args.filter_output_dim, nonlinear=args.filter_nonlinear,
@@ -82,7 +84,9 @@ def main(args):
         teacher = None
         if args.teacher_model_path:
             teacher = models.freeze(load(args.teacher_model_path))
-            run.report(teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.selection, args=args))
+            run.report(
+                teacher=models.describe(teacher), teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference)
+            )
         # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
         # checkpoint, or its layers, heads and neurons; the teacher's own
         student = teacher
@@ -93,11 +97,11 @@ def main(args):
         student = models.with_dropout(student, args).to(run.device)
         module, outputs = pair(student, teacher, run=run)
         run.report(data=data.sizes(), student=models.describe(student),
-                   start_metrics=evaluation.evaluate(student, data.selection, args=args))  # fmt: skip
+                   start_metrics=evaluation.evaluate(student, data.selection, **run.inference))  # fmt: skip
         run.begin()
         # ---- Stage II or a baseline; the epoch that was best on dev is kept, without filters
         result = distil(module, student, outputs, data, run=run)
-        metrics = evaluation.with_dev(result.metrics, lambda: load(result.checkpoint), data, args=args)
+        metrics = evaluation.with_dev(result.metrics, lambda: load(result.checkpoint), data, **run.inference)
         run.finish(result.checkpoint, metrics=metrics, last_metrics=result.last_metrics,
                    best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
 
@@ -138,7 +142,9 @@ def learn_filters(model, filters, spec, data, *, run):
     def save(folder, score):
         models.save_filters(filters, replace(spec, heads=score.choice["heads"]), folder)
 
-    return training.fit(stage, objective, data.train, evaluate=evaluate, args=args, run=run, stage="filters", save=save)
+    return training.fit(
+        stage, objective, data.train, evaluate=evaluate, settings=run.training, run=run, stage="filters", save=save
+    )
 
 
 def pair(student, teacher, *, run):
@@ -198,8 +204,8 @@ def distil(module, student, outputs, data, *, run):
         if args.cache_teacher:
             outputs.cache(data.train, batch_size=args.per_device_eval_batch_size)
     return training.fit(
-        module, lambda wrapped, batch: objective(wrapped, batch, answers(batch)), data.train, args=args, run=run,
-        evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, args=args),
+        module, lambda wrapped, batch: objective(wrapped, batch, answers(batch)), data.train, settings=run.training, run=run,
+        evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, **run.inference),
         save=lambda folder, _: models.save_model(student, folder, tokenizer=data.tokenizer),
     )  # fmt: skip
 

@@ -20,7 +20,6 @@ import argparse
 import copy
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +39,7 @@ AIMS = {("cpu", "fp32", 128): 1.6, ("cpu", "fp32", 2048): 1.05, ("cuda", "bf16",
 WIDTH, NEURONS, EXPERTS, LAYERS = 384, 1536, 4, 3
 SKEW = 0.7
 CALLS = {"cpu": 1, "cuda": 10}  # of one side before the other's turn: a GPU is not to wait for the host
-OPTIMIZER = SimpleNamespace(learning_rate=3e-4, weight_decay=0.01, adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-6)
+SETTINGS = training.Settings(learning_rate=3e-4)
 
 
 def parse(argv=None):
@@ -192,7 +191,7 @@ def _forward(student, batch, what):
 
 
 def _step(student, batch, what):
-    optimizer, balance = training.optimizer(student.train(), OPTIMIZER), Balance(student)
+    optimizer, balance = training.optimizer(student.train(), SETTINGS), Balance(student)
 
     def run():
         with autocast(student.device, what["precision"]):

@@ -22,7 +22,6 @@ import functools
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from transformers import BertConfig, BertModel
@@ -41,7 +40,7 @@ AIMS = {"loss, time": 5, "loss, memory": 15, "step, fp32": 1.5}
 RELATIONS = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 WIDTHS = {"student": 384, "teacher": 768}
 DEPTHS = {"student": 6, "teacher": 12}
-OPTIMIZER = SimpleNamespace(learning_rate=6e-4, weight_decay=0.01, adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-6)
+SETTINGS = training.Settings(learning_rate=6e-4)
 
 
 def parse(argv=None):
@@ -157,7 +156,7 @@ def our_step(args, *, precision="fp32", device="cpu"):
     student = RelationEncoder(student, layer=DEPTHS["student"]).train()
     teacher = RelationEncoder(models.freeze(teacher), layer=DEPTHS["teacher"])
     objective = RelationObjective(teacher, relations=RELATIONS, num_heads=args.num_relation_heads, weighting="sequence")
-    optimizer, batch = training.optimizer(student, OPTIMIZER), _batch(args).to(device)
+    optimizer, batch = training.optimizer(student, SETTINGS), _batch(args).to(device)
 
     def loss_of():
         with autocast(student.model.device, precision):
@@ -170,7 +169,7 @@ def naive_step(args, *, precision="fp32", device="cpu"):
     """The same, naive."""
     student, teacher = (model.to(device) for model in _models(args, attention="eager"))
     student.train()
-    options = {"lr": OPTIMIZER.learning_rate, "eps": OPTIMIZER.adam_epsilon, "weight_decay": OPTIMIZER.weight_decay}
+    options = {"lr": SETTINGS.learning_rate, "eps": SETTINGS.adam_epsilon, "weight_decay": SETTINGS.weight_decay}
     optimizer, batch = torch.optim.AdamW(student.parameters(), **options), _batch(args).to(device)
     layers = {f"{side}_layer": depth for side, depth in DEPTHS.items()}
 

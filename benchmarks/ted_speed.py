@@ -141,7 +141,7 @@ def _naive(case, number, seed, *, read=time.process_time):
     with tempfile.TemporaryDirectory() as folder:
         run = start(case, folder, "--mode", "ft", "--student_model_path", "hub/student", number=number, seed=seed, read=read)
         student, teacher = pair(case, run)
-    optimizer, marks = training.optimizer(student, run.args), []
+    optimizer, marks = training.optimizer(student, run.training), []
     for rows in order(case, number, seed):
         batch = case.train.collate(rows)
         naive_loss(student, teacher, batch).backward()

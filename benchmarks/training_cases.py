@@ -150,7 +150,9 @@ def train(script, case, *flags, number, seed=0, read=None, stop=False):
 
 
 def _fit(student, objective, case, run):
-    training.fit(student, objective, case.train, evaluate=lambda: Score(0.0, {}), save=lambda *_: None, args=run.args, run=run)
+    training.fit(
+        student, objective, case.train, evaluate=lambda: Score(0.0, {}), save=lambda *_: None, settings=run.training, run=run
+    )
 
 
 def first_hop(teacher, args):
@@ -188,7 +190,7 @@ def time_parts(case, *, number, seed):
     students = {s: models.crop(teacher, s).train() for s in reversed(first_hop(teacher, args)[1])}
     *_, largest = students.values()
     objective, answers = models.teaching(largest, teacher, case, args)
-    optimizer = training.optimizer(largest, args)
+    optimizer = training.optimizer(largest, training.Settings.of(args))
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     parts = {"teacher": [], **{f"{s:g}%": [] for s in students}, "update": []}
 

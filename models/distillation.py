@@ -38,8 +38,14 @@ def distil(
     balance = Balance(student, balance_weight)
     objective, answers = teaching(student, teacher, data, args, default=default)
     return training.fit(
-        student, lambda module, batch: {**objective(module, batch, answers(batch)), **balance(batch)}, data.train, args=args,
-        run=run, stage=stage, draws=draws, watch=balance,
-        evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, args=args),
+        student,
+        lambda module, batch: {**objective(module, batch, answers(batch)), **balance(batch)},
+        data.train,
+        settings=run.training,
+        run=run,
+        stage=stage,
+        draws=draws,
+        watch=balance,
+        evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, **run.inference),
         save=lambda folder, _: save_model(student, folder, tokenizer=data.tokenizer),
-    )  # fmt: skip
+    )

@@ -106,7 +106,7 @@ def distil_parts(hop, parts, teacher, student, train, heldout, *, tokenizer, run
     # ---- Train: every update is made of all parts, one after the other
     before = score().metrics["heldout"]
     run.report(train={"parts": len(parts), "held-out loss before": before["loss"]})
-    result = training.fit(module, passes, train, evaluate=score, args=args, run=run,
+    result = training.fit(module, passes, train, evaluate=score, settings=run.training, run=run,
                           save=lambda folder, _: save_model(student.model, folder, tokenizer=tokenizer))  # fmt: skip
 
     # ---- Each part, the picture, the whole student

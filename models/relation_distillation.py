@@ -141,10 +141,16 @@ def distil(student, teacher, hop, train, heldout, *, tokenizer, run, stage, bala
     trained = sum(parameter.numel() for parameter in student.parameters() if parameter.requires_grad)
     run.report(**{stage: {"student": describe(student.model), "trained parameters": trained, "held-out loss before": before}})
     return before, training.fit(
-        student, lambda module, batch: {**objective(module, batch), **balance(batch)}, train, args=args, run=run, stage=stage,
-        watch=balance, evaluate=lambda: heldout_score(student, objective, heldout, args=args),
+        student,
+        lambda module, batch: {**objective(module, batch), **balance(batch)},
+        train,
+        settings=run.training,
+        run=run,
+        stage=stage,
+        watch=balance,
+        evaluate=lambda: heldout_score(student, objective, heldout, args=args),
         save=lambda folder, _: save_model(student.model, folder, tokenizer=tokenizer),
-    )  # fmt: skip
+    )
 
 
 def sides(student, teacher, hop, *, tokenizer, run):

@@ -3,7 +3,6 @@
 import copy
 import math
 from fractions import Fraction
-from types import SimpleNamespace
 
 import pytest
 import tiny_models
@@ -468,8 +467,7 @@ def test_an_expert_without_tokens_keeps_its_weights(decay):
     """Its gradient is zero, not missing; weight decay shrinks it as it does every weight, and nothing else changes it."""
     torch.manual_seed(0)  # of the dropout
     model, batch = expert_model(dtype=torch.float32).train(), tiny_models.inputs()
-    settings = {"learning_rate": 0.1, "weight_decay": decay, "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-6}
-    optimizer = training.optimizer(model, SimpleNamespace(**settings))
+    optimizer = training.optimizer(model, training.Settings(learning_rate=0.1, weight_decay=decay))
     for layer in model.encoder.layer:
         nn.init.constant_(layer.ffn_router.bias[1], -1e4)
     before = copy.deepcopy(dict(model.named_parameters()))

@@ -131,7 +131,9 @@ def fit(folder, train, args, ask, *, interrupt_at=None):
         folder.mkdir()
 
     try:
-        training.fit(model, objective, train, evaluate=evaluate, save=lambda folder, score: save(folder), args=args, run=run)
+        training.fit(
+            model, objective, train, evaluate=evaluate, save=lambda folder, score: save(folder), settings=run.training, run=run
+        )
     except interruptions.Interrupted:
         assert interrupt_at
     ask(False)

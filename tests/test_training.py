@@ -88,7 +88,7 @@ def train(folder, *extra, dropout=0.0, model=None, objective=objective, after_ev
         path.mkdir()
         torch.save(model.state_dict(), path / "model.pt")
 
-    return training.fit(model, objective, data, evaluate=evaluate, save=save, args=args, run=run), model
+    return training.fit(model, objective, data, evaluate=evaluate, save=save, settings=run.training, run=run), model
 
 
 def equal(a, b):
@@ -198,7 +198,7 @@ def test_patience_stops(tmp_path):
     run, model = make_run(tmp_path / "run", args), Classifier()
     result = training.fit(
         model, objective, Points(), evaluate=lambda: Score(-0.5, {"dev": {"corr": -0.5}}), save=lambda folder, _: folder.mkdir(),
-        args=args, run=run,
+        settings=run.training, run=run,
     )  # fmt: skip
     assert (result.best_step, result.num_steps) == (7, 14)  # 7 updates an epoch; a negative score is saved too
 

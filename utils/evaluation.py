@@ -97,28 +97,30 @@ def _in_order(parts, number):
     return np.stack(ordered) if ordered[0].ndim == 1 and ordered[0].dtype == np.float32 else ordered
 
 
-def evaluate(model, splits: dict, *, args) -> dict:
+def evaluate(model, splits: dict, *, batch_size: int, precision: str) -> dict:
     """{split name: metrics} of a model on labelled splits."""
-    options = {"batch_size": args.per_device_eval_batch_size, "precision": args.precision}
+    options = {"batch_size": batch_size, "precision": precision}
     return {name: split.score(predict(model, split, **options)[None]) for name, split in splits.items()}
 
 
-def scorer(model, splits: dict, *, metric: str, args):
+def scorer(model, splits: dict, *, metric: str, batch_size: int, precision: str):
     """A function () -> Score of a model: the first split's metric decides, all splits are reported."""
 
     def score():
-        metrics = evaluate(model, splits, args=args)
+        metrics = evaluate(model, splits, batch_size=batch_size, precision=precision)
         return Score(metrics[next(iter(splits))][metric], metrics)
 
     return score
 
 
-def with_dev(metrics: dict, model, data, *, args) -> dict:
+def with_dev(metrics: dict, model, data, *, batch_size: int, precision: str) -> dict:
     """The metrics of what has been chosen, and dev's: scored here, once, where rows that are held out have chosen.
 
     metrics: {split: values} of the chooser.  model: a function () -> the chosen model, on its device.
     """
-    return metrics if data.selection == data.dev else metrics | evaluate(model(), data.dev, args=args)
+    if data.selection == data.dev:
+        return metrics
+    return metrics | evaluate(model(), data.dev, batch_size=batch_size, precision=precision)
 
 
 def test_and_infer(run, model, data):
@@ -127,14 +129,13 @@ def test_and_infer(run, model, data):
     data: the task's data.  Raises DataError where one is missing or, for --do_test, unlabelled.
     """
     if run.args.do_test:
-        metrics = evaluate(model, data.tests, args=run.args)
+        metrics = evaluate(model, data.tests, **run.inference)
         run.report(**metrics)
         if distributed.is_main():
             run.add_results(metrics=metrics)
     if run.args.do_infer:
-        options = {"batch_size": run.args.per_device_eval_batch_size, "precision": run.args.precision}
         for name, split in data.inferred.items():
-            outputs = predict(model, split, **options)[None]
+            outputs = predict(model, split, **run.inference)[None]
             if distributed.is_main():
                 path = split.write_submission(outputs, run.folder / "predictions")
                 logger.info("%s: predictions in %s", name, path)

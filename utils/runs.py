@@ -10,7 +10,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from utils import cards, checkpoints, distributed, files, flags, interruptions, logs, paths, provenance, run_folder, run_lock
+from utils import (
+    cards,
+    checkpoints,
+    distributed,
+    files,
+    flags,
+    interruptions,
+    logs,
+    paths,
+    provenance,
+    run_folder,
+    run_lock,
+    training,
+)
 from utils.errors import FlagError, RunError, UserError, of_machine
 
 logger = logs.logger
@@ -84,6 +97,16 @@ class Run:
             self.metrics = logs.Metrics(
                 self.folder, tracker=getattr(self.args, "report_to", "none"), name=str(self.folder), settings=settings
             )
+
+    @property
+    def training(self) -> training.Settings:
+        """How is trained, for training.fit()."""
+        return training.Settings.of(self.args)
+
+    @property
+    def inference(self) -> dict:
+        """Batch size and precision of whatever is evaluated: options of utils.evaluation's functions."""
+        return {"batch_size": self.args.per_device_eval_batch_size, "precision": self.args.precision}
 
     def state(self, stage: str) -> Path:
         """The folder of what resuming a stage of this run needs."""

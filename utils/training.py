@@ -10,7 +10,7 @@ import math
 import time
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,37 @@ class Result:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How is trained: what the flags of the same names say (utils/flags/groups.py, with the same defaults)."""
+
+    per_device_train_batch_size: int = 32
+    num_grad_accum_steps: int = 1
+    learning_rate: float = 3e-5
+    weight_decay: float = 0.01
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-6
+    max_grad_norm: float = 5.0
+    num_train_epochs: int = 10
+    max_steps: int | None = None
+    num_patience_epochs: int = 5
+    lr_scheduler_type: str = "linear"
+    warmup_proportion: float = 0.1
+    warmup_steps: int | None = None
+    eval_interval: int = 0
+    seed: int = 776
+    precision: str = "fp32"
+    compile: bool = False
+    log_interval: int = 50
+    save_minutes: float = 5
+
+    @classmethod
+    def of(cls, args) -> "Settings":
+        """Those of the resolved flags, after runs.start(), which settles the precision."""
+        return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
+
+
 def learning_rate(update: int, *, total: int, peak: float, warmup: float, kind: str) -> float:
     """The rate of an update, counted from 0: linear warm-up over a share of all updates, then linear, cosine or constant."""
     num_warmup = math.ceil(total * warmup)
@@ -46,15 +77,15 @@ def learning_rate(update: int, *, total: int, peak: float, warmup: float, kind: 
     return peak * {"linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress)), "constant": 1.0}[kind]
 
 
-def optimizer(model, args) -> torch.optim.AdamW:
+def optimizer(model, settings: Settings) -> torch.optim.AdamW:
     """AdamW over what is trained; decay on matrices only, not on biases and norms."""
-    groups = [{"params": [], "weight_decay": args.weight_decay}, {"params": [], "weight_decay": 0.0}]
+    groups = [{"params": [], "weight_decay": settings.weight_decay}, {"params": [], "weight_decay": 0.0}]
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.ndim >= 2 and not name.endswith("bias")  # experts' biases are stacked
             groups[0 if is_matrix else 1]["params"].append(parameter)
-    betas = (args.adam_beta1, args.adam_beta2)
-    return torch.optim.AdamW(groups, lr=args.learning_rate, betas=betas, eps=args.adam_epsilon, fused=True)
+    betas = (settings.adam_beta1, settings.adam_beta2)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon, fused=True)
 
 
 def micro_batches(update, *, per_device: int) -> list[tuple[np.ndarray, bool]]:
@@ -81,7 +112,7 @@ class _Progress:
         self.update, self.close = self.bar.update, self.bar.close
 
 
-def fit(student, objective, train, *, evaluate, save, args, run, stage="train", draws=None, watch=None) -> Result:
+def fit(student, objective, train, *, evaluate, save, settings: Settings, run, stage="train", draws=None, watch=None) -> Result:
     """Train a student, keep its best state, continue where an earlier start of the same run stopped.
 
     objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for several processes.
@@ -95,7 +126,7 @@ def fit(student, objective, train, *, evaluate, save, args, run, stage="train", 
     gradient is not finite, or where a state does not hold everything.
     """
     with interruptions.held():
-        return _Loop(student, objective, train, evaluate, save, args, run, stage, draws or stage, watch).run_to_end()
+        return _Loop(student, objective, train, evaluate, save, settings, run, stage, draws or stage, watch).run_to_end()
 
 
 def finished(run, stage: str) -> Result | None:
@@ -138,15 +169,24 @@ class _Agreed(NamedTuple):
 
 
 class _Loop:
-    def __init__(self, student, objective, train, evaluate, save, args, run, stage, draws, watch):
-        self.student, self.objective, self.train, self.args, self.run, self.stage = student, objective, train, args, run, stage
+    def __init__(self, student, objective, train, evaluate, save, settings, run, stage, draws, watch):
+        self.student, self.objective, self.train, self.settings, self.run, self.stage = (
+            student,
+            objective,
+            train,
+            settings,
+            run,
+            stage,
+        )
         self.evaluate, self.save, self.draws, self.watch = evaluate, save, draws, watch
         self.device, self.folder = run.device, run.state(stage)
-        self.per_update = args.per_device_train_batch_size * distributed.world() * args.num_grad_accum_steps
+        self.per_update = settings.per_device_train_batch_size * distributed.world() * settings.num_grad_accum_steps
         self.per_epoch = math.ceil(len(train) / self.per_update)
-        self.total = min(self.per_epoch * args.num_train_epochs, args.max_steps or math.inf)
-        self.eval_interval = args.eval_interval or self.per_epoch
-        self.warmup = args.warmup_proportion if args.warmup_steps is None else min(1.0, args.warmup_steps / self.total)
+        self.total = min(self.per_epoch * settings.num_train_epochs, settings.max_steps or math.inf)
+        self.eval_interval = settings.eval_interval or self.per_epoch
+        self.warmup = (
+            settings.warmup_proportion if settings.warmup_steps is None else min(1.0, settings.warmup_steps / self.total)
+        )
         # `position` counts updates tried; `step` those done: under fp16 an update may be skipped while the scale is found
         self.position = self.step = self.best_step = 0
         self.best_value, self.best, self.last = -math.inf, None, None
@@ -163,8 +203,8 @@ class _Loop:
         if self.device.type == "cpu":
             allocator.keep_freed_memory()
         self.student.to(self.device).train()
-        self.optimizer = optimizer(self.student, self.args)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.args.precision == "fp16")
+        self.optimizer = optimizer(self.student, self.settings)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
         num_rows = self._restore(snapshot) if snapshot is not None else 0
         if self.run.metrics is not None:
             self.run.metrics.rewind(self.stage, num_rows, step=self.step)
@@ -199,18 +239,18 @@ class _Loop:
         before = self.step
         epoch, index = divmod(self.position, self.per_epoch)
         if self.order_of != epoch:
-            self.order_of, self.order = epoch, self.train.epoch(self.args.seed, epoch, self.per_update)
+            self.order_of, self.order = epoch, self.train.epoch(self.settings.seed, epoch, self.per_update)
         update = self.order[index]
         rate = learning_rate(
-            self.step, total=self.total, peak=self.args.learning_rate, warmup=self.warmup,
-            kind=self.args.lr_scheduler_type,
+            self.step, total=self.total, peak=self.settings.learning_rate, warmup=self.warmup,
+            kind=self.settings.lr_scheduler_type,
         )  # fmt: skip
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        entropy = [self.args.seed, *self.draws.encode(), self.position, distributed.rank()]
+        entropy = [self.settings.seed, *self.draws.encode(), self.position, distributed.rank()]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
         divisors = {name: count / distributed.world() for name, count in self.train.counts(update).items()}
-        terms = self._backward(micro_batches(update, per_device=self.args.per_device_train_batch_size), divisors)
+        terms = self._backward(micro_batches(update, per_device=self.settings.per_device_train_batch_size), divisors)
         norm = self._step(terms)
         self.position += 1
         self.progress.update(1)
@@ -218,7 +258,7 @@ class _Loop:
         self.logged["norm"] += norm
         self.logged["updates"] += 1
         stepped = self.step > before
-        if (stepped and self.step % self.args.log_interval == 0) or self.position == self.total:
+        if (stepped and self.step % self.settings.log_interval == 0) or self.position == self.total:
             self._log(rate)
         self.evaluation_due = (stepped and self.step % self.eval_interval == 0) or self.position == self.total
 
@@ -229,13 +269,13 @@ class _Loop:
             batch = self.train.collate(positions).to(self.device)
             batch.divisors, batch.update, batch.real = divisors, self.position, real
             last_part = number == len(parts) - 1
-            with self._gradients_stay_here(not last_part), autocast(self.device, self.args.precision):
+            with self._gradients_stay_here(not last_part), autocast(self.device, self.settings.precision):
                 passes = self.objective(self.module, batch)
             if isinstance(passes, dict):
                 passes = [lambda terms=passes: terms]
             for index, run_pass in enumerate(passes):
                 with self._gradients_stay_here(not last_part or index < len(passes) - 1):
-                    with autocast(self.device, self.args.precision):
+                    with autocast(self.device, self.settings.precision):
                         named = run_pass()
                     loss = sum(named.values()) * float(real)
                     self.scaler.scale(loss).backward()
@@ -257,10 +297,10 @@ class _Loop:
             self.stop = True
             interruptions.note()
         self.state_is_due = agreed.state_is_due
-        if agreed.loss_not_finite or (agreed.norm_not_finite and self.args.precision != "fp16"):
+        if agreed.loss_not_finite or (agreed.norm_not_finite and self.settings.precision != "fp16"):
             self._not_finite(terms, float(norm))
-        if 0 < self.args.max_grad_norm < float(norm):
-            torch.nn.utils.clip_grads_with_norm_(trained, self.args.max_grad_norm, norm, foreach=True)
+        if 0 < self.settings.max_grad_norm < float(norm):
+            torch.nn.utils.clip_grads_with_norm_(trained, self.settings.max_grad_norm, norm, foreach=True)
         self.scaler.step(self.optimizer)
         scale = self.scaler.get_scale()
         self.scaler.update()
@@ -274,7 +314,7 @@ class _Loop:
         return 0.0 if skipped else float(norm)
 
     def _agree(self, loss, norm) -> _Agreed:
-        due = distributed.is_main() and 0 < 60 * self.args.save_minutes < time.time() - self.saved_at
+        due = distributed.is_main() and 0 < 60 * self.settings.save_minutes < time.time() - self.saved_at
         # Whether it has been asked to stop is read once: a signal that comes later waits for the next update
         own = torch.tensor([interruptions.asked(), due], dtype=torch.float, device=loss.device)
         found = torch.cat([torch.stack([~loss.isfinite(), ~norm.isfinite()]).float(), own])
@@ -297,8 +337,8 @@ class _Loop:
             kept = f"{snapshot} stays as it was; the same command would go on from there to the same end."
         raise RunError(
             f"{what}\nThis update was not done. {kept} Try a lower --learning_rate, a longer --warmup_proportion, a smaller "
-            f"--max_grad_norm, or --precision bf16 or fp32 (now {self.args.precision}), each with --overwrite: a run keeps its "
-            "settings, so that others start it afresh."
+            f"--max_grad_norm, or --precision bf16 or fp32 (now {self.settings.precision}), each with --overwrite: a run keeps "
+            "its settings, so that others start it afresh."
         )
 
     # ---- Evaluation, states, the log
@@ -323,11 +363,11 @@ class _Loop:
             self.best_value, self.best, self.best_step = score.value, score, self.step
         self.evaluation_due = False
         self._window()
-        if improved or self.state_is_due or self.args.save_minutes == 0:
+        if improved or self.state_is_due or self.settings.save_minutes == 0:
             self._snapshot(save_best=(lambda folder: self.save(folder, score)) if improved else None)
 
     def _out_of_patience(self) -> bool:
-        patience = self.args.num_patience_epochs * self.per_epoch
+        patience = self.settings.num_patience_epochs * self.per_epoch
         out = self.best is not None and self.step - self.best_step >= max(patience, self.eval_interval)
         if out:
             logger.info("no improvement for %d updates: stopped", self.step - self.best_step)
@@ -430,7 +470,7 @@ class _Loop:
             )
 
     def _wrap(self):
-        if self.args.compile:
+        if self.settings.compile:
             self.student.compile()
         if distributed.world() == 1:
             return self.student
@@ -438,12 +478,12 @@ class _Loop:
         return torch.nn.parallel.DistributedDataParallel(self.student, devices, broadcast_buffers=False)
 
     def _announce(self):
-        a = self.args
+        settings = self.settings
         logger.info(
             "%s: %d examples, %d updates (%d an epoch), %d examples an update = %d per process x %d processes x %d accumulated; "
             "warm-up %d updates; evaluated every %d",
-            self.stage, len(self.train), self.total, self.per_epoch, self.per_update, a.per_device_train_batch_size,
-            distributed.world(), a.num_grad_accum_steps, math.ceil(self.total * self.warmup), self.eval_interval,
+            self.stage, len(self.train), self.total, self.per_epoch, self.per_update, settings.per_device_train_batch_size,
+            distributed.world(), settings.num_grad_accum_steps, math.ceil(self.total * self.warmup), self.eval_interval,
         )  # fmt: skip
 
     def _window(self, kept=None):
