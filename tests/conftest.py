@@ -1,6 +1,8 @@
 """What all tests share: one thread, no network, and the real data and encoder where they are."""
 
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -109,3 +111,94 @@ def built_corpus(corpus_tokenizer_dir, tmp_path_factory) -> Path:
     run("run_corpus.py", "--input", folder / "a.txt", "--tokenizer_name_or_path", corpus_tokenizer_dir, "--max_seq_length", 16,
         "--num_workers", 1, "--output_dir", folder / "run")  # fmt: skip
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def demo_text(tmp_path_factory) -> Path:
+    """A text file of the demo task's sentences."""
+    from data import demo
+
+    file = tmp_path_factory.mktemp("text") / "reviews.txt"
+    file.write_text("\n\n".join(f"{review}\n{statement}" for review, statement, _ in demo.rows(500)) + "\n")
+    return file
+
+
+@pytest.fixture(scope="session")
+def demo_tokenizer(tmp_path_factory):
+    """The tokenizer of the demo task's words."""
+    from data import demo
+    from data.model_tokenizer import load_tokenizer
+
+    return load_tokenizer(demo.build_tokenizer(tmp_path_factory.mktemp("tokenizer")))
+
+
+@pytest.fixture(scope="session")
+def small_teacher(tmp_path_factory, demo_tokenizer) -> Path:
+    """The checkpoint of a random encoder for relation distillation."""
+    from corpus_runs import save_teacher
+
+    return save_teacher(tmp_path_factory.mktemp("teacher") / "random", demo_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def demo_corpus(tmp_path_factory, demo_text, small_teacher) -> Path:
+    """The text, built into blocks with the teacher's tokenizer."""
+    from commands import run
+    from corpus_runs import LENGTH
+
+    folder = tmp_path_factory.mktemp("corpus") / "demo"
+    run("run_corpus.py", "--input", demo_text, "--tokenizer_name_or_path", small_teacher, "--max_seq_length", LENGTH,
+        "--output_dir", folder, "--num_workers", 1)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory, tuned_demo, nested_demo):
+    """A folder with checkpoints that share the demo's tokenizer: tuned, nested, a bare encoder, a tagger, a rater."""
+    import transformers
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    shutil.copytree(tuned_demo / "ckpt", folder / "tuned")
+    shutil.copytree(nested_demo / "ckpt", folder / "nested")
+    words = json.loads((folder / "tuned" / "config.json").read_text())["vocab_size"]
+    sizes = {"vocab_size": words, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 8,
+             "max_position_embeddings": 128}  # fmt: skip
+    names = ["O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI")]
+    ids = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+    built = {
+        "encoder": transformers.BertModel(transformers.BertConfig(**sizes)),
+        "tagger": transformers.BertForTokenClassification(transformers.BertConfig(**sizes, **ids)),
+        "rater": transformers.BertForSequenceClassification(transformers.BertConfig(**sizes, num_labels=1)),
+    }
+    for name, model in built.items():
+        model.save_pretrained(folder / name)
+        for file in (folder / "tuned").glob("tokenizer*"):
+            shutil.copy(file, folder / name)
+    return folder
+
+
+@pytest.fixture
+def refused(tmp_path, tuned_demo):
+    """Runs a script that must refuse: refused(script, flags, what the message says)."""
+    from commands import run
+
+    shutil.copytree(tuned_demo, tmp_path / "run")
+
+    def check(script, flags, said, *, output_dir=tmp_path / "run", overwrite=True, **options):
+        before = contents(tmp_path)
+        flags = [*flags, "--output_dir", output_dir, *(["--overwrite"] if overwrite else []), "--use_cpu"]
+        done = run(script, *flags, code=2, **options)
+        assert "Traceback" not in done.stderr and done.stdout == ""
+        *_, message = done.stderr.partition("error: ")
+        assert done.stderr.count("error: ") == 1 and message
+        for word in said:
+            assert str(word) in message, message
+        assert contents(tmp_path) == before
+        return message
+
+    return check
+
+
+def contents(folder):
+    """Everything below a folder, with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}

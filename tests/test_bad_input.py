@@ -11,34 +11,9 @@ import pytest
 import torch
 from commands import run
 from safetensors.torch import load_file, save_file
+from task_files import write_task
 
 # ---- Data: small valid files of each reader, then one fault in one of them
-
-PAIRS = "index\tsentence1\tsentence2\tlabel\n"
-FILES = {
-    "rte": {  # a header, two texts, labels by name
-        "train.tsv": PAIRS + "0\tthe soup was good .\tthe guest liked the food .\tentailment\n" * 4,
-        "dev.tsv": PAIRS + "0\tthe bill was poor .\tthe guest liked the price .\tnot_entailment\n" * 4,
-        "test.tsv": "index\tsentence1\tsentence2\n" + "0\tthe bill was poor .\tthe guest liked the price .\n" * 4,
-    },
-    "cola": {  # no header, labels are digits
-        "train.tsv": "gj04\t1\t\tthe soup was good .\n" * 4,
-        "dev.tsv": "gj04\t0\t*\tsoup the was the .\n" * 4,
-        "test.tsv": "index\tsentence\n" + "0\tthe soup was good .\n" * 4,
-    },
-    "stsb": {  # scores
-        "train.tsv": "index\tsentence1\tsentence2\tscore\n" + "0\tthe soup was good .\tthe soup was fine .\t4.500\n" * 4,
-        "dev.tsv": "index\tsentence1\tsentence2\tscore\n" + "0\tthe hall was dull .\tthe soup was fine .\t0.0\n" * 4,
-    },
-    "mnli": {  # two dev files, the second may be missing
-        "train.tsv": "index\tsentence1\tsentence2\tgold_label\n" + "0\tthe hall was dull .\tthe soup was fine .\tneutral\n" * 4,
-        "dev_matched.tsv": "index\tsentence1\tsentence2\tgold_label\n" + "0\tthe hall\tthe soup\tneutral\n" * 4,
-    },
-    "conll": {  # columns, sentences apart
-        "train.txt": "-DOCSTART- -X- O O\n\n" + "the DT B-NP O\nBerlin NNP I-NP B-LOC\n\n" * 4,
-        "dev.txt": "the DT B-NP O\nBerlin NNP I-NP B-LOC\n\n" * 4,
-    },
-}  # fmt: skip
 
 
 def line(number, text):
@@ -106,74 +81,9 @@ DATA = [
 ]  # fmt: skip
 
 
-def write(folder, task, name=None, fault=None):
-    """The files of a task, one of them with a fault; returns its path."""
-    folder.mkdir(parents=True)
-    for file, text in FILES[task].items():
-        (folder / file).write_bytes(text.encode())
-    if name is None:
-        return None
-    path = folder / name
-    if fault is None:
-        path.unlink()
-    else:
-        path.write_bytes(fault(path.read_bytes()))
-    return path
-
-
-def tree(folder):
-    """Everything below a folder, with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory, tuned_demo, nested_demo):
-    """A folder with checkpoints that share the demo's tokenizer: tuned, nested, a bare encoder, a tagger, a rater."""
-    import transformers
-
-    folder = tmp_path_factory.mktemp("checkpoints")
-    shutil.copytree(tuned_demo / "ckpt", folder / "tuned")
-    shutil.copytree(nested_demo / "ckpt", folder / "nested")
-    words = json.loads((folder / "tuned" / "config.json").read_text())["vocab_size"]
-    sizes = {"vocab_size": words, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 8,
-             "max_position_embeddings": 128}  # fmt: skip
-    names = ["O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI")]
-    ids = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
-    built = {
-        "encoder": transformers.BertModel(transformers.BertConfig(**sizes)),
-        "tagger": transformers.BertForTokenClassification(transformers.BertConfig(**sizes, **ids)),
-        "rater": transformers.BertForSequenceClassification(transformers.BertConfig(**sizes, num_labels=1)),
-    }
-    for name, model in built.items():
-        model.save_pretrained(folder / name)
-        for file in (folder / "tuned").glob("tokenizer*"):
-            shutil.copy(file, folder / name)
-    return folder
-
-
-@pytest.fixture
-def refused(tmp_path, tuned_demo):
-    """Runs a script that must refuse: refused(script, flags, what the message says)."""
-    shutil.copytree(tuned_demo, tmp_path / "run")
-
-    def check(script, flags, said, *, output_dir=tmp_path / "run", overwrite=True, **options):
-        before = tree(tmp_path)
-        flags = [*flags, "--output_dir", output_dir, *(["--overwrite"] if overwrite else []), "--use_cpu"]
-        done = run(script, *flags, code=2, **options)
-        assert "Traceback" not in done.stderr and done.stdout == ""
-        *_, message = done.stderr.partition("error: ")
-        assert done.stderr.count("error: ") == 1 and message
-        for word in said:
-            assert str(word) in message, message
-        assert tree(tmp_path) == before
-        return message
-
-    return check
-
-
 @pytest.mark.parametrize("task, name, fault, said", DATA, ids=[f"{n} {case[0]} {case[1]}" for n, case in enumerate(DATA)])
 def test_data(task, name, fault, said, checkpoints, refused, tmp_path):
-    path = write(tmp_path / "data" / task, task, name, fault)
+    path = write_task(tmp_path / "data" / task, task, name, fault)
     flags = ["--task_name", task, "--data_dir", tmp_path / "data", "--model_path", checkpoints / "encoder"]
     message = refused("run_finetuning.py", flags, [said[0] if said[0][0] != ":" else f"{path}{said[0]}", path, *said[1:]])
     assert "expected" in message or "datasets/README.md" in message
@@ -205,7 +115,7 @@ def test_data_folder(checkpoints, refused, tmp_path):
     ],
 )
 def test_test_file_is_read_before_training(flag, name, fault, said, checkpoints, refused, tmp_path):
-    path = write(tmp_path / "data" / "rte", "rte", name, fault)
+    path = write_task(tmp_path / "data" / "rte", "rte", name, fault)
     flags = ["--task_name", "rte", "--data_dir", tmp_path / "data", "--model_path", checkpoints / "encoder", "--do_train", flag]
     refused("run_finetuning.py", flags, [path, *said])
 
@@ -213,8 +123,8 @@ def test_test_file_is_read_before_training(flag, name, fault, said, checkpoints,
 @pytest.mark.parametrize("task", ["rte", "conll"])
 def test_byte_order_mark_and_crlf_are_accepted(task, checkpoints, tmp_path):
     """The same losses and scores as with plain files."""
-    write(tmp_path / "plain" / task, task)
-    write(tmp_path / "windows" / task, task)
+    write_task(tmp_path / "plain" / task, task)
+    write_task(tmp_path / "windows" / task, task)
     for file in (tmp_path / "windows" / task).iterdir():
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
     rows = []
@@ -410,7 +320,7 @@ def test_flags(script, flags, said, checkpoints, refused, small_demo):
 
 
 def test_patient_distillation_of_a_score(checkpoints, refused, tmp_path):
-    write(tmp_path / "data" / "stsb", "stsb")
+    write_task(tmp_path / "data" / "stsb", "stsb")
     flags = ["--task_name", "stsb", "--data_dir", tmp_path / "data", "--teacher_model_path", checkpoints / "rater"]
     refused("run_distillation.py", [*flags, "--model_type", "pkdbert_cls", "--layer_or_sparsity", "1L"], ["pkdbert_cls", "stsb"])
 
@@ -441,7 +351,7 @@ def test_output_dir(refused, small_demo, tmp_path):
 
 def test_new_output_dir_is_not_made(refused, checkpoints, small_demo, tmp_path):
     """With a fault in the data, in a checkpoint and in a flag that only the model can judge."""
-    path = write(tmp_path / "data" / "rte", "rte", "train.tsv", shortened(3))
+    path = write_task(tmp_path / "data" / "rte", "rte", "train.tsv", shortened(3))
     folder, _ = spoilt("truncated", checkpoints, tmp_path)
     demo = ["--task_name", "demo", "--data_dir", small_demo]
     new = {"output_dir": tmp_path / "new" / "run", "overwrite": False}

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 from commands import run
-from test_resume import SHORT
+from run_folders import SHORT
 from transformers import AutoModelForSequenceClassification
 
 import models

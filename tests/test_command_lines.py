@@ -5,7 +5,6 @@ import itertools
 
 import pytest
 from commands import ROOT, run
-from test_minilmv2 import corpus, teacher, text, tokenizer  # noqa: F401
 
 from utils.errors import FlagError
 from utils.files import read_json, write_json
@@ -41,8 +40,8 @@ DEPENDS = {
 
 
 @pytest.fixture(scope="module")
-def places(tuned_demo, nested_demo, small_demo, corpus, teacher):  # noqa: F811
-    return {"tuned": tuned_demo, "nested": nested_demo, "data": small_demo, "corpus": corpus, "encoder": teacher}
+def places(tuned_demo, nested_demo, small_demo, demo_corpus, small_teacher):
+    return {"tuned": tuned_demo, "nested": nested_demo, "data": small_demo, "corpus": demo_corpus, "encoder": small_teacher}
 
 
 def parse(script, words, places):

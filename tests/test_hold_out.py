@@ -2,7 +2,7 @@
 
 import pytest
 from commands import run
-from test_resume import SHORT
+from run_folders import SHORT
 
 from data import hold_out, tasks
 from data.readers import Examples

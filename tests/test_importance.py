@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_bert import bert_layer
 from tiny_models import CASES, HEADS, LAYERS, NEURONS, build, inputs, output
 
 import models
@@ -28,25 +29,6 @@ def test_halves_are_rounded_to_even():
     assert importance.removed_counts(equal, [5, 15, 25]) == {5: [2, 0, 0], 15: [4, 0, 0], 25: [8, 0, 0]}
     assert importance.removed_counts(torch.ones(2, 5), [70.5, 75]) == {70.5: [5, 2], 75: [5, 3]}
     assert importance.orders(equal).tolist() == [list(range(10))] * 3
-
-
-def bert_layer(layer, hidden_LD, mask_L, heads, neurons):
-    """One BERT layer for one example, head by head and neuron by neuron; heads, neurons: lists of scalars that multiply them."""
-    core, size = layer.attention.self, layer.attention.self.attention_head_size
-    context = []
-    for number, factor in enumerate(heads):
-        rows = slice(number * size, (number + 1) * size)
-        query, key, value = (
-            F.linear(hidden_LD, part.weight[rows], part.bias[rows]) for part in (core.query, core.key, core.value)
-        )
-        scores_LL = (query @ key.T / size**0.5).masked_fill(~mask_L, float("-inf"))
-        context.append(factor * (scores_LL.softmax(-1) @ value))
-    out = layer.attention.output
-    hidden_LD = out.LayerNorm(hidden_LD + F.linear(torch.cat(context, dim=-1), out.dense.weight, out.dense.bias))
-    active_LF = F.gelu(F.linear(hidden_LD, layer.intermediate.dense.weight, layer.intermediate.dense.bias))
-    active_LF = torch.stack([factor * active_LF[:, number] for number, factor in enumerate(neurons)], dim=-1)
-    out = layer.output
-    return out.LayerNorm(hidden_LD + F.linear(active_LF, out.dense.weight, out.dense.bias))
 
 
 def reference(model, batch, labels, *, per_example):

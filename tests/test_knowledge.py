@@ -5,7 +5,7 @@ from argparse import Namespace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_importance import bert_layer
+from plain_bert import bert_layer
 from tiny_models import HEADS, LAYERS, NEURONS, build, inputs
 
 import models

@@ -2,7 +2,7 @@
 
 import pytest
 from commands import kill_when, run
-from test_resume import SHORT, stage_done
+from run_folders import SHORT, stage_done
 
 from utils.files import read_json, sha256
 

@@ -1,68 +1,22 @@
 """run_minilmv2.py as a user runs it: on a tiny corpus of the demo task's sentences, from tiny random teachers."""
 
 import argparse
-import json
 
 import pytest
-import torch
 import transformers
 from commands import kill_when, run
-from safetensors.torch import load_file
+from corpus_runs import LENGTH, SHORT, SIZES
+from run_folders import at_row, history, weights
 
 import run_minilmv2
-from data import demo
-from data.model_tokenizer import load_tokenizer
 from utils import hops
 from utils.files import read_json, sha256
 from utils.flags import relations
 
-LENGTH = 24  # tokens of a block
-SIZES = ("--layer", 2, "--hidden", 24, "--heads", 4)
-# 12 updates; evaluated and saved at 4, 8 and 12
-SHORT = ("--max_steps", 12, "--eval_interval", 4, "--log_interval", 1, "--save_minutes", 0, "--use_cpu",
-         "--num_heldout_blocks", 40, "--per_device_train_batch_size", 16, "--learning_rate", 3e-3)  # fmt: skip
-
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    file = tmp_path_factory.mktemp("text") / "reviews.txt"
-    file.write_text("\n\n".join(f"{review}\n{statement}" for review, statement, _ in demo.rows(500)) + "\n")
-    return file
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return load_tokenizer(demo.build_tokenizer(tmp_path_factory.mktemp("tokenizer")))
-
-
-def save_teacher(folder, tokenizer, **sizes):
-    """A random BERT with some contrast in its relations."""
-    settings = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=LENGTH, initializer_range=0.2, **{**settings, **sizes}
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory, tokenizer):
-    return save_teacher(tmp_path_factory.mktemp("teacher") / "random", tokenizer)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory, text, teacher):
-    folder = tmp_path_factory.mktemp("corpus") / "demo"
-    run("run_corpus.py", "--input", text, "--tokenizer_name_or_path", teacher, "--max_seq_length", LENGTH, "--output_dir", folder,
-        "--num_workers", 1)  # fmt: skip
-    return folder
-
-
-@pytest.fixture(scope="module")
-def base(corpus, teacher):
-    return ["--corpus", corpus, "--teacher_model_path", teacher, "--num_relation_heads", 6, *SHORT]
+def base(demo_corpus, small_teacher):
+    return ["--corpus", demo_corpus, "--teacher_model_path", small_teacher, "--num_relation_heads", 6, *SHORT]
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +24,12 @@ def flags(base):
     return [*base, *SIZES]
 
 
-def rows(folder):
-    """Every logged row without what time it took; none where nothing has been logged."""
-    file, timed = folder / "metrics.jsonl", ("examples_per_second", "eta_seconds")
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return [{key: value for key, value in row.items() if key not in timed} for row in lines]
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def test_from_teacher_to_a_fine_tuned_student(base, flags, teacher, small_demo, tmp_path):
-    before = {file.name: sha256(file) for file in teacher.iterdir()}
+def test_from_teacher_to_a_fine_tuned_student(base, flags, small_teacher, small_demo, tmp_path):
+    before = {file.name: sha256(file) for file in small_teacher.iterdir()}
     folder = tmp_path / "run"
     printed = run("run_minilmv2.py", *flags, "--output_dir", folder)
     assert printed.stdout.splitlines()[-1] == str(folder / "ckpt")
-    assert before == {file.name: sha256(file) for file in teacher.iterdir()}
+    assert before == {file.name: sha256(file) for file in small_teacher.iterdir()}
     # the loss on held-out blocks falls, relation by relation, and is drawn
     results = read_json(folder / "results.json")
     (hop,) = results["hops"]
@@ -95,7 +38,7 @@ def test_from_teacher_to_a_fine_tuned_student(base, flags, teacher, small_demo, 
     assert heldout["loss"] == pytest.approx(heldout["qq"] + heldout["kk"] + heldout["vv"])
     assert heldout["loss"] < 0.8 * hop["heldout_before"]["loss"]
     assert (hop["teacher_layer"], hop["relation_heads"], hop["intermediate"]) == (3, 6, 96)
-    scores = [row for row in rows(folder) if "score" in row]
+    scores = [row for row in history(folder) if "score" in row]
     assert [row["step"] for row in scores] == [4, 8, 12]
     assert all(row["score"] == pytest.approx(-row["heldout/loss"]) and "heldout/qq" in row for row in scores)
     assert (folder / "heldout.png").read_bytes().startswith(b"\x89PNG")
@@ -131,27 +74,27 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_killed_run_ends_with_the_same_bytes(name, flags, text, tmp_path):
+def test_killed_run_ends_with_the_same_bytes(name, flags, demo_text, tmp_path):
     options, row = CASES[name]
     options = [*flags, *options]
     if "--student_path" in options:
         del options[options.index("--layer") : options.index("--layer") + 2]
         options[options.index("--hidden") + 1] = 48
     if "--streaming" in options:
-        options[options.index("--corpus") + 1] = text
+        options[options.index("--corpus") + 1] = demo_text
         options += ["--max_length", LENGTH]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run("run_minilmv2.py", *options, "--output_dir", whole)
-    assert kill_when(lambda: len(rows(parts)) >= row, "run_minilmv2.py", *options, "--output_dir", parts)
+    assert kill_when(lambda: at_row(row)(parts), "run_minilmv2.py", *options, "--output_dir", parts)
     run("run_minilmv2.py", *options, "--output_dir", parts)
-    assert rows(parts) == rows(whole) and not (parts / "state").exists()
+    assert history(parts) == history(whole) and not (parts / "state").exists()
     assert sha256(parts / "ckpt" / "model.safetensors") == sha256(whole / "ckpt" / "model.safetensors")
     if "--student_path" in options:
         assert read_json(whole / "assistant_1" / "config.json")["num_hidden_layers"] == 3
         assert [hop["teacher_layer"] for hop in read_json(whole / "results.json")["hops"]] == [3, 3]
         assert (whole / "heldout_1.png").exists() and (whole / "heldout_2.png").exists()
     if "--mlm_weight" in options:
-        assert "mlm" in rows(whole)[0] and "fine-tuning trains them" not in (whole / "ckpt" / "README.md").read_text().lower()
+        assert "mlm" in history(whole)[0] and "fine-tuning trains them" not in (whole / "ckpt" / "README.md").read_text().lower()
 
 
 @pytest.mark.parametrize("weighting", ["sequence", "token"])
@@ -161,7 +104,7 @@ def test_two_processes_are_one(weighting, flags, tmp_path):
     run("run_minilmv2.py", *plain, "--output_dir", tmp_path / "halves", "--per_device_train_batch_size", 8, processes=2)
     ours, theirs = (weights(tmp_path / name / "ckpt") for name in ("halves", "whole"))
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-5
-    for a, b in zip(rows(tmp_path / "halves"), rows(tmp_path / "whole"), strict=True):
+    for a, b in zip(history(tmp_path / "halves"), history(tmp_path / "whole"), strict=True):
         assert a.keys() == b.keys()
         assert all(a[key] == pytest.approx(b[key], rel=1e-4, abs=1e-6) for key in a.keys() - {"stage"})
 
@@ -175,7 +118,7 @@ def test_dry_run_leaves_nothing_behind(flags, tmp_path):
     ("bert", 24, 1024, 21, 64), ("roberta", 24, 1024, 19, 64), ("xlm-roberta", 24, 1024, 19, 64), ("electra", 24, 1024, 24, 64),
     ("bert", 12, 768, 12, 48), ("bert", 6, 384, 6, 64), ("deberta-v2", 12, 1536, 12, 48), ("bert", 3, 312, 3, 24),
 ])  # fmt: skip
-def test_presets(family, layers, width, layer, heads, teacher):
+def test_presets(family, layers, width, layer, heads, small_teacher):
     attention_heads = 16 if width == 1024 else 12
     sizes = {
         "num_hidden_layers": layers,
@@ -184,7 +127,7 @@ def test_presets(family, layers, width, layer, heads, teacher):
         "intermediate_size": 4 * width,
     }
     config, hidden = {"model_type": family, **sizes}, 312 if width == 312 else 384
-    words = ["--corpus", "c", "--teacher_model_path", str(teacher), "--hidden", str(hidden), "--num_relation_heads", "1"]
+    words = ["--corpus", "c", "--teacher_model_path", str(small_teacher), "--hidden", str(hidden), "--num_relation_heads", "1"]
     args = run_minilmv2.parse(words)
     args.num_relation_heads = None
     (hop,) = hops.hops(args, config)
@@ -209,10 +152,11 @@ def test_relations_flag(text, expected):
         relations.relation_weights(text)
 
 
-def test_all_problems_with_the_flags_at_once(corpus, teacher, tmp_path):
+def test_all_problems_with_the_flags_at_once(demo_corpus, small_teacher, tmp_path):
     message = run(
-        "run_minilmv2.py", "--corpus", corpus, corpus, "--teacher_model_path", teacher, "--hidden", 30, "--heads", 4, "--L", 5,
-        "--num_relation_heads", 48, "--student_init", "layers", "--output_dir", tmp_path / "run", "--use_cpu", code=2,
+        "run_minilmv2.py", "--corpus", demo_corpus, demo_corpus, "--teacher_model_path", small_teacher, "--hidden", 30,
+        "--heads", 4, "--L", 5, "--num_relation_heads", 48, "--student_init", "layers", "--output_dir", tmp_path / "run",
+        "--use_cpu", code=2,
     ).stderr  # fmt: skip
     parts = (
         "found 2 paths", "--student_heads 4: does not divide --student_hidden 30; its divisors: 1, 2, 3, 5, 6, 10, 15, 30",
@@ -220,7 +164,7 @@ def test_all_problems_with_the_flags_at_once(corpus, teacher, tmp_path):
         "needs a --student_hidden of 48", "needs a --student_intermediate of 96", "6 layers wanted, the teacher has 3",
     )  # fmt: skip
     assert all(part in message for part in parts), message
-    both = ("--corpus", corpus, "--teacher_model_path", teacher, "--student_model_path", teacher, "--layer", 2)
+    both = ("--corpus", demo_corpus, "--teacher_model_path", small_teacher, "--student_model_path", small_teacher, "--layer", 2)
     message = run("run_minilmv2.py", *both, code=2).stderr
     assert "--student_model_path and --student_layer: both say" in message
     message = run("run_minilmv2.py", *both, "--minilm_relations", "{(1, 4): 1}", "--mlm_probability", 2, code=2).stderr
@@ -228,21 +172,22 @@ def test_all_problems_with_the_flags_at_once(corpus, teacher, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_teacher_that_is_not_in_the_table(corpus, tokenizer, tmp_path):
-    config = transformers.AlbertConfig(vocab_size=len(tokenizer), hidden_size=8, embedding_size=8, num_attention_heads=2,
+def test_a_teacher_that_is_not_in_the_table(demo_corpus, demo_tokenizer, tmp_path):
+    config = transformers.AlbertConfig(vocab_size=len(demo_tokenizer), hidden_size=8, embedding_size=8, num_attention_heads=2,
                                        intermediate_size=8, num_hidden_layers=2)  # fmt: skip
     transformers.AlbertModel(config).save_pretrained(tmp_path / "albert")
-    tokenizer.save_pretrained(tmp_path / "albert")
-    message = run("run_minilmv2.py", "--corpus", corpus, "--teacher_model_path", tmp_path / "albert", "--hidden", 8, "--heads", 2,
-                  "--num_relation_heads", 4, "--use_cpu", "--output_dir", tmp_path / "run", code=2).stderr  # fmt: skip
+    demo_tokenizer.save_pretrained(tmp_path / "albert")
+    message = run("run_minilmv2.py", "--corpus", demo_corpus, "--teacher_model_path", tmp_path / "albert", "--hidden", 8,
+                  "--heads", 2, "--num_relation_heads", 4, "--use_cpu", "--output_dir", tmp_path / "run",
+                  code=2).stderr  # fmt: skip
     assert "'albert' is not supported: all its layers are one and the same" in message and "utils/families.py" in message
     assert not (tmp_path / "run").exists()
 
 
-def test_a_student_with_another_vocabulary_or_too_few_positions(base, teacher, tmp_path):
+def test_a_student_with_another_vocabulary_or_too_few_positions(base, small_teacher, tmp_path):
     sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     for changed, expected in (({"vocab_size": 9}, "9 pieces"), ({"max_position_embeddings": 10}, "at most 10 positions")):
-        settings = {**transformers.AutoConfig.from_pretrained(teacher).to_dict(), **sizes, **changed}
+        settings = {**transformers.AutoConfig.from_pretrained(small_teacher).to_dict(), **sizes, **changed}
         folder = tmp_path / next(iter(changed))
         transformers.BertConfig(**settings).save_pretrained(folder)
         message = run("run_minilmv2.py", *base, "--student_model_path", folder, "--output_dir", tmp_path / "run", code=2).stderr

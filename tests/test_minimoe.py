@@ -5,7 +5,8 @@ import shutil
 import pytest
 import transformers
 from commands import kill_when, run
-from test_minilmv2 import SHORT, SIZES, corpus, rows, teacher, text, tokenizer, weights  # noqa: F401
+from corpus_runs import SHORT, SIZES
+from run_folders import at_row, history, weights
 
 import models
 import run_minimoe
@@ -14,8 +15,8 @@ from utils.files import read_json, sha256
 
 
 @pytest.fixture(scope="module")
-def start(corpus, teacher):  # noqa: F811
-    return ["--corpus", corpus, "--teacher_model_path", teacher, *SHORT, "--num_relation_heads", 6]
+def start(demo_corpus, small_teacher):
+    return ["--corpus", demo_corpus, "--teacher_model_path", small_teacher, *SHORT, "--num_relation_heads", 6]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def student(tmp_path_factory, base):
 
 
 def test_the_run(student):
-    results, logged = read_json(student / "results.json"), rows(student)
+    results, logged = read_json(student / "results.json"), history(student)
     (hop,) = results["hops"]
     assert results["metrics"]["heldout"]["loss"] < 0.9 * hop["heldout_before"]["loss"]
     assert (hop["teacher_layer"], hop["relation_heads"]) == (3, 6)
@@ -77,10 +78,10 @@ def test_all_layers_are_trained_and_experts_part(student, base, tmp_path):
 def test_killed_run_ends_with_the_same_bytes(student, base, tmp_path):
     parts = tmp_path / "parts"
     for number in (5, 8):
-        assert kill_when(lambda number=number: len(rows(parts)) >= number, "run_minimoe.py", *base, "--output_dir", parts)
+        assert kill_when(lambda number=number: at_row(number)(parts), "run_minimoe.py", *base, "--output_dir", parts)
     run("run_minimoe.py", *base, "--output_dir", parts)
     assert sha256(parts / "ckpt" / "model.safetensors") == sha256(student / "ckpt" / "model.safetensors")
-    assert rows(parts) == rows(student)
+    assert history(parts) == history(student)
     assert sha256(parts / "experts.png") == sha256(student / "experts.png")
 
 
@@ -92,7 +93,7 @@ def test_two_processes_are_one(base, tmp_path):
     run("run_minimoe.py", *flags, "--output_dir", tmp_path / "two", "--per_device_train_batch_size", 8, processes=2)
     one, two = weights(tmp_path / "one" / "ckpt"), weights(tmp_path / "two" / "ckpt")
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
-    for ours, theirs in zip(rows(tmp_path / "two"), rows(tmp_path / "one")):
+    for ours, theirs in zip(history(tmp_path / "two"), history(tmp_path / "one")):
         assert ours.keys() == theirs.keys()
         for key in ours.keys() - {"stage", "choice"}:
             assert ours[key] == pytest.approx(theirs[key], rel=2e-3, abs=1e-5), (ours["step"], key)
@@ -134,7 +135,7 @@ def test_equal_experts_begin_as_the_dense_twin(init, start, tmp_path):
 def test_equal_experts_part_in_training(base, tmp_path):
     """Though they begin as copies: tokens are shared out from the first update on, and tell them apart."""
     run("run_minimoe.py", *base, "--expert_init", "equal", "--output_dir", tmp_path / "run")
-    shares = [row[f"experts/ffn/{layer}"] for row in rows(tmp_path / "run") if "lr" in row for layer in range(2)]
+    shares = [row[f"experts/ffn/{layer}"] for row in history(tmp_path / "run") if "lr" in row for layer in range(2)]
     assert len(shares) == 24 and all(sum(share > 0.01 for share in row) >= 2 for row in shares), shares
     found = weights(tmp_path / "run" / "ckpt")
     for layer in range(2):
@@ -166,13 +167,13 @@ def tuned(tmp_path_factory, student, small_demo):
 
 
 def test_fine_tuning(tuned, student, small_demo, tmp_path):
-    logged = [row for row in rows(tuned) if "lr" in row]
+    logged = [row for row in history(tuned) if "lr" in row]
     assert all(row["loss"] == pytest.approx(row["task"] + row["balance"]) for row in logged)
     assert all(len(row["experts/ffn/1"]) == 4 for row in logged)
     assert read_json(tuned / "ckpt" / "config.json")["architectures"] == ["MoeBertForSequenceClassification"]
     run("run_finetuning.py", *TASK, "--data_dir", small_demo, "--model_path", student, "--output_dir", tmp_path / "run",
         "--load_balance_weight", 0, "--max_length", 24)  # fmt: skip
-    without = [row for row in rows(tmp_path / "run") if "lr" in row]
+    without = [row for row in history(tmp_path / "run") if "lr" in row]
     assert all("balance" not in row and len(row["experts/ffn/1"]) == 4 for row in without)
 
 
@@ -181,13 +182,13 @@ def test_distillation_and_evaluation(tuned, tuned_demo, small_demo, tmp_path):
     flags = ("run_distillation.py", *TASK, "--data_dir", small_demo, "--max_length", 24, "--max_steps", 4)
     run(*flags, "--teacher_model_path", tuned, "--layer_or_sparsity", "1L", "--output_dir", tmp_path / "1L")
     assert read_json(tmp_path / "1L" / "ckpt" / "config.json")["num_hidden_layers"] == 1
-    assert "experts/ffn/0" in rows(tmp_path / "1L")[0] and "balance" in rows(tmp_path / "1L")[0]
+    assert "experts/ffn/0" in history(tmp_path / "1L")[0] and "balance" in history(tmp_path / "1L")[0]
     run(*flags, "--teacher_model_path", tuned, "--student_model_path", tuned_demo, "--model_type", "kd", "--output_dir",
         tmp_path / "dense")  # fmt: skip
-    assert "balance" not in rows(tmp_path / "dense")[0]
+    assert "balance" not in history(tmp_path / "dense")[0]
     run(*flags, "--teacher_model_path", tuned_demo, "--student_model_path", tuned, "--model_type", "kd", "--output_dir",
         tmp_path / "experts", "--load_balance_weight", 0.5)  # fmt: skip
-    assert rows(tmp_path / "experts")[0]["balance"] > 0.4
+    assert history(tmp_path / "experts")[0]["balance"] > 0.4
     run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--model_path", tuned, tmp_path / "1L",
         tuned_demo, "--output_dir", tmp_path / "evaluation", "--max_length", 24)  # fmt: skip
     table = read_json(tmp_path / "evaluation" / "results.json")["rows"]
@@ -229,28 +230,28 @@ def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path)
     (["--student_model_path", "{student}"], "has experts already (moe-bert)"),
     (["--student_model_path", "{student}", "--expert_init", "equal"], "--moe, --expert_init: --student_model_path has experts"),
 ])  # fmt: skip
-def test_flags_that_do_not_fit(flags, message, start, base, student, teacher):  # noqa: F811
+def test_flags_that_do_not_fit(flags, message, start, base, student, small_teacher):
     given = "--student_model_path" in flags
     words = [str(word) for word in [*(start if given else base), "--moe", "1,4", *flags]]
     with pytest.raises(FlagError) as caught:
-        run_minimoe.parse([word.format(student=student, dense=teacher) for word in words])
+        run_minimoe.parse([word.format(student=student, dense=small_teacher) for word in words])
     assert message in str(caught.value)
 
 
-def test_a_balance_weight_without_experts(tuned_demo, small_demo, student, teacher, corpus, tmp_path):  # noqa: F811
+def test_a_balance_weight_without_experts(tuned_demo, small_demo, student, small_teacher, demo_corpus, tmp_path):
     done = run("run_finetuning.py", *TASK, "--data_dir", small_demo, "--model_path", tuned_demo, "--load_balance_weight", 1,
                "--output_dir", tmp_path / "run", code=2)  # fmt: skip
     assert "--load_balance_weight: the student (bert) has no experts" in done.stderr
-    done = run("run_minilmv2.py", "--corpus", corpus, "--teacher_model_path", teacher, "--student_model_path", student, *SHORT,
-               "--num_relation_heads", 6, "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    done = run("run_minilmv2.py", "--corpus", demo_corpus, "--teacher_model_path", small_teacher, "--student_model_path", student,
+               *SHORT, "--num_relation_heads", 6, "--output_dir", tmp_path / "run", code=2)  # fmt: skip
     assert "run_minimoe.py trains it" in done.stderr
 
 
-def test_families_without_experts(tokenizer, corpus, tmp_path):  # noqa: F811
-    config = transformers.DistilBertConfig(vocab_size=len(tokenizer), dim=48, n_layers=1, n_heads=4, hidden_dim=96)
+def test_families_without_experts(demo_tokenizer, demo_corpus, tmp_path):
+    config = transformers.DistilBertConfig(vocab_size=len(demo_tokenizer), dim=48, n_layers=1, n_heads=4, hidden_dim=96)
     transformers.DistilBertModel(config).save_pretrained(tmp_path / "teacher")
-    tokenizer.save_pretrained(tmp_path / "teacher")
-    done = run("run_minimoe.py", "--corpus", corpus, "--teacher_model_path", tmp_path / "teacher", *SHORT, *SIZES,
+    demo_tokenizer.save_pretrained(tmp_path / "teacher")
+    done = run("run_minimoe.py", "--corpus", demo_corpus, "--teacher_model_path", tmp_path / "teacher", *SHORT, *SIZES,
                "--output_dir", tmp_path / "run", code=2)  # fmt: skip
     assert "model_type distilbert: its feed-forward blocks cannot be experts, as" in done.stderr
 

@@ -5,7 +5,8 @@ import tiny_models
 import torch
 import transformers
 from commands import kill_when, run
-from test_minilmv2 import SHORT, corpus, rows, teacher, text, tokenizer, weights  # noqa: F401
+from corpus_runs import SHORT
+from run_folders import at_row, history, weights
 
 import models
 import run_minilmv2
@@ -115,9 +116,9 @@ def test_parts_own_nothing():
 
 
 @pytest.fixture(scope="module")
-def base(corpus, teacher):  # noqa: F811
-    return ["--corpus", corpus, "--teacher_model_path", teacher, *SHORT, "--ofa_layer", "2,1", "--ofa_hidden", "24,16,8",
-            "--student_heads", 3, "--num_relation_heads", 4, "--student_init", "slice"]  # fmt: skip
+def base(demo_corpus, small_teacher):
+    return ["--corpus", demo_corpus, "--teacher_model_path", small_teacher, *SHORT, "--ofa_layer", "2,1",
+            "--ofa_hidden", "24,16,8", "--student_heads", 3, "--num_relation_heads", 4, "--student_init", "slice"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_one_run_makes_many_students(finished, small_demo, tmp_path):
     whole, part = weights(finished / "ckpt"), weights(finished / "student_1L_16H")
     assert all(torch.equal(tensor, whole[name][tuple(map(slice, tensor.shape))]) for name, tensor in part.items())
     assert sha256(finished / "student_2L_24H" / "model.safetensors") == sha256(finished / "ckpt" / "model.safetensors")
-    logged = [row for row in rows(finished) if "lr" in row]
+    logged = [row for row in history(finished) if "lr" in row]
     assert len(logged) == 12 and all({"relation/qq", "relation/kk", "relation/vv"} <= row.keys() for row in logged)
     assert (finished / "heldout.png").read_bytes().startswith(b"\x89PNG")
     run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", finished / "student_1L_16H",
@@ -157,7 +158,7 @@ def test_the_first_loss_is_the_mean_of_the_parts(base, tmp_path):
     """One update that moves nothing: what is logged before it is the mean over the parts of the held-out terms' kind."""
     flags = [*base, "--hidn_dropout", 0, "--att_dropout", 0, "--max_steps", 1, "--learning_rate", 1e-30, "--weight_decay", 0]
     run("run_minilmv2.py", *flags, "--output_dir", tmp_path / "run")
-    (step,) = [row for row in rows(tmp_path / "run") if "lr" in row]
+    (step,) = [row for row in history(tmp_path / "run") if "lr" in row]
     heldout = read_json(tmp_path / "run" / "results.json")["metrics"]["heldout"]["loss"]
     assert step["loss"] == pytest.approx(heldout, rel=0.1)  # other blocks of the same text
 
@@ -165,9 +166,9 @@ def test_the_first_loss_is_the_mean_of_the_parts(base, tmp_path):
 def test_killed_run_ends_with_the_same_bytes(finished, base, tmp_path):
     parts = tmp_path / "parts"
     for number in (5, 8):
-        assert kill_when(lambda number=number: len(rows(parts)) >= number, "run_minilmv2.py", *base, "--output_dir", parts)
+        assert kill_when(lambda number=number: at_row(number)(parts), "run_minilmv2.py", *base, "--output_dir", parts)
     run("run_minilmv2.py", *base, "--output_dir", parts)
-    assert rows(parts) == rows(finished) and not (parts / "state").exists()
+    assert history(parts) == history(finished) and not (parts / "state").exists()
     for name in NAMES:
         file = f"student_{name}/model.safetensors"
         assert sha256(parts / file) == sha256(finished / file)
@@ -183,7 +184,7 @@ def test_two_processes_are_one(base, tmp_path):
 
 def test_with_masked_tokens_too(base, tmp_path):
     run("run_minilmv2.py", *base, "--mlm_weight", 0.5, "--max_steps", 2, "--output_dir", tmp_path / "run")
-    assert all("mlm" in row for row in rows(tmp_path / "run") if "lr" in row)
+    assert all("mlm" in row for row in history(tmp_path / "run") if "lr" in row)
 
 
 @pytest.mark.parametrize("flags, messages", [
@@ -196,7 +197,7 @@ def test_with_masked_tokens_too(base, tmp_path):
     (["--ofa_layer", "6", "--compile"], ["--compile: has no effect on once-for-all students"]),
     (["--ofa_layer", "2", "--student_init", "layers"], ["needs a --student_hidden of 48, the teacher's; found 768"]),
 ])  # fmt: skip
-def test_flags_that_do_not_fit(flags, messages, teacher):  # noqa: F811
+def test_flags_that_do_not_fit(flags, messages, small_teacher):
     with pytest.raises(FlagError) as caught:
-        run_minilmv2.parse(["--corpus", "c", "--teacher_model_path", str(teacher), *flags])
+        run_minilmv2.parse(["--corpus", "c", "--teacher_model_path", str(small_teacher), *flags])
     assert all(message in str(caught.value) for message in messages), caught.value

@@ -4,49 +4,17 @@ The moments are recognised by what is on the disk: rows of metrics.jsonl (in the
 snapshot is being written), a new snapshot (just after), a finished stage (between the iterations of MiniDisc).
 """
 
-import json
-
 import pytest
 from commands import kill_when, run
+from run_folders import SHORT, at_row, history, num_rows, stage_done, while_saving
 
 from utils.files import read_json, sha256
-
-
-def rows(folder):
-    path = folder / "metrics.jsonl"
-    return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-def history(folder):
-    """Every logged row: losses, gradient norms and scores to the last bit, without what time it took."""
-    timed = ("examples_per_second", "eta_seconds")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in timed} for row in lines]
-
-
-def at_row(number):
-    return lambda folder: rows(folder) >= number
-
-
-def while_saving(number):
-    """The folder aside exists, after so many logged rows."""
-    return lambda folder: rows(folder) >= number and any(folder.glob("state/*/tmp"))
-
-
-def stage_done(name):
-    return lambda folder: (
-        (folder / "state" / name / "latest").exists() and "done" in (folder / "state" / name / "latest").read_text()
-    )
 
 
 def never(folder):
     return False
 
 
-# 12 updates, evaluated and saved at 4, 8 and 12: the rows are 4 updates, an evaluation, 4 updates, ...
-SHORT = ("--per_device_train_batch_size", 16, "--num_train_epochs", 2, "--max_train_samples", 96, "--eval_interval", 4,
-         "--log_interval", 1, "--save_minutes", 0, "--use_cpu", "--learning_rate", 1e-3, "--hidn_dropout", 0.1,
-         "--att_dropout", 0.1)  # fmt: skip
 DISTIL = ("--teacher_model_path", "{nested}")
 CASES = {
     "finetuning": ("run_finetuning.py", (), [at_row(4), while_saving(5), at_row(7)]),
@@ -86,7 +54,7 @@ def test_killed_run_ends_with_the_same_bytes(name, small_demo, nested_demo, tmp_
 
 def test_interrupt_saves_and_exits_with_130(small_demo, tmp_path):
     flags = ["--task_name", "demo", "--data_dir", small_demo, *SHORT, "--save_minutes", 60]
-    assert kill_when(lambda: rows(tmp_path / "parts") >= 6, "run_finetuning.py", *flags, "--output_dir", tmp_path / "parts",
+    assert kill_when(lambda: num_rows(tmp_path / "parts") >= 6, "run_finetuning.py", *flags, "--output_dir", tmp_path / "parts",
                      signal="interrupt")  # fmt: skip
     state = read_json(next(tmp_path.glob("parts/state/train/snapshot-*/state.json")))
     assert state["step"] >= 5

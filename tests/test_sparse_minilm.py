@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 import transformers
 from commands import run
-from test_minilmv2 import SHORT, corpus, rows, teacher, text, tokenizer, weights  # noqa: F401
+from corpus_runs import SHORT
+from run_folders import weights
 from torch import nn
 
 import models
@@ -261,20 +262,20 @@ def test_projections_are_as_wide_as_before():
 
 
 @pytest.fixture(scope="module")
-def pretrained(tmp_path_factory, tokenizer):  # noqa: F811
+def pretrained(tmp_path_factory, demo_tokenizer):
     """A random model with a head for masked tokens, and some contrast in what it says."""
     folder = tmp_path_factory.mktemp("pretrained") / "model"
     torch.manual_seed(0)
-    config = transformers.BertConfig(vocab_size=len(tokenizer), hidden_size=48, num_hidden_layers=3, num_attention_heads=4,
+    config = transformers.BertConfig(vocab_size=len(demo_tokenizer), hidden_size=48, num_hidden_layers=3, num_attention_heads=4,
                                      intermediate_size=96, max_position_embeddings=24, initializer_range=0.2)  # fmt: skip
     transformers.BertForMaskedLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    demo_tokenizer.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def scoring(corpus, pretrained):  # noqa: F811
-    return ["--task_name", "corpus", "--corpus", corpus, "--model_path", pretrained, "--num_heldout_blocks", 40, "--use_cpu",
+def scoring(demo_corpus, pretrained):
+    return ["--task_name", "corpus", "--corpus", demo_corpus, "--model_path", pretrained, "--num_heldout_blocks", 40, "--use_cpu",
             "--num_scoring_samples", 64, "--scoring_batch_size", 16, "--grid", "0,50,90,99"]  # fmt: skip
 
 
@@ -307,8 +308,8 @@ def test_sparsification_on_a_corpus(sparsified, pretrained, scoring, tmp_path):
     assert read_json(tmp_path / "two" / "ckpt" / "config.json")["compression"] == config["compression"]
 
 
-def test_a_crop_is_distilled_and_fine_tuned(sparsified, corpus, small_demo, tmp_path):  # noqa: F811
-    base = ["--corpus", corpus, "--teacher_model_path", sparsified, *SHORT, "--sparsity", 90]
+def test_a_crop_is_distilled_and_fine_tuned(sparsified, demo_corpus, small_demo, tmp_path):
+    base = ["--corpus", demo_corpus, "--teacher_model_path", sparsified, *SHORT, "--sparsity", 90]
     folder = tmp_path / "run"
     run("run_minilmv2.py", *base, "--output_dir", folder)
     results, config = read_json(folder / "results.json"), read_json(folder / "ckpt" / "config.json")
@@ -343,11 +344,11 @@ def test_flags_that_do_not_fit(flags, message, sparsified, pretrained):
     assert message in str(caught.value)
 
 
-def test_models_that_cannot_be_scored(scoring, teacher, tokenizer, tmp_path):  # noqa: F811
+def test_models_that_cannot_be_scored(scoring, small_teacher, demo_tokenizer, tmp_path):
     flags = [*scoring, "--output_dir", tmp_path / "run"]
-    done = run("run_sparsification.py", *flags, "--model_path", teacher, code=2)
+    done = run("run_sparsification.py", *flags, "--model_path", small_teacher, code=2)
     assert "no head for masked tokens, whose loss is needed" in done.stderr
-    config = transformers.DistilBertConfig(vocab_size=len(tokenizer), dim=48, n_layers=1, n_heads=4, hidden_dim=96)
+    config = transformers.DistilBertConfig(vocab_size=len(demo_tokenizer), dim=48, n_layers=1, n_heads=4, hidden_dim=96)
     transformers.DistilBertForMaskedLM(config).save_pretrained(tmp_path / "distilbert")
     done = run("run_sparsification.py", *flags, "--model_path", tmp_path / "distilbert", code=2)
     assert "--model_path: model_type distilbert: its hidden dimensions cannot be sorted and removed, as" in done.stderr
@@ -355,12 +356,14 @@ def test_models_that_cannot_be_scored(scoring, teacher, tokenizer, tmp_path):  #
 
 
 @torch.no_grad()
-def test_which_tokens_are_masked_depends_on_the_seeds_alone(pretrained, tokenizer):  # noqa: F811
+def test_which_tokens_are_masked_depends_on_the_seeds_alone(pretrained, demo_tokenizer):
     """Whatever was drawn before; and a batch in which none is has no loss, and no weight."""
     model = models.load_model(pretrained, kind="masked")
-    ids = torch.tensor([[tokenizer.cls_token_id, 9, 10, 11, tokenizer.sep_token_id], [tokenizer.cls_token_id, 9, 12, 0, 0]])
+    ids = torch.tensor(
+        [[demo_tokenizer.cls_token_id, 9, 10, 11, demo_tokenizer.sep_token_id], [demo_tokenizer.cls_token_id, 9, 12, 0, 0]]
+    )
     batch = Batch({"input_ids": ids, "attention_mask": (ids > 0).long()}, None, None, {})
-    found = [masked_tokens.batch_loss(model, batch, tokenizer, seeds=(3, number % 20)) for number in range(40)]
+    found = [masked_tokens.batch_loss(model, batch, demo_tokenizer, seeds=(3, number % 20)) for number in range(40)]
     assert all(torch.equal(a, b) and n == m for (a, n), (b, m) in zip(found[:20], found[20:]))
     assert {number for _, number in found} >= {0, 1, 2} and max(number for _, number in found) <= 5
     assert all(float(loss) == 0 for loss, number in found if number == 0)

@@ -7,8 +7,8 @@ from argparse import Namespace
 import pytest
 import torch
 from commands import kill_when, run
-from test_bad_input import checkpoints, refused, write  # noqa: F401 (fixtures)
-from test_resume import SHORT, stage_done
+from run_folders import SHORT, stage_done
+from task_files import write_task
 
 import models
 import run_stark
@@ -213,8 +213,8 @@ def test_dry_run_leaves_nothing_behind(stark, tmp_path):
 
 
 @pytest.mark.parametrize("task, model", [("stsb", "rater"), ("conll", "tagger")])
-def test_scores_and_tags(task, model, checkpoints, tmp_path):  # noqa: F811
-    write(tmp_path / "data" / task, task)
+def test_scores_and_tags(task, model, checkpoints, tmp_path):
+    write_task(tmp_path / "data" / task, task)
     base = ("--task_name", task, "--data_dir", tmp_path / "data", "--use_cpu", "--num_train_epochs", 1)
     teacher = ("--teacher_model_path", checkpoints / model)
     run("run_distillation.py", *base, *teacher, "--student_layer", 2, *KD, "--output_dir", tmp_path / "trial")
@@ -256,7 +256,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("flags, said", BAD, ids=[str(number) for number in range(len(BAD))])
-def test_bad_input(flags, said, checkpoints, refused, small_demo, tmp_path):  # noqa: F811
+def test_bad_input(flags, said, checkpoints, refused, small_demo, tmp_path):
     paths = {name: checkpoints / name for name in ("tuned", "nested", "tagger")}
     for name in ("words", "broth", "crop"):
         paths[name] = tmp_path / name
@@ -284,6 +284,6 @@ BAD_STUDENTS = [
 
 
 @pytest.mark.parametrize("flags, said", BAD_STUDENTS, ids=[str(number) for number in range(len(BAD_STUDENTS))])
-def test_bad_students(flags, said, checkpoints, refused, small_demo):  # noqa: F811
+def test_bad_students(flags, said, checkpoints, refused, small_demo):
     words = [str(word).format(tuned=checkpoints / "tuned", nested=checkpoints / "nested") for word in [*TEACHER, *flags]]
     refused("run_distillation.py", ["--task_name", "demo", "--data_dir", small_demo, *words], said)

@@ -10,9 +10,9 @@ import tiny_squad
 import torch
 import transformers
 from commands import kill_when, run
+from run_folders import SHORT, at_row, history
 from safetensors.torch import load_file
-from test_bad_input import FILES
-from test_resume import SHORT, at_row, history
+from task_files import FILES
 
 import models
 from utils.files import read_json, sha256
