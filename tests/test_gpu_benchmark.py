@@ -14,7 +14,7 @@ import torch
 
 import models
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import agreement, attention, made_up, report, sections, settings, speed, stages
+from benchmarks.gpu import agreement, attention, machine, made_up, report, sections, settings, speed, stages
 from models import measuring
 
 
@@ -53,6 +53,14 @@ def test_no_gpu_is_an_error_of_its_own(tmp_path, capsys):
         pytest.skip("there is one")
     assert program.main(["--output", str(tmp_path / "gpu.json")]) == 2
     assert "--device cpu" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_gpu_that_fails_is_an_error_of_each_row(tiny):
+    """As after a kernel that has failed: whatever touches the device raises, also where memory is looked at."""
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    found = list(machine.rows(dataclasses.replace(tiny, device="cuda")))
+    assert len(found) == 5 and all(row["error"] for row in found)
 
 
 # ---- What goes wrong in a section

@@ -21,9 +21,9 @@ from utils import files
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60  # that a run may take
-# 12 updates, evaluated and saved at 4, 8 and 12
-SHORT = ("--per_device_train_batch_size", 16, "--max_steps", 12, "--eval_interval", 4, "--log_interval", 1, "--save_minutes", 0)
-KILLED_AT = 7  # rows of metrics.jsonl: after the evaluation at 4, before that at 8
+# Updates, evaluated and saved at 10, 20 and 30
+SHORT = ("--per_device_train_batch_size", 16, "--max_steps", 30, "--eval_interval", 10, "--log_interval", 1, "--save_minutes", 0)
+KILLED_AT = 14  # rows of metrics.jsonl: after the evaluation at 10, before that at 20
 
 
 def rows(settings):

@@ -1,5 +1,6 @@
 """What all sections of the GPU benchmark are told, the peaks of known cards, and rows that may fail."""
 
+import contextlib
 import gc
 import math
 import traceback
@@ -73,9 +74,9 @@ def attempt(what: dict, measure, settings, *, elsewhere=False) -> dict:
     elsewhere: other processes do the work, so this one has no peak, and must not touch the GPU.
     """
     on_gpu = settings.device == "cuda" and not elsewhere
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
     try:
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
         row = {**what, **measure()}
         return row if elsewhere else {**row, "peak MiB": round(cost.peak_memory(settings.device) / 2**20)}
     except Exception as error:  # whatever it is, the rows after it are measured
@@ -84,7 +85,8 @@ def attempt(what: dict, measure, settings, *, elsewhere=False) -> dict:
     finally:
         gc.collect()
         if on_gpu:
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # of a kernel that has failed, said above
+                torch.cuda.empty_cache()
 
 
 def extra_memory(call) -> int:
