@@ -72,7 +72,7 @@ def parse(argv=None):
 def main(args):
     """Read, encode, put together; returns the folder of the corpus."""
     # ---- Inputs and run folder
-    sources = documents.find(args.input, format=args.format, columns=args.columns, sample_by=args.sample_by)
+    sources = documents.find_sources(args.input, format=args.format, columns=args.columns, sample_by=args.sample_by)
     tokenizer = None if args.sentences_only else load_tokenizer(args.tokenizer_name_or_path)
     layout = layout_of(
         tokenizer, kind="sentences" if args.sentences_only else args.blocks, max_length=args.max_seq_length,

@@ -80,7 +80,7 @@ def on_corpus(args):
     corpus = memory_mapped.open_corpus(args.corpus[0], tokenizer=tokenizer, max_positions=architectures.max_positions(model))
     if args.dry_run:
         args.num_heldout_blocks = args.num_scoring_samples = flags.DRY_RUN_ROWS
-    scored, heldout = corpus.split(args.num_heldout_blocks, at_least=args.scoring_batch_size)
+    scored, heldout = corpus.hold_out_blocks(args.num_heldout_blocks, at_least=args.scoring_batch_size)
     run.report(model=models.describe(model), data={"blocks to score": len(scored), "heldout": len(heldout)})
     run.begin()
     before = masked_tokens.heldout_loss(model, heldout, tokenizer, args=args, device=run.device)

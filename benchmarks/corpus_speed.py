@@ -73,7 +73,7 @@ def main():
     tokenizer.model_max_length = sys.maxsize  # no warnings about long lines
     layout = layout_of(tokenizer, kind="packed", max_length=args.max_length)
 
-    found = documents.find(args.input)
+    found = documents.find_sources(args.input)
     reading, texts = timing.timed(lambda: list(itertools.islice(documents.read_documents(found), args.num_documents)))
     few = texts[: args.num_plain_documents]
     plain_rows = []

@@ -71,7 +71,7 @@ def _row(draw):
     return f"{review} .", f"{statement} .", "entailment" if liked[topic] != dislike else "not_entailment"
 
 
-def write(folder) -> Path:
+def write_files(folder) -> Path:
     """Make train.tsv, dev.tsv and test.tsv (labelled) of GLUE's form in a new folder, all at once; no row is in two of them.
 
     Returns the folder.  Where another process was faster, its folder stays.

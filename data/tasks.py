@@ -69,7 +69,7 @@ class Task:
             return data_dir
         if self.name == "demo":
             try:
-                return demo.write(inside)
+                return demo.write_files(inside)
             except OSError as error:
                 raise DataError(f"--data_dir {data_dir}: the demo task cannot be made in it ({error.strerror})") from error
         found = "no such folder" if not data_dir.is_dir() else f"no folder {inside.name}/ and no {names[0]} in it"

@@ -52,7 +52,7 @@ def demo_dir(tmp_path_factory) -> Path:
     from data import demo
 
     folder = tmp_path_factory.mktemp("data")
-    demo.write(folder / "demo")
+    demo.write_files(folder / "demo")
     return folder
 
 

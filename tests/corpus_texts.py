@@ -91,7 +91,7 @@ def built(texts, tokenizer, folder, *, kind="packed", max_length=16, size=400, n
 
 
 def read(*inputs, **options):
-    return list(documents.read_documents(documents.find([str(word) for word in inputs], **options)))
+    return list(documents.read_documents(documents.find_sources([str(word) for word in inputs], **options)))
 
 
 def contents(folder):

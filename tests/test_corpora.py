@@ -255,8 +255,8 @@ def corpus(tokenizer, tmp_path_factory):
 
 
 def test_split_and_order(corpus, caplog):
-    train, heldout = corpus.split(10)
-    again = corpus.split(10)[1]
+    train, heldout = corpus.hold_out_blocks(10)
+    again = corpus.hold_out_blocks(10)[1]
     every = rows(corpus)
     assert rows(again) == rows(heldout) and len(heldout) == 10 and len(train) == len(corpus) - 10
     assert sorted(rows(train) + rows(heldout)) == sorted(every) and rows(heldout) != every[:10]
@@ -268,7 +268,7 @@ def test_split_and_order(corpus, caplog):
     assert np.concatenate(heldout.in_order(4)).tolist() == list(range(10))
     assert train.counts(order[0]) == {"examples": 8, "tokens": 128}
     with pytest.raises(DataError, match=rf"found {len(corpus)} blocks; expected 10 .* at least {len(corpus)}"):
-        corpus.split(10, at_least=len(corpus))
+        corpus.hold_out_blocks(10, at_least=len(corpus))
 
 
 def test_what_cannot_be_opened(tokenizer, tmp_path, built_corpus):

@@ -108,7 +108,7 @@ def test_urls(server):
     url, folder = server
     for name in ("a.json.gz", "wiki_00"):
         (folder / name).write_bytes(FILES[name])
-    sources = documents.find([f"{url}/a.json.gz", f"{url}/wiki_00"])
+    sources = documents.find_sources([f"{url}/a.json.gz", f"{url}/wiki_00"])
     assert list(documents.read_documents(sources)) == DOCUMENTS * 2
     assert list(documents.hashes(sources, download=False).values()) == [f"{url}/a.json.gz", f"{url}/wiki_00"]
     (folder / "a.json.gz").unlink()

@@ -387,7 +387,7 @@ def test_demo_task_is_made_once_and_always_the_same(tmp_path, caplog):
     assert len(set(every)) == len(every) == sum(demo.ROWS.values())
     for examples in splits.values():
         assert 0.45 < np.mean(examples.labels) < 0.55
-    again = demo.write(tmp_path / "again")
+    again = demo.write_files(tmp_path / "again")
     for name in ("train.tsv", "dev.tsv", "test.tsv"):
         assert (again / name).read_bytes() == (tmp_path / "demo" / name).read_bytes()
     # Fails when the generator changes: published demo scores are then of another task.

@@ -120,7 +120,7 @@ def small(tmp_path_factory):
 
 def demo_rows(folder, demo):
     """The demo task with 400 rows to train on and 64 for dev."""
-    demo.write(folder / "whole" / "demo")
+    demo.write_files(folder / "whole" / "demo")
     (folder / "demo").mkdir()
     for split, number in (("train", 400), ("dev", 64), ("test", 32)):
         lines = (folder / "whole/demo" / f"{split}.tsv").read_text(encoding="utf-8").splitlines(keepends=True)

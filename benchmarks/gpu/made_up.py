@@ -81,7 +81,7 @@ def demo_data(settings):
     """The parent of a demo/ folder with a few rows of the demo task, for runs that are to be short."""
     parent = settings.work / "demo_data"
     if not parent.exists():
-        demo.write(settings.work / "whole_demo")
+        demo.write_files(settings.work / "whole_demo")
         (parent / "demo").mkdir(parents=True)
         for split, number in (("train", settings.pick(320, 320, 96)), ("dev", settings.pick(128, 128, 48)), ("test", 32)):
             lines = (settings.work / "whole_demo" / f"{split}.tsv").read_text(encoding="utf-8").splitlines(keepends=True)

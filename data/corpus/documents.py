@@ -1,6 +1,6 @@
 """Text files to documents: wikiextractor output, plain text, JSON lines, CSV, Parquet; local or behind a URL, compressed or not.
 
-    sources = documents.find(["wiki/AA", "more/*.jsonl.gz", "https://example.org/text.txt"])
+    sources = documents.find_sources(["wiki/AA", "more/*.jsonl.gz", "https://example.org/text.txt"])
     for text in documents.read_documents(sources): ...
 
 A document is one string, its lines separated by line feeds.  What does not fit is a DataError that names the file and the line;
@@ -53,7 +53,7 @@ class Source:
         return _download(self.path) if _is_url(self.path) else Path(self.path)
 
 
-def find(inputs, *, format=None, columns=None, sample_by=None) -> list[Source]:
+def find_sources(inputs, *, format=None, columns=None, sample_by=None) -> list[Source]:
     """The files that inputs mean, in the order given and by name within a folder or glob; each file once.
 
     inputs: files, folders, globs, URLs, or one JSON file {"urls", "format", "columns"}, whose relative paths start at its folder,

@@ -45,7 +45,7 @@ def write_manifest(folder, tokenizer, layout, result: dict, *, tokenizer_name, s
     files.write_json(Path(folder) / NAME, facts)
 
 
-def check_tokenizer(facts, tokenizer, path):
+def require_tokenizer(facts, tokenizer, path):
     """Raise CheckpointError where a corpus was made with a tokenizer of another vocabulary."""
     made, ours = facts["tokenizer"], tokenizer_hash(tokenizer)
     if made["hash"] != ours:

@@ -1,7 +1,7 @@
 """Built corpora: blocks of token ids in memory-mapped Arrow, as training and evaluation take them.
 
     corpus = memory_mapped.open_corpus("outputs/corpus/wiki", tokenizer=tokenizer, max_positions=512)
-    train, heldout = corpus.split(1024, at_least=256)
+    train, heldout = corpus.hold_out_blocks(1024, at_least=256)
     for indices in train.epoch(seed, epoch, batch_size):
         batch = train.collate(indices)
 
@@ -32,7 +32,7 @@ def open_corpus(path, *, tokenizer, max_length: int | None = None, max_positions
     corpus was made with, FlagError where the blocks are longer than max_positions or than asked for.
     """
     facts, folder = manifest.read_manifest(path), Path(path).expanduser()
-    manifest.check_tokenizer(facts, tokenizer, path)
+    manifest.require_tokenizer(facts, tokenizer, path)
     check_length(facts["max_length"], max_positions, f"{path}: ")
     if max_length is not None and max_length != facts["max_length"]:
         raise FlagError(
@@ -100,7 +100,7 @@ class Corpus(LengthGrouped):
         self._blocks, self._tokenizer, self._rows, self.name = blocks, tokenizer, rows, name
         self.lengths = blocks.lengths if rows is None else blocks.lengths[rows]
 
-    def split(self, num_heldout: int, *, at_least: int = 1) -> tuple["Corpus", "Corpus"]:
+    def hold_out_blocks(self, num_heldout: int, *, at_least: int = 1) -> tuple["Corpus", "Corpus"]:
         """(train, heldout): a sample of num_heldout blocks, the same in every run, and all others.
 
         at_least: examples of one update.  Raises DataError where fewer blocks than that are left for training.

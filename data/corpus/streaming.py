@@ -1,6 +1,6 @@
 """Training straight from text files or URLs: packed blocks, made while they are asked for.
 
-    train, heldout = StreamedCorpus(sources, tokenizer, max_length=128, ...).split(512)
+    train, heldout = StreamedCorpus(sources, tokenizer, max_length=128, ...).hold_out_blocks(512)
 
 Documents are read in their order, in chunks; process p of W tokenises and packs the chunks p, p + W, ..., so no two see the
 same block, together they see all of them, and which blocks there are does not depend on W.  Each draws its next block from a
@@ -32,7 +32,7 @@ class StreamedCorpus:
         self, sources, tokenizer, *, max_length: int, seed: int, batch_size: int, num_updates: int, num_accumulated: int = 1,
         buffer: int = BUFFER,
     ):  # fmt: skip
-        """sources: of documents.find().  Raises like layout_of()."""
+        """sources: of documents.find_sources().  Raises like layout_of()."""
         self.max_length = max_length
         self._sources, self._tokenizer, self._seed, self._buffer = sources, tokenizer, seed, buffer
         self._layout = layout_of(tokenizer, kind="packed", max_length=max_length)
@@ -45,7 +45,7 @@ class StreamedCorpus:
     def __len__(self):
         return self._length
 
-    def split(self, num_heldout: int, *, at_least: int = 1) -> tuple["StreamedCorpus", Corpus]:
+    def hold_out_blocks(self, num_heldout: int, *, at_least: int = 1) -> tuple["StreamedCorpus", Corpus]:
         """(train, heldout): the first num_heldout blocks are held out; training never sees them.
 
         at_least: examples of one update.  Raises DataError where the text has fewer blocks than both together, or where a process

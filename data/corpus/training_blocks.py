@@ -26,9 +26,9 @@ def train_and_heldout(
     paths: the folder of a built corpus, or text files.  num_heldout: blocks that are never trained on.  batch_size: blocks of
     a micro-batch of one process; num_accumulated: micro-batches of an update.  max_length: tokens of a block.  max_positions:
     what the models can take.
-    from_text: for text files, what documents.find() takes besides paths; then num_updates is the length of the run, seed its
-    seed, buffer the blocks to draw the next one from.
-    Raises as memory_mapped.open_corpus(), documents.find() and split() do.
+    from_text: for text files, what documents.find_sources() takes besides paths; then num_updates is the length of the
+    run, seed its seed, buffer the blocks to draw the next one from.
+    Raises as memory_mapped.open_corpus(), documents.find_sources() and hold_out_blocks() do.
     """
     if from_text is None:
         corpus = memory_mapped.open_corpus(paths[0], tokenizer=tokenizer, max_length=max_length, max_positions=max_positions)
@@ -36,7 +36,7 @@ def train_and_heldout(
         max_length = max_length or streaming.MAX_LENGTH
         memory_mapped.check_length(max_length, max_positions, "--max_length: ")
         corpus = streaming.StreamedCorpus(
-            documents.find(paths, **from_text),
+            documents.find_sources(paths, **from_text),
             tokenizer,
             max_length=max_length,
             seed=seed,
@@ -45,7 +45,7 @@ def train_and_heldout(
             num_accumulated=num_accumulated,
             buffer=buffer or streaming.BUFFER,
         )
-    return corpus.split(num_heldout, at_least=batch_size * num_accumulated * distributed.world())
+    return corpus.hold_out_blocks(num_heldout, at_least=batch_size * num_accumulated * distributed.world())
 
 
 def recorded_inputs(paths: list, *, from_text: dict | None = None) -> dict:
@@ -56,4 +56,4 @@ def recorded_inputs(paths: list, *, from_text: dict | None = None) -> dict:
     for path in paths:
         if manifest.is_built(path):
             raise FlagError(f"--streaming: {path} is a built corpus; leave --streaming out")
-    return {"corpus": documents.hashes(documents.find(paths, **from_text), download=False)}
+    return {"corpus": documents.hashes(documents.find_sources(paths, **from_text), download=False)}

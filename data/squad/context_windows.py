@@ -44,7 +44,7 @@ def tokenise_questions(
             f"{rooms.min()} for its context; expected more than the tokens that windows share: lower --doc_stride or "
             "--max_query_length, or raise --max_length"
         )
-    owners, begins, sizes = _layout(num_tokens, rooms, rooms - options.doc_stride)
+    owners, begins, sizes = _window_places(num_tokens, rooms, rooms - options.doc_stride)
     starts = len(before) + query_sizes[owners] + len(between)  # of the context, in the row
     lengths = starts + sizes + len(after)
     ids = np.empty(lengths.sum(), np.int32)
@@ -105,7 +105,7 @@ def _trimmed(text, offsets):
     return np.stack([begin, np.maximum(preceding[end], begin)], 1)
 
 
-def _layout(num_tokens, rooms, steps):
+def _window_places(num_tokens, rooms, steps):
     """(owners, begins, sizes), [N]: the question of each window, its first token within the context, how many.
 
     num_tokens: [Q] of the context.  rooms: [Q] tokens of it that a window holds.  steps: [Q] from one window to the next.

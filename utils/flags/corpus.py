@@ -48,7 +48,7 @@ def check_corpus(args):
 
 
 def text_format(args) -> dict | None:
-    """With --streaming, what data.corpus.documents.find() takes besides paths."""
+    """With --streaming, what data.corpus.documents.find_sources() takes besides paths."""
     if not args.streaming:
         return None
     return {"format": args.corpus_format, "columns": args.columns, "sample_by": args.sample_by}

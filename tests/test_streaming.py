@@ -30,7 +30,7 @@ def stream_of(tokenizer, tmp_path, monkeypatch):
     def make(rank=0, world=1, **options):
         monkeypatch.setattr(distributed, "rank", lambda: rank)
         monkeypatch.setattr(distributed, "world", lambda: world)
-        sources = documents.find([str(tmp_path / "*.txt")])
+        sources = documents.find_sources([str(tmp_path / "*.txt")])
         settings = {"max_length": 16, "seed": 3, "batch_size": 4, "num_updates": 1000, "buffer": 20, **options}
         return streaming.StreamedCorpus(sources, tokenizer, **settings)
 
@@ -52,7 +52,7 @@ def pass_length(stream):
 
 
 def test_a_stream_has_every_block_of_its_chunks_once_in_a_pass(stream_of, tmp_path, tokenizer):
-    train, heldout = stream_of().split(10)
+    train, heldout = stream_of().hold_out_blocks(10)
     texts = read(tmp_path / "*.txt")
     expected = []
     for _, _, chunk in blocks.chunks(iter(texts), size=400):
@@ -68,22 +68,22 @@ def test_a_stream_has_every_block_of_its_chunks_once_in_a_pass(stream_of, tmp_pa
 
 
 def test_a_stream_equals_its_own_continuation(stream_of):
-    whole = taken(stream_of().split(10)[0], 60)
+    whole = taken(stream_of().hold_out_blocks(10)[0], 60)
     for start in (1, 7, 50):
-        assert taken(stream_of().split(10)[0], 60, start=start) == whole[4 * start :]
-    stream = stream_of().split(10)[0]
+        assert taken(stream_of().hold_out_blocks(10)[0], 60, start=start) == whole[4 * start :]
+    stream = stream_of().hold_out_blocks(10)[0]
     taken(stream, 30)
     assert taken(stream, 60, start=3) == whole[12:]  # backwards
-    assert taken(stream_of(seed=3, buffer=5).split(10)[0], 60) != whole
+    assert taken(stream_of(seed=3, buffer=5).hold_out_blocks(10)[0], 60) != whole
 
 
 def test_two_processes_see_disjoint_blocks_and_together_all(stream_of):
-    alone = stream_of().split(10)[0]
+    alone = stream_of().hold_out_blocks(10)[0]
     number = pass_length(alone)
     expected = taken(alone, -(-number // 4))[:number]
     found = []
     for rank in range(2):
-        train, heldout = stream_of(rank, 2).split(10)
+        train, heldout = stream_of(rank, 2).hold_out_blocks(10)
         mine = sum(len(packed) for _, packed in train._chunks())
         assert 0 < mine < number and len(heldout) == 10 and len(train) == 8000
         found.append(taken(train, -(-mine // 4), world=2)[:mine])
@@ -92,11 +92,11 @@ def test_two_processes_see_disjoint_blocks_and_together_all(stream_of):
 
 def test_short_streams(stream_of):
     number = pass_length(stream_of())
-    stream_of().split(number - 8, at_least=8)
+    stream_of().hold_out_blocks(number - 8, at_least=8)
     with pytest.raises(DataError, match=rf"0.txt: found {number} blocks of 16 tokens; expected {number - 7} .* at least 8"):
-        stream_of().split(number - 7, at_least=8)
+        stream_of().hold_out_blocks(number - 7, at_least=8)
     with pytest.raises(DataError, match=r"in chunks for .* of 1000 processes"):
-        stream_of(world=1000).split(1)
+        stream_of(world=1000).hold_out_blocks(1)
 
 
 class Model(torch.nn.Module):
@@ -154,7 +154,7 @@ def test_training_continues_byte_equal(kind, stream_of, corpus, asked_to_stop, t
     args = flags.resolve(parser, words, stage="test", name=lambda args: "run")
 
     def data():
-        return (stream_of(num_updates=25, num_accumulated=2) if kind == "stream" else corpus).split(10, at_least=8)[0]
+        return (stream_of(num_updates=25, num_accumulated=2) if kind == "stream" else corpus).hold_out_blocks(10, at_least=8)[0]
 
     whole = fit(tmp_path / "whole", data(), args, asked_to_stop)
     fit(tmp_path / "parts", data(), args, asked_to_stop, interrupt_at=1)
@@ -216,5 +216,5 @@ def test_bad_corpus_flags(words, said):
 
 def test_streams_log_what_resuming_costs(stream_of, caplog):
     caplog.set_level(logging.INFO, logger="compression")
-    taken(stream_of().split(10)[0], 9, start=8)
+    taken(stream_of().hold_out_blocks(10)[0], 9, start=8)
     assert "reading forward over 32 blocks" in caplog.text
