@@ -67,11 +67,8 @@ def main(args):
         "student": args.student_model_path,
     }
     run = runs.start(args, inputs=inputs)
-    labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
+    load = models.loader(task, max_length=args.max_length, device=run.device)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
-
-    def load(path):
-        return models.load_model(path, **labels).to(run.device)
 
     if not run.finished:
         if args.student_model_path:
@@ -82,19 +79,29 @@ def main(args):
         # checkpoint, or its layers, heads and neurons; the teacher's own
         student = teacher
         if args.student_model_path:
-            student = models.load_model(args.student_model_path, new_head=True, **labels)
+            student = load(args.student_model_path, new_head=True)
         for _, part in flags.student_parts(args):
             student = models.shrink(student, part, which=args.layer_choice)
-        student = models.with_dropout(student, args).to(run.device)
+        student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
         run.report(data=data.sizes(), teacher=models.describe(teacher), student=models.describe(student),
                    teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference))  # fmt: skip
         run.begin()
 
         # ---- Objective; train, keep what was best on dev
-        result = models.distil(student, teacher, data, args=args, run=run, balance_weight=args.load_balance_weight)
-        metrics = evaluation.with_dev(result.metrics, lambda: load(result.checkpoint), data, **run.inference)
-        run.finish(result.checkpoint, metrics=metrics, last_metrics=result.last_metrics,
-                   best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
+        options = flags.model_types.objective_options(args, objectives)
+        objective = models.objective_for(student, teacher, kind=task.kind, **options)
+        result = models.distil(
+            student,
+            teacher,
+            objective,
+            data,
+            metric=args.selection_metric,
+            cached=args.cache_teacher,
+            balance_weight=args.load_balance_weight,
+            run=run,
+        )
+        found = evaluation.outcome(result, load, data, **run.inference)
+        run.finish(result.checkpoint, **found, model=models.describe(student))
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint

@@ -48,19 +48,17 @@ def main(args):
     weights = None if scratch else args.model_path
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "model": weights})
 
-    # ---- Data and model. Where the weights come from, in this order: 1. this run's own finished checkpoint; 2. its last state
-    # (training.fit restores it); 3. the given checkpoint; 4. for the demo task, random weights
+    # ---- Data
     data = TaskData(task, tokenizer_path=run.source(weights), **flags.data_options(args))
-    labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
-    if run.finished:
-        model = models.load_model(run.checkpoint, **labels)
-    elif scratch:
-        model = models.small_bert(data.tokenizer, label_names=task.label_names)
-    else:
-        model = models.load_model(args.model_path, new_head=True, **labels)
-    model = models.with_dropout(model, args).to(run.device)
-
+    load = models.loader(task, max_length=args.max_length, device=run.device)
     if not run.finished:
+        # ---- Model. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
+        # checkpoint; for the demo task, random ones
+        if scratch:
+            model = models.small_bert(data.tokenizer, label_names=task.label_names)
+        else:
+            model = load(args.model_path, new_head=True)
+        model = models.with_dropout(model, **flags.dropouts(args)).to(run.device)
         run.report(model=models.describe(model), data=data.sizes())
         # ---- Objective: the loss against the gold labels; with experts, that they share the work
         objective, balance = Objective("ft", task.kind, layers=[]), models.Balance(model, args.load_balance_weight)
@@ -76,11 +74,9 @@ def main(args):
             evaluate=evaluation.scorer(model, data.selection, metric=args.selection_metric, **run.inference),
             save=lambda folder, _: models.save_model(model, folder, tokenizer=data.tokenizer),
         )
-        model = models.load_model(result.checkpoint, **labels).to(run.device)
-        run.finish(result.checkpoint, metrics=evaluation.with_dev(result.metrics, lambda: model, data, **run.inference),
-                   last_metrics=result.last_metrics, best_step=result.best_step, num_steps=result.num_steps)  # fmt: skip
+        run.finish(result.checkpoint, **evaluation.outcome(result, load, data, **run.inference))
 
-    evaluation.test_and_infer(run, model, data)
+    evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
 
 

@@ -55,10 +55,10 @@ def main(args):
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path})
-    labels = {"kind": task.kind, "label_names": task.label_names}
+    load = models.loader(task, device=run.device)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
     if not run.finished:
-        teacher = models.load_model(args.teacher_model_path, **labels).to(run.device)
+        teacher = load(args.teacher_model_path)
         run.report(data=data.sizes(), teacher=models.describe(teacher),
                    teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference))  # fmt: skip
         run.begin()
@@ -68,7 +68,7 @@ def main(args):
             # ---- One trial: hop by hop, each from the best checkpoint of the one before
             folder, hops = args.teacher_model_path, []
             for number, wanted in enumerate(path):
-                hop = one_hop(folder, wanted, "-".join(path[: number + 1]), data=data, run=run, labels=labels)
+                hop = one_hop(folder, wanted, "-".join(path[: number + 1]), data=data, run=run, load=load)
                 folder = hop["checkpoint"]
                 hops.append(hop)
             score = hops[-1]["metrics"][split][args.selection_metric]
@@ -93,7 +93,7 @@ def main(args):
         run.finish(checkpoint, metrics=best["metrics"], trials_in_full=trials, path=best["path"],
                    total_seconds=sum(trial["seconds"] for trial in trials))  # fmt: skip
 
-    evaluation.test_and_infer(run, models.load_model(run.checkpoint, **labels).to(run.device), data)
+    evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
 
 
@@ -107,7 +107,7 @@ def all_paths(teacher, args) -> list[list[str]]:
     return [[args.target], *([assistant, args.target] for assistant in between)]
 
 
-def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
+def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     """Distil `wanted` (90S, 4L) from the teacher in a folder, or find it among the finished hops.
 
     Returns {"checkpoint": folder, "metrics", "seconds", "reused": whether another run has trained it}.  A hop is known by the
@@ -124,14 +124,15 @@ def one_hop(folder, wanted, stage, *, data, run, labels) -> dict:
         by_another = training.finished(run, stage) is None
         found = files.read_object(kept / "hop.json", HOP, error=RunError, advice=f"remove {kept} to train it again")
         return {**found, "checkpoint": str(kept / "ckpt"), "reused": by_another}
-    teacher = models.freeze(models.load_model(folder, **labels)).to(run.device)
-    student = models.with_dropout(models.shrink(teacher, wanted, which=args.layer_choice), args).to(run.device)
-    result = models.distil(student, teacher, data, args=args, run=run, stage=stage)
-    metrics = evaluation.with_dev(
-        result.metrics, lambda: models.load_model(result.checkpoint, **labels).to(run.device), data, **run.inference
-    )
-    hop = {"metrics": metrics, "last_metrics": result.last_metrics, "seconds": result.seconds, "best_step": result.best_step,
-           "num_steps": result.num_steps, "identity": identity}  # fmt: skip
+    teacher = models.freeze(load(folder))
+    student = models.shrink(teacher, wanted, which=args.layer_choice)
+    student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
+    options = flags.model_types.objective_options(args, objectives)
+    objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
+    result = models.distil(student, teacher, objective, data, metric=args.selection_metric, cached=args.cache_teacher, run=run,
+                           stage=stage)  # fmt: skip
+    found = evaluation.outcome(result, load, data, **run.inference)
+    hop = {**found, "seconds": result.seconds, "identity": identity}
     if distributed.is_main():
         with files.new_folder(kept, replace=False) as aside:
             files.link_tree(result.checkpoint, aside / "ckpt")

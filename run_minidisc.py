@@ -71,11 +71,8 @@ def main(args):
     target = args.target_sparsity
     inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
     run = runs.start(args, inputs=inputs)
-    labels = {"kind": task.kind, "label_names": task.label_names}
+    load = models.loader(task, device=run.device)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
-
-    def load(path):
-        return models.load_model(path, **labels).to(run.device)
 
     if not run.finished:
         path, hops, checkpoints = args.teacher_model_path, [], []
@@ -142,8 +139,10 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     run.report(**{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": eligible}})
     if (result := training.finished(run, stage)) is not None:
         return result
-    student = models.with_dropout(models.crop(teacher, points[0]), args).to(run.device)
-    objective, answers = models.teaching(student, teacher, data, args)
+    student = models.with_dropout(models.crop(teacher, points[0]), **flags.dropouts(args)).to(run.device)
+    options = flags.model_types.objective_options(args, objectives)
+    objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
+    targets_of = models.teacher_targets(teacher, objective, data.train, cached=args.cache_teacher, **run.inference)
     lam = 0.0 if iteration == args.target_iteration else args.lam
 
     def step(module, batch):
@@ -151,7 +150,7 @@ def hop(iteration, teacher, points, eligible, *, data, run):
         if args.train_grid == "sandwich" and len(points) > 2:
             others = np.random.default_rng([args.seed, batch.update]).permutation(points[1:-1])[: args.num_sandwich]
             chosen = [points[0], *sorted(others.tolist()), points[-1]]
-        targets = answers(batch)  # the teacher runs once for all sub-networks
+        targets = targets_of(batch)  # the teacher runs once for all sub-networks
 
         def at(sparsity):
             models.set_sparsity(student, sparsity)

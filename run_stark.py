@@ -113,9 +113,7 @@ def main(args):
     paths = {"teacher": args.teacher_model_path, "trial": args.student_model_path, "start": args.student_init_path}
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
-
-    def load(path):
-        return models.load_model(path, kind=task.kind, label_names=task.label_names).to(run.device)
+    load = models.loader(task, device=run.device)
 
     if not run.finished:
         # ---- Models: the teacher, the trial student, and the state in which the student starts
@@ -143,12 +141,14 @@ def main(args):
             # ---- Stage 4: the student again, from its start, once for each teacher; the dense one is not in the choice
             teacher = models.freeze(load(sparse_teacher))
             points = args.teacher_sparsities or [s for s in models.grid(teacher) if s > 0]
-            results = {}
+            options = flags.model_types.objective_options(args, objectives, default="kd")
+            chooser, metric, results = next(iter(data.selection)), args.selection_metric, {}
             for s in [0, *points]:
-                student = models.with_dropout(load(models.initial_student_folder(run)), args)
-                results[s] = models.distil(student, models.freeze(models.crop(teacher, s)), data, args=args, run=run,
-                                           stage=f"rewind_{s:g}", default="kd", draws="train")  # fmt: skip
-            chooser, metric = next(iter(data.selection)), args.selection_metric
+                student = models.with_dropout(load(models.initial_student_folder(run)), **flags.dropouts(args))
+                sparser = models.freeze(models.crop(teacher, s))
+                objective = models.objective_for(student, sparser, kind=task.kind, **options)
+                results[s] = models.distil(student, sparser, objective, data, metric=metric, cached=args.cache_teacher, run=run,
+                                           stage=f"rewind_{s:g}", draws="train")  # fmt: skip
             chosen, _ = choose({s: results[s].metrics[chooser][metric] for s in points}, lam=0)  # the denser teacher where equal
             best = results[chosen]
             # ---- Dev, once for each student, when the choice is made

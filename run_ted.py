@@ -50,13 +50,10 @@ def main(args):
     """Train filters or a student; returns the folder of the model with its filters, or of the selected student."""
     # ---- Run folder, device, seed, data; the first model that is there says how texts are tokenised
     task = tasks.get(args.task_name)
-    labels = {"kind": task.kind, "label_names": task.label_names, "max_length": args.max_length}
     paths = {"model": args.model_path, "teacher": args.teacher_model_path, "student": args.student_model_path}
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
     data = TaskData(task, tokenizer_path=run.source(next(filter(None, paths.values()))), **flags.data_options(args))
-
-    def load(path):
-        return models.load_model(path, **labels).to(run.device)
+    load = models.loader(task, max_length=args.max_length, device=run.device)
 
     if not run.finished and args.mode == "filters":
         # ---- Stage I: the model is frozen; its filters are kept as they are at the end, it is saved as it came
@@ -91,19 +88,18 @@ def main(args):
         # checkpoint, or its layers, heads and neurons; the teacher's own
         student = teacher
         if args.student_model_path:
-            student = models.load_model(args.student_model_path, new_head=args.student_init == "pretrained", **labels)
+            student = load(args.student_model_path, new_head=args.student_init == "pretrained")
         for _, part in flags.student_parts(args):
             student = models.shrink(student, part, which=args.layer_choice)
-        student = models.with_dropout(student, args).to(run.device)
+        student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
         module, outputs = pair(student, teacher, run=run)
         run.report(data=data.sizes(), student=models.describe(student),
                    start_metrics=evaluation.evaluate(student, data.selection, **run.inference))  # fmt: skip
         run.begin()
         # ---- Stage II or a baseline; the epoch that was best on dev is kept, without filters
         result = distil(module, student, outputs, data, run=run)
-        metrics = evaluation.with_dev(result.metrics, lambda: load(result.checkpoint), data, **run.inference)
-        run.finish(result.checkpoint, metrics=metrics, last_metrics=result.last_metrics,
-                   best_step=result.best_step, num_steps=result.num_steps, model=models.describe(student))  # fmt: skip
+        found = evaluation.outcome(result, load, data, **run.inference)
+        run.finish(result.checkpoint, **found, model=models.describe(student))
 
     if args.mode != "filters":
         evaluation.test_and_infer(run, load(run.checkpoint), data)

@@ -35,6 +35,7 @@ from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, prepare
 from modules import losses
 from utils import logs, runs, training
+from utils.flags import dropouts
 from utils.frozen_outputs import FrozenOutputs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,7 +113,7 @@ def stage_one(case, seed) -> dict:
 def pair(case, run):
     """(student, teacher): 3 layers of 6, both with filters, in training and eval mode."""
     teacher = models.load_model(case.teacher, **case.kinds)
-    student = models.with_dropout(models.keep_layers(teacher, 3, which="even"), run.args)
+    student = models.with_dropout(models.keep_layers(teacher, 3, which="even"), **dropouts(run.args))
     sides = [
         models.FilteredModel(model, models.new_filters(model, task=case.task.name, interval=interval)[0])
         for model, interval in ((student, 1), (teacher, 2))

@@ -1,7 +1,6 @@
 """What the training benchmarks train: a task's rows and checkpoints, and the scripts' own training with a stopwatch in it."""
 
 import contextlib
-import functools
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +16,11 @@ from benchmarks import plain_recipe, timing
 from data import tasks
 from data.model_tokenizer import load_tokenizer
 from data.tokenising import tokenise_examples
-from modules import importance, losses, tradeoff
+from modules import importance, losses, objectives, tradeoff
 from modules.objectives import Objective
 from utils import checkpoints, evaluation, runs, training
 from utils.evaluation import Score
+from utils.flags.model_types import objective_options
 
 GRID = (0, 50, 60, 70, 80, 85, 90)
 TARGET = 90
@@ -143,9 +143,10 @@ def train(script, case, *flags, number, seed=0, read=None, stop=False):
                     run_minidisc.hop(1, teacher, trained, points, data=case, run=run)
                 else:
                     student = models.shrink(teacher, args.layer_or_sparsity)
-                    parts = functools.partial(models.teaching, student, teacher, case, args)
-                    caching, (objective, answers) = timing.timed(parts, device=case.device)
-                    _fit(student, lambda student, batch: objective(student, batch, answers(batch)), case, run)
+                    caching, (objective, targets) = timing.timed(
+                        lambda: teaching(student, teacher, case, args), device=case.device
+                    )
+                    _fit(student, lambda student, batch: objective(student, batch, targets(batch)), case, run)
     return run.metrics.marks, caching
 
 
@@ -153,6 +154,14 @@ def _fit(student, objective, case, run):
     training.fit(
         student, objective, case.train, evaluate=lambda: Score(0.0, {}), save=lambda *_: None, settings=run.training, run=run
     )
+
+
+def teaching(student, teacher, case, args):
+    """(objective, function from a batch to the teacher's targets) that the flags ask for."""
+    options = objective_options(args, objectives)
+    objective = models.objective_for(student, teacher, kind=case.task.kind, **options)
+    sizes = {"batch_size": args.per_device_eval_batch_size, "precision": case.precision}
+    return objective, models.teacher_targets(teacher, objective, case.train, cached=args.cache_teacher, **sizes)
 
 
 def first_hop(teacher, args):
@@ -189,7 +198,7 @@ def time_parts(case, *, number, seed):
     teacher = models.freeze(models.load_model(case.teacher, **case.kinds)).to(case.device)
     students = {s: models.crop(teacher, s).train() for s in reversed(first_hop(teacher, args)[1])}
     *_, largest = students.values()
-    objective, answers = models.teaching(largest, teacher, case, args)
+    objective, targets_of = teaching(largest, teacher, case, args)
     optimizer = training.optimizer(largest, training.Settings.of(args))
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     parts = {"teacher": [], **{f"{s:g}%": [] for s in students}, "update": []}
@@ -211,7 +220,7 @@ def time_parts(case, *, number, seed):
 
     for rows in order(case, number, seed):
         batch = case.train.collate(rows).to(case.device)
-        targets = timed("teacher", lambda batch=batch: answers(batch))
+        targets = timed("teacher", lambda batch=batch: targets_of(batch))
         for sparsity, student in students.items():
             student.zero_grad()
             timed(f"{sparsity:g}%", lambda student=student, batch=batch, targets=targets: both(student, batch, targets))

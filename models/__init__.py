@@ -23,11 +23,11 @@ from models import moe_bert, slicing
 from models.architectures import blocks, encoder, layers
 from models.balance import Balance
 from models.curves import curve
-from models.distillation import distil, teaching
+from models.distillation import distil, objective_for, teacher_targets
 from models.filtered_bert import FilteredModel, FrozenStates, head_metrics, load_filters, new_filters, save_filters
 from models.importance_masks import scoring_masks
 from models.initial_student import initial_student_folder, save_initial_student
-from models.loading import freeze, load_model
+from models.loading import freeze, load_model, loader
 from models.saving import save_model
 from models.slicing import grid, kept, set_sparsity, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
@@ -55,7 +55,9 @@ __all__ = [
     "layers",
     "load_filters",
     "load_model",
+    "loader",
     "new_filters",
+    "objective_for",
     "save_filters",
     "save_initial_student",
     "save_model",
@@ -65,7 +67,7 @@ __all__ = [
     "small_bert",
     "sort_units",
     "sparsity",
-    "teaching",
+    "teacher_targets",
     "with_dropout",
 ]
 

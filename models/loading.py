@@ -64,6 +64,19 @@ def freeze(model):
     return model.eval().requires_grad_(False)
 
 
+def loader(task, *, device, max_length=None):
+    """A function (path, new_head=False) -> a model for a task, on a device.
+
+    task: has kind and label_names.  The rest, and what the function raises: as load_model().
+    """
+
+    def load(path, *, new_head=False):
+        options = {"kind": task.kind, "label_names": task.label_names, "max_length": max_length}
+        return load_model(path, new_head=new_head, **options).to(device)
+
+    return load
+
+
 def local_folder(path) -> Path:
     """The folder of a checkpoint; a hub name is looked up in the cache, and downloaded where that is possible.
 

@@ -10,8 +10,6 @@ from models.sparse_bert import crop, keep_layers
 from utils import cost
 from utils.errors import FlagError
 
-DROPOUTS = ("hidn_dropout", "att_dropout", "cls_dropout")  # flags, and where a family's row has its names for them
-
 
 def shrink(teacher, wanted: str, *, which: str = "first"):
     """A student cut from a teacher: `4L` keeps 4 layers (which: first or even), `90S` is the crop at 90% sparsity."""
@@ -20,12 +18,13 @@ def shrink(teacher, wanted: str, *, which: str = "first"):
     return crop(teacher, float(wanted[:-1]))
 
 
-def with_dropout(model, args):
-    """The model with the dropout probabilities that the flags give, or as it is where they give none.
+def with_dropout(model, *, hidn_dropout=None, att_dropout=None, cls_dropout=None):
+    """The model with these dropout probabilities, of hidden states, attention and task head; as it is where none is given.
 
     Raises FlagError for a probability that the model's config has no name for.
     """
-    given = {flag: value for flag in DROPOUTS if (value := getattr(args, flag)) is not None}
+    wanted = {"hidn_dropout": hidn_dropout, "att_dropout": att_dropout, "cls_dropout": cls_dropout}
+    given = {name: value for name, value in wanted.items() if value is not None}
     if not given:
         return model
     config, family = copy.deepcopy(model.config), architectures.of(model)

@@ -291,8 +291,7 @@ def test_filters_beside_any_model(name):
 
 def test_dropout_of_a_deberta_head_can_be_set():
     """Its config does not list the name that its head reads."""
-    args = SimpleNamespace(cls_dropout=0.3, hidn_dropout=None, att_dropout=None)
-    model = models.with_dropout(tiny_models.build("deberta-v2", dtype=torch.float32), args)
+    model = models.with_dropout(tiny_models.build("deberta-v2", dtype=torch.float32), cls_dropout=0.3)
     assert model.dropout.p == 0.3 and model.config.cls_dropout == 0.3
 
 

@@ -123,6 +123,20 @@ def with_dev(metrics: dict, model, data, *, batch_size: int, precision: str) -> 
     return metrics | evaluate(model(), data.dev, batch_size=batch_size, precision=precision)
 
 
+def outcome(result, load, data, *, batch_size: int, precision: str) -> dict:
+    """What run.finish() keeps of a student's training.
+
+    result: training.Result.  load: a function (folder) -> the model in it, on its device.  data: of the task.
+    """
+    options = {"batch_size": batch_size, "precision": precision}
+    return {
+        "metrics": with_dev(result.metrics, lambda: load(result.checkpoint), data, **options),
+        "last_metrics": result.last_metrics,
+        "best_step": result.best_step,
+        "num_steps": result.num_steps,
+    }
+
+
 def test_and_infer(run, model, data):
     """What --do_test and --do_infer ask for, with the selected model; the results are added to results.json.
 

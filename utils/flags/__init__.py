@@ -25,6 +25,7 @@ from utils.flags.groups import (
     balance,
     data_options,
     distillation,
+    dropouts,
     folder,
     held_out,
     inference,
@@ -35,7 +36,6 @@ from utils.flags.groups import (
     student,
     task,
     training,
-    weights,
 )
 from utils.flags.parser import (
     candidates,

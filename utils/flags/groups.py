@@ -16,6 +16,7 @@ SPANS = {"doc_stride": 128, "max_query_length": 64, "max_answer_length": 30, "nu
 # Flags that may change once the run has finished: they only say how a model's scores become answers
 OF_ANSWERS = {"max_answer_length", "num_best", "null_threshold"}
 DRY_RUN_ROWS, DRY_RUN_UPDATES = 48, 3
+_DROPOUTS = {"cls_dropout": "of the task head", "hidn_dropout": "of hidden states", "att_dropout": "of attention probabilities"}
 
 
 def task(names):
@@ -93,10 +94,15 @@ def training(parser):
     add("--warmup_proportion", "--warmup_ratio", type=fraction, default=0.1, help="share of the updates")
     add("--warmup_steps", type=count, help="the warm-up in updates, instead of their share")
     add("--eval_interval", "--eval_steps", type=count, default=0, help="updates between evaluations; 0: once an epoch")
-    for name, what in (("cls", "of the task head"), ("hidn", "of hidden states"), ("att", "of attention probabilities")):
-        add(f"--{name}_dropout", type=fraction, help=f"dropout {what}; the checkpoint's")
+    for name, what in _DROPOUTS.items():
+        add(f"--{name}", type=fraction, help=f"dropout {what}; the checkpoint's")
     idle(parser, "states are saved by time, see --save_minutes", "--save_steps")
     idle(parser, "every parameter that is trained gets a gradient", "--ddp_find_unused_parameters")
+
+
+def dropouts(args) -> dict:
+    """What models.with_dropout() takes."""
+    return {name: getattr(args, name) for name in _DROPOUTS}
 
 
 def folder(parser):
@@ -174,9 +180,3 @@ def balance(parser):
     """The flag group of stages that train a student which may have experts."""
     add = parser.add_argument_group("experts").add_argument
     add("--load_balance_weight", type=non_negative, help="of the loss that spreads tokens over the student's experts; 0.01")
-
-
-def weights(args) -> dict:
-    """The term weights given by flags."""
-    given = {name.removesuffix("_weight"): value for name, value in vars(args).items() if name.endswith("_weight")}
-    return {name: value for name, value in given.items() if value is not None}

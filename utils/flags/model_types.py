@@ -14,6 +14,19 @@ def objective_of(model_type: str | None, default: str, objectives) -> str:
     return default if model_type is None else _beginning(model_type, objectives)
 
 
+def objective_options(args, objectives, *, default="sparse") -> dict:
+    """What models.objective_for() takes of the flags of groups.distillation().
+
+    objectives: the module of that name.  default: the objective where --model_type names none.
+    """
+    weights = {name: getattr(args, f"{name}_weight") for name in objectives.TERMS}
+    return {
+        "name": objective_of(args.model_type, default, objectives.OBJECTIVES),
+        "temperature": args.temperature,
+        "weights": {name: weight for name, weight in weights.items() if weight is not None},
+    }
+
+
 def _beginning(model_type, objectives) -> str | None:
     return max((name for name in objectives if model_type.startswith(name)), key=len, default=None)
 
