@@ -68,7 +68,7 @@ def main(args):
     run.begin()
     if args.ofa_layer:
         (hop,) = hops
-        student = models.with_dropout(student_of(teacher, hop, is_last=True), args)
+        student = models.with_dropout(student_of(teacher, hop, is_last=True), **flags.dropouts(args))
         return distil_parts(
             hop, flags.parts.parts(args), teacher, student, train, heldout, tokenizer=tokenizer, run=run
         )  # fmt: skip

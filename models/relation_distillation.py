@@ -20,6 +20,7 @@ from modules.relation_losses import KINDS, relation_losses
 from utils import distributed, logs, plots, training
 from utils import hops as chain
 from utils.evaluation import Score, autocast, share
+from utils.flags import dropouts
 
 UNTRAINED = (
     "Behind the queries, keys and values of the last layer nothing was trained: its attention output and feed-forward, and the "
@@ -95,7 +96,7 @@ def distil_along(hops, teacher, student_of, train, heldout, *, tokenizer, run, b
     """
     args, found, checkpoints = run.args, [], []
     for number, hop in enumerate(hops, 1):
-        student = with_dropout(student_of(teacher, hop, is_last=number == len(hops)), args)
+        student = with_dropout(student_of(teacher, hop, is_last=number == len(hops)), **dropouts(args))
         stage = "train" if len(hops) == 1 else f"iteration_{number}"
         weight = balance_weight if moe_bert.routers(student) else None
         before, result = distil(
