@@ -152,7 +152,13 @@ def train(script, case, *flags, number, seed=0, read=None, stop=False):
 
 def _fit(student, objective, case, run):
     training.fit(
-        student, objective, case.train, evaluate=lambda: Score(0.0, {}), save=lambda *_: None, settings=run.training, run=run
+        student,
+        objective,
+        case.train,
+        evaluate=lambda: Score(0.0, {}),
+        save=lambda folder, _: folder.mkdir(),
+        settings=run.training,
+        run=run,
     )
 
 
