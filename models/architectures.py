@@ -104,15 +104,21 @@ def blocks(model) -> list[Block]:
     """Handles of each encoder layer's projections."""
     family = of(model)
     start = f"{prefix(model)}{family.layers}"
+    heads = model.config.num_attention_heads
+    shared = heads // getattr(model.config, family.key_heads, heads)  # of which each key is that of so many
     made = []
     for number, layer in enumerate(layers(model)):
         find = layer.get_submodule
         core = find(family.attention)
-        head_dim = getattr(core, family.head_dim)
+        key_dim = getattr(core, family.head_dim)
+        head_dim = key_dim * shared
         ffn_in = [path for path in family.ffn_in if has(layer, path)]
         by_head = [path for path in family.by_head if has(layer, path)]
-        qkv = dict.fromkeys((family.query, family.key, family.value))
-        layout = [(path, "heads", 0, 3 if family.fused_qkv else 1, head_dim) for path in qkv]
+        if family.fused_qkv:
+            layout = [(family.query, "heads", 0, 3, head_dim)]
+        else:
+            sizes = {family.query: head_dim, family.key: key_dim, family.value: key_dim}
+            layout = [(path, "heads", 0, 1, size) for path, size in sizes.items()]
         layout += [(path, "heads", 0, 1, head_dim) for path in by_head]
         layout += [(family.attention_out, "heads", 1, 1, head_dim)]
         layout += [(path, "neurons", 0, family.ffn_groups, 1) for path in ffn_in]

@@ -15,6 +15,12 @@ class DerivedConfig:
         self._classes.register_models(self.model_type)
 
 
+def become(config, config_class):
+    """Make a config one of another class, in place; one that was loaded says its model_type itself, and that is the class's."""
+    config.__class__ = config_class
+    vars(config).pop("model_type", None)
+
+
 class DerivedClasses:
     """One kind of changed structure.
 

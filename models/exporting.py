@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.derived_classes import stock_parent
+from models.derived_classes import become, stock_parent
 from models.loading import load_model
 from models.saving import save_model
 from models.sparse_bert import export_dense
@@ -151,7 +151,7 @@ def graphs(folder) -> dict:
 def _stock_config(model):
     """The config that other software knows: labels and sizes, without what was changed."""
     config = copy.deepcopy(model.config)
-    config.__class__ = stock_parent(model).config_class
+    become(config, stock_parent(model).config_class)
     vars(config).pop("compression", None)
     return config
 

@@ -39,7 +39,7 @@ def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=
     """
     folder = local_folder(path)
     config, names = checkpoints.read_config(folder), weight_names(folder)
-    has_head = _check_masked(path, names) if kind == "masked" else _check_head(path, config, kind, new_head)
+    has_head = _check_masked(path, config, names) if kind == "masked" else _check_head(path, config, kind, new_head)
     expected = list(label_names) if label_names else None
     if has_head:
         _check_labels(path, config, kind, expected)
@@ -155,9 +155,11 @@ def _check_head(path, config, kind, new_head) -> bool:
     return False
 
 
-def _check_masked(path, names) -> bool:
-    """True.  Raises CheckpointError where none of the weights is a pretraining head's."""
-    if not any(re.match(_named(families.pretraining_heads()), name) for name in names):
+def _check_masked(path, config, names) -> bool:
+    """True.  Raises CheckpointError where none of the weights is of a head for masked tokens (all may be the embeddings')."""
+    family = families.of(config["model_type"])
+    whole = (config.get("architectures") or [""])[0].endswith(family.class_name("masked"))
+    if not family.vocabulary or not (whole or any(re.match(_named(family.vocabulary), name) for name in names)):
         raise CheckpointError(
             f"{path}: this checkpoint has no head for masked tokens, whose loss is needed; expected a model as it was pretrained "
             "(bert-base-uncased), with its head"
@@ -195,7 +197,7 @@ def _check_keys(path, model, report, kind, *, new_head):
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     made = [name for name in missing if new_head and (not name.startswith(prefix) or _POOLER.search(name))]
     lost = [name for name in missing if name not in made]
-    heads = families.pretraining_heads() + (families.task_heads() if kind is None else [])
+    heads = [*families.pretraining_heads(), *(architectures.of(model).task_heads if kind is None else ())]
     allowed = re.compile(f"{_named(heads)}|{_POOLER.pattern}")
     left = [name for name in unexpected if not allowed.search(name)]
     sizes = [f"{name} {[*found]}, not {[*wanted]}" for name, found, wanted in sorted(report["mismatched_keys"])]

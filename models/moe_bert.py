@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from models import architectures
-from models.derived_classes import DerivedClasses
+from models.derived_classes import DerivedClasses, become
 from models.from_tensors import empty, fill, tensors_of
 from modules.experts import NOISES, SCALES, ExpertLinear, Router, expert_units
 from utils import families
@@ -77,7 +77,7 @@ def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding
         config.compression["output_scale"] = scale
     _check_family(config)
     made_class = CLASSES.model_class(type(model))
-    config.__class__ = made_class.config_class
+    become(config, made_class.config_class)
     made, tensors = empty(made_class, config, like=model), tensors_of(model)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
@@ -85,7 +85,7 @@ def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding
             for mixture, number, parts in _mixtures(block, config.compression):
                 units = _units(number, parts[0], shared_fraction)
                 for part in parts:
-                    _expand(tensors, part, units, std=model.config.initializer_range)
+                    _expand(tensors, part, units, std=getattr(model.config, "initializer_range", 0.02))
                 router = Router(number, widths=_widths(parts)).to(model.device, model.dtype)
                 start = f"{_start(model)}{block.number}.{mixture}_router"
                 tensors.update({f"{start}.{name}": tensor for name, tensor in router.named_parameters()})
@@ -108,7 +108,7 @@ def with_equal_experts(model, *, attention, ffn, noise, route_padding=False, see
 
 def _units(number, part, shared_fraction):
     """[E, U]: which units of the widened block each expert gets."""
-    size = part.linear.weight.shape[part.dim] // part.size
+    size = part.linear.weight.shape[part.dim] // (part.groups * part.size)
     num_shared = size * shared_fraction
     assert num_shared == int(num_shared), f"{shared_fraction} of {size} {part.unit}"  # the flags have been checked
     return expert_units(number, size, int(num_shared))
@@ -117,13 +117,14 @@ def _units(number, part, shared_fraction):
 def _expand(tensors, part, units_EU, *, std):
     """Replace one projection's tensors by its experts', stacked."""
     missing = (int(units_EU.max()) + 1 - units_EU.shape[1]) * part.size
-    for leaf in ("weight", "bias"):
+    for leaf, _ in part.linear.named_parameters():
         tensor = tensors[f"{part.name}.{leaf}"]
         if leaf == "weight" or part.dim == 0:
             shape = list(tensor.shape)
-            shape[part.dim] = missing
+            shape[part.dim] = part.groups * missing
             drawn = torch.randn(shape) * std if leaf == "weight" else torch.zeros(shape)
-            tensor = torch.cat([tensor, drawn.to(tensor)], dim=part.dim)
+            grouped = [each.unflatten(part.dim, (part.groups, -1)) for each in (tensor, drawn.to(tensor))]
+            tensor = torch.cat(grouped, dim=part.dim + 1).flatten(part.dim, part.dim + 1)
         experts = [part.select(tensor, units_U.to(tensor.device)) for units_U in units_EU]
         tensors[f"{part.name}.{leaf}"] = torch.stack(experts)
 
@@ -193,7 +194,7 @@ def _start(model):
 
 
 def _repeat(tensor, number):
-    return nn.Parameter(tensor.detach().expand(number, *tensor.shape).clone())
+    return None if tensor is None else nn.Parameter(tensor.detach().expand(number, *tensor.shape).clone())
 
 
 def _check_family(config):

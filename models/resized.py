@@ -6,6 +6,7 @@ import logging
 import torch
 
 from models import architectures
+from models.derived_classes import become
 from models.loading import load_model, local_folder
 from utils import families
 from utils.errors import CheckpointError
@@ -21,11 +22,8 @@ def resized_config(config, *, layers, hidden, heads, intermediate):
     """
     made = copy.deepcopy(config)
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "intermediate": intermediate}
-    for name, value in families.named_sizes(config.model_type, sizes).items():
+    for name, value in families.resized(config.to_dict(), sizes).items():
         setattr(made, name, value)
-    for name in families.of(config.model_type).as_hidden:
-        if getattr(config, name) == config.hidden_size:
-            setattr(made, name, hidden)
     if getattr(made, "layer_types", None):
         made.layer_types = [config.layer_types[layer % len(config.layer_types)] for layer in range(layers)]
     if hasattr(made, "compression"):
@@ -44,7 +42,7 @@ def resized(teacher, hop, *, init, seed):
     """
     config = resized_config(teacher.config, layers=hop.layers, hidden=hop.hidden, heads=hop.heads, intermediate=hop.intermediate)
     stock = architectures.stock_class(stock_type(config.model_type))
-    config.__class__ = stock.config_class
+    become(config, stock.config_class)
     student = _drawn(stock, config, seed)
     if init != "random":
         _copy_part(student, teacher, layers=init != "embeddings")

@@ -9,7 +9,7 @@ import copy
 import torch
 
 from models import architectures, widths
-from models.derived_classes import stock_parent
+from models.derived_classes import become, stock_parent
 from models.from_tensors import empty, fill, tensors_of
 from models.slicing import (
     UNITS,
@@ -101,7 +101,7 @@ def export_dense(model):
     stock, tensors = stock_parent(model), tensors_of(model)
     if entry is not None:
         del config.compression
-        config.__class__ = stock.config_class
+        become(config, stock.config_class)
     dense = empty(stock, config, like=model)
     if entry is not None:
         counts = kept(model)
@@ -167,7 +167,7 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
 def _become_sparse(model):
     """Turn a stock model whose heads have left their columns of the position bias into its sparse class, in place."""
     stock = stock_parent(model)
-    model.config.__class__ = sparse_config(stock.config_class)
+    become(model.config, sparse_config(stock.config_class))
     model.__class__ = sparse_class(stock)
     for block in architectures.blocks(model):
         gate(model, block, block.num_heads)
@@ -190,7 +190,7 @@ def _crop_shape(model, s):
     lost = any(count < entry[f"original_{unit}"] for unit in UNITS for count in counts[unit])
     if lost or "position_heads" in entry or config.compression.get("hidden", 0) < entry.get("original_hidden", 0):
         model_class = sparse_class(model_class)
-        config.__class__ = model_class.config_class
+        become(config, model_class.config_class)
     return empty(model_class, config, like=model)
 
 

@@ -16,6 +16,12 @@ from utils import families
 from utils.errors import CheckpointError
 
 
+def _is_norm(module, size) -> bool:
+    """Whether it is a norm over states, of whatever class: what else has a weight has a matrix."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, nn.Parameter) and weight.shape == (size,)
+
+
 def width(model) -> int:
     """D: hidden dimensions as stored."""
     return architectures.blocks(model)[0].ffn_out.out_features
@@ -39,22 +45,24 @@ def axes(model) -> list[tuple[str, int]]:
         for part in block.parts:
             found += [(f"{part.name}.weight", 1)] if part.dim == 0 else [(f"{part.name}.weight", 0), (f"{part.name}.bias", 0)]
     for path, module in model.named_modules():
-        if isinstance(module, nn.LayerNorm) and module.normalized_shape == (size,):
+        if _is_norm(module, size):
             found += [(f"{path}.weight", 0), (f"{path}.bias", 0)]
         elif isinstance(module, nn.Embedding) and module.embedding_dim == size:
             found += [(f"{path}.weight", 1)]
-        elif isinstance(module, nn.Linear) and not path.startswith(start):  # poolers, heads, ELECTRA's projection
-            sides = ((1, module.in_features, ("weight",)), (0, module.out_features, ("weight", "bias")))
+        elif isinstance(module, (nn.Linear, nn.Conv1d)) and not path.startswith(start):
+            # poolers, heads, ELECTRA's projection; DeBERTa's convolution
+            outputs, inputs, *_ = module.weight.shape
+            sides = ((1, inputs, ("weight",)), (0, outputs, ("weight", "bias")))
             found += [(f"{path}.{leaf}", dim) for dim, features, leaves in sides if features == size for leaf in leaves]
     there = {name for name, _ in model.named_parameters()}  # without second names, and without those of emptied layers
     return [(name, dim) for name, dim in found if name in there]
 
 
 def writers(model) -> list[nn.Module]:
-    """The modules whose outputs, [B, L, D], are states that others read: norms behind embeddings and blocks."""
+    """The modules whose outputs, [B, L, D], are states as matrices read them: norms behind embeddings and blocks, or before."""
     check(model)
-    base, shape = architectures.encoder(model), (width(model),)
-    found = [module for module in base.modules() if isinstance(module, nn.LayerNorm) and module.normalized_shape == shape]
+    base, size = architectures.encoder(model), width(model)
+    found = [module for module in base.modules() if _is_norm(module, size)]
     return [*found, base.embeddings_project] if hasattr(base, "embeddings_project") else found
 
 
@@ -97,5 +105,7 @@ def shrink(model, count):
             module.embedding_dim = module.weight.shape[1]
         elif isinstance(module, nn.Linear):
             module.out_features, module.in_features = module.weight.shape
+        elif isinstance(module, nn.Conv1d):
+            module.out_channels, module.in_channels = module.weight.shape[:2]
         elif isinstance(module, EmptyLinear):
             module.out_features, module.in_features = (0, count) if module.out_features == 0 else (count, 0)

@@ -90,7 +90,7 @@ class Looped(_Sorted):
         self.counts = counts_E.tolist()
 
     def linear(self, rows_TI, weight_EOI, bias_EO):
-        """[T, O]: each row times its expert's weight, plus its bias."""
+        """[T, O]: each row times its expert's weight, plus its bias, where there is one."""
         return _LoopedLinear.apply(rows_TI, weight_EOI, bias_EO, self.counts)
 
 
@@ -103,9 +103,12 @@ class _LoopedLinear(torch.autograd.Function):
         ctx.counts = counts
         made_TO = rows_TI.new_empty(len(rows_TI), weight_EOI.shape[1])
         start = 0
-        for weight_OI, bias_O, count in zip(weight_EOI, bias_EO, counts):
+        for expert, count in enumerate(counts):
             part, start = slice(start, start + count), start + count
-            torch.addmm(bias_O, rows_TI[part], weight_OI.t(), out=made_TO[part])
+            if bias_EO is None:
+                torch.mm(rows_TI[part], weight_EOI[expert].t(), out=made_TO[part])
+            else:
+                torch.addmm(bias_EO[expert], rows_TI[part], weight_EOI[expert].t(), out=made_TO[part])
         made_TO[start:] = 0
         return made_TO
 
@@ -145,7 +148,7 @@ class Grouped(_Sorted):
         """[T, O]: each row times its expert's weight, plus its bias, which is picked by a product: so is its gradient summed."""
         with torch.autocast(rows_TI.device.type, enabled=False):
             made_TO = F.grouped_mm(rows_TI, weight_EOI.transpose(1, 2), offs=self.ends_E)
-            return torch.addmm(made_TO, self.chosen_TE.to(bias_EO.dtype), bias_EO)
+            return made_TO if bias_EO is None else torch.addmm(made_TO, self.chosen_TE.to(bias_EO.dtype), bias_EO)
 
 
 class Blocked:
@@ -172,10 +175,11 @@ class Blocked:
     def linear(self, rows_RI, weight_EOI, bias_EO):
         """[R, O]: each block times its expert's weight, plus its bias."""
         blocks_NMI = rows_RI.unflatten(0, (-1, self.rows))
-        weight_NOI, bias_NO = _Picked.apply(weight_EOI, self.expert_N, self.chosen_NE), _Picked.apply(
-            bias_EO, self.expert_N, self.chosen_NE
-        )  # fmt: skip
-        return torch.baddbmm(bias_NO[:, None], blocks_NMI, weight_NOI.transpose(1, 2)).flatten(0, 1)
+        weight_NIO = _Picked.apply(weight_EOI, self.expert_N, self.chosen_NE).transpose(1, 2)
+        if bias_EO is None:
+            return torch.bmm(blocks_NMI, weight_NIO).flatten(0, 1)
+        bias_NO = _Picked.apply(bias_EO, self.expert_N, self.chosen_NE)
+        return torch.baddbmm(bias_NO[:, None], blocks_NMI, weight_NIO).flatten(0, 1)
 
     def put(self, rows_RO, factor_T1=None):
         """As _Sorted.put()."""

@@ -92,6 +92,7 @@ class Router(nn.Linear):
 class ExpertLinear(nn.Module):
     """E linear maps side by side, of which each token uses its expert's.
 
+    bias_EO: None where the maps have none.
     router: of the block, shared with its other maps; it belongs to the layer, not to this module.
     enters: the map is one of those that the block begins with; else the one that it ends with, whose output is scaled.
     sorted_inside: between the two, tokens stay in the order of their experts (nothing there looks at other tokens).
@@ -100,7 +101,7 @@ class ExpertLinear(nn.Module):
 
     def __init__(self, weight_EOI, bias_EO, router, *, enters, sorted_inside):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(weight_EOI), nn.Parameter(bias_EO)
+        self.weight, self.bias = nn.Parameter(weight_EOI), None if bias_EO is None else nn.Parameter(bias_EO)
         self.enters, self.sorted_inside = enters, sorted_inside
         vars(self)["router"] = router  # past nn.Module's own way, which would make it a child
 
@@ -131,7 +132,8 @@ class ExpertLinear(nn.Module):
             router.entered = None  # nothing else enters: free it
             rows = hidden if self.sorted_inside else router.routing.rows.take(hidden.flatten(0, -2))
         routing, dtype = router.routing, _precision(hidden)
-        made = routing.rows.linear(rows.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+        bias_EO = None if self.bias is None else self.bias.to(dtype)
+        made = routing.rows.linear(rows.to(dtype), self.weight.to(dtype), bias_EO)
         if self.enters and self.sorted_inside:
             return made
         factor_T1 = None if self.enters else routing.factor_T1.to(made.dtype)

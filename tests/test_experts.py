@@ -14,8 +14,9 @@ from torch import nn
 import models
 from models import moe_bert
 from models.balance import Balance
+from models.relation_encoder import RelationEncoder
 from modules import dispatch, experts
-from utils import cost, training
+from utils import cost, families, training
 from utils.batch import Batch
 from utils.errors import CheckpointError
 
@@ -48,8 +49,8 @@ def told(states_TI, router):
 def one(linear, state, chosen):
     """A token through a linear map: the chosen one, where there are several."""
     stacked = linear.weight.dim() == 3
-    weight, bias = (linear.weight[chosen], linear.bias[chosen]) if stacked else (linear.weight, linear.bias)
-    return weight @ state + bias
+    weight, bias = (each[chosen] if stacked and each is not None else each for each in (linear.weight, linear.bias))
+    return weight @ state if bias is None else weight @ state + bias
 
 
 def plain_block(states_TI, real, router, first, last):
@@ -106,11 +107,11 @@ def plain_encoder(model, batch):
 
 def dense_model(case="bert", **settings):
     """A small stock encoder, 4 heads, 12 neurons; its norms leave tokens different enough for routers to tell them apart."""
-    model = tiny_models.build(case, kind=None, num_attention_heads=4, intermediate_size=12, **settings)
+    model = tiny_models.build(case, kind=None, **{**tiny_models.sized(case, intermediate=12), **settings})
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "LayerNorm" in name:
-                parameter.copy_(0.1 * parameter + name.endswith("weight"))
+        for norm in tiny_models.norms(model).values():
+            for name, parameter in norm.named_parameters():
+                parameter.copy_(0.1 * parameter + (name == "weight"))
     return model
 
 
@@ -185,7 +186,7 @@ def test_an_encoder_is_a_loop_over_tokens(way, numbers):
 
 
 @pytest.mark.parametrize("case", ["roberta", "xlm-roberta", "electra"])
-def test_every_family(case):
+def test_families_like_bert(case):
     check_encoder(case, (2, 4), torch.float64, 1e-10)
 
 
@@ -209,6 +210,67 @@ def check_encoder(case, numbers, dtype, tolerance):
         assert torch.allclose(found[name].double(), gradient, rtol=0, atol=tolerance * scale), name
     used = [int((router.routing.counts_E > 0).sum()) for router in moe_bert.routers(model).values()]
     assert max(used) > 1 and sum(used) > 1.5 * len(used), "one expert alone would prove little"
+
+
+class OneByOne(nn.Module):
+    """A stacked map applied to one token after the other: what ExpertLinear must compute, in the middle of any stock layer."""
+
+    def __init__(self, stacked, mask):
+        super().__init__()
+        self.stacked, self.weight, self.real_T = stacked, stacked.weight, mask.flatten().tolist()
+        vars(self)["router"] = stacked.router  # shared by the maps of a block
+
+    def forward(self, states_BLI):
+        states_TI = states_BLI.flatten(0, 1)
+        if self.stacked.enters:
+            self.router.told = told(states_TI, self.router)
+        rows = []
+        for t, (state, (probabilities, chosen)) in enumerate(zip(states_TI, zip(*self.router.told))):
+            row = one(self.stacked, state, chosen) * (1 if self.stacked.enters else probabilities[chosen])
+            rows.append(row if self.real_T[t] else torch.zeros_like(row))
+        return torch.stack(rows).unflatten(0, states_BLI.shape[:2])
+
+
+EXPERT_CASES = [
+    (case, numbers) for case, (name, _) in tiny_models.CASES.items()
+    for use, numbers in (("ffn experts", (1, 4)), ("attention experts", (3, 1))) if families.refusal(name, use) is None
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, numbers", EXPERT_CASES)
+def test_every_family(case, numbers):
+    """The stock model, in which each stacked map is a loop over tokens: same states, same gradients; and all of them are used."""
+    model, batch = expert_model(case, attention=numbers[0], ffn=numbers[1]), tiny_models.inputs()
+    mask, plain = batch["attention_mask"], copy.deepcopy(model)
+    for path, module in [*plain.named_modules()]:
+        if isinstance(module, experts.ExpertLinear):
+            parent, _, leaf = path.rpartition(".")
+            setattr(plain.get_submodule(parent), leaf, OneByOne(module, mask))
+    found, expected = (each(**batch).last_hidden_state for each in (model, plain))
+    assert torch.allclose(found[mask.bool()], expected[mask.bool()], rtol=0, atol=1e-10)
+    ours, theirs = (gradients(each, loss_of(states, mask)) for each, states in ((model, found), (plain, expected)))
+    theirs = {name.replace(".stacked.", "."): gradient for name, gradient in theirs.items()}
+    assert ours.keys() == theirs.keys() and sum("router" in name for name in ours) == 2 * tiny_models.LAYERS
+    for name, gradient in theirs.items():
+        assert torch.allclose(ours[name], gradient, rtol=0, atol=1e-10 * max(1.0, float(gradient.abs().max()))), name
+    used = [int((router.routing.counts_E > 0).sum()) for router in moe_bert.routers(model).values()]
+    assert sum(used) > len(used), "one expert alone would prove little"
+
+
+@pytest.mark.parametrize("case, numbers", EXPERT_CASES)
+def test_students_of_every_family_learn(case, numbers):
+    """MiniMoE's student: what asks for a gradient of its relations gets one, all experts and routers among it."""
+    encoder = RelationEncoder(expert_model(case, attention=numbers[0], ffn=numbers[1]), layer=3, source="extra")
+    sum(tensor.square().sum() for tensor in encoder(**tiny_models.inputs()).values()).backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), name
+    dead = [name for name, parameter in encoder.named_parameters() if not parameter.requires_grad]
+    assert all("pooler" in name for name in dead)
+
+
+def test_relative_positions_have_no_expert():
+    with pytest.raises(CheckpointError, match="deberta-v2: its attention cannot be experts, as relative positions"):
+        expert_model("deberta-v2", attention=2)
 
 
 def test_the_way_is_the_device_s(monkeypatch):
@@ -389,6 +451,15 @@ def test_equal_experts_compute_what_the_dense_model_does(case, numbers, noise, s
     assert torch.equal(models.load_model(tmp_path)(**batch).last_hidden_state[real], after)
 
 
+@pytest.mark.parametrize("case, numbers", EXPERT_CASES)
+@torch.no_grad()
+def test_equal_experts_of_every_family(case, numbers):
+    dense, batch = dense_model(case), tiny_models.inputs()
+    model = moe_bert.with_equal_experts(dense, attention=numbers[0], ffn=numbers[1], noise="none", seed=0)
+    before, after = (tiny_models.output(each, batch) for each in (dense, model))
+    assert torch.allclose(after, before, rtol=0, atol=1e-10)
+
+
 def test_equal_experts_begin_with_the_dense_gradients():
     """Summed over the experts, the dense block's; a router gets d log p times output times the output's gradient."""
     dense, batch = dense_model(), tiny_models.inputs()
@@ -428,8 +499,6 @@ def test_experts_are_made_of_dense_models_alone():
     made = moe_bert.with_equal_experts(dense_model(), attention=2, ffn=4, noise="none", seed=0)
     with pytest.raises(CheckpointError, match="experts structure already"):
         moe_bert.with_equal_experts(made, attention=1, ffn=4, noise="none", seed=0)
-    with pytest.raises(CheckpointError, match=r"feed-forward blocks cannot be experts, as .*; expected one of"):
-        moe_bert.with_equal_experts(tiny_models.build("mpnet", kind=None), attention=1, ffn=4, noise="none", seed=0)
 
 
 # ---- Padding
@@ -525,27 +594,33 @@ def test_size_of_the_noise(noise, bound):
 # ---- Whole models: saved, compiled, with a head
 
 
-@pytest.mark.parametrize("case", ["bert", "roberta", "electra"])
-@pytest.mark.parametrize("kind, auto", [(None, "AutoModel"), ("classification", "AutoModelForSequenceClassification"),
-                                        ("tagging", "AutoModelForTokenClassification")])  # fmt: skip
-def test_saved_and_loaded_again(case, kind, auto, tmp_path):
-    dense = tiny_models.build(case, kind=kind, dtype=torch.float32, num_attention_heads=4, intermediate_size=12)
+@pytest.mark.parametrize("case, kind", [
+    *((case, kind) for case in tiny_models.CASES for kind in (None, "tagging")),
+    *((case, "classification") for case in ("bert", "roberta", "electra")),
+])  # fmt: skip
+def test_saved_and_loaded_again(case, kind, tmp_path):
+    stock = tiny_models.build(case, kind=kind, dtype=torch.float32, **tiny_models.sized(case, intermediate=12))
+    models.save_model(stock, tmp_path / "stock")
+    dense = models.load_model(tmp_path / "stock", kind=kind)
+    attention = 1 if case.startswith("deberta") else 2
     model = moe_bert.with_experts(
-        dense, attention=2, ffn=4, shared_fraction=Fraction(1, 2), noise="multiplicative", seed=0
+        dense, attention=attention, ffn=4, shared_fraction=Fraction(1, 2), noise="multiplicative", seed=0
     )  # fmt: skip
     models.save_model(model, tmp_path)
     expected = tiny_models.output(model)
     assert not torch.equal(expected, tiny_models.output(dense))
     ours = models.load_model(tmp_path, kind=kind)
-    theirs, report = getattr(transformers, auto).from_pretrained(tmp_path, output_loading_info=True)
+    auto = getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{families.HEADS[kind]}")
+    theirs, report = auto.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     for tensor in [*theirs.parameters(), *theirs.buffers()]:
         tensor.data = tensor.data.clone()  # rounding depends on where in a file a mapped tensor begins
     for loaded in (ours, theirs):
-        assert type(loaded) is type(model) and loaded.config.model_type == f"moe-{case}"
+        assert type(loaded) is type(model) and loaded.config.model_type == f"moe-{tiny_models.CASES[case][0]}"
         assert torch.equal(tiny_models.output(loaded), expected)
-        assert len(moe_bert.routers(loaded)) == 6 and moe_bert.entry_of(loaded) == moe_bert.entry_of(model)
-    assert models.describe(ours)["experts"] == "2,4"
+        assert len(moe_bert.routers(loaded)) == 3 * (1 + (attention > 1))
+        assert moe_bert.entry_of(loaded) == moe_bert.entry_of(model)
+    assert models.describe(ours)["experts"] == f"{attention},4"
 
 
 def test_compiled():

@@ -11,10 +11,11 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_models import CASES, build, inputs, nest, output, sliced
+from tiny_models import build, inputs, nest, output, sliced
 
 import models
 from models import architectures
+from utils import families
 from utils.errors import CheckpointError
 
 LABELS = ("no", "perhaps", "yes")
@@ -207,10 +208,10 @@ def test_pretraining_heads_may_be_left_over(tmp_path):
     assert torch.equal(base.pooler.dense.weight, model.bert.pooler.dense.weight)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_encoder_of_a_task_model(case, tmp_path):
+@pytest.mark.parametrize("case, kind", [(name, kind) for name, row in families.FAMILIES.items() for kind in row.tasks])
+def test_the_encoder_of_a_task_model(case, kind, tmp_path):
     """With kind None the head is left aside, for stock and for cropped models; encoders without pooler stay without."""
-    nested = nest(build(case, dtype=torch.float32))
+    nested = nest(build(case, kind=kind, dtype=torch.float32))
     for model in (models.export_dense(nested), models.crop(nested, 80)):
         models.save_model(model, tmp_path)
         base = models.load_model(tmp_path)

@@ -247,13 +247,15 @@ def test_a_balance_weight_without_experts(tuned_demo, small_demo, student, small
     assert "run_minimoe.py trains it" in done.stderr
 
 
-def test_families_without_experts(demo_tokenizer, demo_corpus, tmp_path):
-    config = transformers.DistilBertConfig(vocab_size=len(demo_tokenizer), dim=48, n_layers=1, n_heads=4, hidden_dim=96)
-    transformers.DistilBertModel(config).save_pretrained(tmp_path / "teacher")
-    demo_tokenizer.save_pretrained(tmp_path / "teacher")
+def test_families_without_attention_experts(demo_tokenizer, demo_corpus, tmp_path):
+    config = transformers.DebertaV2Config(
+        vocab_size=len(demo_tokenizer), hidden_size=48, num_hidden_layers=1, num_attention_heads=4
+    )
+    config.save_pretrained(tmp_path / "teacher")
     done = run("run_minimoe.py", "--corpus", demo_corpus, "--teacher_model_path", tmp_path / "teacher", *SHORT, *SIZES,
-               "--output_dir", tmp_path / "run", code=2)  # fmt: skip
-    assert "model_type distilbert: its feed-forward blocks cannot be experts, as" in done.stderr
+               "--moe", "2,4", "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    assert "--moe 2,4: model_type deberta-v2: its attention cannot be experts, as relative positions" in done.stderr
+    assert "feed-forward" not in done.stderr
 
 
 @pytest.mark.parametrize("change, message", [

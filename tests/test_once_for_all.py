@@ -22,8 +22,7 @@ PARTS = [Part(layers, width, width // 4, 2 * width) for layers in (1, 2, 3) for 
 
 def whole_model(case="bert", **settings):
     """A tiny student: 16 wide, heads of 4, 32 neurons."""
-    sizes = {"d_ff": 32, "d_kv": 4} if case == "t5" else {"intermediate_size": 32} if case != "distilbert" else {"hidden_dim": 32}
-    return tiny_models.build(case, kind=None, **sizes, **settings)
+    return tiny_models.build(case, kind=None, **{**tiny_models.sized(case, heads=4, intermediate=32), **settings})
 
 
 # ---- Golden values of the method
@@ -47,7 +46,7 @@ def test_sizes_of_the_published_parts(layers, hidden, parameters, macs):
 # ---- A part is a model by itself
 
 
-@pytest.mark.parametrize("case", ["bert", "roberta", "electra", "distilbert", "deberta-v2", "modernbert", "t5"])
+@pytest.mark.parametrize("case", tiny_models.CASES)
 def test_a_part_answers_as_its_export_does(case):
     """And the gradients of all parts meet in the first rows and columns of the student's."""
     student = RelationEncoder(whole_model(case), layer=3, source="extra")
@@ -82,19 +81,15 @@ def test_a_part_answers_as_its_export_does(case):
 
 def groups_of(name, case):
     """Of rows: fused projections of ModernBERT hold three or two behind each other."""
-    return {"Wqkv": 3, "Wi": 2}.get(name.split(".")[-2], 1) if case == "modernbert" else 1
+    return {"Wqkv": 3, "Wi": 2}.get(name.split(".")[-2], 1) if case.startswith("modernbert") else 1
 
 
 def add_first(total, gradient, *, groups):
-    """total[:rows, :columns] += gradient, for each group of rows, in plain loops."""
+    """total[:rows, :columns] += gradient, for each group of rows."""
     rows, own = len(gradient) // groups, len(total) // groups
     for group in range(groups):
-        for row in range(rows):
-            target, source = total[group * own + row], gradient[group * rows + row]
-            if target.dim() == 0:
-                total[group * own + row] += source
-            else:
-                target[tuple(slice(size) for size in source.shape)] += source
+        source, target = gradient[group * rows :][:rows], total[group * own :][:rows]
+        target[tuple(slice(size) for size in source.shape)] += source
 
 
 def test_parts_own_nothing():

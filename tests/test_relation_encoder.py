@@ -14,6 +14,7 @@ from models.relation_encoder import RelationEncoder
 from models.resized import resized, resized_config
 from modules.masking import mask_tokens, masked_loss
 from modules.relation_losses import relation_losses
+from utils import families
 from utils.batch import Batch
 from utils.hops import Hop
 
@@ -221,9 +222,11 @@ def test_students_of_every_family(case, init, tmp_path):
     teacher = tiny_models.build(case, kind=None, dtype=torch.float32)
     student = resized(teacher, hop(), init=init, seed=1)
     assert len(architectures.layers(student)) == 2 and type(student) is type(teacher) and student.config.hidden_size == 8
-    assert architectures.blocks(student)[0].num_heads == 2 and architectures.blocks(student)[0].num_neurons == 6
+    shared = families.heads_per_key(teacher.config.to_dict())
+    assert architectures.blocks(student)[0].num_heads == 2 / shared and architectures.blocks(student)[0].num_neurons == 6
     answer = RelationEncoder(student, layer=2)(**tiny_models.inputs())
-    assert {tensor.shape[2] for tensor in answer.values()} == {8}
+    assert {kind: tensor.shape[2] for kind, tensor in answer.items()} == {"q": 8, "k": 8 / shared, "v": 8 / shared}
+    assert families.projection_widths(student.config.to_dict(), 2) == {kind: each.shape[2] for kind, each in answer.items()}
     expected = tiny_models.output(student)
     models.save_model(student, tmp_path)
     auto = transformers.T5EncoderModel if case.startswith("t5") else transformers.AutoModel
@@ -238,7 +241,7 @@ def test_students_of_every_family(case, init, tmp_path):
 @pytest.mark.parametrize("case", tiny_models.CASES)
 def test_a_student_of_the_teachers_own_size_is_the_teacher(case):
     teacher = tiny_models.build(case, kind=None, dtype=torch.float32)
-    student = resized(teacher, hop(3, 16, 4, tiny_models.NEURONS), init="layers", seed=1)
+    student = resized(teacher, hop(*families.sizes(teacher.config.to_dict()).values()), init="layers", seed=1)
     if case.startswith("t5"):  # whose heads are not as wide as the hidden size over their number
         assert RelationEncoder(student, layer=3)(**tiny_models.inputs())["q"].shape[2] == 16
         return

@@ -20,26 +20,18 @@ from models import architectures, masked_tokens, slicing, widths
 from models.relation_encoder import RelationEncoder
 from modules import importance
 from modules.masking import mask_tokens
+from utils import families
 from utils.batch import Batch
 from utils.errors import CheckpointError, FlagError
 from utils.files import read_json, sha256
 
 GRID = (0, 50, 75, 90, 99)
-CASES = ("bert", "roberta", "electra", "electra with wide embeddings")
+CASES = [case for case, (name, _) in tiny_models.CASES.items() if families.refusal(name, "hidden") is None]
 
 
 def masked_model(case, dtype=torch.float64):
     """A tiny model with its head for masked tokens, all parameters random."""
-    name, _, wide = case.partition(" with")
-    settings = {"embedding_size": 16} if wide else {}
-    config = tiny_models.build(name, kind=None, **settings).config
-    torch.manual_seed(0)
-    model = architectures.stock_class(name, "masked")(config).to(dtype).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.4)
-    return model
+    return tiny_models.build(case, kind="masked", dtype=dtype)
 
 
 def nested(model, seed=0):
@@ -85,10 +77,10 @@ def test_sorting_leaves_the_logits_of_masked_tokens_alone(case):
     before = tiny_models.output(model)
     scores = nested(model)
     after = tiny_models.output(model)
-    assert torch.allclose(after, before, rtol=0, atol=1e-10)
+    assert torch.allclose(after, before, rtol=0, atol=tolerance(model))
     order_D = scores[2][0].argsort(descending=True)
     found, stock = (dict(each.named_parameters()) for each in (model, masked_model(case)))
-    name = f"{architectures.prefix(model)}encoder.layer.1.output.LayerNorm.weight"
+    name = [f"{path}.weight" for path, norm in tiny_models.norms(model).items() if norm.weight.shape == (16,)][-1]
     assert torch.equal(found[name], stock[name][order_D]) and not torch.equal(found[name], stock[name])
 
 
@@ -109,29 +101,36 @@ def test_a_crop_is_the_masked_model_with_norms_over_what_is_kept(case, s):
     head_scores, neuron_scores = (importance.normalise(each) for each in scores[:2])
     removed = [each.flatten().argsort()[: round(axis * each.numel())] for each in (head_scores, neuron_scores)]
     for unit, index in zip(("heads", "neurons"), removed):
-        size = 4 if unit == "heads" else 1
         gone = torch.zeros_like(scores[unit == "neurons"]).flatten()
         gone[index] = 1
         for block, row in zip(architectures.blocks(plain), gone.view(3, -1)):
-            out = block.attention_out if unit == "heads" else block.ffn_out
+            out, size = (block.attention_out, block.head_dim) if unit == "heads" else (block.ffn_out, 1)
             out.weight[:, row.repeat_interleave(size).bool()] = 0
     with_dimensions(plain, kept_D)
-    assert torch.allclose(tiny_models.output(cropped), tiny_models.output(plain), rtol=0, atol=1e-10)
+    assert torch.allclose(tiny_models.output(cropped), tiny_models.output(plain), rtol=0, atol=tolerance(model))
+
+
+def tolerance(model):
+    """Norms of another class than torch's compute in float32, whatever the model's precision."""
+    return 1e-10 if all(isinstance(norm, nn.LayerNorm) for norm in tiny_models.norms(model).values()) else 1e-5
 
 
 def with_dimensions(plain, kept_D):
     """Make a model forget dimensions: whatever is put out as a state is zero there, and norms look at the others only."""
 
     def norm(self, states):
-        if self.normalized_shape != (16,):
+        if self.weight.shape != (16,):
             return F.layer_norm(states, self.normalized_shape, self.weight, self.bias, self.eps)
         left = states[..., kept_D]
+        if not isinstance(self, nn.LayerNorm):  # root mean square
+            return states / (left.square().mean(-1, keepdim=True) + self.variance_epsilon).sqrt() * self.weight * kept_D
         mean, variance = left.mean(-1, keepdim=True), left.var(-1, correction=0, keepdim=True)
-        return ((states - mean) / (variance + self.eps).sqrt() * self.weight + self.bias) * kept_D
+        bias = 0 if self.bias is None else self.bias
+        return ((states - mean) / (variance + self.eps).sqrt() * self.weight + bias) * kept_D
 
+    for module in tiny_models.norms(plain).values():
+        module.forward = norm.__get__(module)
     for module in plain.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.forward = norm.__get__(module)
         if plain.config.model_type == "electra" and module is getattr(plain.base_model, "embeddings_project", None):
             module.register_forward_hook(lambda module, args, out: out * kept_D)
 
@@ -175,7 +174,7 @@ def test_what_cannot_be_done_with_fewer_dimensions():
     with pytest.raises(CheckpointError, match="cropped to 90% sparsity"):
         nested(models.crop(model, 90))
     with pytest.raises(CheckpointError, match=r"hidden dimensions cannot be sorted and removed, as .*; expected one of"):
-        with models.scoring_masks(tiny_models.build("mpnet"), hidden=True):
+        with models.scoring_masks(tiny_models.build("t5"), hidden=True):
             pass
 
 
@@ -195,7 +194,10 @@ def test_counts_that_do_not_fit(tmp_path):
 
 
 def test_scores_of_hidden_dimensions(case):
-    """|d loss / d m| of one factor per dimension, wherever states are put out; by finite differences of the loss in float64."""
+    """|d loss / d m| of one factor per dimension, wherever states are put out; by finite differences of the loss in float64.
+
+    With large steps, as some families compute parts in float32 whatever the model's precision.
+    """
     model = models.freeze(masked_model(case))
     batch = tiny_models.inputs()
     weights_V = torch.linspace(-1, 1, 40, dtype=torch.float64)
@@ -209,12 +211,12 @@ def test_scores_of_hidden_dimensions(case):
         scores.add(loss(), weight=1)
         for dimension in (0, 7, 15):
             values = []
-            for step in (1e-5, -1e-5):
+            for step in (1e-3, -1e-3):
                 with torch.no_grad():
                     masks.hidden[0, dimension] = 1 + step
                     values.append(loss().item())
                     masks.hidden[0, dimension] = 1
-            assert scores.hidden[0, dimension].item() == pytest.approx(abs(values[0] - values[1]) / 2e-5, rel=1e-4)
+            assert scores.hidden[0, dimension].item() == pytest.approx(abs(values[0] - values[1]) / 2e-3, rel=1e-3, abs=5e-3)
         with torch.no_grad():  # a zero acts on what every layer reads
             masks.hidden[0, 3] = 0
             with_zero = loss()
@@ -348,10 +350,10 @@ def test_models_that_cannot_be_scored(scoring, small_teacher, demo_tokenizer, tm
     flags = [*scoring, "--output_dir", tmp_path / "run"]
     done = run("run_sparsification.py", *flags, "--model_path", small_teacher, code=2)
     assert "no head for masked tokens, whose loss is needed" in done.stderr
-    config = transformers.DistilBertConfig(vocab_size=len(demo_tokenizer), dim=48, n_layers=1, n_heads=4, hidden_dim=96)
-    transformers.DistilBertForMaskedLM(config).save_pretrained(tmp_path / "distilbert")
-    done = run("run_sparsification.py", *flags, "--model_path", tmp_path / "distilbert", code=2)
-    assert "--model_path: model_type distilbert: its hidden dimensions cannot be sorted and removed, as" in done.stderr
+    config = transformers.T5Config(vocab_size=len(demo_tokenizer), d_model=48, num_layers=1, num_heads=4, d_kv=12, d_ff=96)
+    transformers.T5EncoderModel(config).save_pretrained(tmp_path / "t5")
+    done = run("run_sparsification.py", *flags, "--model_path", tmp_path / "t5", code=2)
+    assert "--model_path: model_type t5: its hidden dimensions cannot be sorted and removed, as" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

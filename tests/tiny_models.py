@@ -9,30 +9,37 @@ from models import architectures, set_sparsity, sort_units
 from utils import families
 
 GRID = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 100)
-LAYERS, HEADS, NEURONS = 3, 4, 10
-_SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
-_BERT = {**_SIZES, "intermediate_size": NEURONS, "max_position_embeddings": 40}
-_DEBERTA = {**_BERT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4, "type_vocab_size": 0,
-            "norm_rel_ebd": "layer_norm", "position_biased_input": False, "pooler_hidden_size": 16}  # fmt: skip
-_MODERN = {**_BERT, "local_attention": 6, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "cls_token_id": 2,
-           "sep_token_id": 1}  # fmt: skip
-_T5 = {"vocab_size": 40, "d_model": 16, "d_kv": 6, "d_ff": NEURONS, "num_layers": LAYERS, "num_heads": HEADS,
-       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10}  # fmt: skip
-# Name of a case: model_type and config
-CASES = {
-    "bert": ("bert", _BERT),
-    "roberta": ("roberta", _BERT),
-    "xlm-roberta": ("xlm-roberta", _BERT),
-    "electra": ("electra", {**_BERT, "embedding_size": 12}),
-    "distilbert": ("distilbert", {"vocab_size": 40, "dim": 16, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": NEURONS}),
-    "mpnet": ("mpnet", {**_BERT, "relative_attention_num_buckets": 32}),
-    "deberta-v2": ("deberta-v2", {**_DEBERTA, "share_att_key": True}),
-    "deberta-v2 own position keys": ("deberta-v2", {**_DEBERTA, "share_att_key": False, "conv_kernel_size": 3}),
-    "modernbert": ("modernbert", _MODERN),
-    "modernbert with biases": ("modernbert", {**_MODERN, "attention_bias": True, "mlp_bias": True}),
-    "t5": ("t5", _T5),
-    "t5 gated": ("t5", {**_T5, "feed_forward_proj": "gated-gelu"}),
+LAYERS, HEADS, NEURONS, HIDDEN, VOCABULARY = 3, 4, 10, 16, 40
+_OTHERS = {  # settings beside the sizes, of the families that have some for which a small model needs other values
+    "electra": {"embedding_size": 12},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4, "type_vocab_size": 0,
+                   "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+                   "share_att_key": True},
+    "modernbert": {"local_attention": 6},
+    "t5": {"d_kv": 6, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10},
+}  # fmt: skip
+_VARIANTS = {  # further cases: family, and what is different
+    "electra with wide embeddings": ("electra", {"embedding_size": HIDDEN}),
+    "deberta-v2 own position keys": ("deberta-v2", {"share_att_key": False, "conv_kernel_size": 3}),
+    "modernbert with biases": ("modernbert", {"attention_bias": True, "mlp_bias": True}),
+    "t5 gated": ("t5", {"feed_forward_proj": "gated-gelu"}),
 }
+
+
+def _settings(model_type):
+    """A config's settings: small sizes, by the names in the family's row, and special tokens of a small vocabulary."""
+    stock = transformers.AutoConfig.for_model(model_type).to_dict()
+    sizes = {"layers": LAYERS, "hidden": HIDDEN, "heads": HEADS, "intermediate": NEURONS}
+    made = {"vocab_size": VOCABULARY, **families.resized(stock, sizes)}
+    if "max_position_embeddings" in stock:
+        made["max_position_embeddings"] = 40
+    special = [name for name, value in stock.items() if name.endswith("_token_id") and (value or 0) >= VOCABULARY]
+    return made | {name: 0 if name == "pad_token_id" else 2 for name in special} | _OTHERS.get(model_type, {})
+
+
+# Name of a case: model_type and config; every row of the table is one
+CASES = {name: (name, _settings(name)) for name in families.FAMILIES}
+CASES |= {case: (name, {**CASES[name][1], **others}) for case, (name, others) in _VARIANTS.items()}
 
 
 def build(case="bert", *, kind="task", dtype=torch.float64, seed=0, **settings):
@@ -40,7 +47,7 @@ def build(case="bert", *, kind="task", dtype=torch.float64, seed=0, **settings):
     model_type, sizes = CASES[case]
     if kind == "task":
         kind = families.of(model_type).tasks[0]
-    labels = {} if kind is None else {"num_labels": 3}
+    labels = {} if kind is None else {"num_labels": 2 if kind == "spans" else 3}
     config = transformers.AutoConfig.for_model(model_type, **{**sizes, **labels, **settings})
     generator = torch.Generator().manual_seed(seed)
     model = architectures.stock_class(model_type, kind)(config).to(dtype).eval()
@@ -48,6 +55,18 @@ def build(case="bert", *, kind="task", dtype=torch.float64, seed=0, **settings):
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.4)
     return model
+
+
+def sized(case, **sizes):
+    """Settings that give a case other sizes, by families.SIZES: sized("distilbert", intermediate=12)."""
+    config = transformers.AutoConfig.for_model(CASES[case][0], **CASES[case][1]).to_dict()
+    return families.resized(config, {**families.sizes(config), **sizes})
+
+
+def norms(model):
+    """{path: norm of states} of a model."""
+    weighted = {path: module for path, module in model.named_modules() if getattr(module, "weight", None) is not None}
+    return {path: module for path, module in weighted.items() if module.weight.dim() == 1}
 
 
 def inputs(seed=0):

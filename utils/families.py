@@ -44,9 +44,11 @@ class Family:
     position_tables: parameters that only attention uses and all layers share.
     num_returned: how long a tuple a layer returns, with the states first; 0 where it returns the bare states.
     vocabulary: modules between an encoder's states and the logits of masked tokens, in order; () where there is no stock head.
-    other_heads: further heads that it is pretrained with.  task_heads: modules of its task heads.
+    other_heads: further heads that it is pretrained with.  task_heads: modules of its task heads outside the encoder.
 
     sizes: what its config calls SIZES.  head_size: what it calls the width of a head, where that is a setting of its own.
+    key_heads: what it calls the number of keys, and values, where several query heads can share one; then these are one head
+        wherever heads are scored, kept and counted.
     as_hidden: settings that are the hidden size wherever a teacher's are.
     hidn_dropout, att_dropout, cls_dropout: what it calls the probabilities that the flags of these names give.
     large_layer: which layer of a teacher of 24 layers, 1024 wide, is best to learn relations from; None: the last.
@@ -77,6 +79,7 @@ class Family:
     task_heads: tuple[str, ...] = ("classifier", "qa_outputs")
     sizes: tuple[str, ...] = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
     head_size: str = ""
+    key_heads: str = ""
     as_hidden: tuple[str, ...] = ()
     hidn_dropout: tuple[str, ...] = ("hidden_dropout_prob",)
     att_dropout: tuple[str, ...] = ("attention_probs_dropout_prob",)
@@ -92,9 +95,6 @@ class Family:
     def class_name(self, kind=None) -> str:
         """Name of the stock class with the head of a kind of task, or of the encoder."""
         return self.stock + (self.base if kind is None else f"For{ALL_HEADS[kind]}")
-
-
-_UNTRIED = dict.fromkeys(USES, "nobody has tried it")
 
 
 def _bert(stock, **others):
@@ -138,7 +138,6 @@ FAMILIES = {
         hidn_dropout=("dropout",),
         att_dropout=("attention_dropout",),
         cls_dropout=("seq_classif_dropout", "qa_dropout"),
-        refuses=_UNTRIED,
     ),
     "mpnet": Family(
         stock="MPNet",
@@ -155,7 +154,6 @@ FAMILIES = {
         position_tables=("encoder.relative_attention_bias",),
         vocabulary=("lm_head",),
         cls_dropout=(),
-        refuses=_UNTRIED,
     ),
     "deberta-v2": Family(
         stock="DebertaV2",
@@ -170,11 +168,11 @@ FAMILIES = {
         ffn_out="output.dense",
         position_tables=("encoder.rel_embeddings", "encoder.LayerNorm"),
         num_returned=2,
-        vocabulary=("cls",),
+        vocabulary=("cls",),  # of a config with "legacy", the default
         other_heads=("lm_predictions", "mask_predictions"),
         as_hidden=("pooler_hidden_size",),
         cls_dropout=("cls_dropout",),  # read by its models, absent from its config until it is set
-        refuses=_UNTRIED,
+        refuses={"attention experts": "relative positions go through the projections of its tokens, and no router sends them"},
     ),
     "modernbert": Family(
         stock="ModernBert",
@@ -192,7 +190,6 @@ FAMILIES = {
         vocabulary=("head", "decoder"),
         hidn_dropout=("embedding_dropout", "mlp_dropout"),
         att_dropout=("attention_dropout",),
-        refuses=_UNTRIED,
     ),
     # The encoder alone. transformers' T5ForSequenceClassification and T5ForQuestionAnswering need the decoder.
     "t5": Family(
@@ -218,7 +215,7 @@ FAMILIES = {
         head_size="d_kv",
         hidn_dropout=("dropout_rate",),
         att_dropout=(),
-        refuses=_UNTRIED,
+        refuses={"hidden": "its stock encoder has no head for masked tokens, whose loss would score them"},
     ),
 }
 
@@ -242,10 +239,10 @@ def of(model_type: str) -> Family:
     return FAMILIES[stock]
 
 
-def spellings(model_type: str) -> tuple[str, str]:
-    """How --model_type may name a family: xlm-roberta, xlmroberta."""
-    stock = stock_type(model_type)
-    return stock, stock.replace("-", "").replace("_", "")
+def named(spelling: str) -> str | None:
+    """The family that --model_type means by xlm-roberta or xlmroberta; None where there is no such family."""
+    plain = spelling.replace("-", "").replace("_", "")
+    return next((name for name in FAMILIES if plain == name.replace("-", "").replace("_", "")), None)
 
 
 def fit_for(use: str) -> list[str]:
@@ -264,11 +261,6 @@ def refusal(model_type: str, use: str) -> str | None:
 def pretraining_heads() -> list[str]:
     """Modules of all families' pretraining heads, which a task model has no use for."""
     return sorted({name for family in FAMILIES.values() for name in (*family.vocabulary, *family.other_heads)})
-
-
-def task_heads() -> list[str]:
-    """Modules of all families' task heads, which an encoder has no use for."""
-    return sorted({name for family in FAMILIES.values() for name in family.task_heads})
 
 
 # ---- A config.json
@@ -290,15 +282,34 @@ def sizes(config: dict) -> dict | None:
     return None if None in found.values() else found
 
 
-def projections_width(config: dict, layer: int) -> int:
-    """Width of the queries of a layer, from 1: not the hidden size in T5, nor where heads are missing."""
-    heads = size(config, "heads")
-    kept = (config.get("compression") or {}).get("heads", [heads] * layer)[layer - 1]
-    return kept * config.get(of(config["model_type"]).head_size, size(config, "hidden") // heads)
+def heads_per_key(config: dict) -> int:
+    """How many query heads of a model with this config.json share a key and a value."""
+    keys = config.get(of(config["model_type"]).key_heads)
+    return size(config, "heads") // keys if keys else 1
 
 
-def named_sizes(model_type: str, wanted: dict) -> dict:
-    """SIZES as a family's config names them, and the width of a head where that is a setting of its own."""
-    family = of(model_type)
-    settings = dict(zip(family.sizes, (wanted[which] for which in SIZES)))
-    return settings | ({family.head_size: wanted["hidden"] // wanted["heads"]} if family.head_size else {})
+def projection_widths(config: dict, layer: int) -> dict:
+    """{"q", "k", "v"}: widths of a layer's projections, from 1: not the hidden size in T5, nor where heads are missing."""
+    heads, shared = size(config, "heads"), heads_per_key(config)
+    kept = (config.get("compression") or {}).get("heads", [heads // shared] * layer)[layer - 1]
+    head = config.get(of(config["model_type"]).head_size)
+    queries = (heads * head if head else size(config, "hidden")) * kept * shared // heads
+    return {"q": queries, "k": queries // shared, "v": queries // shared}
+
+
+def resized(config: dict, wanted: dict) -> dict:
+    """What changes in a config.json for a model of the SIZES that are wanted; dropout, vocabulary and all else stay.
+
+    Widths that equal the hidden size before (ELECTRA's embeddings, DeBERTa's pooler) do so again, and as many query heads share
+    a key.  Raises CheckpointError where that is not possible.
+    """
+    family, shared = of(config["model_type"]), heads_per_key(config)
+    changes = dict(zip(family.sizes, (wanted[which] for which in SIZES)))
+    changes |= {name: wanted["hidden"] for name in family.as_hidden if config.get(name) == size(config, "hidden")}
+    if family.head_size:
+        changes[family.head_size] = wanted["hidden"] // wanted["heads"]
+    if family.key_heads:
+        if wanted["heads"] % shared:
+            raise CheckpointError(f"{wanted['heads']} heads: expected a multiple of {shared}, as so many share a key and a value")
+        changes[family.key_heads] = wanted["heads"] // shared
+    return changes

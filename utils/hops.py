@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from utils import families
-from utils.errors import FlagError
+from utils.errors import CheckpointError, FlagError
 
 _HEADS = (64, 48, 32, 24, 16, 12)
 
@@ -28,15 +28,19 @@ def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
     """
     found, wrong = [], []
     if student is not None:
-        chain = [families.sizes(student)]
+        chain = [student]
     else:
         sizes = {size: getattr(args, f"student_{size}") for size in ("hidden", "heads", "intermediate")}
         depths = [int(wanted[:-1]) for wanted in args.student_path or []] or [args.student_layer]
-        chain = [{"layers": depth, **sizes} for depth in depths]
+        try:
+            changes = [families.resized(teacher, {"layers": depth, **sizes}) for depth in depths]
+        except CheckpointError as error:
+            raise FlagError(f"--student_heads: {error}") from error
+        chain = [{"model_type": teacher["model_type"], **change} for change in changes]
     for number, made in enumerate(chain):
         layer = args.teacher_layer if number == 0 else None
         found.append(_hop(args, teacher, made, wrong, layer=layer, is_ours=number > 0 or args.iteration > 1))
-        teacher = {"model_type": teacher["model_type"], **families.named_sizes(teacher["model_type"], made)}
+        teacher = made
     if wrong:
         raise FlagError("\n".join(dict.fromkeys(wrong)))
     return found
@@ -44,7 +48,7 @@ def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
 
 def _hop(args, teacher, student, wrong, *, layer, is_ours):
     """One distillation; its problems are added.  is_ours: the teacher is a student of this method, trained in its last layer."""
-    family, theirs = families.of(teacher["model_type"]), families.sizes(teacher)
+    family, theirs, ours = families.of(teacher["model_type"]), families.sizes(teacher), families.sizes(student)
     depth, heads = theirs["layers"], args.num_relation_heads
     if layer is None:
         large = not is_ours and depth == 24 and theirs["hidden"] == 1024
@@ -53,23 +57,28 @@ def _hop(args, teacher, student, wrong, *, layer, is_ours):
         layer = depth
     elif layer > depth:
         wrong.append(f"--teacher_layer {layer}: the teacher has {depth} layers")
-    widths = (families.projections_width(teacher, min(layer, depth)), student["hidden"])
-    common = math.gcd(*widths)
+    widths = families.projection_widths(teacher, min(layer, depth)), families.projection_widths(student, ours["layers"])
+    if args.relation_source == "extra":  # new ones, as wide as the states
+        widths = widths[0], dict.fromkeys("qkv", ours["hidden"])
+    for whose, found in zip(("teacher", "student"), widths):
+        if unlike := [name for name in args.relations if found[name[0]] != found[name[1]]]:
+            wrong.append(
+                f"--relations {','.join(unlike)}: the {whose}'s queries are {found['q']} wide, its keys and values {found['k']}; "
+                "expected pairs of the same kind"
+            )
+    kinds = [kind for kind in "qkv" if any(kind in name for name in args.relations)]
+    of_teacher, of_student = ([*dict.fromkeys(found[kind] for kind in kinds)] for found in widths)
+    common = math.gcd(*of_teacher, *of_student)
+    both = f"the teacher's width {_listed(of_teacher)} and the student's {_listed(of_student)}"
     if heads is None:
         preferred = {12: 48, 24: 64}.get(depth)
         heads = next((number for number in (preferred, *_HEADS) if number and common % number == 0), None)
         if heads is None:
-            wrong.append(
-                f"--num_relation_heads: no preset divides the teacher's width {widths[0]} and the student's {widths[1]}; "
-                f"choose one of {divisors(common)}"
-            )
+            wrong.append(f"--num_relation_heads: no preset divides {both}; choose one of {divisors(common)}")
     elif common % heads:
-        wrong.append(
-            f"--num_relation_heads {heads}: does not divide both the teacher's width {widths[0]} and the student's {widths[1]}; "
-            f"choose one of {divisors(common)}"
-        )
-    wrong += _no_copies(args.student_init, theirs, student)
-    return Hop(layer, heads, **student)
+        wrong.append(f"--num_relation_heads {heads}: does not divide both {both}; choose one of {divisors(common)}")
+    wrong += _no_copies(args.student_init, theirs, ours)
+    return Hop(layer, heads, **ours)
 
 
 def _no_copies(init, teacher, student):
@@ -85,6 +94,10 @@ def _no_copies(init, teacher, student):
             yield f"--student_init {init}: needs a --student_{size} of {theirs}, the teacher's; found {ours}"
     if init == "layers" and sizes["layers"][1] > sizes["layers"][0]:
         yield f"--student_init layers: {sizes['layers'][1]} layers wanted, the teacher has {sizes['layers'][0]}"
+
+
+def _listed(widths):
+    return " and ".join(map(str, widths))
 
 
 def divisors(number):

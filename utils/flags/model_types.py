@@ -54,7 +54,7 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
     if args.model_type is None:
         return
     objective = _beginning(args.model_type, objectives)
-    match = re.fullmatch(r"([a-z0-9-]*?)(?:_(cls|ner|qa))?", args.model_type.removeprefix(objective or ""))
+    match = re.fullmatch(r"([a-z0-9_-]*?)(?:_(cls|ner|qa))?", args.model_type.removeprefix(objective or ""))
     if objective is None or match is None:
         yield f"--model_type: {args.model_type!r} does not begin with one of {', '.join(objectives)} (kdbert_cls, ft, ...)"
         return
@@ -64,5 +64,7 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
     if objectives[objective].kinds and kind not in objectives[objective].kinds:
         allowed = " and ".join(objectives[objective].kinds)
         yield f"--model_type {args.model_type}: {objective} is for {allowed}; {args.task_name} is a {kind} task"
-    if family and config and family not in families.spellings(config["model_type"]):
+    if family and families.named(family) is None:
+        yield f"--model_type {args.model_type}: found family {family!r}; expected one of {', '.join(families.FAMILIES)}"
+    elif family and config and families.named(family) != families.stock_type(config["model_type"]):
         yield f"--model_type {args.model_type}: the checkpoint's model_type is {config['model_type']}"

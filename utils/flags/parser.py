@@ -45,7 +45,8 @@ class Parser(argparse.ArgumentParser):
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError as error:
             self.problems.append(str(error).removeprefix("argument "))
-            return action.default
+            default = action.default
+            return super()._get_value(action, default) if isinstance(default, str) else default
 
     def _check_value(self, action, value):
         if action.choices is not None and value not in action.choices and value != action.default:

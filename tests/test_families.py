@@ -1,0 +1,73 @@
+"""The table of families: what a row says is true of the installed transformers, and one row is all that any method needs."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import tiny_models
+import torch
+import transformers
+from commands import ROOT
+
+import models
+from utils import families
+from utils.errors import CheckpointError, FlagError
+
+
+@pytest.fixture(params=families.FAMILIES)
+def name(request):
+    return request.param
+
+
+def test_names_of_settings(name):
+    """Sizes and dropouts are settings of the family's config; DeBERTa's head reads one that is not listed."""
+    family, config = families.of(name), transformers.AutoConfig.for_model(name).to_dict()
+    settings = {*family.sizes, *family.as_hidden, *family.hidn_dropout, *family.att_dropout, *family.cls_dropout}
+    settings |= {family.head_size, family.key_heads} - {""}
+    assert settings - config.keys() <= {"cls_dropout"}
+    assert families.sizes(config) is not None and len(families.sizes(config)) == 4
+
+
+def test_dropouts_arrive(name):
+    """Each probability is that of some module of a model with a task head; a family without one says so."""
+    given = {"hidn_dropout": 0.31, "att_dropout": 0.32, "cls_dropout": 0.33}
+    family, model = families.of(name), tiny_models.build(name, dtype=torch.float32)
+    for flag, value in given.items():
+        args = SimpleNamespace(**{**dict.fromkeys(given), flag: value})
+        if not getattr(family, flag):
+            with pytest.raises(FlagError, match=f"--{flag}: {name} has no such dropout"):
+                models.with_dropout(model, args)
+            continue
+        made = models.with_dropout(model, args)
+        assert value in [setting for module in made.modules() for setting in vars(module).values() if type(setting) is float]
+
+
+def test_stock_heads(name):
+    """A kind of task without a head is one that transformers has no class for; T5's would need the decoder."""
+    family = families.of(name)
+    for kind in families.HEADS:
+        exists = hasattr(transformers, family.class_name(kind))
+        assert exists == (kind in family.tasks) or (exists and "decoder" in family.no_head)
+    assert bool(family.vocabulary) == hasattr(transformers, family.class_name("masked"))
+
+
+def test_spellings(name):
+    assert families.named(name) == families.named(name.replace("-", "").replace("_", "")) == name
+    assert families.named("bart") is None
+
+
+def test_no_torch():
+    """Flags are checked before it is imported."""
+    code = "import sys; from utils import families; assert not {'torch', 'transformers'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_refusals():
+    assert set(families.REFUSED).isdisjoint(families.FAMILIES)
+    with pytest.raises(CheckpointError, match="'albert' is not supported: all its layers are one and the same"):
+        families.of("albert")
+    for family in families.FAMILIES.values():
+        assert family.refuses.keys() <= families.USES.keys()
+    assert families.refusal("moe-bert", "ffn experts") is None
+    assert "deberta-v2: its attention cannot be experts, as" in families.refusal("sparse-deberta-v2", "attention experts")
