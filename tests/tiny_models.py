@@ -12,6 +12,7 @@ GRID = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 100)
 LAYERS, HEADS, NEURONS, HIDDEN, VOCABULARY = 3, 4, 10, 16, 40
 _OTHERS = {  # settings beside the sizes, of the families that have some for which a small model needs other values
     "electra": {"embedding_size": 12},
+    "ernie": {"use_task_id": True},
     "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4, "type_vocab_size": 0,
                    "norm_rel_ebd": "layer_norm", "position_biased_input": False,
                    "share_att_key": True},

@@ -122,6 +122,8 @@ FAMILIES = {
         other_heads=("discriminator_predictions",),
         as_hidden=("embedding_size",),
     ),
+    "camembert": _bert("Camembert", vocabulary=("lm_head",)),
+    "ernie": _bert("Ernie"),
     "distilbert": Family(
         stock="DistilBert",
         layers="transformer.layer",
