@@ -8,11 +8,14 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from commands import ROOT
+from commands import ROOT, run
+from test_minilmv2 import SHORT, SIZES, corpus, teacher, text, tokenizer  # noqa: F401
 
 import models
+from models import architectures
 from utils import families
 from utils.errors import CheckpointError, FlagError
+from utils.files import read_json
 
 
 @pytest.fixture(params=families.FAMILIES)
@@ -71,3 +74,30 @@ def test_refusals():
         assert family.refuses.keys() <= families.USES.keys()
     assert families.refusal("moe-bert", "ffn experts") is None
     assert "deberta-v2: its attention cannot be experts, as" in families.refusal("sparse-deberta-v2", "attention experts")
+
+
+# ---- The scripts, on families that differ most from BERT
+
+
+def save(folder, case, tokenizer, *, kind=None, **settings):  # noqa: F811
+    """A random model of a family, 48 wide, with 3 layers and 4 heads, and some contrast in its relations."""
+    sizes = tiny_models.sized(case, hidden=48, intermediate=96)
+    settings = {**tiny_models.CASES[case][1], **sizes, "vocab_size": len(tokenizer), **settings}
+    config = transformers.AutoConfig.for_model(tiny_models.CASES[case][0], **settings)
+    torch.manual_seed(0)
+    architectures.stock_class(config.model_type, kind)(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_minimoe_from_a_megatron_bert(corpus, tokenizer, small_demo, tmp_path):  # noqa: F811
+    """MiniMoE's own teacher."""
+    teacher = save(tmp_path / "teacher", "megatron-bert", tokenizer, initializer_range=0.2)  # noqa: F811
+    run("run_minimoe.py", "--corpus", corpus, "--teacher_model_path", teacher, *SHORT, *SIZES, "--num_relation_heads", 6,
+        "--output_dir", tmp_path / "student")  # fmt: skip
+    results = read_json(tmp_path / "student" / "results.json")
+    assert results["metrics"]["heldout"]["loss"] < 0.9 * results["hops"][0]["heldout_before"]["loss"]
+    assert read_json(tmp_path / "student" / "ckpt" / "config.json")["model_type"] == "moe-megatron-bert"
+    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", tmp_path / "student", "--use_cpu",
+        "--max_steps", 2, "--max_length", 24, "--output_dir", tmp_path / "tuned")  # fmt: skip
+    assert read_json(tmp_path / "tuned" / "results.json")["model"]["experts"] == "1,4"

@@ -124,6 +124,8 @@ FAMILIES = {
     ),
     "camembert": _bert("Camembert", vocabulary=("lm_head",)),
     "ernie": _bert("Ernie"),
+    "megatron-bert": _bert("MegatronBert", norms=("attention.ln", "ln"), num_returned=2, cls_dropout=()),
+    "xlm-roberta-xl": _bert("XLMRobertaXL", norms=("attention.self_attn_layer_norm", "LayerNorm"), vocabulary=("lm_head",)),
     "distilbert": Family(
         stock="DistilBert",
         layers="transformer.layer",
