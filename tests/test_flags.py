@@ -78,6 +78,8 @@ def test_paths_must_shrink(path, message):
         ("kdbert_cls", "conll", None, "tagging task"),
         ("pkdbert_cls", "stsb", None, "pkd is for classification"),
         ("kdbert_cls", "mrpc", {"model_type": "roberta"}, "roberta"),
+        ("kdnomicbert_cls", "mrpc", {"model_type": "nomic_bert"}, None),
+        ("kdnomic_bert_cls", "mrpc", {"model_type": "sparse-nomic_bert"}, None),
         ("kdxlm-roberta-xl", "mrpc", {"model_type": "xlm-roberta"}, "the checkpoint's model_type is xlm-roberta"),
         ("kdbart_cls", "mrpc", None, "found family 'bart'; expected one of bert, roberta"),
         ("minilmbert", "mrpc", None, "does not begin"),

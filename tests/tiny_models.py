@@ -23,6 +23,7 @@ _VARIANTS = {  # further cases: family, and what is different
     "electra with wide embeddings": ("electra", {"embedding_size": HIDDEN}),
     "deberta-v2 own position keys": ("deberta-v2", {"share_att_key": False, "conv_kernel_size": 3}),
     "modernbert with biases": ("modernbert", {"attention_bias": True, "mlp_bias": True}),
+    "gte without segments": ("gte", {"type_vocab_size": 0}),
     "t5 gated": ("t5", {"feed_forward_proj": "gated-gelu"}),
 }
 

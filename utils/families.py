@@ -97,6 +97,9 @@ class Family:
         return self.stock + (self.base if kind is None else f"For{ALL_HEADS[kind]}")
 
 
+_NO_SPANS = ("classification", "regression", "tagging")
+
+
 def _bert(stock, **others):
     paths = {
         "layers": "encoder.layer",
@@ -108,6 +111,22 @@ def _bert(stock, **others):
         "ffn_in": ("intermediate.dense",),
         "ffn_out": "output.dense",
         "vocabulary": ("cls",),
+    }
+    return Family(stock, **{**paths, **others})
+
+
+def _llama(stock, **others):
+    paths = {
+        "layers": "layers",
+        "attention": "self_attn",
+        "query": "self_attn.q_proj",
+        "key": "self_attn.k_proj",
+        "value": "self_attn.v_proj",
+        "attention_out": "self_attn.o_proj",
+        "ffn_in": ("mlp.gate_proj", "mlp.up_proj"),
+        "ffn_out": "mlp.down_proj",
+        "head_dim": "head_dim",
+        "vocabulary": ("lm_head",),
     }
     return Family(stock, **{**paths, **others})
 
@@ -195,6 +214,8 @@ FAMILIES = {
         hidn_dropout=("embedding_dropout", "mlp_dropout"),
         att_dropout=("attention_dropout",),
     ),
+    "gte": _llama("Gte", tasks=_NO_SPANS),
+    "nomic_bert": _llama("NomicBert", vocabulary=("cls",), head_size="head_dim", tasks=_NO_SPANS),
     # The encoder alone. transformers' T5ForSequenceClassification and T5ForQuestionAnswering need the decoder.
     "t5": Family(
         stock="T5",
