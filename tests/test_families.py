@@ -76,6 +76,21 @@ def test_refusals():
     assert "deberta-v2: its attention cannot be experts, as" in families.refusal("sparse-deberta-v2", "attention experts")
 
 
+def test_heads_that_share_a_key():
+    """Six query heads on two keys: three are one, and students keep that; widths of what MiniLMv2 compares."""
+    config = {"model_type": "eurobert", "num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 6,
+              "num_key_value_heads": 2, "intermediate_size": 96, "head_dim": 8}  # fmt: skip
+    assert families.heads_per_key(config) == 3 and families.projection_widths(config, 1) == {"q": 48, "k": 16, "v": 16}
+    kept = {**config, "compression": {"heads": [2, 1]}}
+    assert families.projection_widths(kept, 2) == {"q": 24, "k": 8, "v": 8}
+    wanted = {"layers": 1, "hidden": 24, "heads": 3, "intermediate": 48}
+    changes = families.resized(config, wanted)
+    assert changes["num_key_value_heads"] == 1 and changes["head_dim"] == 8
+    with pytest.raises(CheckpointError, match="4 heads: expected a multiple of 3, as so many share a key and a value"):
+        families.resized(config, {**wanted, "heads": 4})
+    assert families.heads_per_key({**config, "num_key_value_heads": None}) == 1
+
+
 # ---- The scripts, on families that differ most from BERT
 
 
@@ -101,3 +116,22 @@ def test_minimoe_from_a_megatron_bert(corpus, tokenizer, small_demo, tmp_path): 
     run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", tmp_path / "student", "--use_cpu",
         "--max_steps", 2, "--max_length", 24, "--output_dir", tmp_path / "tuned")  # fmt: skip
     assert read_json(tmp_path / "tuned" / "results.json")["model"]["experts"] == "1,4"
+
+
+def test_from_a_corpus_to_a_crop_with_grouped_keys(corpus, tokenizer, small_demo, tmp_path):  # noqa: F811
+    """EuroBERT: MiniLMv2, fine-tuned, sparsified, distilled into its crop."""
+    teacher = save(tmp_path / "teacher", "eurobert grouped", tokenizer, head_dim=6, initializer_range=0.2)  # noqa: F811
+    relations = ("--corpus", corpus, "--teacher_model_path", teacher, *SHORT, *SIZES)
+    done = run("run_minilmv2.py", *relations, "--relations", "qk=1", "--output_dir", tmp_path / "small", code=2)
+    assert "--relations qk: the teacher's queries are 48 wide, its keys and values 24" in done.stderr
+    run("run_minilmv2.py", *relations, "--num_relation_heads", 6, "--output_dir", tmp_path / "small")
+    results = read_json(tmp_path / "small" / "results.json")
+    assert results["metrics"]["heldout"]["loss"] < 0.9 * results["hops"][0]["heldout_before"]["loss"]
+    task = ("--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--max_length", 24)
+    run("run_finetuning.py", *task, "--max_steps", 2, "--model_path", tmp_path / "small", "--output_dir", tmp_path / "tuned")
+    run("run_sparsification.py", *task, "--model_path", tmp_path / "tuned", "--grid", "0,50", "--output_dir", tmp_path / "nested")
+    run("run_distillation.py", *task, "--max_steps", 2, "--teacher_model_path", tmp_path / "nested", "--layer_or_sparsity", "50S",
+        "--output_dir", tmp_path / "crop")  # fmt: skip
+    config = read_json(tmp_path / "crop" / "ckpt" / "config.json")
+    assert config["model_type"] == "sparse-eurobert" and config["num_key_value_heads"] == 2
+    assert sum(config["compression"]["heads"]) == 2 and config["compression"]["original_heads"] == 2

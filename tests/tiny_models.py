@@ -24,6 +24,8 @@ _VARIANTS = {  # further cases: family, and what is different
     "deberta-v2 own position keys": ("deberta-v2", {"share_att_key": False, "conv_kernel_size": 3}),
     "modernbert with biases": ("modernbert", {"attention_bias": True, "mlp_bias": True}),
     "gte without segments": ("gte", {"type_vocab_size": 0}),
+    "eurobert grouped": ("eurobert", {"num_attention_heads": 2 * HEADS, "num_key_value_heads": HEADS, "head_dim": 2}),
+    "eurobert with biases": ("eurobert", {"attention_bias": True, "mlp_bias": True}),
     "t5 gated": ("t5", {"feed_forward_proj": "gated-gelu"}),
 }
 

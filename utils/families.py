@@ -216,6 +216,18 @@ FAMILIES = {
     ),
     "gte": _llama("Gte", tasks=_NO_SPANS),
     "nomic_bert": _llama("NomicBert", vocabulary=("cls",), head_size="head_dim", tasks=_NO_SPANS),
+    "eurobert": _llama(
+        "EuroBert",
+        norms=("input_layernorm", "post_attention_layernorm"),
+        head_size="head_dim",
+        key_heads="num_key_value_heads",
+        tasks=_NO_SPANS,
+        task_heads=("dense", "classifier"),
+        hidn_dropout=(),
+        att_dropout=("attention_dropout",),
+        cls_dropout=(),
+    ),
+    "jina_embeddings_v3": _llama("JinaEmbeddingsV3", ffn_in=("mlp.fc1",), ffn_out="mlp.fc2"),
     # The encoder alone. transformers' T5ForSequenceClassification and T5ForQuestionAnswering need the decoder.
     "t5": Family(
         stock="T5",
