@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import tiny_models
 import torch
 import transformers
 from commands import ROOT, run
-from test_minilmv2 import SHORT, SIZES, corpus, teacher, text, tokenizer  # noqa: F401
+from corpus_runs import SHORT, SIZES
 
 import models
 from models import architectures
@@ -37,12 +36,11 @@ def test_dropouts_arrive(name):
     given = {"hidn_dropout": 0.31, "att_dropout": 0.32, "cls_dropout": 0.33}
     family, model = families.of(name), tiny_models.build(name, dtype=torch.float32)
     for flag, value in given.items():
-        args = SimpleNamespace(**{**dict.fromkeys(given), flag: value})
         if not getattr(family, flag):
             with pytest.raises(FlagError, match=f"--{flag}: {name} has no such dropout"):
-                models.with_dropout(model, args)
+                models.with_dropout(model, **{flag: value})
             continue
-        made = models.with_dropout(model, args)
+        made = models.with_dropout(model, **{flag: value})
         assert value in [setting for module in made.modules() for setting in vars(module).values() if type(setting) is float]
 
 
@@ -94,21 +92,21 @@ def test_heads_that_share_a_key():
 # ---- The scripts, on families that differ most from BERT
 
 
-def save(folder, case, tokenizer, *, kind=None, **settings):  # noqa: F811
+def save(folder, case, tokenizer, **settings):
     """A random model of a family, 48 wide, with 3 layers and 4 heads, and some contrast in its relations."""
     sizes = tiny_models.sized(case, hidden=48, intermediate=96)
     settings = {**tiny_models.CASES[case][1], **sizes, "vocab_size": len(tokenizer), **settings}
     config = transformers.AutoConfig.for_model(tiny_models.CASES[case][0], **settings)
     torch.manual_seed(0)
-    architectures.stock_class(config.model_type, kind)(config).save_pretrained(folder)
+    architectures.stock_class(config.model_type)(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def test_minimoe_from_a_megatron_bert(corpus, tokenizer, small_demo, tmp_path):  # noqa: F811
+def test_minimoe_from_a_megatron_bert(demo_corpus, demo_tokenizer, small_demo, tmp_path):
     """MiniMoE's own teacher."""
-    teacher = save(tmp_path / "teacher", "megatron-bert", tokenizer, initializer_range=0.2)  # noqa: F811
-    run("run_minimoe.py", "--corpus", corpus, "--teacher_model_path", teacher, *SHORT, *SIZES, "--num_relation_heads", 6,
+    teacher = save(tmp_path / "teacher", "megatron-bert", demo_tokenizer, initializer_range=0.2)
+    run("run_minimoe.py", "--corpus", demo_corpus, "--teacher_model_path", teacher, *SHORT, *SIZES, "--num_relation_heads", 6,
         "--output_dir", tmp_path / "student")  # fmt: skip
     results = read_json(tmp_path / "student" / "results.json")
     assert results["metrics"]["heldout"]["loss"] < 0.9 * results["hops"][0]["heldout_before"]["loss"]
@@ -118,10 +116,10 @@ def test_minimoe_from_a_megatron_bert(corpus, tokenizer, small_demo, tmp_path): 
     assert read_json(tmp_path / "tuned" / "results.json")["model"]["experts"] == "1,4"
 
 
-def test_from_a_corpus_to_a_crop_with_grouped_keys(corpus, tokenizer, small_demo, tmp_path):  # noqa: F811
+def test_from_a_corpus_to_a_crop_with_grouped_keys(demo_corpus, demo_tokenizer, small_demo, tmp_path):
     """EuroBERT: MiniLMv2, fine-tuned, sparsified, distilled into its crop."""
-    teacher = save(tmp_path / "teacher", "eurobert grouped", tokenizer, head_dim=6, initializer_range=0.2)  # noqa: F811
-    relations = ("--corpus", corpus, "--teacher_model_path", teacher, *SHORT, *SIZES)
+    teacher = save(tmp_path / "teacher", "eurobert grouped", demo_tokenizer, head_dim=6, initializer_range=0.2)
+    relations = ("--corpus", demo_corpus, "--teacher_model_path", teacher, *SHORT, *SIZES)
     done = run("run_minilmv2.py", *relations, "--relations", "qk=1", "--output_dir", tmp_path / "small", code=2)
     assert "--relations qk: the teacher's queries are 48 wide, its keys and values 24" in done.stderr
     run("run_minilmv2.py", *relations, "--num_relation_heads", 6, "--output_dir", tmp_path / "small")
