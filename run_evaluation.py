@@ -11,7 +11,6 @@ published convention: linear layers of the encoder at 128 tokens. FLOPs as torch
 all products. Times are those of this machine: 1 and 32 examples, of real lengths and of 128 tokens.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -125,9 +124,9 @@ def predict(args):
     for examples in new_rows.read_parts(args.predict, task, size=args.per_device_eval_batch_size):
         split = data.tokenised(examples)
         outputs = evaluation.logits(runner, split, batch_size=args.per_device_eval_batch_size, device=device)
-        for line in [*lines, *answer_lines.of_split(split, outputs)]:
-            print(line)
-        sys.stdout.flush()
+        lines += answer_lines.of_split(split, outputs)
+        with files.writing("standard output"):
+            print(*lines, sep="\n", flush=True)
         lines = []
 
 

@@ -202,3 +202,29 @@ def refused(tmp_path, tuned_demo):
 def contents(folder):
     """Everything below a folder, with its bytes."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def tuned(tmp_path, tuned_demo) -> Path:
+    """A copy of a finished run."""
+    shutil.copytree(tuned_demo, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def unfinished_demo(small_demo, tmp_path_factory) -> Path:
+    """A run that was killed after its first state, six updates before its end."""
+    from commands import kill_when
+    from copied_runs import resumable
+
+    folder = tmp_path_factory.mktemp("unfinished") / "run"
+    flags = [*resumable(small_demo), "--output_dir", folder]
+    assert kill_when(lambda: (folder / "state/seconds").exists(), "run_finetuning.py", *flags)
+    return folder
+
+
+@pytest.fixture
+def unfinished(tmp_path, unfinished_demo) -> Path:
+    """A copy of an unfinished run."""
+    shutil.copytree(unfinished_demo, tmp_path / "run")
+    return tmp_path / "run"

@@ -8,76 +8,22 @@ import fcntl
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import constrained
 import pytest
 from commands import ROOT, kill_when, run
+from copied_runs import FINE, RECORD, command, content, one_message
 
 from utils import files, logs, run_folder, run_lock
 from utils.errors import FlagError, RunError
-
-FINE = ("--task_name", "demo", "--use_cpu", "--max_train_samples", 32, "--num_train_epochs", 1, "--max_eval_samples", 16,
-        "--per_device_train_batch_size", 16)  # fmt: skip
-
-
-@pytest.fixture
-def tuned(tmp_path, tuned_demo) -> Path:
-    """A copy of a finished run."""
-    shutil.copytree(tuned_demo, tmp_path / "run")
-    return tmp_path / "run"
-
-
-@pytest.fixture(scope="session")
-def unfinished_demo(small_demo, tmp_path_factory) -> Path:
-    """A run that was killed after its first state, six updates before its end."""
-    folder = tmp_path_factory.mktemp("unfinished") / "run"
-    flags = [*resumable(small_demo), "--output_dir", folder]
-    assert kill_when(lambda: (folder / "state/train/latest").exists(), "run_finetuning.py", *flags)
-    return folder
-
-
-def resumable(data_dir):
-    return ("--task_name", "demo", "--data_dir", data_dir, "--use_cpu", "--max_train_samples", 96, "--num_train_epochs", 2,
-            "--max_eval_samples", 16, "--per_device_train_batch_size", 16, "--eval_interval", 2, "--save_minutes", 0,
-            "--log_interval", 1)  # fmt: skip
-
-
-@pytest.fixture
-def unfinished(tmp_path, unfinished_demo) -> Path:
-    """A copy of an unfinished run."""
-    shutil.copytree(unfinished_demo, tmp_path / "run")
-    return tmp_path / "run"
-
-
-def command(folder) -> list:
-    """The flags that a run was begun with, for a copy of it in another place."""
-    words = json.loads((folder / "args.json").read_text())["command"][1:]
-    words[words.index("--output_dir") + 1] = folder
-    return words
-
-
-def content(folder) -> dict:
-    """{path: bytes} of all files below a folder, links by where they point."""
-    found = {}
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_symlink() or path.is_file():
-            found[str(path.relative_to(folder))] = os.readlink(path) if path.is_symlink() else path.read_bytes()
-    return found
-
-
-def refused(done, *said):
-    """One message, which says this."""
-    assert "Traceback" not in done.stderr and done.stderr.count("error: ") == 1, done.stderr
-    message = done.stderr.partition("error: ")[2]
-    for word in said:
-        assert str(word) in message, message
-
 
 # ---- --overwrite: foreign files stay, the old run until there is a new one
 
@@ -108,7 +54,7 @@ def test_overwrite_of_what_is_not_ours_is_refused(tmp_path, small_demo, tuned):
         before = content(tmp_path)
         for overwrite in ((), ("--overwrite",)):
             flags = [*FINE, "--data_dir", small_demo, *overwrite, "--output_dir", tmp_path / "theirs"]
-            refused(run("run_finetuning.py", *flags, code=2), "--output_dir", "this program")
+            one_message(run("run_finetuning.py", *flags, code=2), "--output_dir", "this program")
         assert content(tmp_path) == before
         shutil.rmtree(tmp_path / "theirs")
     for name in ("ckpt/notes.txt", "predictions/plots/a.png", "predictions/mine.tsv"):
@@ -116,7 +62,7 @@ def test_overwrite_of_what_is_not_ours_is_refused(tmp_path, small_demo, tuned):
         (tuned / name).write_text("mine")
         before = content(tmp_path)
         flags = [*FINE, "--data_dir", small_demo, "--overwrite", "--output_dir", tuned]
-        refused(run("run_finetuning.py", *flags, code=2), "/".join(name.split("/")[:2]), "would be lost")
+        one_message(run("run_finetuning.py", *flags, code=2), "/".join(name.split("/")[:2]), "would be lost")
         assert content(tmp_path) == before
         (tuned / name).unlink()
         shutil.rmtree(tuned / "predictions", ignore_errors=True)
@@ -136,7 +82,7 @@ def test_the_old_run_stays_until_there_is_a_new_one(tuned, small_demo):
     before = content(tuned)
     flags = ["run_finetuning.py", *FINE, "--data_dir", small_demo, "--output_dir", tuned]
     done = run("tests/constrained.py", "file_size=20000", "--", *flags, "--overwrite", code=2)
-    refused(done, "File too large", "replaced-1", "the same command without --overwrite continues")
+    one_message(done, "File too large", "replaced-1", "the same command without --overwrite continues")
     kept = content(tuned / "replaced-1")
     assert {name: kept[name] for name in before} == before and not list(tuned.rglob("*.tmp"))
     assert "continues" in run("tests/constrained.py", "file_size=20000", "--", *flags, code=2).stderr
@@ -146,12 +92,11 @@ def test_the_old_run_stays_until_there_is_a_new_one(tuned, small_demo):
 
 def test_killed_anywhere_while_it_replaces_a_run(tmp_path):
     """SIGKILL at each operation until the new run has begun: the next start finds the old run whole, or aside and the new one."""
-    record = {"stage": "ted", "settings": {}, "inputs": {}, "versions": {}, "git_commit": None, "processes": 1}
     ends = []
     while "new" not in ends[-1:]:
         folder = tmp_path / str(len(ends))
         (folder / "ckpt").mkdir(parents=True)
-        for name, text in (("args.json", json.dumps(record)), ("results.json", "{}"), ("ckpt/config.json", "{}"), ("mine", "x")):
+        for name, text in (("args.json", json.dumps(RECORD)), ("results.json", "{}"), ("ckpt/config.json", "{}"), ("mine", "x")):
             (folder / name).write_text(text)
         before = content(folder)
         child = os.fork()
@@ -159,7 +104,7 @@ def test_killed_anywhere_while_it_replaces_a_run(tmp_path):
             constrained.kill_at(len(ends) + 1, str(folder))
             run_lock.lock(folder)
             run_folder.move_aside(folder)
-            files.write_json(folder / "args.json", {**record, "settings": {"seed": 1}})
+            files.write_json(folder / "args.json", {**RECORD, "settings": {"seed": 1}})
             os._exit(0)
         _, code = os.waitpid(child, 0)
         assert code == (0 if (folder / "args.json").exists() and "seed" in (folder / "args.json").read_text() else signal.SIGKILL)
@@ -262,7 +207,7 @@ def test_an_input_that_a_config_names(crowded, tmp_path):
     (tmp_path / "corpus.json").write_text(json.dumps({"urls": [str(crowded / "run/text/*.txt")]}))
     flags = ["--input", tmp_path / "corpus.json", "--sentences_only", "--num_workers", 1, "--output_dir", crowded / "run"]
     before = content(crowded)
-    refused(run("run_corpus.py", *flags, "--overwrite", code=2), crowded / "run/text/a.txt", "lies in the run folder")
+    one_message(run("run_corpus.py", *flags, "--overwrite", code=2), crowded / "run/text/a.txt", "lies in the run folder")
     assert content(crowded) == before
 
 
@@ -274,6 +219,25 @@ def test_what_may_lie_there(crowded, small_demo, monkeypatch):
                   ["--data_dir", str(small_demo / "demo"), "--output_dir", str(small_demo / "demo/run")],
                   ["--data_dir", str(small_demo), "--model_path", "run2/model", "--output_dir", "run2"]):  # fmt: skip
         parse(["--task_name", "demo", *words])
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_paths_that_no_machine_takes(script, crowded, small_demo, monkeypatch):
+    """A name of 300 characters, and the home of nobody that there is, under every flag that takes a path."""
+    monkeypatch.chdir(crowded)
+    data = {"--data_dir": str(small_demo)} if "--task_name" in SCRIPTS[script] else {}
+    given = {**SCRIPTS[script], **data, "--output_dir": "new"}
+    parse = importlib.import_module(script.removesuffix(".py")).parse
+    flags = [flag for flag in given if flag in ("--corpus", "--input") or flag.endswith(("_model_path", "--model_path", "_dir"))]
+    for flag in flags:
+        for path, said in (
+            ("x" * 300, "File name too long"),
+            ("a/" + "x" * 300, "File name too long"),
+            ("~nobody_is_here/x", "no user"),
+        ):
+            words = [word for pair in {**given, flag: path}.items() for word in pair]
+            with pytest.raises(FlagError, match=f"{flag} .*{said}"):
+                parse(words)
 
 
 # ---- One process tree at a time
@@ -306,24 +270,23 @@ def test_two_starts_into_one_folder(tmp_path, small_demo):
 
     assert kill_when(second, "run_finetuning.py", *flags, "--seed", 1)
     for done in said:
-        refused(done, "another run works in it (process ")
+        one_message(done, "another run works in it (process ")
     rows = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert rows == sorted({*rows}) and json.loads((tmp_path / "run/args.json").read_text())["settings"]["seed"] == 1
-    refused(run("run_finetuning.py", *flags, "--seed", 2, code=2), "--seed: 1 in the run, 2 now")
+    one_message(run("run_finetuning.py", *flags, "--seed", 2, code=2), "--seed: 1 in the run, 2 now")
 
 
 def test_two_begin_at_once(tmp_path):
     """Both saw no folder; the second to begin meets the first, or what it has left."""
-    record = {"stage": "ted", "settings": {}, "inputs": {}, "versions": {}, "git_commit": None, "processes": 1}
-    assert run_folder.status(tmp_path / "run", record, overwrite=False) == ("new", None)
+    assert run_folder.status(tmp_path / "run", RECORD, overwrite=False) == ("new", None)
     (tmp_path / "run").mkdir()
     first = holder(tmp_path / "run")
     with pytest.raises(RunError, match=f"another run works in it .process {first.pid}."):
         run_lock.lock(tmp_path / "run")
-    files.write_json(tmp_path / "run/args.json", record)
+    files.write_json(tmp_path / "run/args.json", RECORD)
     first.communicate()
     run_lock.lock(tmp_path / "run")
-    assert run_folder.status(tmp_path / "run", record, overwrite=False) == ("unfinished", None)
+    assert run_folder.status(tmp_path / "run", RECORD, overwrite=False) == ("unfinished", None)
 
 
 def test_the_lock_outlives_the_main_process(tmp_path):
@@ -366,7 +329,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
 def test_a_finished_run_is_reported_while_it_is_in_use(tuned):
     words, other = command(tuned), holder(tuned)
     assert "finished before" in run("run_finetuning.py", *words).stderr
-    refused(run("run_finetuning.py", *words, "--do_test", code=2), f"process {other.pid}")
+    one_message(run("run_finetuning.py", *words, "--do_test", code=2), f"process {other.pid}")
     other.communicate()
 
 
@@ -428,7 +391,7 @@ def test_a_report_of_the_users_own(tmp_path, tuned):
     run("run_evaluation.py", "--report", tmp_path)
     run("run_evaluation.py", "--report", tmp_path)  # replaces its own
     (tmp_path / "report.html").write_text("<html>mine</html>")
-    refused(run("run_evaluation.py", "--report", tmp_path, code=2), tmp_path / "report.html", "--output_dir")
+    one_message(run("run_evaluation.py", "--report", tmp_path, code=2), tmp_path / "report.html", "--output_dir")
     assert (tmp_path / "report.html").read_text() == "<html>mine</html>"
 
 
@@ -438,10 +401,117 @@ def test_get_model_keeps_what_it_would_not_write(tmp_path, tuned):
     for _ in range(2):
         run("deberta_scripts/get_model.py", tmp_path / "model", tmp_path / "made")
     (tmp_path / "made/notes").mkdir()
-    refused(run("deberta_scripts/get_model.py", tmp_path / "model", tmp_path / "made", code=2), "notes", "would be lost")
+    one_message(run("deberta_scripts/get_model.py", tmp_path / "model", tmp_path / "made", code=2), "notes", "would be lost")
     assert (tmp_path / "made/notes").is_dir() and sorted(os.listdir(tmp_path)) == ["made", "model", "run"]
-    refused(run("deberta_scripts/get_model.py", "no/such/model", tmp_path / "new", code=2), "no/such/model")
-    refused(
+    one_message(run("deberta_scripts/get_model.py", "no/such/model", tmp_path / "new", code=2), "no/such/model")
+    one_message(
         run("deberta_scripts/get_model.py", tmp_path / "run", tmp_path / "new", code=2), tmp_path / "run", "pytorch_model.bin"
     )
     assert not (tmp_path / "new").exists()
+
+
+# ---- What a kill leaves
+
+
+def test_a_folder_that_has_only_begun(tmp_path, small_demo):
+    """The marker, whole or cut; what was being written; args.json.tmp of the time before the marker."""
+    for names in ([".run_folder"], [".run_folder", ".args.json.0123456789abcdef.tmp"], [".args.json.0123456789abcdef.tmp"],
+                  ["args.json.tmp"], []):  # fmt: skip
+        (tmp_path / "run").mkdir()
+        for name in names:
+            (tmp_path / "run" / name).touch()
+        assert run_folder.take(tmp_path / "run", RECORD, Namespace(overwrite=False), answers=False) == ("new", 0.0)
+        assert run_folder.take(tmp_path / "run", RECORD, Namespace(overwrite=True), answers=False) == ("new", 0.0)
+        if names == ["args.json.tmp"]:
+            run("run_finetuning.py", *FINE, "--data_dir", small_demo, "--output_dir", tmp_path / "run")
+            assert sorted(os.listdir(tmp_path / "run"))[:2] == [".run_folder", "args.json"]
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_killed_after_results_json(tuned):
+    """The state, the run that was replaced and half a file go when the run is reported; foreign files stay."""
+    (tuned / "state/train").mkdir(parents=True)
+    (tuned / "replaced-3").mkdir()
+    for name in (
+        "state/train/latest",
+        "replaced-3/.run_folder",
+        "replaced-3/args.json",
+        ".ckpt.0123456789abcdef.tmp",
+        "notes.tmp",
+    ):
+        (tuned / name).touch()
+    run("run_finetuning.py", *command(tuned))
+    assert sorted(os.listdir(tuned)) == [
+        ".run_folder",
+        "args.json",
+        "ckpt",
+        "log.txt",
+        "metrics.jsonl",
+        "notes.tmp",
+        "results.json",
+    ]
+
+
+def test_a_killed_dry_run(tmp_path, small_demo):
+    """Its folder goes with the next start of any script; that of a living one stays."""
+    rooms = [tmp_path / "tmp", tmp_path / "out"]
+    for room in rooms:
+        room.mkdir()
+    flags = [*FINE, "--data_dir", small_demo, "--output_dir", rooms[1] / "run"]
+    words = ["tests/constrained.py", f"tmp={rooms[0]}", "--", "run_finetuning.py", *flags]
+    assert kill_when(lambda: [*rooms[0].glob("*/args.json"), *rooms[0].glob(".*/args.json")], *words, "--dry_run")
+    assert len(os.listdir(rooms[0])) == 1 and not os.listdir(rooms[1])
+    with files.new_file(rooms[0] / "bert-compression-dry-run"):
+        run(*words)
+        assert len(os.listdir(rooms[0])) == 1
+    run(*words[:-2], "--dry_run")
+    assert os.listdir(rooms[0]) == ["bert-compression-dry-run"] and os.listdir(rooms[1]) == ["run"]
+
+
+def test_an_export_that_was_killed_is_made_again(tmp_path, tuned, small_demo):
+    """The same command continues although the folder is there, which another run's would not."""
+    (tmp_path / "ex").mkdir()
+    flags = ["--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--max_eval_samples", 16, "--model_path", tuned]
+    words = ["run_evaluation.py", *flags, "--export", "dense", "--export_dir", tmp_path / "ex", "--output_dir", tmp_path / "eval"]
+    assert kill_when(lambda: (tmp_path / "ex/dense").exists() and not (tmp_path / "eval/results.json").exists(), *words)
+    run(*words)
+    assert "finished before" in run(*words).stderr
+    one_message(run(*words, "--overwrite", code=2), tmp_path / "ex/dense", "exists")
+
+
+# ---- Other versions
+
+
+def test_continued_under_other_versions(unfinished):
+    """They are named in the log and kept in args.json, each once; a run that is only reported has nothing to say."""
+    record = json.loads((unfinished / "args.json").read_text())
+    now, commit = record["versions"]["torch"], record["git_commit"]
+    record["versions"]["torch"], record["git_commit"] = "1.0", "abc"
+    (unfinished / "args.json").write_text(json.dumps(record))
+    words = ["run_finetuning.py", *command(unfinished)]
+    latest = unfinished / "state/train/latest"
+    for _ in range(2):
+        before = latest.read_text()
+        assert kill_when(lambda before=before: latest.read_text() != before, *words)
+    assert f"torch {now} (before: 1.0), commit {commit} (before: abc)" in (unfinished / "log.txt").read_text()
+    assert "versions" not in run(*words).stderr and "versions" not in run(*words).stderr
+    record = json.loads((unfinished / "args.json").read_text())
+    assert record["versions"]["torch"] == "1.0" and [part["versions"]["torch"] for part in record["resumed"]] == [now]
+    card = (unfinished / "ckpt/README.md").read_text()
+    assert "torch 1.0" in card and f"torch {now}" in card and f"| commit | abc; then {commit} |" in card
+
+
+# ---- The list of what is ours
+
+
+def test_all_that_runs_write_is_known(tuned_demo, nested_demo, built_corpus):
+    """What has no known name would be left behind by --overwrite: names in the sources, and what runs have in their folders."""
+    for folder in (tuned_demo, nested_demo, built_corpus):
+        assert all(run_folder.is_own(name) or name == ".run_folder" for name in os.listdir(folder))
+        assert run_folder.status(folder, RECORD, overwrite=True) == ("new", None)
+    sources = [*ROOT.glob("run_*.py"), *(path for name in ("data", "models", "utils") for path in (ROOT / name).rglob("*.py"))]
+    found = set()
+    for path in sources:
+        found |= {*re.findall(r'run\.folder / f?"([^"/]+)"', path.read_text())}
+        found |= {*re.findall(r'run\.keep\([^,]+, f?"([^"]+)"', path.read_text())}
+    assert len(found) > 8 and not [name for name in found if not run_folder.is_own(re.sub(r"\{[^}]*\}", "1", name))]

@@ -50,5 +50,5 @@ def of_machine(error: Exception) -> str | None:
         if found is None:
             return None
         number, said = int(found[1]), str(error)
-    name = getattr(error, "filename", None)
-    return (f"{name}: " if name is not None else "") + said + (f"; {_TO_DO[number]}" if number in _TO_DO else "")
+    names = [str(name) for key in ("filename", "filename2") if (name := getattr(error, key, None)) is not None]
+    return (f"{' -> '.join(names)}: " if names else "") + said + (f"; {_TO_DO[number]}" if number in _TO_DO else "")

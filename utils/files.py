@@ -83,8 +83,8 @@ def new_file(path):
             yield aside
             sync(aside)
             os.replace(aside, path)
-        except BaseException:
-            remove(aside)
+        except BaseException as error:
+            _give_up(aside, path, error)
             raise
         finally:
             os.close(descriptor)
@@ -108,8 +108,8 @@ def new_folder(path, *, replace=True):
                 replace_folder(aside, path)
             else:
                 remove(aside)
-        except BaseException:
-            remove(aside)
+        except BaseException as error:
+            _give_up(aside, path, error)
             raise
         finally:
             os.close(descriptor)
@@ -228,6 +228,14 @@ def link_tree(source, target):
             shutil.copy2(old, new)
 
     shutil.copytree(source, target, copy_function=link, dirs_exist_ok=True)
+
+
+def _give_up(aside, path, error):
+    """Remove what was written aside; an error of the disk names what it was to become."""
+    remove(aside)
+    for key in ("filename", "filename2") if isinstance(error, OSError) else ():
+        if getattr(error, key) is not None:
+            setattr(error, key, str(getattr(error, key)).replace(str(aside), str(path)))
 
 
 def _aside_name(path):

@@ -9,6 +9,7 @@ from pathlib import Path
 _ENDINGS = ("_dir", "_path", "_file")
 _OTHERS = ("corpus", "input", "predict", "report")
 _NO_PATHS = ("layer_or_sparsity_path", "student_path")  # 90S,95S: a path of students
+_LONGEST = 255  # bytes of a name, on all common file systems
 # Folders of which single files are read or written by name: a run folder may lie in them
 _BY_NAME = ("data_dir", "hops_dir", "export_dir")
 
@@ -40,6 +41,8 @@ def unusable(path) -> str | None:
     """Why the machine cannot even look whether a path is there; None also for a URL."""
     if "://" in path:
         return None
+    if any(len(os.fsencode(part)) > _LONGEST for part in Path(path).parts):  # also below a folder that is not there yet
+        return os.strerror(errno.ENAMETOOLONG)
     try:
         os.stat(path)
     except OSError as error:

@@ -78,9 +78,10 @@ class Run:
         self._record = None
 
     def _make(self):
-        if not self.folder.is_dir():
-            with files.writing(f"--output_dir {self.folder}"):
-                self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"--output_dir {self.folder}: cannot be made ({error.strerror}); choose another") from error
         run_lock.lock(self.folder)
         status, problem = run_folder.status(self.folder, self._record, overwrite=self.args.overwrite)
         if status != "new" or problem is not None:
@@ -274,14 +275,14 @@ def _outcome(main, parse) -> int:
     debug, args = "--debug" in sys.argv, None
     try:
         args = parse()
-        result = main(args)
+        try:
+            result = main(args)
+        except Finished:
+            result = next(path for path in (Path(args.output_dir, "ckpt"), Path(args.output_dir)) if path.exists())
         interruptions.check()  # the last time: what comes later finds everything done
         if distributed.is_main() and result is not None:
-            _print(result)
-    except Finished:
-        if distributed.is_main():
-            folder = Path(args.output_dir)
-            _print(folder / "ckpt" if (folder / "ckpt").exists() else folder)
+            with files.writing("standard output"):
+                print(result, flush=True)
     except BrokenPipeError:  # whoever read what is printed has left; the rest goes nowhere
         pass
     except Exception as error:
@@ -292,11 +293,6 @@ def _outcome(main, parse) -> int:
             print("\n".join([f"error: {flags.named(args, said)}", *_what_is_kept(args, error)]), file=sys.stderr)
         return 2
     return 0
-
-
-def _print(result):
-    with files.writing("standard output"):
-        print(result, flush=True)
 
 
 def _what_is_kept(args, error):

@@ -84,7 +84,9 @@ def read(snapshot: Path, device) -> tuple[dict, dict]:
     except (OSError, SafetensorError) as error:
         raise RunError(f"{file}: damaged ({error}); {_ADVICE}") from error
     shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
-    expected = values.get("tensors", shapes)  # runs of earlier versions say nothing
+    expected = values.get("tensors", shapes)  # states of earlier versions say nothing
+    if not isinstance(expected, dict):
+        raise RunError(f"{snapshot / 'state.json'}: damaged (tensors: found {str(expected)[:80]}); {_ADVICE}")
     if shapes != expected:
         wrong = next(key for key in {**expected, **shapes} if shapes.get(key) != expected.get(key))
         found, wanted = (x.get(wrong, "nothing") for x in (shapes, expected))
