@@ -66,13 +66,13 @@ def main(args):
         # ---- Train, then keep the epoch that was best on dev, or on the rows held out
         result = training.fit(
             model,
-            lambda student, batch: {**objective(student, batch, None), **balance(batch)},
+            balance.beside(lambda student, batch: objective(student, batch, None)),
             data.train,
             settings=run.training,
             run=run,
             watch=balance,
             evaluate=evaluation.scorer(model, data.selection, metric=args.selection_metric, **run.inference),
-            save=lambda folder, _: models.save_model(model, folder, tokenizer=data.tokenizer),
+            save=models.saver(model, data.tokenizer),
         )
         run.finish(result.checkpoint, **evaluation.outcome(result, load, data, **run.inference))
 

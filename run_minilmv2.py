@@ -18,10 +18,10 @@ student is a checkpoint of its own beside the largest (student_4L_512H/).
 import models
 from data.corpus import training_blocks
 from data.model_tokenizer import load_tokenizer
-from models.once_for_all import distil_parts
-from models.relation_distillation import distil_along, participants
+from models import once_for_all, relation_distillation
 from models.resized import resized
 from utils import families, flags, runs
+from utils.hops import hops_of
 
 
 def parse(argv=None):
@@ -51,28 +51,50 @@ def main(args):
     text = training_blocks.recorded_inputs(args.corpus, from_text=flags.corpus.text_format(args))
     run = runs.start(args, inputs={**text, "teacher": args.teacher_model_path, "student": args.student_model_path})
 
-    # ---- Teacher and corpus; both checked against each other and against the student
+    # ---- Teacher, a student that is given, the sizes of each hop, corpus: checked against each other
     tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
-    teacher, given, hops, max_positions = participants(args, tokenizer)
-    options = flags.corpus.data_options(args)
-    train, heldout = training_blocks.train_and_heldout(tokenizer, **options, max_positions=max_positions)
-
-    # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
-    # checkpoint, of which --sparsity takes a part; the teacher; random ones
-    def student_of(teacher, hop, *, is_last):
-        if args.sparsity is not None:
-            return models.crop(given, args.sparsity)
-        return given or resized(teacher, hop, init=args.student_init, seed=args.seed)
-
+    teacher, given, max_positions = relation_distillation.teacher_and_student(
+        args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed
+    )
+    hops = hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
+    blocks, heldout = training_blocks.train_and_heldout(tokenizer, **flags.corpus.data_options(args), max_positions=max_positions)
     run.report(teacher=models.describe(teacher), hops=[vars(hop) for hop in hops], data={"heldout": len(heldout)})
     run.begin()
-    if args.ofa_layer:
-        (hop,) = hops
-        student = models.with_dropout(student_of(teacher, hop, is_last=True), **flags.dropouts(args))
-        return distil_parts(
-            hop, flags.parts.parts(args), teacher, student, train, heldout, tokenizer=tokenizer, run=run
-        )  # fmt: skip
-    return distil_along(hops, teacher, student_of, train, heldout, tokenizer=tokenizer, run=run)
+
+    # ---- Hop after hop: each student is the teacher of the next
+    parts, done = flags.parts.parts(args) if args.ofa_layer else [], []
+    for number, hop in enumerate(hops, 1):
+        stage = "train" if len(hops) == 1 else f"iteration_{number}"
+        # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
+        # checkpoint, of which --sparsity takes a part; the teacher; random ones
+        if args.sparsity is not None:
+            student = models.crop(given, args.sparsity)
+        else:
+            student = given or resized(teacher, hop, init=args.student_init, seed=args.seed)
+        student = models.with_dropout(student, **flags.dropouts(args))
+
+        # ---- Objective: the relations of one layer of the teacher; of a once-for-all student, those of all its parts
+        encoder, objective = relation_distillation.encoder_and_objective(
+            student, teacher, hop, **flags.relations.objective_options(args), tokenizer=tokenizer, device=run.device
+        )
+        if parts:
+            encoder = once_for_all.OnceForAll(encoder, parts)
+            objective = once_for_all.PartsObjective(objective, parts)
+
+        # ---- Train, keep what is best on blocks that are held out
+        distilled = relation_distillation.train(
+            encoder, objective, hop, blocks, heldout, tokenizer=tokenizer, run=run, stage=stage
+        )
+        done.append(distilled)
+        teacher = models.freeze(models.load_model(distilled.result.checkpoint))
+
+    # ---- Pictures; assistants, or parts; the student with its card
+    if parts:
+        once_for_all.finish(run, parts, distilled, teacher, tokenizer=tokenizer)
+    else:
+        trained = args.relation_source == "extra" or args.mlm_weight > 0
+        relation_distillation.finish(run, done, teacher, last_layer_trained=trained)
+    return run.checkpoint
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from fractions import Fraction
 import models
 from data.corpus import training_blocks
 from data.model_tokenizer import load_tokenizer
-from models import moe_bert
-from models.relation_distillation import distil_along, participants
+from models import moe_bert, relation_distillation
 from models.resized import resized
 from utils import flags, runs
+from utils.hops import hops_of
 
 
 def parse(argv=None):
@@ -53,32 +53,49 @@ def main(args):
     text = training_blocks.recorded_inputs(args.corpus, from_text=flags.corpus.text_format(args))
     run = runs.start(args, inputs={**text, "teacher": args.teacher_model_path, "student": args.student_model_path})
 
-    # ---- Teacher and corpus; both checked against each other and against the student
+    # ---- Teacher, a student that is given, the sizes of each hop, corpus: checked against each other
     tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
-    teacher, given, hops, max_positions = participants(args, tokenizer)
-    options = flags.corpus.data_options(args)
-    train, heldout = training_blocks.train_and_heldout(tokenizer, **options, max_positions=max_positions)
-
-    # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
-    # checkpoint, whose blocks become experts unless they are; the teacher; random ones
-    def student_of(teacher, hop, *, is_last):
-        student = given or resized(teacher, hop, init=args.student_init, seed=args.seed)
-        if args.moe is None or not is_last:
-            return student
-        options = {
-            **flags.experts.numbers(args),
-            "noise": args.gate_noise,
-            "route_padding": args.route_padding,
-            "seed": args.seed,
-        }
-        if args.expert_init == "equal":
-            return moe_bert.with_equal_experts(student, **options)
-        return moe_bert.with_experts(student, shared_fraction=Fraction(args.expert_shared_fraction), **options)
-
+    teacher, given, max_positions = relation_distillation.teacher_and_student(
+        args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed
+    )
+    hops = hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
+    blocks, heldout = training_blocks.train_and_heldout(tokenizer, **flags.corpus.data_options(args), max_positions=max_positions)
     run.report(teacher=models.describe(teacher), hops=[vars(hop) for hop in hops], data={"heldout": len(heldout)})
     run.begin()
-    return distil_along(hops, teacher, student_of, train, heldout, tokenizer=tokenizer, run=run,
-                        balance_weight=args.load_balance_weight)  # fmt: skip
+
+    # ---- Hop after hop: each student is the teacher of the next; the last one has the experts
+    done = []
+    for number, hop in enumerate(hops, 1):
+        stage = "train" if len(hops) == 1 else f"iteration_{number}"
+        # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
+        # checkpoint, whose feed-forwards become experts unless they are; the teacher; random ones
+        student = given or resized(teacher, hop, init=args.student_init, seed=args.seed)
+        if args.moe is not None and number == len(hops):
+            options = flags.experts.options(args)
+            if args.expert_init == "equal":
+                student = moe_bert.with_equal_experts(student, **options)
+            else:
+                shared = Fraction(args.expert_shared_fraction)
+                student = moe_bert.with_experts(student, shared_fraction=shared, **options)
+        student = models.with_dropout(student, **flags.dropouts(args))
+
+        # ---- Objective: the relations of one layer of the teacher; of experts, that they share the work
+        encoder, objective = relation_distillation.encoder_and_objective(
+            student, teacher, hop, **flags.relations.objective_options(args), tokenizer=tokenizer, device=run.device
+        )
+        balance = models.Balance(student, args.load_balance_weight if moe_bert.routers(student) else None)
+
+        # ---- Train, keep what is best on blocks that are held out
+        distilled = relation_distillation.train(
+            encoder, objective, hop, blocks, heldout, tokenizer=tokenizer, run=run, stage=stage, balance=balance
+        )
+        done.append(distilled)
+        teacher = models.freeze(models.load_model(distilled.result.checkpoint))
+
+    # ---- Pictures, assistants, the student with its card
+    trained = args.relation_source == "extra" or args.mlm_weight > 0
+    relation_distillation.finish(run, done, teacher, last_layer_trained=trained)
+    return run.checkpoint
 
 
 if __name__ == "__main__":

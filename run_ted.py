@@ -202,7 +202,7 @@ def distil(module, student, outputs, data, *, run):
     return training.fit(
         module, lambda wrapped, batch: objective(wrapped, batch, answers(batch)), data.train, settings=run.training, run=run,
         evaluate=evaluation.scorer(student, data.selection, metric=args.selection_metric, **run.inference),
-        save=lambda folder, _: models.save_model(student, folder, tokenizer=data.tokenizer),
+        save=models.saver(student, data.tokenizer),
     )  # fmt: skip
 
 

@@ -29,8 +29,8 @@ from transformers import BertConfig, BertModel
 import models
 from benchmarks import naive_relations, timing
 from benchmarks.reporting import begin, finish, median, peak, quiet, spread
-from models.relation_distillation import RelationObjective
 from models.relation_encoder import RelationEncoder
+from models.relation_objective import RelationObjective
 from modules.relation_losses import relation_losses
 from utils import allocator, logs, training
 from utils.batch import Batch

@@ -10,7 +10,8 @@ Fewer heads, neurons, dimensions, layers
     curves: what each sparsity is worth.  initial_student: the state in which several trainings begin.
 Relations
     relation_encoder: encoders that answer with queries, keys and values.  resized: students of other sizes.
-    relation_distillation: the objective.  once_for_all: students with parts.  masked_tokens: their loss.
+    relation_objective: their loss, beside masked tokens' and on what is held out.  relation_distillation: hops.
+    once_for_all: students with parts.  masked_tokens: which ones, and their loss.
 Experts
     moe_bert: models with experts.  balance: their loss.
 Filters
@@ -28,7 +29,7 @@ from models.filtered_bert import FilteredModel, FrozenStates, head_metrics, load
 from models.importance_masks import scoring_masks
 from models.initial_student import initial_student_folder, save_initial_student
 from models.loading import freeze, load_model, loader
-from models.saving import save_model
+from models.saving import save_model, saver
 from models.slicing import grid, kept, set_sparsity, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
 from models.students import describe, shrink, small_bert, with_dropout
@@ -61,6 +62,7 @@ __all__ = [
     "save_filters",
     "save_initial_student",
     "save_model",
+    "saver",
     "scoring_masks",
     "set_sparsity",
     "shrink",

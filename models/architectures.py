@@ -86,8 +86,12 @@ def encoder(model) -> nn.Module:
     return model.base_model
 
 
-def max_positions(model) -> int | None:
-    """The longest input in tokens that an encoder has positions for; None where they are relative."""
+def max_positions(*models) -> int | None:
+    """The longest input in tokens that all these encoders have positions for; None where they are relative."""
+    return min(filter(None, map(_positions, models)), default=None)
+
+
+def _positions(model):
     for name, module in encoder(model).named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             first = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa and MPNet count from behind padding

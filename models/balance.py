@@ -53,6 +53,10 @@ class Balance:
         means = [torch.stack(values).mean() for values in losses.values()]
         return {"balance": self.weight * torch.stack(means).mean()} if self.weight else {}
 
+    def beside(self, objective):
+        """The objective, a function of student and batch, with this term beside its own."""
+        return lambda student, batch: {**objective(student, batch), **self(batch)}
+
     # ---- What training.fit() logs beside the terms
 
     def reset(self, state=None):

@@ -2,7 +2,7 @@
 
 from models.architectures import layers
 from models.balance import Balance
-from models.saving import save_model
+from models.saving import saver
 from modules.losses import matched_layers
 from modules.objectives import Objective, Targets
 from utils import evaluation, training
@@ -41,7 +41,7 @@ def distil(
     targets = teacher_targets(teacher, objective, data.train, cached=cached, **run.inference)
     return training.fit(
         student,
-        lambda module, batch: {**objective(module, batch, targets(batch)), **balance(batch)},
+        balance.beside(lambda module, batch: objective(module, batch, targets(batch))),
         data.train,
         settings=run.training,
         run=run,
@@ -49,5 +49,5 @@ def distil(
         draws=draws,
         watch=balance,
         evaluate=evaluation.scorer(student, data.selection, metric=metric, **run.inference),
-        save=lambda folder, _: save_model(student, folder, tokenizer=data.tokenizer),
+        save=saver(student, data.tokenizer),
     )

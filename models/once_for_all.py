@@ -14,13 +14,12 @@ from torch.func import functional_call
 from models import architectures
 from models.derived_classes import stock_parent
 from models.from_tensors import empty, fill, tensors_of
-from models.loading import load_model
-from models.relation_distillation import NO_VOCABULARY, heldout_terms, sides
+from models.relation_distillation import NO_VOCABULARY
 from models.relation_encoder import RelationEncoder
 from models.resized import first, resized_config
 from models.saving import save_model
 from models.students import describe
-from utils import distributed, logs, plots, training
+from utils import distributed, logs, plots
 from utils.evaluation import Score
 
 
@@ -40,6 +39,11 @@ class OnceForAll(nn.Module):
             made[part.name] = RelationEncoder(model, layer=part.layers, **options)
         vars(self)["parts"] = made  # past nn.Module's own way: they own nothing
         self.train(student.training)
+
+    @property
+    def model(self):
+        """The whole student, a stock model."""
+        return self.student.model
 
     def forward(self, part, **inputs):
         """What a part answers, as RelationEncoder does.  part: its name."""
@@ -79,40 +83,45 @@ def export(model, part):
     return fill(made, {name: by_tensor[id(tensor)] for name, tensor in own.items()}, like=model)  # with second names
 
 
-def distil_parts(hop, parts, teacher, student, train, heldout, *, tokenizer, run):
-    """Distil a student with all its parts; finishes the run and returns its checkpoint, the whole student.
+class PartsObjective:
+    """The terms of every part, divided by their number: one function for each part, to be run one after the other.
 
-    Each part is a checkpoint beside it, student_4L_512H: those of the update after which the parts' mean held-out loss was least.
-    hop: utils.hops.Hop of the whole.  parts: [utils.flags.parts.Part], the whole one last.
+    objective: a RelationObjective.  parts: as of OnceForAll, which is the student that this is called with.
     """
-    args = run.args
-    student, objective = sides(student, teacher, hop, tokenizer=tokenizer, run=run)
-    module, names = OnceForAll(student, parts), [part.name for part in parts]
 
-    def passes(module, batch):
-        prepared = objective.prepared(batch)
-        return [functools.partial(one, functools.partial(module, name), batch, prepared) for name in names]
+    def __init__(self, objective, parts):
+        self.objective, self.names = objective, [part.name for part in parts]
 
-    def one(part, batch, prepared):
-        return {name: term / len(parts) for name, term in objective.terms(part, batch, prepared).items()}
+    def __call__(self, student, batch) -> list:
+        """student: maybe wrapped.  batch: utils.batch.Batch."""
+        prepared = self.objective.prepared(batch)
+        return [functools.partial(self._terms, functools.partial(student, name), batch, prepared) for name in self.names]
 
-    def score():
-        answers = {name: functools.partial(module, name) for name in names}
-        terms = heldout_terms(module, answers, objective, heldout, args=args)
+    def _terms(self, part, batch, prepared):
+        return {name: term / len(self.names) for name, term in self.objective.terms(part, batch, prepared).items()}
+
+    def facts(self, student, before) -> dict:
+        """What is told before training.  before: held-out losses as it begins."""
+        return {"parts": len(self.names), "held-out loss before": before["loss"]}
+
+    def score(self, student, heldout, **options) -> Score:
+        """The held-out losses of the parts and their mean; the score is minus that.  options: RelationObjective.score()'s."""
+        answers = {name: functools.partial(student, name) for name in self.names}
+        terms = self.objective.heldout_terms(student, answers, heldout, **options)
         losses = {name: sum(values.values()) for name, values in terms.items()}
         mean = sum(losses.values()) / len(losses)
         return Score(-mean, {"heldout": {**losses, "loss": mean}})
 
-    # ---- Train: every update is made of all parts, one after the other
-    before = score().metrics["heldout"]
-    run.report(train={"parts": len(parts), "held-out loss before": before["loss"]})
-    result = training.fit(module, passes, train, evaluate=score, settings=run.training, run=run,
-                          save=lambda folder, _: save_model(student.model, folder, tokenizer=tokenizer))  # fmt: skip
 
-    # ---- Each part, the picture, the whole student
-    whole, found = load_model(result.checkpoint), []
+def finish(run, parts, distilled, student, *, tokenizer):
+    """Keep each part as a checkpoint of its own, student_4L_512H, draw them, finish the run with the whole student.
+
+    All are those of the update after which the parts' mean held-out loss was least.  distilled: the one hop of the run, as
+    models.relation_distillation.train() returns it.  student: the trained one.
+    """
+    before, result, found = distilled.before, distilled.result, []
     for part in parts:
-        made, loss = export(whole, part), result.metrics["heldout"][part.name]
+        made, loss = export(student, part), result.metrics["heldout"][part.name]
         results = {"metrics": {"heldout": {"loss": loss}}, "model": describe(made), "num_steps": result.num_steps}
         found.append({**vars(part), "heldout_before": before[part.name], "heldout": loss, **results["model"]})
         if distributed.is_main():
@@ -120,13 +129,15 @@ def distil_parts(hop, parts, teacher, student, train, heldout, *, tokenizer, run
             save_model(made, aside, tokenizer=tokenizer)
             run.keep(aside, f"student_{part.name}", {**results, "notes": [NO_VOCABULARY]})
     if distributed.is_main():
-        rows = [{"step": 0, **before}, *logs.evaluations(run.folder, "train", split="heldout")]
-        shown = ["step", names[0], names[-1], "loss"]
-        plots.history(
-            run.folder / "heldout.png", [{name: row[name] for name in shown} for row in rows], value="held-out loss (nats)",
-            title=f"{len(parts)} students: the smallest, the largest, the mean of all",
-        )  # fmt: skip
+        _draw(run.folder, parts, before)
     run.report(students=found)
-    run.finish(result.checkpoint, metrics=result.metrics, last_metrics=result.last_metrics, best_step=result.best_step,
-               num_steps=result.num_steps, notes=[NO_VOCABULARY], model=describe(whole))  # fmt: skip
-    return run.checkpoint
+    run.finish(result.checkpoint, **result.outcome, notes=[NO_VOCABULARY], model=describe(student))
+
+
+def _draw(folder, parts, before):
+    """The held-out loss over the updates: of the smallest part, of the largest, the mean of all."""
+    rows = [{"step": 0, **before}, *logs.evaluations(folder, "train", split="heldout")]
+    shown = ["step", parts[0].name, parts[-1].name, "loss"]
+    rows = [{name: row[name] for name in shown} for row in rows]
+    title = f"{len(parts)} students: the smallest, the largest, the mean of all"
+    plots.history(folder / "heldout.png", rows, value="held-out loss (nats)", title=title)

@@ -23,12 +23,13 @@ class RelationEncoder(nn.Module):
     source: "last": of that layer's own projections.  "extra": three new projections of the final states, a virtual layer behind
         the last, dropped when the model is saved (MiniMoE, Zhang et al. 2023).  They are as wide as the model was before hidden
         dimensions were removed: as if its states were put back into place, with zeros for the others.
-    vocabulary: give the model a head for masked tokens too, dropped likewise.
+    vocabulary: give the model a head for masked tokens too, dropped likewise.  seed: of what is new on top of the model; None:
+        torch's random numbers go on.
     Parameters that cannot get a gradient are frozen, so that neither the optimiser nor DDP waits for them.
     Raises CheckpointError for a family that is not in the table.
     """
 
-    def __init__(self, model, *, layer, kinds=KINDS, source="last", vocabulary=False):
+    def __init__(self, model, *, layer, kinds=KINDS, source="last", vocabulary=False, seed=None):
         super().__init__()
         self.model, self.kinds, self.captured = model, kinds, {}
         base, self.extra, self.vocabulary = architectures.encoder(model), None, None
@@ -36,16 +37,17 @@ class RelationEncoder(nn.Module):
         block = architectures.blocks(model)[layer - 1]
         projections = {module: names for module, names in _projections(block).items() if {*names} & {*kinds}}
         self.view = _view(model, None if whole else block, projections)
-        if source == "extra":
-            original = model.config.hidden_size
-            self.extra = nn.ModuleDict({kind: _linear(widths.width(model), original, model) for kind in kinds})
-            for kind, projection in self.extra.items():
-                projection.register_forward_hook(self._keep(kind))
-        else:
-            for module, names in projections.items():
-                module.register_forward_hook(self._keep(names))
-        if vocabulary:
-            self.vocabulary = VocabularyHead(base.get_input_embeddings(), model)
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            if source == "extra":
+                original = model.config.hidden_size
+                self.extra = nn.ModuleDict({kind: _linear(widths.width(model), original, model) for kind in kinds})
+                projections = {projection: kind for kind, projection in self.extra.items()}
+            if vocabulary:
+                self.vocabulary = VocabularyHead(base.get_input_embeddings(), model)
+        for module, names in projections.items():
+            module.register_forward_hook(self._keep(names))
         self.eval()
         self._freeze_unreached()
 

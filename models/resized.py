@@ -88,18 +88,26 @@ def first(tensor, shape, *, groups=1):
     return grouped[tuple(slice(size) for size in (groups, shape[0] // groups, *shape[1:]))].flatten(0, 1)
 
 
-def given_student(path, *, seed):
+def given_student(path, tokenizer, *, seed):
     """The encoder of a checkpoint, or, where the folder holds a config and no weights, a random one of that config; eval mode.
 
-    Raises CheckpointError where there is neither, or the family is not in the table.
+    Raises CheckpointError where there is neither, the family is not in the table, or it has fewer pieces than the tokenizer.
     """
     from transformers import AutoConfig
 
     folder = local_folder(path)
     if any(folder.glob("*.safetensors")):
-        return load_model(path)
-    config = AutoConfig.from_pretrained(folder)
-    return _drawn(architectures.stock_class(config.model_type), config, seed)
+        student = load_model(path)
+    else:
+        config = AutoConfig.from_pretrained(folder)
+        student = _drawn(architectures.stock_class(config.model_type), config, seed)
+    found = student.config.vocab_size
+    if found < len(tokenizer):
+        raise CheckpointError(
+            f"{path}: found a vocabulary of {found} pieces; expected the {len(tokenizer)} of the teacher's tokenizer, as both "
+            "read the same ids; change vocab_size in its config.json, or take a student of this vocabulary"
+        )
+    return student
 
 
 def _drawn(stock, config, seed):
@@ -107,13 +115,3 @@ def _drawn(stock, config, seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return stock(config).eval()
-
-
-def check_vocabulary(student, tokenizer, path):
-    """Raise CheckpointError where a student has fewer pieces than the tokenizer."""
-    found = student.config.vocab_size
-    if found < len(tokenizer):
-        raise CheckpointError(
-            f"{path}: found a vocabulary of {found} pieces; expected the {len(tokenizer)} of the teacher's tokenizer, as both "
-            "read the same ids; change vocab_size in its config.json, or take a student of this vocabulary"
-        )

@@ -15,6 +15,11 @@ def save_model(model, folder, *, tokenizer=None):
     files.permit(folder)
 
 
+def saver(model, tokenizer):
+    """What training.fit() takes as `save`: a function (folder, score) that writes the model as it is then."""
+    return lambda folder, _: save_model(model, folder, tokenizer=tokenizer)
+
+
 @contextlib.contextmanager
 def quiet():
     """Without transformers' progress bars and its report of missing and unexpected keys, which load_model replaces."""

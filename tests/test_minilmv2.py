@@ -9,9 +9,9 @@ from corpus_runs import LENGTH, SHORT, SIZES
 from run_folders import at_row, history, weights
 
 import run_minilmv2
-from utils import hops
 from utils.files import read_json, sha256
 from utils.flags import relations
+from utils.hops import hops_of
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +130,12 @@ def test_presets(family, layers, width, layer, heads, small_teacher):
     words = ["--corpus", "c", "--teacher_model_path", str(small_teacher), "--hidden", str(hidden), "--num_relation_heads", "1"]
     args = run_minilmv2.parse(words)
     args.num_relation_heads = None
-    (hop,) = hops.hops(args, config)
+    (hop,) = hops_of(args, config)
     assert (hop.teacher_layer, hop.relation_heads, hop.layers, hop.intermediate) == (layer, heads, 6, 4 * hidden)
     args.student_path = ["12L", "3L"]
-    assert [hop.teacher_layer for hop in hops.hops(args, config)] == [layer, 12]
+    assert [hop.teacher_layer for hop in hops_of(args, config)] == [layer, 12]
     args.iteration = 2  # the teacher is a student, which was trained in its last layer
-    assert [hop.teacher_layer for hop in hops.hops(args, config)] == [layers, 12]
+    assert [hop.teacher_layer for hop in hops_of(args, config)] == [layers, 12]
 
 
 @pytest.mark.parametrize("text, expected", [

@@ -9,8 +9,8 @@ from torch import nn
 
 import models
 from models import architectures
-from models.relation_distillation import RelationObjective
 from models.relation_encoder import RelationEncoder
+from models.relation_objective import RelationObjective
 from models.resized import resized, resized_config
 from modules.masking import mask_tokens, masked_loss
 from modules.relation_losses import relation_losses

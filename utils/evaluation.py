@@ -124,17 +124,12 @@ def with_dev(metrics: dict, model, data, *, batch_size: int, precision: str) -> 
 
 
 def outcome(result, load, data, *, batch_size: int, precision: str) -> dict:
-    """What run.finish() keeps of a student's training.
+    """What run.finish() keeps of training on a task: with dev's metrics.
 
     result: training.Result.  load: a function (folder) -> the model in it, on its device.  data: of the task.
     """
     options = {"batch_size": batch_size, "precision": precision}
-    return {
-        "metrics": with_dev(result.metrics, lambda: load(result.checkpoint), data, **options),
-        "last_metrics": result.last_metrics,
-        "best_step": result.best_step,
-        "num_steps": result.num_steps,
-    }
+    return {**result.outcome, "metrics": with_dev(result.metrics, lambda: load(result.checkpoint), data, **options)}
 
 
 def test_and_infer(run, model, data):

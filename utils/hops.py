@@ -21,7 +21,7 @@ class Hop:
     intermediate: int
 
 
-def hops(args, teacher: dict, student: dict | None = None) -> list[Hop]:
+def hops_of(args, teacher: dict, student: dict | None = None) -> list[Hop]:
     """The distillations of a run, from the configs of teacher and, with --student_model_path, student.
 
     Raises FlagError with everything that does not fit.

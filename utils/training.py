@@ -36,6 +36,12 @@ class Result:
     choice: dict
     seconds: float
 
+    @property
+    def outcome(self) -> dict:
+        """What run.finish() keeps of it."""
+        names = ("metrics", "last_metrics", "best_step", "num_steps")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(frozen=True)
 class Settings:

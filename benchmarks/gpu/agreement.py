@@ -13,8 +13,8 @@ import models
 from benchmarks.gpu.settings import attempt
 from models import architectures, masked_tokens, moe_bert
 from models.once_for_all import OnceForAll
-from models.relation_distillation import RelationObjective
 from models.relation_encoder import RelationEncoder
+from models.relation_objective import RelationObjective
 from modules import importance, knowledge, losses
 from modules.filters import FilterTraining, LayerwiseObjective
 from modules.masking import masked_loss

@@ -47,6 +47,11 @@ def numbers(args) -> dict:
     return dict(zip(("attention", "ffn"), map(int, args.moe.split(","))))
 
 
+def options(args) -> dict:
+    """What the flags say, by the names that models.moe_bert takes it under."""
+    return {**numbers(args), "noise": args.gate_noise, "route_padding": args.route_padding, "seed": args.seed}
+
+
 def check_experts(args, teacher: dict | None, student: dict | None, *, student_has_weights: bool):
     """Yield what is wrong with the flags of experts(); fill in their defaults.
 

@@ -93,6 +93,18 @@ def relation_weights(text) -> dict[str, float]:
     return given
 
 
+def objective_options(args) -> dict:
+    """What the flags say, by the names that models.relation_distillation takes it under."""
+    return {
+        "relations": args.relations,
+        "source": args.relation_source,
+        "weighting": args.relation_weighting,
+        "mlm_weight": args.mlm_weight,
+        "mlm_probability": args.mlm_probability,
+        "seed": args.seed,
+    }
+
+
 def check_relations(args, *, layers):
     """Yield what is wrong with the flags of relations(), student(), models() and corpus.corpus(); fill in their defaults.
 
@@ -155,7 +167,7 @@ def problems(args, teacher: dict | None, student: dict | None):
     known = [config is not None and families.sizes(config) is not None for config in (teacher, student)]
     if known[0] and (known[1] if args.student_model_path else args.student_init is not None):
         try:
-            hops.hops(args, teacher, student)
+            hops.hops_of(args, teacher, student)
         except FlagError as error:
             yield from str(error).split("\n")
 
