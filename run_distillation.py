@@ -48,6 +48,10 @@ def parse(argv=None):
                 yield from flags.check_balance(args, config)
                 for part_flag, part in flags.student_parts(args):
                     yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
+        yield from flags.model_types.check_terms(
+            args, "sparse", objectives=objectives.OBJECTIVES, states_of=objectives.COMPARE_STATES,
+            teacher=configs["teacher_model_path"], student=configs["student_model_path"],
+        )  # fmt: skip
         yield from flags.check_hold_out(args, configs, trained=["teacher_model_path"])
 
     def name(args):

@@ -128,6 +128,8 @@ def predict(args):
         with files.writing("standard output"):
             print(*lines, sep="\n", flush=True)
         lines = []
+    for line in lines:  # of no rows
+        print(line)
 
 
 def card(row, config, *, kind, splits, run):

@@ -33,7 +33,7 @@ def parse(argv=None):
     add = parser.add_argument_group("minidisc").add_argument
     add("--target_sparsity", type=flags.percent, default=90, help="sparsity of the student, in percent, from the teacher's grid")
     add("--target_iteration", type=flags.positive_int, default=2, help="number of assistants + 1")
-    add("--lam", type=flags.non_negative, default=0.2, help="lambda: what a sparsity of 100%% is worth, in units of the metric")
+    add("--lam", type=flags.weight, default=0.2, help="lambda: what a sparsity of 100%% is worth, in units of the metric")
     add(
         "--candidates",
         type=flags.candidates,

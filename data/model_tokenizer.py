@@ -33,8 +33,9 @@ def load_tokenizer(path):
             f"{source}: found no tokenizer; expected tokenizer.json (or {', '.join(_FILES[1:])}); copy the "
             f"tokenizer's files there from the model that this checkpoint was made of"
         )
+    config = _config(source)
     try:
-        tokenizer = deberta_tokenizer.restored(AutoTokenizer.from_pretrained(source), source)
+        tokenizer = deberta_tokenizer.restored(AutoTokenizer.from_pretrained(source, trust_remote_code=False), source)
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         reason = str(error).strip().split("\n")[0]
         if "tiktoken" in reason and (missing := _missing_packages()):  # which transformers tries where it lacks these
@@ -54,7 +55,18 @@ def load_tokenizer(path):
             f"{source}: found a {type(tokenizer).__name__} with {len(tokenizer)} tokens and pad token {tokenizer.pad_token!r}; "
             f"expected an encoder's fast tokenizer (tokenizer.json) with a vocabulary and a pad token"
         )
+    rows, pieces = config.get("vocab_size"), max(tokenizer.get_vocab().values()) + 1
+    if rows is not None and pieces > rows:
+        raise CheckpointError(
+            f"{source}: its tokenizer has {pieces} pieces, its model {rows} rows for them (vocab_size); expected a row for each; "
+            "take the tokenizer that the model was trained with"
+        )
     return tokenizer
+
+
+def _config(source) -> dict:
+    """config.json beside a tokenizer's files; {} where there is none.  Raises CheckpointError for one that is damaged."""
+    return (checkpoints.read_config(source) or {}) if (Path(source) / "config.json").is_file() else {}
 
 
 def _missing_packages():

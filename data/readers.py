@@ -144,6 +144,9 @@ def examples_of_cells(path, rows, names, table: Table, *, line: int, split: str,
 
 def check_columns(path, names, wanted):
     """Raise DataError where wanted columns are missing."""
+    for name in wanted:
+        if list(names).count(name) > 1:
+            raise DataError(f"{path}:1: found {list(names).count(name)} columns called {name}; expected one; rename the others")
     missing = [name for name in wanted if name not in names]
     if missing:
         found = ", ".join(names) if names else "an empty file"

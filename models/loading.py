@@ -4,7 +4,6 @@ What a checkpoint folder may hold is checked before transformers sees it; the re
 """
 
 import inspect
-import json
 import logging
 import re
 from pathlib import Path
@@ -12,9 +11,10 @@ from pathlib import Path
 import torch
 
 from models import architectures, moe_bert, slicing
-from models.saving import quiet
+from models.saving import check_finite, quiet
 from utils import checkpoints, families
 from utils.errors import CheckpointError
+from utils.files import read_object
 
 logger = logging.getLogger("compression")
 
@@ -50,6 +50,7 @@ def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _check_keys(path, model, report, kind, new_head=new_head and not has_head)
+    check_finite(model, path)
     positions = architectures.max_positions(model)
     if None not in (max_length, positions) and positions < max_length:
         raise CheckpointError(f"{path}: found {positions} positions; --max_length {max_length} needs as many; lower it")
@@ -114,7 +115,7 @@ def weight_names(folder) -> set[str]:
     index = folder / "model.safetensors.index.json"
     files = [folder / "model.safetensors"]
     if not files[0].exists() and index.exists():
-        files = [folder / name for name in sorted({*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})]
+        files = _shards(index)
     names = set()
     for file in files:
         if not file.exists():
@@ -132,6 +133,16 @@ def weight_names(folder) -> set[str]:
         except SafetensorError as error:
             raise CheckpointError(f"{file}: damaged or cut off ({error}); copy or write it again") from error
     return names
+
+
+def _shards(index) -> list[Path]:
+    """The files that an index names, which lie beside it.  Raises CheckpointError."""
+    advice = "copy or write the checkpoint again"
+    names = read_object(index, {"weight_map": dict}, error=CheckpointError, advice=advice)["weight_map"].values()
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or "\0" in name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index}: damaged (weight_map names {name!r}, expected a file beside it); {advice}")
+    return [index.parent / name for name in sorted({*names})]
 
 
 # ---- Checks, in the order in which they are made
@@ -177,7 +188,13 @@ def _check_labels(path, config, kind, expected):
         ids = {int(number): str(name) for name, number in config["label2id"].items()}
     else:
         ids = {number: f"LABEL_{number}" for number in range(config.get("num_labels") or 2)}
-    found = [ids[number] for number in sorted(ids)]
+    found, given = [ids[number] for number in sorted(ids)], config.get("label2id")
+    if sorted(ids) != [*range(len(ids))]:
+        raise CheckpointError(
+            f"{path}: id2label has the ids {sorted(ids)}; expected 0 to {len(ids) - 1}, each once; mend config.json"
+        )
+    if config.get("id2label") and given and {int(number): str(name) for name, number in given.items()} != ids:
+        raise CheckpointError(f"{path}: label2id {given} contradicts id2label {ids}; mend config.json")
     if kind == "regression":
         if len(found) != 1:
             raise CheckpointError(f"{path}: a regression head has one output, this checkpoint's has {len(found)} labels: {found}")
@@ -247,12 +264,12 @@ def _from_pretrained(folder, loader, options):
     try:
         with quiet():
             return loader.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True,
-                ignore_mismatched_sizes=True, **options  # so that the report names them: _check_keys() refuses them
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True,
+                output_loading_info=True, ignore_mismatched_sizes=True, **options  # _check_keys() refuses them, by name
             )  # fmt: skip
     except CheckpointError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, ImportError) as error:
         lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
         raise CheckpointError(f"cannot be loaded: {' '.join(lines[:4])}") from error
 

@@ -99,7 +99,7 @@ def given_student(path, tokenizer, *, seed):
     if any(folder.glob("*.safetensors")):
         student = load_model(path)
     else:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         student = _drawn(architectures.stock_class(config.model_type), config, seed)
     found = student.config.vocab_size
     if found < len(tokenizer):

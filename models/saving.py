@@ -2,11 +2,18 @@
 
 import contextlib
 
+import torch
+
 from utils import files
+from utils.errors import CheckpointError
 
 
 def save_model(model, folder, *, tokenizer=None):
-    """Write config.json and model.safetensors, and the tokenizer's files; whether a slice is set does not matter."""
+    """Write config.json and model.safetensors, and the tokenizer's files; whether a slice is set does not matter.
+
+    Raises CheckpointError for weights that are not finite.
+    """
+    check_finite(model, folder)
     with files.writing(folder):
         with quiet():
             model.save_pretrained(folder)
@@ -18,6 +25,17 @@ def save_model(model, folder, *, tokenizer=None):
 def saver(model, tokenizer):
     """What training.fit() takes as `save`: a function (folder, score) that writes the model as it is then."""
     return lambda folder, _: save_model(model, folder, tokenizer=tokenizer)
+
+
+def check_finite(model, path):
+    """Raise CheckpointError where a weight or buffer of the model that is loaded from, or saved to, a path is NaN or infinite."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and not (finite := torch.isfinite(tensor)).all():
+            wrong = finite.numel() - int(finite.sum())
+            raise CheckpointError(
+                f"{path}: {name} has {wrong} of {finite.numel()} values that are NaN or infinite; expected finite weights; take "
+                "another checkpoint, or train this one again with a lower --learning_rate"
+            )
 
 
 @contextlib.contextmanager

@@ -95,6 +95,7 @@ TERMS = {
     "soft_label": Term(soft_label, True, "none", "cross-entropy under the teacher's answers"),
     "task": Term(task, False, "none", "loss against the gold labels"),
 }
+COMPARE_STATES = {name for name, term in TERMS.items() if term.states != "none"}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """Where a checkpoint is and what its config says, found without importing torch: the flags are checked with it."""
 
 import hashlib
-import json
 from pathlib import Path
 
-from utils import families, files
+from utils import config_values, families, files
 from utils.errors import CheckpointError
 
 HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
@@ -51,7 +50,7 @@ def read_config(path) -> dict | None:
         return None
     try:
         config = files.read_json(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{file}: not valid JSON ({error}); the checkpoint is damaged, write it again") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise CheckpointError(f"{file}: expected a Hugging Face config with a model_type")
@@ -59,6 +58,7 @@ def read_config(path) -> dict | None:
         families.of(config["model_type"])
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from error
+    config_values.check(config, file)
     return config
 
 

@@ -45,6 +45,8 @@ def of_machine(error: Exception) -> str | None:
         return f"{path}: {said}"
     if isinstance(error, OSError):
         number, said = error.errno, error.strerror or str(error) or type(error).__name__
+    elif isinstance(error, UnicodeEncodeError):
+        return f"{error.object[error.start]!a} cannot be written as {error.encoding}; set PYTHONIOENCODING=utf-8"
     else:
         found = re.search(r"\(os error (\d+)\)", str(error))  # of libraries in Rust: safetensors, tokenizers
         if found is None:

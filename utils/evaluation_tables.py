@@ -34,7 +34,10 @@ def text(rows, *, splits) -> str:
 
 
 def write_csv(path, rows):
-    """One line for each row; what is nested becomes columns with a / in their names, lists become numbers with blanks between."""
+    """One line for each row; what is nested becomes columns with a / in their names, lists become numbers with blanks between.
+
+    A text that a spreadsheet would take for a formula (a folder called =HYPERLINK(...)) gets an apostrophe in front.
+    """
     flat = [_flat(row) for row in rows]
     with files.new_file(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in flat for key in row)))
@@ -63,8 +66,12 @@ def _flat(row, prefix=""):
         if isinstance(value, dict):
             found |= _flat(value, f"{prefix}{key}/")
         else:
-            found[prefix + key] = _list(value) if isinstance(value, list) else value
+            found[prefix + key] = _list(value) if isinstance(value, list) else _no_formula(value)
     return found
+
+
+def _no_formula(value):
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _unit(case):

@@ -18,6 +18,7 @@ from utils import locks
 from utils.errors import UserError
 
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
+_LARGEST_JSON = 1 << 28  # bytes: an index of ten million weights is smaller
 _in_use = []  # descriptors that stay open as long as this process lives
 
 
@@ -135,8 +136,18 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """A JSON file's content."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """A JSON file's content.  Raises ValueError for what is none, also for what is nested too deeply, or too large."""
+    if (size := os.stat(path).st_size) > _LARGEST_JSON:
+        raise ValueError(f"{size} bytes; at most {_LARGEST_JSON} are read")
+    return parse_json(Path(path).read_text(encoding="utf-8"))
+
+
+def parse_json(text: str):
+    """The value of a JSON text.  Raises ValueError for what is none, also for what is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def read_object(path, keys: dict, *, error: type[UserError], advice: str) -> dict:

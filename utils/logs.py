@@ -11,8 +11,16 @@ from pathlib import Path
 
 from utils import files
 from utils.errors import RunError
+from utils.printable import printable
 
 logger = logging.getLogger("compression")
+
+
+class _Formatter(logging.Formatter):
+    """Lines whose control characters, of names and texts in files, are escaped."""
+
+    def format(self, record):
+        return printable(super().format(record))
 
 
 class _Console(logging.StreamHandler):
@@ -39,7 +47,7 @@ def start(*, is_main: bool):
     logger.propagate = False
     logger.setLevel(logging.INFO if is_main else logging.WARNING)
     console = _Console()
-    console.setFormatter(logging.Formatter("%(message)s"))
+    console.setFormatter(_Formatter("%(message)s"))
     logger.addHandler(console)
     if is_main:
         logger.addHandler(MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, flushOnClose=True))
@@ -48,7 +56,7 @@ def start(*, is_main: bool):
 def keep(folder):
     """Append the log, from its start on, to folder/log.txt."""
     file = _File(Path(folder) / "log.txt", mode="a", encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    file.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     memory = next(handler for handler in logger.handlers if isinstance(handler, MemoryHandler))
     memory.setTarget(file)
     memory.close()  # hands over what it holds

@@ -25,6 +25,7 @@ from utils import (
     training,
 )
 from utils.errors import FlagError, RunError, UserError, of_machine
+from utils.printable import message
 
 logger = logs.logger
 _left_behind = contextlib.ExitStack()  # what guard() removes
@@ -290,7 +291,7 @@ def _outcome(main, parse) -> int:
         if debug or said is None:
             raise
         with contextlib.suppress(OSError):  # stderr may be what is full
-            print("\n".join([f"error: {flags.named(args, said)}", *_what_is_kept(args, error)]), file=sys.stderr)
+            print("\n".join([f"error: {message(flags.named(args, said))}", *_what_is_kept(args, error)]), file=sys.stderr)
         return 2
     return 0
 

@@ -12,6 +12,7 @@ import csv
 import glob
 import gzip
 import hashlib
+import http.client
 import json
 import logging
 import lzma
@@ -108,7 +109,7 @@ def _is_url(word) -> bool:
 def _config(path):
     """The JSON config in a file, or None where the file is something else, JSON lines for example."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8-sig"))
+        config = files.parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return None
     if not isinstance(config, dict) or "urls" not in config:
@@ -148,9 +149,13 @@ def _download(url) -> Path:
     """The file behind a URL, kept where the datasets library keeps its downloads."""
     from datasets.config import DOWNLOADED_DATASETS_PATH
 
-    name = Path(urllib.parse.urlparse(url).path).name
+    try:
+        name = Path(urllib.parse.urlparse(url).path).name
+    except ValueError as error:
+        raise DataError(f"{url}: no URL ({error}); expected http://host/file") from error
     target = Path(DOWNLOADED_DATASETS_PATH) / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if target.exists():
+        logger.info("%s: the copy of an earlier download is used: %s", url, target)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -160,7 +165,7 @@ def _download(url) -> Path:
                 expected = answer.headers.get("Content-Length")
             if expected is not None and aside.stat().st_size != int(expected):
                 raise DataError(f"{url}: the download ended after {aside.stat().st_size} of {expected} bytes; try again")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         raise DataError(f"{url}: cannot be downloaded ({reason}); expected a URL that answers") from error
     logger.info("%s: downloaded to %s", url, target)
@@ -236,7 +241,7 @@ def _read_json(source):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = files.parse_json(line)
         except ValueError as error:
             raise DataError(f"{source.path}:{number}: not valid JSON ({error}); expected one object on each line") from error
         if "\\ud" in line.lower() and _SURROGATE.search(json.dumps(row, ensure_ascii=False)):
@@ -285,6 +290,11 @@ def _read_parquet(source):
 
 
 def _check_columns(source, number, found):
+    for name in source.columns:
+        if isinstance(found, list) and found.count(name) > 1:
+            raise DataError(
+                f"{source.path}:{number}: found {found.count(name)} columns called {name}; expected one; rename the others"
+            )
     missing = [name for name in source.columns if name not in found]
     if missing:
         raise DataError(

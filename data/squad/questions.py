@@ -5,6 +5,7 @@ Everything is checked while it is read: what does not fit is a DataError that na
 
 import json
 import logging
+import re
 from pathlib import Path
 
 from data.readers import Examples, read_lines
@@ -12,6 +13,7 @@ from utils.errors import DataError
 
 logger = logging.getLogger("compression")
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
 
 
@@ -56,6 +58,8 @@ class _Reader:
             self.fail(where, f"no {key!r}", f"{_WORDS[kind]} of that name", "see datasets/README.md for the form")
         if not isinstance(holder[key], kind) or (kind is int and isinstance(holder[key], bool)):
             self.fail(place, _shown(holder[key]), _WORDS[kind], "correct it")
+        if kind is str and _SURROGATE.search(holder[key]):
+            self.fail(place, _shown(holder[key]), "a text", "it holds half of a surrogate pair; write it again")
         return holder[key]
 
     def add_paragraph(self, paragraph, where):
@@ -111,5 +115,5 @@ class _Reader:
 
 
 def _shown(value, limit=40):
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=_SURROGATE.search(str(value)) is not None)
     return text if len(text) <= limit else text[: limit - 4] + " ..."

@@ -55,6 +55,7 @@ from utils.flags.parser import (
     resolve,
     settings,
     switch,
+    weight,
 )
 
 from utils.flags import corpus, evaluation, experts, model_types, parts, relations, ted  # isort: skip

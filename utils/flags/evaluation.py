@@ -12,7 +12,7 @@ from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_dense, check_hold_out, check_student
 from utils.flags.groups import held_out, spans
-from utils.flags.parser import count, percentages, positive_int
+from utils.flags.parser import count, percentages, positive_int, samples, threads
 
 EXPORTS = ("dense", "compact", "onnx")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -38,10 +38,10 @@ def evaluation(names):
         group("--max_eval_samples", type=positive_int, help="score this many of them, a fixed sample; all")
         group("--selection_metric", help="the metric that is drawn; the task's own")
         group("--num_repeats", type=count, default=10, help="timed passes of each kind; 0: nothing is timed")
-        group("--num_threads", type=positive_int, help="CPU threads; torch's own choice")
+        group("--num_threads", type=threads, help="CPU threads; torch's own choice")
         group("--compare", action="store_true",
             help="differences from the teacher's metrics, or the first model's; 95%% intervals, paired bootstrap")  # fmt: skip
-        group("--num_resamples", type=positive_int, default=10000, help="samples of the bootstrap")
+        group("--num_resamples", type=samples, default=10000, help="samples of the bootstrap")
         group = parser.add_argument_group("export").add_argument
         group("--export", nargs="+", choices=EXPORTS, metavar="KIND",
             help="dense: zero-filled stock model; compact: as small as it is; onnx: a graph, and one in int8")  # fmt: skip

@@ -34,7 +34,8 @@ def counts(text) -> str:
 def share(text) -> str:
     """A flag type: a number from 0 to 1, exactly: `2/3` or `0.5`."""
     try:
-        value = Fraction(text)
+        exact = len(text) <= 40 and "e" not in text.lower()  # 1e999999999 would be written out
+        value = Fraction(text) if exact else Fraction(-1)
     except (ValueError, ZeroDivisionError):
         value = Fraction(-1)
     if not 0 <= value <= 1:

@@ -1,14 +1,18 @@
 """The groups of flags that several scripts share, declared once.  Defaults are the papers'."""
 
 from utils.flags.parser import (
+    below_one,
     count,
     finite,
     fraction,
     idle,
+    moderate,
     non_negative,
     percent,
     positive,
     positive_int,
+    seed,
+    weight,
 )
 
 # What --task_name squad2 has besides, with the published values; other tasks refuse these flags
@@ -83,8 +87,8 @@ def training(parser):
         help="micro-batches per update; the update is that of one batch as large as all of them")  # fmt: skip
     add("--learning_rate", type=positive, default=3e-5, help="peak")
     add("--weight_decay", type=non_negative, default=0.01, help="on matrices, not on biases and norms")
-    add("--adam_beta1", type=fraction, default=0.9)
-    add("--adam_beta2", type=fraction, default=0.999)
+    add("--adam_beta1", type=below_one, default=0.9)
+    add("--adam_beta2", type=below_one, default=0.999)
     add("--adam_epsilon", type=positive, default=1e-6)
     add("--max_grad_norm", type=non_negative, default=5.0, help="clip the gradient's norm; 0: never")
     add("--num_train_epochs", type=positive_int, default=10)
@@ -111,7 +115,7 @@ def folder(parser):
     add = group.add_argument
     add("--output_dir", "--checkpoint_dir", help="the run folder; outputs/<stage>/<what identifies the run>")
     add("--overwrite", action="store_true", help="start afresh where a run with this folder exists")
-    add("--seed", type=count, default=776)
+    add("--seed", type=seed, default=776)
     add("--dry_run", action="store_true", help="a few rows and updates through every step; leaves nothing behind")
     add("--debug", action="store_true", help="show tracebacks of users' errors")
     return group
@@ -168,9 +172,9 @@ def distillation(objectives):
         add = parser.add_argument_group("distillation").add_argument
         names = ", ".join(f"{name} ({' + '.join(row.terms)})" for name, row in objectives.OBJECTIVES.items())
         add("--model_type", help=f"objective, family and head, as in kdbert_cls; the objective alone will do: {names}")
-        add("--temperature", type=positive, default=1.0, help="of the soft labels")
+        add("--temperature", type=moderate, default=1.0, help="of the soft labels")
         for name, term in objectives.TERMS.items():
-            add(f"--{name}_weight", type=non_negative, help=f"{term.help}; 1 over the number of the objective's terms")
+            add(f"--{name}_weight", type=weight, help=f"{term.help}; 1 over the number of the objective's terms")
         add("--cache_teacher", action="store_true", help="keep the teacher's outputs for train in memory, computed once")
 
     return add_flags

@@ -68,3 +68,22 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
         yield f"--model_type {args.model_type}: found family {family!r}; expected one of {', '.join(families.FAMILIES)}"
     elif family and config and families.named(family) != families.stock_type(config["model_type"]):
         yield f"--model_type {args.model_type}: the checkpoint's model_type is {config['model_type']}"
+
+
+def check_terms(args, default: str, *, objectives: dict, states_of: set, teacher: dict | None, student: dict | None):
+    """Yield what is wrong with the weights of an objective's terms, and with a student of another width than the teacher.
+
+    default: the objective where --model_type names none.  states_of: the terms that compare hidden states.  teacher, student:
+    configs, None where they are not known.
+    """
+    name = objective_of(args.model_type, default, objectives)
+    weights = {term: getattr(args, f"{term}_weight") for term in objectives[name].terms} if name else {}
+    if weights and all(weight == 0 for weight in weights.values()):
+        yield f"{', '.join(f'--{term}_weight' for term in weights)}: all are 0; expected one above 0"
+    compared = sorted(term for term in states_of & {*weights} if weights[term] != 0)
+    widths = [families.size(config, "hidden") if config else None for config in (teacher, student)]
+    if compared and None not in widths and widths[0] != widths[1]:
+        yield (
+            f"--student_model_path: {widths[1]} wide, the teacher {widths[0]}: {name} compares their hidden states "
+            f"({', '.join(compared)}); choose --model_type kd, or --{compared[0]}_weight 0, or a student of that width"
+        )

@@ -82,8 +82,16 @@ def _number(kind, low, high, low_open, described):
     return parse
 
 
-positive_int = _number(int, 1, math.inf, False, "a whole number of at least 1")
-count = _number(int, 0, math.inf, False, "a whole number of at least 0")
+_MOST = 10**9  # more is a slip of the hand, and fits in no memory
+positive_int = _number(int, 1, _MOST, False, f"a whole number from 1 to {_MOST}")
+count = _number(int, 0, _MOST, False, f"a whole number from 0 to {_MOST}")
+seed = _number(int, 0, 2**63 - 1, False, "a whole number from 0 to 9223372036854775807")
+threads = _number(int, 1, 4096, False, "a whole number from 1 to 4096")
+samples = _number(int, 1, 10**6, False, "a whole number from 1 to 1000000")
+width = _number(int, 1, 65536, False, "a whole number from 1 to 65536")
+moderate = _number(float, 0, 1e4, True, "a number above 0, up to 10000")
+weight = _number(float, 0, 1e6, False, "a number from 0 to 1000000")
+below_one = _number(float, 0, math.nextafter(1, 0), False, "a number of at least 0 and below 1")
 positive = _number(float, 0, sys.float_info.max, True, "a number above 0")
 non_negative = _number(float, 0, sys.float_info.max, False, "a number of at least 0")
 fraction = _number(float, 0, 1, False, "a number from 0 to 1")

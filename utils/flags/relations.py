@@ -12,7 +12,7 @@ from utils.errors import FlagError
 from utils.flags import corpus
 from utils.flags.checks import config
 from utils.flags.groups import model_path
-from utils.flags.parser import fraction, idle, non_negative, path_of_students, positive_int
+from utils.flags.parser import fraction, idle, non_negative, path_of_students, positive_int, width
 
 RELATIONS = tuple(left + right for left in "qkv" for right in "qkv")
 
@@ -64,7 +64,7 @@ def student(parser):
     """The flag group of the student's size and first weights."""
     add = parser.add_argument_group("student").add_argument
     add("--student_layer", "--layer", "--student_num_layers", type=positive_int, metavar="M", help="layers; 6, with experts 4")
-    add("--student_hidden", "--hidden", "--student_hidden_size", type=positive_int, metavar="D", help="width; 384")
+    add("--student_hidden", "--hidden", "--student_hidden_size", type=width, metavar="D", help="width; 384")
     add("--student_heads", "--heads", "--student_attention_heads", type=positive_int, metavar="A", help="attention heads; 12")
     add(
         "--student_intermediate", "--intermediate", type=positive_int, metavar="F", help="feed-forward neurons; 4 times the width"

@@ -5,7 +5,7 @@ from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_hold_out, check_student, config, student_parts
 from utils.flags.groups import model_path
-from utils.flags.parser import idle, non_negative, positive, positive_int, switch
+from utils.flags.parser import idle, moderate, non_negative, positive_int, switch, width
 
 DISTILLING = ("kd", "lwd", "ted")
 STUDENTS = ("ft", *DISTILLING)
@@ -47,7 +47,7 @@ def ted(parser):
     add("--student_init", choices=("pretrained", "finetuned", "stage1"), help="see above; stage1 for ted, else pretrained")
     add("--filter_interval", type=positive_int, help="layers from one filter to the next, in stage II the student's; 1")
     add("--teacher_filter_interval", type=positive_int, help="stage II, the teacher's; 1")
-    add("--filter_output_dim", type=positive_int, help="numbers that a filter makes of a state; the hidden size")
+    add("--filter_output_dim", type=width, help="numbers that a filter makes of a state; the hidden size")
     add("--filter_nonlinear", nargs="?", const=True, default=False, type=switch, help="filters of two layers, a GELU between")
     add("--filter_disabled", nargs="?", const=True, default=False, type=switch, help="the papers' word for --mode kd and lwd")
     idle(parser, "squad2 has unanswerable questions", "--version_2_with_negative")
@@ -57,7 +57,7 @@ def ted(parser):
     add("--filters", choices=("all", "above_chance"), help="stage II: above_chance matches only those whose heads were so; all")
     add("--kl_alpha", type=non_negative, help="weight of the divergence from the teacher's answers; 0")
     add("--mse_alpha", type=non_negative, help="weight of the distance of filtered states; 0")
-    add("--temperature", type=positive, help="of the divergence; 2")
+    add("--temperature", type=moderate, help="of the divergence; 2")
     add("--regression_kl", choices=("mse", "listwise"), help="distance of scores; listwise is a softmax over the batch; mse")
     add("--pad_in_losses", action="store_true", help="padding counts in MSE and KL, as published")
     add("--cache_teacher", action="store_true", help="keep the frozen model's outputs in memory, computed once")

@@ -77,9 +77,19 @@ def gather(folder) -> list[Run]:
             run.results = found if isinstance(found, dict) and "stage" in found else {}
         if "metrics.jsonl" in names:
             run.rows = _read(run, Path(parent) / "metrics.jsonl", _read_rows) or []
+        _drop_what_cannot_be_shown(run)
         if run.problems or run.rows or run.results:
             runs.append(run)
     return sorted(runs, key=lambda run: run.name)
+
+
+def _drop_what_cannot_be_shown(run):
+    """A run whose files hold other values than a run's becomes a line about that: the others' page is made all the same."""
+    try:
+        sections.body([run])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        run.problems.append(f"results.json, metrics.jsonl: damaged ({repr(error)[:200]})")
+        run.results, run.rows = {}, []
 
 
 def _read(run, path, read):

@@ -1,0 +1,78 @@
+"""Whether what a config.json says is of the kinds that are read from it.  Nothing here imports torch."""
+
+from utils import families
+from utils.errors import CheckpointError
+
+_MOST = {"layers": 1000}  # three million layers are built for as long as nobody stops it
+_LARGEST = 10_000_000  # any other size
+
+
+def check(config: dict, file):
+    """Raise CheckpointError where a config of a family that is supported has values of other kinds.  file: for the message."""
+    for problem in _problems(config):
+        raise CheckpointError(f"{file}: {problem}; the checkpoint is damaged or not one of this program's or transformers'")
+
+
+def _problems(config):
+    names = dict(zip(families.SIZES, families.of(config["model_type"]).sizes)) | {"pieces": "vocab_size"}
+    for which, name in names.items():
+        value, most = config.get(name), _MOST.get(which, _LARGEST)
+        if value is not None and (type(value) is not int or not 1 <= value <= most):
+            yield f"{name}: found {_shown(value)}, expected a whole number from 1 to {most}"
+    found = config.get("architectures")
+    if found is not None and not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
+        yield f"architectures: found {_shown(found)}, expected a list of names"
+    for name, part in (("id2label", 0), ("label2id", 1)):
+        labels = config.get(name)
+        if labels is not None and not (isinstance(labels, dict) and all(_is_whole(pair[part]) for pair in labels.items())):
+            yield f"{name}: found {_shown(labels)}, expected labels with their ids"
+    for name in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(config.get(name)):  # transformers would fetch code of that name and run it
+            yield f"{name}: found {_shown(config[name])}, expected the name of an implementation, none of code on the hub"
+    yield from _of_compression(config.get("compression"))
+
+
+def _of_compression(entry):
+    if entry is None:
+        return
+    if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
+        yield f"compression: found {_shown(entry)}, expected an object with a kind"
+        return
+    if entry["kind"] == "experts":
+        return  # models/moe_bert.py checks its own
+    if type(entry.get("sparsity", 0)) not in (int, float) or not 0 <= entry.get("sparsity", 0) <= 100:
+        yield f"compression.sparsity: found {_shown(entry['sparsity'])}, expected a percentage"
+    points = entry.get("grid", {})
+    if not isinstance(points, dict):
+        yield f"compression.grid: found {_shown(points)}, expected an object"
+        return
+    for place, counts in [("compression", entry), *((f"compression.grid.{key}", point) for key, point in points.items())]:
+        if place != "compression" and not _is_percentage(place.rpartition("grid.")[2]):
+            yield f"{place[:100]}: expected sparsities in percent as its keys"
+        units = ("heads", "neurons") if isinstance(counts, dict) else ()
+        if not units or not all(_are_counts(counts.get(unit), needed=place != "compression") for unit in units):
+            yield f"{place[:100]}: found {_shown(counts)}, expected heads and neurons, whole numbers for each layer"
+
+
+def _are_counts(values, *, needed):
+    if values is None:
+        return not needed
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _is_percentage(text):
+    try:
+        return 0 <= float(text) <= 100
+    except ValueError:
+        return False
+
+
+def _is_whole(value):
+    try:
+        return type(value) in (int, str) and int(value) >= 0
+    except ValueError:
+        return False
+
+
+def _shown(value):
+    return repr(value)[:80]
