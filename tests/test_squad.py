@@ -142,7 +142,7 @@ def test_questions_are_cut_for_a_quick_score_never_their_windows(tuned, squad_di
 def test_patient_distillation_is_refused(tuned, squad_dir, tmp_path):
     done = run("run_distillation.py", *FLAGS, "--data_dir", squad_dir, "--teacher_model_path", tuned, "--model_type", "pkd",
                "--output_dir", tmp_path / "run", code=2)  # fmt: skip
-    assert "patient distillation is for classification; squad2 is a spans task" in done.stderr
+    assert "pkd is for classification; squad2 is a spans task" in done.stderr
 
 
 def test_flags_of_spans_belong_to_spans(encoder, squad_dir, tmp_path):
