@@ -30,7 +30,8 @@ from utils.errors import FlagError, RunError
 
 def test_overwrite_leaves_foreign_files_where_they_are(tuned, small_demo):
     """Also through a link, and where the run folder is the working directory."""
-    mine = {"my_notes.txt": "mine", "analysis/table.txt": "too", "ckpt.tmp/x": "x", "args.json.tmp": "y", "replaced/a": "z"}
+    mine = {"my_notes.txt": "mine", "analysis/table.txt": "too", "ckpt.tmp/x": "x", "args.json.tmp": "y", "replaced-1/a": "z",
+            "table.csv": "not an evaluation's", "onnx/model.onnx": "exported"}  # fmt: skip
     for name, text in mine.items():
         (tuned / name).parent.mkdir(exist_ok=True)
         (tuned / name).write_text(text)
@@ -66,6 +67,9 @@ def test_overwrite_of_what_is_not_ours_is_refused(tmp_path, small_demo, tuned):
         assert content(tmp_path) == before
         (tuned / name).unlink()
         shutil.rmtree(tuned / "predictions", ignore_errors=True)
+    (tuned / "predictions").mkdir()
+    (tuned / "predictions/.demo_dev.tsv.0123456789abcdef.tmp").touch()  # a kill's
+    assert run_folder.status(tuned, RECORD, overwrite=True) == ("new", None)
 
 
 def test_a_run_from_before_the_marker(tuned, small_demo):
@@ -507,11 +511,13 @@ def test_continued_under_other_versions(unfinished):
 def test_all_that_runs_write_is_known(tuned_demo, nested_demo, built_corpus):
     """What has no known name would be left behind by --overwrite: names in the sources, and what runs have in their folders."""
     for folder in (tuned_demo, nested_demo, built_corpus):
-        assert all(run_folder.is_own(name) or name == ".run_folder" for name in os.listdir(folder))
+        stage = run_folder.read_record(folder)["stage"]
+        assert all(run_folder.is_own(name, stage) or name == ".run_folder" for name in os.listdir(folder))
         assert run_folder.status(folder, RECORD, overwrite=True) == ("new", None)
     sources = [*ROOT.glob("run_*.py"), *(path for name in ("data", "models", "utils") for path in (ROOT / name).rglob("*.py"))]
     found = set()
     for path in sources:
-        found |= {*re.findall(r'run\.folder / f?"([^"/]+)"', path.read_text())}
-        found |= {*re.findall(r'run\.keep\([^,]+, f?"([^"]+)"', path.read_text())}
-    assert len(found) > 8 and not [name for name in found if not run_folder.is_own(re.sub(r"\{[^}]*\}", "1", name))]
+        stage = path.stem.removeprefix("run_") if path.parent == ROOT else None
+        for pattern in (r'run\.folder / f?"([^"/]+)"', r'run\.keep\([^,]+, f?"([^"]+)"'):
+            found |= {(stage, re.sub(r"\{[^}]*\}", "1", name)) for name in re.findall(pattern, path.read_text())}
+    assert len(found) > 8 and not [(stage, name) for stage, name in found if not run_folder.is_own(name, stage)]

@@ -1,7 +1,7 @@
 """A run folder on the disk: how it is recognised and locked, whether a run may use it, how --overwrite replaces its run.
 
     .run_folder            the marker: made before anything else, never replaced, locked as long as a process works here
-    args.json  log.txt ... what runs write; OWN lists all of it.  Whatever has another name is the user's and stays where it is
+    args.json  log.txt ... what runs write; OWN lists all of it by stage.  Whatever else is there is the user's and stays
     replaced-1/ ...        the run that --overwrite replaces, until the new one has a first state or a result
 
 A run from before the marker is recognised by its args.json.
@@ -19,12 +19,17 @@ from utils.errors import RunError
 
 RECORD = "args.json"
 _CHECKPOINTS = ("ckpt", "assistant_*", "sparse_teacher", "student_*")
-OWN = (
-    RECORD, "log.txt", "metrics.jsonl", "results.json", *_CHECKPOINTS, "state", "predictions", "tensorboard",
-    "curve.png", "tradeoff_*.png", "trials.png", "rewinds.png", "heldout*.png", "experts*.png", "costs.png", "table.csv",
-    "dense", "compact", "onnx",  # exports of a dry run
-    "corpus.json", "blocks-*.arrow", "sentences",
-)  # fmt: skip
+_OF_EVERY_STAGE = (RECORD, "log.txt", "metrics.jsonl", "results.json", "ckpt", "state", "predictions", "tensorboard")
+OWN = {
+    "sparsification": ("curve.png",),
+    "minidisc": ("tradeoff_*.png", "assistant_*"),
+    "maxidisc": ("trials.png",),
+    "stark": ("curve.png", "rewinds.png", "sparse_teacher"),
+    "minilmv2": ("heldout*.png", "assistant_*", "student_*"),
+    "minimoe": ("heldout*.png", "experts*.png", "assistant_*"),
+    "evaluation": ("table.csv", "costs.png"),
+    "corpus": ("corpus.json", "blocks-*.arrow", "sentences"),
+}
 # What is in those of the folders in which users may put something of their own: ckpt/notes.txt is not ours
 _INSIDE = {
     **dict.fromkeys(_CHECKPOINTS, (
@@ -42,9 +47,19 @@ _REPLACED = re.compile(r"replaced-(\d+)")
 _ANOTHER, _AFRESH = "choose another", "--overwrite starts afresh"
 
 
-def is_own(name: str) -> bool:
-    """Whether a file or folder of this name in a run folder is this program's."""
-    return any(fnmatchcase(name, pattern) for pattern in OWN)
+def is_own(name: str, stage: str | None = None) -> bool:
+    """Whether a file or folder of this name in a run folder is what a run of this stage writes there; None: of any stage."""
+    others = sum(OWN.values(), ()) if stage is None else OWN.get(stage, ())
+    return any(fnmatchcase(name, pattern) for pattern in (*_OF_EVERY_STAGE, *others))
+
+
+def own_names(folder) -> list[str]:
+    """The names of what the run in a folder has written, args.json first."""
+    stage = ""  # where args.json does not tell it, nothing is a run's that every run does not have
+    with contextlib.suppress(RunError):
+        stage = read_record(folder)["stage"]
+    found = [entry.name for entry in Path(folder).iterdir() if is_own(entry.name, stage)]
+    return sorted(found, key=lambda name: (name != RECORD, name))
 
 
 # ---- What is there
@@ -77,9 +92,9 @@ def status(folder, wanted: dict, *, overwrite: bool) -> tuple[str, str | None]:
     if not marked and not (recorded and _is_record(folder / RECORD)):
         return "new", f"{where}: not empty and not a run folder (no {RECORD} of this program in it); {_ANOTHER}"
     if overwrite:
-        return "new", next((f"{where}: {problem}" for problem in _foreign(folder, names)), None)
+        return "new", next((f"{where}: {problem}" for problem in _foreign(folder)), None)
     if not recorded:
-        lost = sorted(name for name in names if is_own(name))
+        lost = own_names(folder)
         return "new", f"{where}: has {', '.join(lost)}, but no {RECORD}; {_AFRESH}" if lost else None
     try:
         record = read_record(folder)
@@ -133,14 +148,15 @@ def _is_left_over(name):
     return target is not None and (is_own(target) or is_replaced(target))
 
 
-def _foreign(folder, names):
+def _foreign(folder):
     """Yield what is not ours inside the folders of a run."""
-    for name in sorted(names):
+    for name in own_names(folder):
         ours = next((inside for pattern, inside in _INSIDE.items() if fnmatchcase(name, pattern)), None)
-        if ours is None or not is_own(name) or not (folder / name).is_dir() or (folder / name).is_symlink():
+        if ours is None or not (folder / name).is_dir() or (folder / name).is_symlink():
             continue
         for entry in sorted((folder / name).iterdir()):
-            if entry.is_dir() or not any(fnmatchcase(entry.name, pattern) for pattern in ours):
+            written = files.target_of(entry.name) or entry.name
+            if entry.is_dir() or not any(fnmatchcase(written, pattern) for pattern in ours):
                 yield f"{name}/{entry.name} was not written by this program and would be lost; move it out of {name}/ first"
 
 
@@ -206,10 +222,16 @@ def replaced(folder) -> list[Path]:
     return []
 
 
+def say_replaced(folder):
+    """Yield where the run is that was in a folder before, as text."""
+    for aside in replaced(folder):
+        yield f"{folder}: the run that was here before is kept in {aside.name}/ until the new one has a state or a result"
+
+
 def move_aside(folder):
     """Rename what the run in a folder has written into a new folder inside it, args.json first; foreign files stay."""
     folder = Path(folder)
-    names = sorted((entry.name for entry in folder.iterdir() if is_own(entry.name)), key=lambda name: (name != RECORD, name))
+    names = own_names(folder)
     if not names:
         return
     taken = {entry.name for entry in folder.iterdir()}
@@ -251,6 +273,8 @@ def drop_replaced(folder):
 def clean(folder, *, finished):
     """Remove what a kill has left over: files that were being written; of a finished run also its state and the run before."""
     files.clean(folder, lambda name: is_own(name) or is_replaced(name))
+    if (Path(folder) / "predictions").is_dir():
+        files.clean(Path(folder) / "predictions", lambda name: True)
     if finished:
         files.remove(Path(folder) / "state")
         drop_replaced(folder)

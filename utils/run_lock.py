@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from utils import locks, logs
+from utils import files, locks, logs
 from utils.errors import RunError
 
 MARKER = ".run_folder"
@@ -42,7 +42,8 @@ def lock(folder, *, shared=False):
         logs.logger.warning("%s: this file system has no locks (flock): do not start two runs into this folder", folder)
     _held[entry.st_dev, entry.st_ino] = descriptor
     if entry.st_size < len(CONTENT) and not shared:
-        os.pwrite(descriptor, CONTENT.encode(), 0)
+        with files.writing(path):
+            os.pwrite(descriptor, CONTENT.encode(), 0)
 
 
 def share(folder) -> bool:

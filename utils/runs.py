@@ -88,7 +88,11 @@ class Run:
         if status != "new" or problem is not None:
             raise RunError(problem or f"--output_dir {self.folder}: another process has begun this run; give the command again")
         run_folder.move_aside(self.folder)
-        files.write_json(self.folder / "args.json", self._record)
+        try:
+            files.write_json(self.folder / "args.json", self._record)
+        except BaseException:
+            run_folder.put_back(self.folder)
+            raise
         self.open()
 
     def open(self):
@@ -207,7 +211,7 @@ def start(args, *, inputs: dict) -> Run:
                 setattr(args, name, flags.DRY_RUN_ROWS if name == "max_train_samples" else flags.DRY_RUN_UPDATES)
     torch.manual_seed(args.seed)
     folder = Path(args.output_dir)
-    for name, path in provenance.paths(inputs):
+    for name, path in provenance.paths(inputs) if not args.dry_run else ():
         if problem := paths.overlap(path, folder, by_name=Path(path).is_file()):
             raise RunError(f"{name} {path}: {problem}")
     hashes, now = provenance.hashes(inputs), provenance.collect()
@@ -259,7 +263,8 @@ def guard(main, parse):
     except KeyboardInterrupt:
         code = 130
         if distributed.is_main():
-            print(f"interrupted: {_current.kept() if _current else 'no run had begun'}", file=sys.stderr)
+            kept = [_current.kept(), *run_folder.say_replaced(_current.folder)] if _current else ["no run had begun"]
+            print("interrupted: " + "\n".join(kept), file=sys.stderr)
     finally:
         interruptions.leave(code)
         _left_behind.close()
@@ -304,8 +309,7 @@ def _what_is_kept(args, error):
     if not isinstance(error, UserError) and run_folder.is_run(folder):
         command = "the same command" + " without --overwrite" * args.overwrite
         yield f"{folder}: what is there is kept; once this is mended, {command} continues"
-    if kept := run_folder.replaced(folder):
-        yield f"{folder}: the run that was here before is kept in {kept[0].name}/ until the new one has a state or a result"
+    yield from run_folder.say_replaced(folder)
 
 
 def _together(folder, work):
