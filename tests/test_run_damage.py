@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 
 import pytest
 from commands import run
@@ -191,6 +192,21 @@ def test_a_log_that_cannot_grow(unfinished):
     (unfinished / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device.*metrics\.jsonl"):
         logs.Metrics(unfinished, tracker="none", name="", settings={}).add("train", 1, {"loss": 1.0})
+
+
+def test_a_tracker_that_cannot_write(small_disk, monkeypatch, caplog, capfd):
+    """It is switched off, in one line."""
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr(logs.logger, "propagate", True)
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    (small_disk / "room").write_bytes(bytes(4_190_000))
+    (small_disk.parent / "tensorboard").symlink_to(small_disk)
+    metrics = logs.Metrics(small_disk.parent, tracker="tensorboard", name="", settings={})
+    metrics.rewind("train", 0, step=0)
+    for step in range(3000):
+        metrics.add("train", step, {"loss": 1.0})
+    metrics.sync("train")
+    assert "switched off: [Errno 28] No space left on device" in caplog.text and "Traceback" not in capfd.readouterr().err
 
 
 def test_streams_that_are_full(tuned, small_demo, tmp_path):

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import sys
+import threading
 from collections import Counter
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -189,6 +190,7 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder, self._open, self._writers = Path(folder) / "tensorboard", SummaryWriter, {}
+        threading.excepthook = _thread_ended
 
     def add(self, row):
         for name, value in _scalars(row).items():
@@ -204,6 +206,12 @@ class _TensorBoard:
     def sync(self):
         for writer in self._writers.values():
             writer.flush()
+
+
+def _thread_ended(details):
+    """TensorBoard writes in a thread: that the disk has ended it is said when the next row is added, without a traceback."""
+    if not isinstance(details.exc_value, OSError):
+        threading.__excepthook__(details)
 
 
 class _Library:
