@@ -8,10 +8,6 @@ import functools
 
 from modules.sliceable_linear import no_features
 
-# Numbers of heads, and of all heads' features, that some stock attention modules use to reshape
-_COUNTS = ("num_attention_heads", "n_heads")
-_WIDTHS = ("all_head_size", "inner_dim")
-
 
 class Gate:
     """Stock attention whose forward takes the hidden states first and returns (output, attention probabilities or None).
@@ -77,13 +73,13 @@ def install(module, head_bias, *, inner_out, position_heads):
     module.inner_out, module.position_heads = inner_out, position_heads
 
 
-def keep(module, num_heads, head_dim):
-    """Let a gated attention module work with its first heads only."""
+def keep(module, num_heads, head_dim, *, family):
+    """Let a gated attention module work with its first heads only.  family: its row of utils/families.py."""
     if module.num_kept == num_heads:
         return
     module.num_kept = num_heads
-    for name, value in (*((name, num_heads) for name in _COUNTS), *((name, num_heads * head_dim) for name in _WIDTHS)):
-        if hasattr(module, name):
+    for name, value in ((family.num_heads, num_heads), (family.heads_width, num_heads * head_dim)):
+        if name:
             setattr(module, name, value)
 
 

@@ -145,8 +145,8 @@ def set_sparsity(model, s) -> None:
 
 def gate(model, block, num_heads):
     """Tell a layer's attention, in place, how many heads it has, and which columns of the position bias are theirs."""
+    row = architectures.of(model)
     if not isinstance(block.attention, attention.Gate):
-        row = architectures.of(model)
         inside = row.attention_out.startswith(f"{row.attention}.")
         columns = (entry_of(model) or {}).get("position_heads")
         attention.install(
@@ -155,7 +155,7 @@ def gate(model, block, num_heads):
             inner_out=row.attention_out.rpartition(".")[2] if inside else None,
             position_heads=columns and columns[block.number],
         )
-    attention.keep(block.attention, num_heads, block.head_dim)
+    attention.keep(block.attention, num_heads, block.head_dim, family=row)
 
 
 # ---- Shrinking a model as it is built

@@ -63,7 +63,8 @@ def writers(model) -> list[nn.Module]:
     check(model)
     base, size = architectures.encoder(model), width(model)
     found = [module for module in base.modules() if _is_norm(module, size)]
-    return [*found, base.embeddings_project] if hasattr(base, "embeddings_project") else found
+    others = [path for path in architectures.of(model).other_states if architectures.has(base, path)]
+    return [*found, *map(base.get_submodule, others)]
 
 
 @torch.no_grad()

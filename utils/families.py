@@ -26,7 +26,8 @@ REFUSED = {"albert": "all its layers are one and the same, so that nothing can b
 
 @dataclass(frozen=True)
 class Family:
-    """One family.  Paths are relative to an encoder layer, but for `layers` and `position_tables`: to the base model.
+    """One family.  Paths are relative to an encoder layer, but for those of `layers`, `position_tables` and `other_states`: to
+    the base model.
 
     stock: what its class names begin with.  base: how that of its encoder ends.  tasks: kinds that it has a stock head for.
     no_head: why it has none for the others.
@@ -36,12 +37,13 @@ class Family:
     query, key, value: projections, one path for all three where they are fused (queries' rows first, then keys', values').
     attention_out, ffn_in, ffn_out: projections; paths in ffn_in that a checkpoint's variant lacks are passed over.
     ffn_groups: 2 where one matrix in ffn_in makes both halves of a gated feed-forward.
-    head_dim: name of the attention module's attribute.
+    head_dim, num_heads, heads_width: attributes of the attention module, the last two where it reshapes by them.
     by_head: further projections onto heads, where a variant has them.
     norms: in families that normalise before a block, the norms before attention and before the feed-forward.
     head_bias: how attention gets a position bias that has a column per head and is made once for all layers: as an "argument",
         or "handed on" by the layer before; "": there is none.
     position_tables: parameters that only attention uses and all layers share.
+    other_states: modules besides norms whose outputs are states as layers read them, where a variant has them.
     num_returned: how long a tuple a layer returns, with the states first; 0 where it returns the bare states.
     vocabulary: modules between an encoder's states and the logits of masked tokens, in order; () where there is no stock head.
     other_heads: further heads that it is pretrained with.  task_heads: modules of its task heads outside the encoder.
@@ -66,10 +68,13 @@ class Family:
     ffn_out: str
     ffn_groups: int = 1
     head_dim: str = "attention_head_size"
+    num_heads: str = ""
+    heads_width: str = ""
     by_head: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     head_bias: str = ""
     position_tables: tuple[str, ...] = ()
+    other_states: tuple[str, ...] = ()
     num_returned: int = 0
     base: str = "Model"
     tasks: tuple[str, ...] = tuple(HEADS)
@@ -108,6 +113,8 @@ def _bert(stock, **others):
         "key": "attention.self.key",
         "value": "attention.self.value",
         "attention_out": "attention.output.dense",
+        "num_heads": "num_attention_heads",
+        "heads_width": "all_head_size",
         "ffn_in": ("intermediate.dense",),
         "ffn_out": "output.dense",
         "vocabulary": ("cls",),
@@ -139,6 +146,7 @@ FAMILIES = {
         "Electra",
         vocabulary=("generator_predictions", "generator_lm_head"),
         other_heads=("discriminator_predictions",),
+        other_states=("embeddings_project",),
         as_hidden=("embedding_size",),
     ),
     "camembert": _bert("Camembert", vocabulary=("lm_head",)),
@@ -153,6 +161,7 @@ FAMILIES = {
         key="attention.k_lin",
         value="attention.v_lin",
         attention_out="attention.out_lin",
+        num_heads="n_heads",
         ffn_in=("ffn.lin1",),
         ffn_out="ffn.lin2",
         vocabulary=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
@@ -170,6 +179,8 @@ FAMILIES = {
         key="attention.attn.k",
         value="attention.attn.v",
         attention_out="attention.attn.o",
+        num_heads="num_attention_heads",
+        heads_width="all_head_size",
         ffn_in=("intermediate.dense",),
         ffn_out="output.dense",
         num_returned=1,
@@ -187,6 +198,8 @@ FAMILIES = {
         value="attention.self.value_proj",
         by_head=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
         attention_out="attention.output.dense",
+        num_heads="num_attention_heads",
+        heads_width="all_head_size",
         ffn_in=("intermediate.dense",),
         ffn_out="output.dense",
         position_tables=("encoder.rel_embeddings", "encoder.LayerNorm"),
@@ -243,6 +256,8 @@ FAMILIES = {
         ffn_in=("layer.1.DenseReluDense.wi", "layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"),
         ffn_out="layer.1.DenseReluDense.wo",
         head_dim="key_value_proj_dim",
+        num_heads="n_heads",
+        heads_width="inner_dim",
         norms=("layer.0.layer_norm", "layer.1.layer_norm"),
         num_returned=3,
         head_bias="handed on",
