@@ -85,7 +85,7 @@ def main(args):
             rows = [{"sparsity": float(t["path"][0][:-1]), "metric": t["score"], "series": "student"} for t in points]
             rows += [{"sparsity": float(t["path"][0][:-1]), "metric": t["assistants"][0], "series": "assistant"} for t in points]
             if rows:
-                plots.curve(run.folder / "trials.png", rows, metric=f"{split} {args.selection_metric}", reference=direct,
+                plots.over_sparsity(run.folder / "trials.png", rows, metric=f"{split} {args.selection_metric}", reference=direct,
                             title=f"{task.name}: {args.target} students over the assistant's sparsity")  # fmt: skip
         checkpoint = best["checkpoint"]
         for trial in trials:

@@ -161,7 +161,7 @@ def main(args):
             ])  # fmt: skip
             if distributed.is_main():
                 rows = [{"sparsity": s, "metric": results[s].metrics[chooser][metric]} for s in points]
-                plots.curve(run.folder / "rewinds.png", rows, metric=f"{chooser} {metric}",
+                plots.over_sparsity(run.folder / "rewinds.png", rows, metric=f"{chooser} {metric}",
                             reference=("student of the dense teacher", scores[0][chooser][metric]),
                             title=f"{task.name}: the student over the teacher's sparsity")  # fmt: skip
                 if trial is not None:
@@ -183,7 +183,8 @@ def sparsify(teacher, trial, data, *, run):
         neurons = knowledge.knowledgeableness(express.neurons, friendly.neurons, lam=args.lam)
         models.sort_units(teacher, heads, neurons, grid=args.grid, normalised=True)
         after = evaluation.evaluate(teacher, data.selection, **run.inference)
-        curve = models.curve(teacher, data, run=run, title=f"{data.task.name}, teacher sparsified for its student")
+        title = f"{data.task.name}, teacher sparsified for its student"
+        curve = models.task_curve(teacher, data, metric=args.selection_metric, run=run, title=title)
         if distributed.is_main():
             with files.new_folder(folder) as aside:
                 models.save_model(teacher, aside, tokenizer=data.tokenizer)

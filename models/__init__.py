@@ -7,7 +7,8 @@ What every method uses
 Fewer heads, neurons, dimensions, layers
     slicing: nested models and the classes of cropped ones.  attention: stock attention with heads missing.  widths: hidden
     dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  importance_masks: what units are scored by.
-    curves: what each sparsity is worth.  initial_student: the state in which several trainings begin.
+    sorting_loss: the loss behind them.  sparsity_curve: what each sparsity is worth.
+    initial_student: the state in which several trainings begin.
 Relations
     relation_encoder: encoders that answer with queries, keys and values.  resized: students of other sizes.
     relation_objective: their loss, beside masked tokens' and on what is held out.  relation_distillation: hops.
@@ -23,7 +24,6 @@ Evaluation
 from models import moe_bert, slicing
 from models.architectures import blocks, encoder, layers
 from models.balance import Balance
-from models.curves import curve
 from models.distillation import distil, objective_for, teacher_targets
 from models.filtered_bert import FilteredModel, FrozenStates, head_metrics, load_filters, new_filters, save_filters
 from models.importance_masks import scoring_masks
@@ -32,6 +32,7 @@ from models.loading import freeze, load_model, loader
 from models.saving import save_model, saver
 from models.slicing import grid, kept, set_sparsity, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
+from models.sparsity_curve import task_curve
 from models.students import describe, shrink, small_bert, with_dropout
 from utils.checkpoints import fingerprint
 
@@ -41,7 +42,6 @@ __all__ = [
     "FrozenStates",
     "blocks",
     "crop",
-    "curve",
     "describe",
     "distil",
     "encoder",
@@ -69,6 +69,7 @@ __all__ = [
     "small_bert",
     "sort_units",
     "sparsity",
+    "task_curve",
     "teacher_targets",
     "with_dropout",
 ]

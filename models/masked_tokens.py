@@ -1,4 +1,4 @@
-"""Masked tokens of a corpus: batches with some of them masked, the pretraining head's loss, and what a nested model makes of it.
+"""Masked tokens of a corpus: batches with some of them masked, and the loss of a pretraining head.
 
 B sequences, L tokens, M chosen tokens, V pieces, D hidden dimensions.  Source: Devlin et al. 2019, section 3.1.
 """
@@ -9,11 +9,8 @@ import numpy as np
 import torch
 
 from models import architectures
-from models.slicing import grid
-from models.sparse_bert import crop
-from models.students import describe
 from modules.masking import mask_tokens, masked_loss
-from utils import distributed, plots
+from utils import distributed
 from utils.evaluation import autocast, share
 
 PROBABILITY, AT_MOST = 0.15, 20  # of a sequence's tokens
@@ -53,28 +50,15 @@ def batch_loss(model, batch, tokenizer, *, seeds):
 
 
 @torch.no_grad()
-def heldout_loss(model, heldout, tokenizer, *, args, device) -> float:
+def heldout_loss(model, heldout, tokenizer, *, batch_size, precision, device) -> float:
     """Mean cross-entropy in nats of masked tokens on blocks that are held out; the same tokens are masked in every run."""
     total = torch.zeros(2, dtype=torch.float64, device=device)
-    for number, indices in share([*enumerate(heldout.in_order(args.per_device_eval_batch_size))]):
-        with autocast(device, args.precision):
+    for number, indices in share([*enumerate(heldout.in_order(batch_size))]):
+        with autocast(device, precision):
             loss, count = batch_loss(model, heldout.collate(indices).to(device), tokenizer, seeds=(0, number))
         total += torch.tensor([float(loss) * count, count], dtype=torch.float64, device=device)
     loss, count = distributed.all_reduce(total).tolist()
     return loss / count
-
-
-def curve(model, heldout, tokenizer, *, run, title) -> list[dict]:
-    """Held-out loss and cost of a nested model's crop at each point of its grid; draws them."""
-    rows = []
-    for s in grid(model):
-        part = crop(model, s)
-        loss = heldout_loss(part, heldout, tokenizer, args=run.args, device=run.device)
-        rows.append({"sparsity": s, "masked_loss": loss, **describe(part)})
-    if distributed.is_main():
-        drawn = [{"sparsity": row["sparsity"], "metric": row["masked_loss"]} for row in rows]
-        plots.curve(run.folder / "curve.png", drawn, metric="held-out loss of masked tokens (nats)", title=title)
-    return rows
 
 
 @contextlib.contextmanager

@@ -52,7 +52,9 @@ def draw(found, path):
             row = {"sparsity": sparsity, "series": f"here, {len(values)} seeds", "metric": statistics.mean(values)}
             rows.append({**row, "spread": statistics.stdev(values) if len(values) > 1 else 0.0})
     metric = "dev F1 of the 90S student, points over no assistant"
-    return plots.curve(path, rows, metric=metric, title="QQP: the student over its assistant's sparsity", reference=("none", 0.0))
+    return plots.over_sparsity(
+        path, rows, metric=metric, title="QQP: the student over its assistant's sparsity", reference=("none", 0.0)
+    )
 
 
 def pick(record, lam) -> float:

@@ -83,7 +83,7 @@ def test_tradeoff_without_an_assistant(tmp_path, rows):
 
 
 def test_curve(tmp_path):
-    figure = plots.curve(tmp_path / "curve.png", ROWS, metric="dev F1 (fraction)", title=TITLE)
+    figure = plots.over_sparsity(tmp_path / "curve.png", ROWS, metric="dev F1 (fraction)", title=TITLE)
     (axes,) = figure.axes
     assert drawn_with(axes, "o") == [(50, 0.80), (70, 0.78), (80, 0.75), (90, 0.60)]
     assert axes.get_legend() is None  # one line, named by its axis
@@ -93,7 +93,7 @@ def test_curve(tmp_path):
 def test_curve_with_series_and_reference(tmp_path):
     rows = [row | {"series": "scored on train"} for row in ROWS]
     rows += [{"sparsity": row["sparsity"], "metric": row["metric"] - 0.1, "series": "scored on dev"} for row in ROWS]
-    figure = plots.curve(tmp_path / "curve.png", rows, metric="dev F1", title=TITLE, reference=("teacher", 0.876))
+    figure = plots.over_sparsity(tmp_path / "curve.png", rows, metric="dev F1", title=TITLE, reference=("teacher", 0.876))
     (axes,) = figure.axes
     assert drawn_with(axes, "o")[0] == (50, 0.80) and drawn_with(axes, "s")[0] == (50, pytest.approx(0.70))
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
@@ -109,7 +109,7 @@ def test_curve_with_error_bars(tmp_path):
     """Of the series that has them, from spread below to spread above."""
     rows = [{"sparsity": s, "metric": s / 100, "spread": 0.05, "series": "ours"} for s in (50, 80)]
     rows += [{"sparsity": s, "metric": 0.4, "series": "theirs"} for s in (50, 80)]
-    figure = plots.curve(tmp_path / "bars.png", rows, metric=METRIC, title=TITLE)
+    figure = plots.over_sparsity(tmp_path / "bars.png", rows, metric=METRIC, title=TITLE)
     (bars,) = figure.axes[0].containers
     (lines,) = bars.lines[2]
     ends = [[tuple(point) for point in segment] for segment in lines.get_segments()]
@@ -143,7 +143,7 @@ def test_nothing_is_imported_early_and_nothing_left_behind(tmp_path):
         "import matplotlib\n"
         "settings = lambda: [matplotlib.rcParams[key] for key in plots.SETTINGS]\n"
         "before = settings()\n"
-        f"plots.curve({str(tmp_path / 'curve.png')!r}, {ROWS!r}, metric='m', title='t')\n"
+        f"plots.over_sparsity({str(tmp_path / 'curve.png')!r}, {ROWS!r}, metric='m', title='t')\n"
         "assert settings() == before\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )

@@ -346,6 +346,22 @@ def test_flags_that_do_not_fit(flags, message, sparsified, pretrained):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("flags, messages", [
+    (["--task_name", "corpus", "--data_dir", "datasets", "--do_test", "--corpus", "c"],
+     ["--data_dir: has no meaning with --task_name corpus", "--do_test: has no meaning with --task_name corpus"]),
+    (["--task_name", "corpus", "--student_model_path", "m/m", "--model_type", "sparsebert_cls"],
+     ["--corpus/--record_path_or_regex: required", "--student_model_path: has no meaning", "expected sparsebert_mlm"]),
+    (["--task_name", "mrpc", "--corpus", "c", "--num_heldout_blocks", "4"],
+     ["--corpus: has no meaning with --task_name mrpc", "--num_heldout_blocks: has no meaning with --task_name mrpc"]),
+])  # fmt: skip
+def test_flags_of_the_other_use(flags, messages):
+    """Also where their value is the default: a setting without effect is an error."""
+    with pytest.raises(FlagError) as caught:
+        run_sparsification.parse([*flags, "--model_path", "m/m"])
+    assert all(message in str(caught.value) for message in messages)
+    assert len(str(caught.value).splitlines()) == len(messages) + 1
+
+
 def test_models_that_cannot_be_scored(scoring, small_teacher, demo_tokenizer, tmp_path):
     flags = [*scoring, "--output_dir", tmp_path / "run"]
     done = run("run_sparsification.py", *flags, "--model_path", small_teacher, code=2)

@@ -54,7 +54,7 @@ def tradeoff(path, rows, *, chosen, metric, title, lam):
     return _save(path, title, draw, rows, height=5.6)
 
 
-def curve(path, rows, *, metric, title, reference=None):
+def over_sparsity(path, rows, *, metric, title, reference=None):
     """Metric over sparsity: what a sparsified model keeps before any distillation.
 
     path: PNG file to write; its folder exists.

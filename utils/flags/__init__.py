@@ -3,7 +3,8 @@
 Nothing here imports torch, so that `--help` answers at once.  Nothing in models/, data/ or modules/ imports it.
 parser: the parser, types, resolved settings.  groups: flags that several scripts share.  checks: of these.  model_types: the
 papers' --model_type.  corpus: text corpora.  relations: relation distillation.  experts: students with experts.  parts: crops and
-once-for-all students.  ted: filters, TED and its baselines.  evaluation: run_evaluation.py.
+once-for-all students.  sparsification: run_sparsification.py's.  ted: filters, TED and its baselines.  evaluation:
+run_evaluation.py's.
 """
 
 from utils.flags.checks import (
@@ -58,4 +59,4 @@ from utils.flags.parser import (
     weight,
 )
 
-from utils.flags import corpus, evaluation, experts, model_types, parts, relations, ted  # isort: skip
+from utils.flags import corpus, evaluation, experts, model_types, parts, relations, sparsification, ted  # isort: skip

@@ -25,6 +25,7 @@ class Parser(argparse.ArgumentParser):
         self.problems = []
         self.required = []
         self.idle = {}  # {name in the namespace: why the flag has no meaning here}
+        self.given = set()  # names in the namespace of the flags that the command line has
 
     def add_argument_group(self, *args, **kwargs):
         """A titled group whose required flags are collected too."""
@@ -39,6 +40,10 @@ class Parser(argparse.ArgumentParser):
 
         group.add_argument = add_argument
         return group
+
+    def _get_values(self, action, arg_strings):
+        self.given.add(action.dest)  # of a default argparse asks for _get_value() alone
+        return super()._get_values(action, arg_strings)
 
     def _get_value(self, action, arg_string):
         try:

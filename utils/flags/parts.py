@@ -6,18 +6,8 @@ Nothing here imports torch.
 import argparse
 import dataclasses
 
-from utils import families
-from utils.flags.checks import check_dense, check_student, config
-from utils.flags.parser import percent, percentages, positive_int
-
-CORPUS = "corpus"  # the value of --task_name that is no task
-
-
-def wants_corpus(argv) -> bool:
-    """Whether a command line says --task_name corpus."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--task_name", nargs="?")
-    return parser.parse_known_args(argv)[0].task_name == CORPUS
+from utils.flags.checks import check_student
+from utils.flags.parser import percent, positive_int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,36 +23,6 @@ class Part:
     def name(self) -> str:
         """4L_512H."""
         return f"{self.layers}L_{self.hidden}H"
-
-
-# ---- Scoring on a corpus
-
-
-def scoring(parser):
-    """The flag group of run_sparsification.py on a corpus.  check_scoring() checks it."""
-    add = parser.add_argument_group("corpus").add_argument
-    add("--task_name", required=True, choices=(CORPUS,), help="importance for masked tokens of a text corpus")
-    add("--corpus", "--record_path_or_regex", nargs=1, required=True, metavar="PATH", help="a folder that run_corpus.py built")
-    add("--model_type", choices=("sparsebert_mlm",), help="the papers' word for it")
-    add("--num_heldout_blocks", type=positive_int, default=512, help="blocks that are not scored, to evaluate with")
-    add("--num_scoring_samples", type=positive_int, default=4096, help="blocks that importance is measured on, a fixed sample")
-    add("--scoring_batch_size", type=positive_int, default=32, help="the absolute value is taken per batch of this size")
-    add("--grid", type=percentages, default="0,10,20,30,40,50,60,70,80,85,90,95,98,99",
-        help="sparsities of the matrices in percent: heads, neurons and hidden dimensions lose less each")  # fmt: skip
-    parser.set_defaults(streaming=False)
-
-
-def check_scoring(args):
-    """Yield what is wrong with the model to be sorted."""
-    model = yield from config(args, "model_path")
-    yield from check_dense(model, "--model_path")
-    if model is None or families.has_experts(model):
-        return
-    if refusal := families.refusal(model["model_type"], "hidden"):
-        yield f"--model_path: {refusal}"
-
-
-# ---- Students of run_minilmv2.py
 
 
 def students(parser):
