@@ -11,6 +11,11 @@ Writes blocks-*.arrow, which the datasets library opens, and corpus.json: tokeni
 a build that was stopped; the result does not depend on the number of workers.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 import itertools
 from pathlib import Path
 

@@ -11,6 +11,11 @@ states and soft labels, the default), kdbert (soft and hard labels), pkdbert (pa
 StarK's --student_sparsity 70 and --student_layer 4 say 70S and 4L of --student_model_path, or of the teacher where none is given.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 from pathlib import Path
 
 import models

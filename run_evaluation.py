@@ -11,6 +11,11 @@ published convention: linear layers of the encoder at 128 tokens. FLOPs as torch
 all products. Times are those of this machine: 1 and 32 examples, of real lengths and of 128 tokens.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 from functools import partial
 from pathlib import Path
 

@@ -7,6 +7,11 @@ Reads a pretrained encoder or any checkpoint of this repository; writes a run fo
 run_distillation.py read.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 import models
 from data import tasks
 from data.task_data import TaskData
@@ -61,7 +66,8 @@ def main(args):
         model = models.with_dropout(model, **flags.dropouts(args)).to(run.device)
         run.report(model=models.describe(model), data=data.sizes())
         # ---- Objective: the loss against the gold labels; with experts, that they share the work
-        objective, balance = Objective("ft", task.kind, layers=[]), models.Balance(model, args.load_balance_weight)
+        objective = Objective("ft", task.kind, layers=[])
+        balance = models.Balance(model, args.load_balance_weight, num_parts=args.num_grad_accum_steps)
         run.begin()
         # ---- Train, then keep the epoch that was best on dev, or on the rows held out
         result = training.fit(

@@ -8,6 +8,11 @@ teacher and target as the assistant, and none. A hop that was trained before fro
 found in --hops_dir and used again. Writes the best student, score and seconds of every trial, and a picture.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 import hashlib
 import json
 from pathlib import Path

@@ -14,6 +14,11 @@ published set, with 85. --include_target makes the student's own scale a candida
 often wins, which means no assistant. Dropout is on in the student while its targets are clean, as published.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 import dataclasses
 
 import numpy as np

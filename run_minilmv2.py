@@ -15,6 +15,11 @@ are dropped afterwards. The teacher of a crop has been sorted by run_sparsificat
 student is a checkpoint of its own beside the largest (student_4L_512H/).
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 import models
 from data.corpus import training_blocks
 from data.model_tokenizer import load_tokenizer

@@ -16,6 +16,11 @@ first about 1 / 4, scales what a block adds. equal: all begin as copies of the d
 flags. From a checkpoint always equal.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 from fractions import Fraction
 
 import models

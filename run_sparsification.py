@@ -13,6 +13,11 @@ On a corpus (Sparse MiniLM of MiniMoE, Zhang et al. 2023; arXiv:2305.12129) the 
 dimensions are scored and sorted too, once for the whole model. run_minilmv2.py --sparsity 90 distils a crop of the result.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 import models
 from data import tasks
 from data.corpus import memory_mapped, training_blocks

@@ -12,6 +12,11 @@ student is reported beside and never chosen. With --hold_out, from the fine-tuni
 checkpoints and teacher, and leave dev clean.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 import torch
 
 import models

@@ -21,6 +21,11 @@ compare, give all the same. With ted and another start the student's filters are
 Reads and writes plain models. After stage I filters lie beside them (filters.json, filters.safetensors); stage II drops them.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from utils import interruptions
+
+    interruptions.listen()
+
 from dataclasses import replace
 from pathlib import Path
 

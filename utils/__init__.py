@@ -7,7 +7,7 @@ What is known without torch
     are like.  hops: sizes of relation distillations.
 A run
     runs: run folders, how every script begins and ends.  files: whole or absent.  logs: the log and metrics.jsonl.  snapshots:
-    what a killed run continues from.  cards: model cards.  distributed: processes.
+    what a killed run continues from.  cards: model cards.  distributed: processes.  interruptions: they stop together.
 Training and evaluation
     batch: one mini-batch.  training: the loop.  evaluation: a model over a split.  frozen_outputs: a teacher's, kept or not.
     metrics, answers: scores.  bootstrap: of differences.  chance: beside an answer that never changes.

@@ -27,25 +27,31 @@ _several = int(os.environ.get("WORLD_SIZE", 1)) > 1
 _held = False
 _signalled = _asked = None  # when the first signal came to this process; when it or another one was asked first
 _watched = None  # writing here starts the clock of _watch()
+_clean_up = None  # see listen()
 
 
-def listen(clean_up):
-    """Take the signals from now on.  clean_up(): what is left to do where a process that was asked to stop cannot."""
-    global _several, _watched
+def listen(clean_up=None):
+    """Take the signals from now on: the first thing that a script does, before the imports that take seconds.
+
+    clean_up: given by runs.guard(), which catches Interrupted: what is left to do where a process does not get there in time.
+    Until then nothing has begun, and one process by itself ends at once.
+    """
+    global _several, _watched, _clean_up
+    _clean_up = clean_up
     _several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    if _several:
+    if _several and _watched is None:
         reader, _watched = os.pipe()
         os.set_blocking(_watched, False)
         signal.set_wakeup_fd(_watched, warn_on_full_buffer=False)
-        threading.Thread(target=_watch, args=(reader, clean_up), daemon=True).start()
+        threading.Thread(target=_watch, args=(reader,), daemon=True).start()
     for number in SIGNALS:
         signal.signal(number, _on_signal)
 
 
-def leave(code: int):
-    """The script has nothing more to do but to end: from now on a signal ends it at once, with its exit code."""
+def leave():
+    """The script has nothing more to do but to end: from now on signals change nothing, nor its exit code."""
     for number in SIGNALS:
-        signal.signal(number, lambda *_: os._exit(code))
+        signal.signal(number, signal.SIG_IGN)  # the interpreter's own end would set a handler of ours back to the default
 
 
 def asked() -> bool:
@@ -104,17 +110,21 @@ def _on_signal(*_):
         raise KeyboardInterrupt  # the second time: at once, from the last saved state
     first, _signalled = _signalled is None, _signalled or now
     note()
-    if not (_held or _several):
-        if first:
-            raise Interrupted
-    elif first and os.environ.get("RANK", "0") == "0":
-        os.write(2, b"\ninterrupted: stopping soon (once more: at once)\n")  # a log may be in the middle of a line
+    if _several or _held:
+        if first and os.environ.get("RANK", "0") == "0":
+            os.write(2, b"\ninterrupted: stopping soon (once more: at once)\n")  # a log may be in the middle of a line
+    elif _clean_up is None:
+        os.write(2, b"interrupted: no run had begun\n")
+        os._exit(130)
+    elif first:
+        raise Interrupted
 
 
-def _watch(reader, clean_up):
+def _watch(reader):
     """End this process in time, whatever it is waiting for: better its own exit code than that of a kill."""
     os.read(reader, 1)
     time.sleep(GRACE)
     os.write(2, f"interrupted: no place to stop at within {GRACE:g} seconds; what was saved last stays\n".encode())
-    clean_up()
+    if _clean_up is not None:
+        _clean_up()
     os._exit(130)

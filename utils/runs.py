@@ -260,13 +260,19 @@ def guard(main, parse):
     code = 1  # of an error that is ours
     try:
         code = _outcome(main, parse)
+        interruptions.leave()
     except KeyboardInterrupt:
+        interruptions.leave()
         code = 130
         if distributed.is_main():
             kept = [_current.kept(), *run_folder.say_replaced(_current.folder)] if _current else ["no run had begun"]
             print("interrupted: " + "\n".join(kept), file=sys.stderr)
+    except Exception as error:
+        if not (interruptions.asked() and distributed.world() > 1):
+            raise
+        code = 130  # the connection to another process, which had to end before they could stop together
+        print(f"interrupted, and without the other processes: {error}", file=sys.stderr)
     finally:
-        interruptions.leave(code)
         _left_behind.close()
         distributed.stop()
         try:
