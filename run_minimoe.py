@@ -88,7 +88,8 @@ def main(args):
         encoder, objective = relation_distillation.encoder_and_objective(
             student, teacher, hop, **flags.relations.objective_options(args), tokenizer=tokenizer, device=run.device
         )
-        balance = models.Balance(student, args.load_balance_weight if moe_bert.routers(student) else None)
+        weight = args.load_balance_weight if moe_bert.routers(student) else None
+        balance = models.Balance(student, weight, num_parts=args.num_grad_accum_steps)
 
         # ---- Train, keep what is best on blocks that are held out
         distilled = relation_distillation.train(

@@ -7,7 +7,7 @@ import torch
 
 from models import moe_bert
 from modules.experts import balance_loss
-from utils import distributed
+from utils import distributed, logs
 from utils.errors import FlagError
 
 WEIGHT = 0.01
@@ -17,23 +17,30 @@ class Balance:
     """A loss term beside an objective's own, for whatever student; for one without experts there is none.
 
     student: with or without experts, maybe inside of another module.  weight: of the term; None for the published one.
+    num_parts: micro-batches of an update: the log says that of several the term is not quite that of their whole.
     Raises FlagError where a weight is given and the student has no experts.
     """
 
-    def __init__(self, student, weight=None):
+    def __init__(self, student, weight=None, *, num_parts=1):
         self.routers = moe_bert.routers(student)
         if weight is not None and not self.routers:
             raise FlagError(
                 "--load_balance_weight: the student has no experts; leave it out, or take a student of run_minimoe.py"
             )
         self.weight = WEIGHT if weight is None else weight
+        if self.routers and self.weight and num_parts > 1:
+            logs.logger.info(
+                "balance: counts what each expert gets of each of %d micro-batches, not of an update: accumulation is not quite "
+                "one large batch", num_parts,
+            )  # fmt: skip
         self.reset()
 
     def __call__(self, batch) -> dict:
         """{"balance": term} for the forward pass that the student has just made of a batch (utils.batch.Batch), or {}.
 
         Mean over layers of E sum_i P_i f_i; where attention has experts too, the mean of that of attention and of feed-forward.
-        P_i is a mean over the update's tokens; f_i, which has no gradient, over those of the micro-batch in all processes.
+        P_i is a mean over the update's tokens; f_i, which has no gradient, over those of the micro-batch in all processes: the
+        update's is not known before its last micro-batch, so that accumulating several is not quite one large batch.
         """
         trained = {name: router for name, router in self.routers.items() if router.weight.requires_grad}
         passed = {name: router.routing for name, router in trained.items() if router.routing is not None}

@@ -37,7 +37,7 @@ def distil(
     """
     if (result := training.finished(run, stage)) is not None:
         return result
-    balance = Balance(student, balance_weight)
+    balance = Balance(student, balance_weight, num_parts=run.training.num_grad_accum_steps)
     targets = teacher_targets(teacher, objective, data.train, cached=cached, **run.inference)
     return training.fit(
         student,
