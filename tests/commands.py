@@ -37,6 +37,24 @@ def run(script, *flags, processes=1, code=0, fresh=False, seconds=300):
     return done
 
 
+def outcome(script, *flags, processes=1, before=(), seconds=300):
+    """Run a script to whatever end: ([exit code of each process], what it printed, errors included).
+
+    before: for each process (function, arguments) to be called in it just before the script, or None.  A process that is alive
+    after so many seconds is killed: exit code None.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        started = _start(script, flags, processes, folder, before or [None] * processes)
+        deadline = time.time() + seconds
+        for process in started:
+            process.join(max(0.0, deadline - time.time()))
+        codes = [process.exitcode for process in started]
+        for process in started:
+            process.kill()
+            process.join()
+        return codes, "".join(file.read_text() for file in sorted(Path(folder).iterdir()))
+
+
 def kill_when(condition, script, *flags, processes=1, signal="kill", seconds=300) -> bool:
     """Start a script and stop it as soon as condition() holds; False if it ended before that.
 
@@ -65,8 +83,8 @@ def _command(script, flags, processes):
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *words]
 
 
-def _start(script, flags, processes, folder):
-    """Forked processes; more than one find each other by the variables that torchrun sets."""
+def _start(script, flags, processes, folder, before=None):
+    """Forked processes; more than one find each other by the variables that torchrun sets.  before: see outcome()."""
     started = []
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -76,7 +94,10 @@ def _start(script, flags, processes, folder):
         environment = {**ENVIRONMENT, **({key: str(value) for key, value in joined.items()} if processes > 1 else {})}
         out, err = (os.path.join(folder, f"{kind}{rank}") for kind in ("out", "err"))
         words = [str(word) for word in flags]
-        process = _server().Process(target=forked.script, args=(str(ROOT / script), words, environment, str(ROOT), out, err))
+        hook = before[rank] if before else None
+        process = _server().Process(
+            target=forked.script, args=(str(ROOT / script), words, environment, str(ROOT), out, err, hook)
+        )
         process.start()
         started.append(process)
     return started

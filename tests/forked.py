@@ -14,8 +14,11 @@ IMPORTED = [
 ]  # fmt: skip
 
 
-def script(path, words, environment, folder, out, err):
-    """Run a script as `python path words...` would, in a folder, with its output in two files."""
+def script(path, words, environment, folder, out, err, before=None):
+    """Run a script as `python path words...` would, in a folder, with its output in two files.
+
+    before: (function, arguments): called in the process, just before the script.
+    """
     sys.stdin = open(os.devnull)
     for descriptor, name in ((1, out), (2, err)):
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -24,4 +27,7 @@ def script(path, words, environment, folder, out, err):
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv, sys.path[0] = [path, *words], os.path.dirname(path)
+    if before is not None:
+        function, arguments = before
+        function(*arguments)
     runpy.run_path(path, run_name="__main__")

@@ -6,8 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+import records
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from utils import flags, interruptions, logs, runs, snapshots, training
 from utils.batch import Batch
@@ -69,15 +71,28 @@ def make_run(folder, args):
     return run
 
 
-def train(folder, *extra, dropout=0.0, model=None, objective=objective, after_evaluation=lambda run, count: None):
-    """Run the loop; returns (result, model). after_evaluation(run, number of the evaluation) may interrupt it."""
+class Watch:
+    """Counts the micro-batches since the last logged row."""
+
+    def reset(self, state=None):
+        self.number = state or 0
+
+    def state(self):
+        return self.number
+
+    def values(self):
+        return {"watched": self.number}
+
+
+def train(folder, *extra, dropout=0.0, model=None, objective=objective, during_evaluation=lambda number: None, watch=None):
+    """Run the loop; returns (result, model).  during_evaluation(number of the evaluation) may interrupt it."""
     args = options(*extra)
     model, data, dev, count = model or Classifier(dropout), Points(), Points(40, seed=1), []
     run = make_run(folder, args)
 
     def evaluate():
         count.append(1)
-        after_evaluation(run, len(count))
+        during_evaluation(len(count))
         with torch.no_grad():
             model.eval()
             accuracy = (model(**dev.collate(np.arange(40)).inputs).argmax(-1) == dev.labels).float().mean().item()
@@ -88,7 +103,12 @@ def train(folder, *extra, dropout=0.0, model=None, objective=objective, after_ev
         path.mkdir()
         torch.save(model.state_dict(), path / "model.pt")
 
-    return training.fit(model, objective, data, evaluate=evaluate, save=save, settings=run.training, run=run), model
+    return training.fit(model, objective, data, evaluate=evaluate, save=save, settings=run.training, run=run, watch=watch), model
+
+
+def rows(folder):
+    """metrics.jsonl without clocks."""
+    return records.records(folder)[f"{folder.name}/metrics.jsonl"]
 
 
 def equal(a, b):
@@ -154,22 +174,89 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path, asked_to_stop, accumu
     words = ["--num_grad_accum_steps", accumulation, "--eval_interval", "2"]
     _, whole = train(tmp_path / "whole", *words, dropout=0.3)
 
-    def interrupt(run, number):
-        asked_to_stop(number == 2)
-
-    def interrupt_at_once(run, number):
-        asked_to_stop(number == 1)
-
-    for stop in (interrupt, interrupt_at_once):
+    for stop in (2, 1):
         with pytest.raises(interruptions.Interrupted):
-            train(tmp_path / "parts", *words, dropout=0.3, after_evaluation=stop)
+            train(
+                tmp_path / "parts", *words, dropout=0.3, during_evaluation=lambda number, stop=stop: asked_to_stop(number == stop)
+            )
         asked_to_stop(False)
     result, parts = train(tmp_path / "parts", *words, dropout=0.3)
     assert equal(whole, parts) and not equal(whole, Classifier())
     assert torch.load(f"{result.checkpoint}/model.pt", weights_only=True)
-    assert (tmp_path / "parts" / "metrics.jsonl").read_text().count('"dev/acc"') == (
-        tmp_path / "whole" / "metrics.jsonl"
-    ).read_text().count('"dev/acc"')
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+
+
+def test_rows_around_a_state_are_those_of_an_uninterrupted_run(tmp_path, asked_to_stop):
+    """Interrupted in every update: losses, gradient norms and what is watched are sums over windows of 4 updates."""
+    words = ["--log_interval", "4", "--eval_interval", "6", "--num_grad_accum_steps", "2"]
+
+    def watched(watch, stop):
+        def counted(model, batch):
+            watch.number += 1
+            asked_to_stop(stop)
+            return objective(model, batch)
+
+        return {"objective": counted, "watch": watch, "dropout": 0.3}
+
+    train(tmp_path / "whole", *words, **watched(Watch(), False))
+    number = 0
+    while True:
+        number += 1
+        try:
+            train(tmp_path / "parts", *words, **watched(Watch(), True))
+        except interruptions.Interrupted:
+            asked_to_stop(False)
+            continue
+        break
+    assert number > 10 and rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    assert {row["watched"] for row in rows(tmp_path / "whole") if "loss" in row} == {3, 7}
+
+
+def test_interrupted_in_an_evaluation_evaluates_first(tmp_path, asked_to_stop):
+    """The evaluation that was given up stands in no row and is done first; the state before it is kept."""
+
+    def give_up(number):
+        if number == 2:
+            asked_to_stop(True)
+            interruptions.check()
+
+    with pytest.raises(interruptions.Interrupted):
+        train(tmp_path / "parts", "--eval_interval", "3", during_evaluation=give_up)
+    asked_to_stop(False)
+    kept = snapshots.read_values(snapshots.latest(tmp_path / "parts/state/train"))
+    assert (kept["step"], kept["evaluation_due"], len(rows(tmp_path / "parts"))) == (6, True, 1)
+    train(tmp_path / "parts", "--eval_interval", "3")
+    train(tmp_path / "whole", "--eval_interval", "3")
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+
+
+def test_state_that_would_take_too_long_is_not_begun(tmp_path, asked_to_stop, monkeypatch, caplog):
+    """torchrun kills after 30 seconds: the last whole state stays, and the log says so."""
+    logs.logger.propagate = True
+    monkeypatch.setattr(interruptions, "seconds_left", lambda: 0.0)
+    with pytest.raises(interruptions.Interrupted):
+        train(tmp_path / "run", "--eval_interval", "3", "--log_interval", "1",
+              objective=lambda model, batch: asked_to_stop(batch.update == 4) or objective(model, batch))  # fmt: skip
+    snapshot = snapshots.latest(tmp_path / "run/state/train")
+    assert snapshots.read_values(snapshot)["step"] == 3
+    assert f"{snapshot} stays the last one" in caplog.text and "interrupted after update 5" in caplog.text
+
+
+@pytest.mark.parametrize("tensor, change", [
+    ("student/first.weight", None), ("optimizer/2/exp_avg_sq", None), ("optimizer/1/exp_avg", torch.zeros(3)),
+    ("student/more", torch.zeros(3)),
+])  # fmt: skip
+def test_state_without_all_its_tensors_is_refused(tmp_path, asked_to_stop, tensor, change):
+    """A weight or moment that is missing, too much or of another size: named, not replaced by a fresh one."""
+    with pytest.raises(interruptions.Interrupted):
+        train(tmp_path / "run", "--eval_interval", "3", during_evaluation=lambda number: asked_to_stop(number == 1))
+    asked_to_stop(False)
+    file = snapshots.latest(tmp_path / "run/state/train") / "state.safetensors"
+    tensors = load_file(file)
+    tensors.pop(tensor, None)
+    save_file(tensors | ({} if change is None else {tensor: change}), file)
+    with pytest.raises(RunError, match=rf"{tensor} is (missing|left over|\[3\], not \[2, 8\]).*--overwrite"):
+        train(tmp_path / "run", "--eval_interval", "3")
 
 
 def test_finished_stage_is_not_trained_again(tmp_path):
@@ -186,10 +273,27 @@ def test_non_finite_loss_stops_before_the_update(tmp_path):
         calls.append(1)
         return {"task": objective(model, batch)["task"] * (float("nan") if len(calls) == 9 else 1.0)}
 
-    with pytest.raises(RunError, match=r"update 9.*not finite"):
+    with pytest.raises(RunError, match=r"update 9.*not finite") as error:
         train(tmp_path / "run", objective=poisoned)
     tensors, values = snapshots.read(snapshots.latest(tmp_path / "run" / "state" / "train"), "cpu")
     assert values["step"] == 7 and all(tensor.isfinite().all() for tensor in tensors.values())
+    assert "snapshot-7 stays as it was" in str(error.value) and "--overwrite" in str(error.value)
+
+
+def test_non_finite_loss_before_any_state(tmp_path):
+    """Nothing is said to be kept where nothing is; the lower rate goes with --overwrite."""
+    with pytest.raises(RunError, match=r"No state had been saved yet.*--learning_rate.*with --overwrite"):
+        train(tmp_path / "run", objective=lambda model, batch: {"task": objective(model, batch)["task"] * float("inf")})
+
+
+def test_weights_that_are_not_finite_to_begin_with(tmp_path):
+    """No rate mends a checkpoint: the message names the weight and gives no such advice."""
+    model = Classifier()
+    with torch.no_grad():
+        model.last.bias[1] = float("nan")
+    with pytest.raises(RunError, match=r"not finite before training began: last.bias") as error:
+        train(tmp_path / "run", model=model)
+    assert "--learning_rate" not in str(error.value) and "another checkpoint" in str(error.value)
 
 
 def test_patience_stops(tmp_path):
