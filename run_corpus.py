@@ -1,14 +1,17 @@
-"""Build a corpus: raw text to blocks of token ids, in memory-mapped Arrow, for run_minilmv2.py and run_minimoe.py.
+"""Build a corpus: raw text to blocks of token ids, in memory-mapped Arrow, for run_minilmv2.py and
+run_minimoe.py.
 
-    python run_corpus.py --input wiki/AA --tokenizer_name_or_path bert-base-uncased --output_dir outputs/corpus/wiki
+    python run_corpus.py --input wiki/AA --tokenizer_name_or_path bert-base-uncased \
+        --output_dir outputs/corpus/wiki
     python run_corpus.py --input 'text/*.jsonl.gz' https://example.org/more.txt --columns title,text ...
-    python run_corpus.py --input corpus.json ...        # {"urls": ["a/*.txt", ..], "format": "text", "columns": "text"}
+    python run_corpus.py --input corpus.json  # {"urls": ["a/*.txt", ..], "format": "text", "columns": "text"}
     python run_corpus.py --input wiki/AA --sentences_only --output_dir outputs/corpus/sentences
 
-Packed blocks (MiniLMv2) are cut out of one stream of all documents with a separator in between: no padding, nothing cut off but
-the last, short block. Pairs (MiniMoE, BERT) are made of sentences: [CLS] A [SEP] B [SEP], B in half of them from elsewhere.
-Writes blocks-*.arrow, which the datasets library opens, and corpus.json: tokenizer, settings, counts. The same command continues
-a build that was stopped; the result does not depend on the number of workers.
+Packed blocks (MiniLMv2) are cut out of one stream of all documents with a separator in between: no padding,
+nothing cut off but the last, short block. Pairs (MiniMoE, BERT) are made of sentences: [CLS] A [SEP] B [SEP],
+B in half of them from elsewhere. Writes blocks-*.arrow, which the datasets library opens, and corpus.json:
+tokenizer, settings, counts. The same command continues a build that was stopped; the result does not depend
+on the number of workers.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -32,17 +35,45 @@ def parse(argv=None):
     parser = flags.parser(__doc__)
     group = parser.add_argument_group("corpus")
     add = group.add_argument
-    add("--input", "--input_dir", nargs="+", required=True, metavar="PATH",
-        help="files, folders, globs, URLs, or one JSON file with urls, format and columns")  # fmt: skip
-    add("--input_regex", metavar="PATTERN", help="of the folders among the inputs only files of such names: wiki_*")
+    add(
+        "--input",
+        "--input_dir",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="files, folders, globs, URLs, or one JSON file with urls, format and columns",
+    )
+    add(
+        "--input_regex",
+        metavar="PATTERN",
+        help="of the folders among the inputs only files of such names: wiki_*",
+    )
     flags.corpus.documents(add)
     flags.idle(parser, "the tokenizer knows it", "--do_lower_case")
     flags.idle(parser, "pairs are filled up to their length", "--short_seq_prob")
-    add("--tokenizer_name_or_path", metavar="PATH", help="the teacher's: a hub name, a checkpoint folder or a run folder")
+    add(
+        "--tokenizer_name_or_path",
+        metavar="PATH",
+        help="the teacher's: a hub name, a checkpoint folder or a run folder",
+    )
     add("--blocks", choices=("packed", "pairs"), default="packed", help="what the text becomes")
-    add("--max_seq_length", "--max_length", type=flags.positive_int, default=128, help="tokens of a block, with specials")
-    add("--no_cross_documents", action="store_true", help="packed blocks end with their document; the last one is short")
-    add("--sentences_only", action="store_true", help="write text, a sentence on each line and a blank line between documents")
+    add(
+        "--max_seq_length",
+        "--max_length",
+        type=flags.positive_int,
+        default=128,
+        help="tokens of a block, with specials",
+    )
+    add(
+        "--no_cross_documents",
+        action="store_true",
+        help="packed blocks end with their document; the last one is short",
+    )
+    add(
+        "--sentences_only",
+        action="store_true",
+        help="write text, a sentence on each line and a blank line between documents",
+    )
     add("--sentence_per_line", action="store_true", help="the lines of the input are sentences already")
     add("--language", help="of the sentences, as a two-letter code; en")
     add(
@@ -57,32 +88,50 @@ def parse(argv=None):
     def check(args):
         if args.input_regex is not None:
             pattern = str(Path("**", args.input_regex))
-            args.input = [str(Path(word, pattern)) if Path(word).is_dir() else word for word in args.input or ()]
+            args.input = [
+                str(Path(word, pattern)) if Path(word).is_dir() else word for word in args.input or ()
+            ]
         if not args.sentences_only and args.tokenizer_name_or_path is None:
             yield "--tokenizer_name_or_path: required, unless --sentences_only is given"
-        if args.sentences_only and (args.blocks != "packed" or args.no_cross_documents or args.sentence_per_line):
-            yield "--sentences_only: makes no blocks; leave out --blocks, --no_cross_documents and --sentence_per_line"
+        if args.sentences_only and (
+            args.blocks != "packed" or args.no_cross_documents or args.sentence_per_line
+        ):
+            yield (
+                "--sentences_only: makes no blocks; leave out --blocks, --no_cross_documents and "
+                "--sentence_per_line"
+            )
         if args.blocks == "pairs" and args.no_cross_documents:
             yield "--no_cross_documents: pairs never cross documents; it goes with --blocks packed"
         if args.sentence_per_line and args.blocks == "packed":
             yield "--sentence_per_line: packed blocks are not made of sentences; it goes with --blocks pairs"
         if args.language is not None and args.blocks == "packed" and not args.sentences_only:
-            yield "--language: packed blocks are not made of sentences; it goes with --blocks pairs or --sentences_only"
+            yield (
+                "--language: packed blocks are not made of sentences; it goes with --blocks pairs or "
+                "--sentences_only"
+            )
         if args.tokenizer_name_or_path is not None:
             yield from flags.config(args, "tokenizer_name_or_path")
 
-    return flags.resolve(parser, argv, stage="corpus", name=lambda args: Path(args.input[0]).stem or "corpus", check=check)
+    return flags.resolve(
+        parser, argv, stage="corpus", name=lambda args: Path(args.input[0]).stem or "corpus", check=check
+    )
 
 
 def main(args):
     """Read, encode, put together; returns the folder of the corpus."""
     # ---- Inputs and run folder
-    sources = documents.find_sources(args.input, format=args.format, columns=args.columns, sample_by=args.sample_by)
+    sources = documents.find_sources(
+        args.input, format=args.format, columns=args.columns, sample_by=args.sample_by
+    )
     tokenizer = None if args.sentences_only else load_tokenizer(args.tokenizer_name_or_path)
     layout = layout_of(
-        tokenizer, kind="sentences" if args.sentences_only else args.blocks, max_length=args.max_seq_length,
-        cross=not args.no_cross_documents, language=None if args.sentence_per_line else args.language or "en", seed=args.seed,
-    )  # fmt: skip
+        tokenizer,
+        kind="sentences" if args.sentences_only else args.blocks,
+        max_length=args.max_seq_length,
+        cross=not args.no_cross_documents,
+        language=None if args.sentence_per_line else args.language or "en",
+        seed=args.seed,
+    )
     inputs = {"input": documents.hashes(sources)}
     if tokenizer is not None:
         inputs["tokenizer"] = {"vocabulary": tokenizer_hash(tokenizer)}
@@ -92,7 +141,9 @@ def main(args):
         return args.output_dir
 
     def texts():
-        return itertools.islice(documents.read_documents(sources), flags.DRY_RUN_ROWS if args.dry_run else None)
+        return itertools.islice(
+            documents.read_documents(sources), flags.DRY_RUN_ROWS if args.dry_run else None
+        )
 
     # ---- 1. Read everything once: what is broken is found before anything is written
     num_documents = num_characters = 0
@@ -113,7 +164,12 @@ def main(args):
     if tokenizer is not None:
         settings = flags.settings(args)
         manifest.write_manifest(
-            run.folder, tokenizer, layout, result, tokenizer_name=args.tokenizer_name_or_path, settings=settings
+            run.folder,
+            tokenizer,
+            layout,
+            result,
+            tokenizer_name=args.tokenizer_name_or_path,
+            settings=settings,
         )
     run.report(counts=result["counts"])
     run.finish(None, metrics={})

@@ -1,14 +1,20 @@
-"""Distil a fine-tuned teacher into a smaller student, directly (conventional distillation; MiniDisc, section 2.4 of its code).
+"""Distil a fine-tuned teacher into a smaller student, directly (conventional distillation; MiniDisc, section
+2.4 of its code).
 
-    python run_distillation.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --layer_or_sparsity 90S
-    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc --layer_or_sparsity 4L
+    python run_distillation.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \
+        --layer_or_sparsity 90S
+    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \
+        --layer_or_sparsity 4L
     python run_distillation.py --task_name mrpc --teacher_model_path ... --student_model_path any/checkpoint
-    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc --temperature 2 --model_type kd \
-        --student_model_path outputs/sparsification/mrpc --student_sparsity 70       # StarK's trial distillation
-The student: 90S, the teacher's crop at 90% sparsity (a nested teacher of run_sparsification.py); 4L, its embeddings, 4 of its
-layers and its head; or any checkpoint of the same tokenizer, or a part of it. Objectives (--model_type): sparsebert (hidden
-states and soft labels, the default), kdbert (soft and hard labels), pkdbert (patient), ftbert (hard labels only, no teacher).
-StarK's --student_sparsity 70 and --student_layer 4 say 70S and 4L of --student_model_path, or of the teacher where none is given.
+    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \
+        --temperature 2 --model_type kd \
+        --student_model_path outputs/sparsification/mrpc --student_sparsity 70       # StarK's trial
+        distillation
+The student: 90S, the teacher's crop at 90% sparsity (a nested teacher of run_sparsification.py); 4L, its
+embeddings, 4 of its layers and its head; or any checkpoint of the same tokenizer, or a part of it. Objectives
+(--model_type): sparsebert (hidden states and soft labels, the default), kdbert (soft and hard labels),
+pkdbert (patient), ftbert (hard labels only, no teacher). StarK's --student_sparsity 70 and --student_layer 4
+say 70S and 4L of --student_model_path, or of the teacher where none is given.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -27,18 +33,34 @@ from utils import evaluation, flags, runs
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives),
-                          flags.student,
-                          flags.balance)  # fmt: skip
+    parser = flags.parser(
+        __doc__,
+        flags.task(tasks.NAMES),
+        flags.training,
+        flags.runtime,
+        flags.distillation(objectives),
+        flags.student,
+        flags.balance,
+    )
     flags.model_path(parser, "--teacher_model_path", "the fine-tuned teacher; nested for a sparsity")
-    flags.model_path(parser, "--student_model_path", "a student of its own, instead of a part of the teacher", required=False)
+    flags.model_path(
+        parser,
+        "--student_model_path",
+        "a student of its own, instead of a part of the teacher",
+        required=False,
+    )
     add = parser.add_argument_group("student, a part of the teacher").add_argument
-    add("--layer_or_sparsity", type=flags.layer_or_sparsity, help="4L: keep 4 layers; 90S: drop 90%% of heads and neurons; 4L")
+    add(
+        "--layer_or_sparsity",
+        type=flags.layer_or_sparsity,
+        help="4L: keep 4 layers; 90S: drop 90%% of heads and neurons; 4L",
+    )
 
     def check(args):
         if args.student_model_path and args.layer_or_sparsity:
             yield (
-                "--student_model_path and --layer_or_sparsity: both say what the student is; give one (a part of that "
+                "--student_model_path and --layer_or_sparsity: both say what the student is; give one (a "
+                "part of that "
                 "checkpoint is asked for by --student_sparsity or --student_layer)"
             )
         elif len(parts := flags.student_parts(args)) > 1:
@@ -48,15 +70,21 @@ def parse(argv=None):
         task, configs = tasks.find(args.task_name), {}
         for flag in ("teacher_model_path", "student_model_path"):
             config = configs[flag] = yield from flags.config(args, flag)
-            yield from flags.model_types.check_model_type(args, task, config, objectives=objectives.OBJECTIVES)
+            yield from flags.model_types.check_model_type(
+                args, task, config, objectives=objectives.OBJECTIVES
+            )
             if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
                 yield from flags.check_balance(args, config)
                 for part_flag, part in flags.student_parts(args):
                     yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
         yield from flags.model_types.check_terms(
-            args, "sparse", objectives=objectives.OBJECTIVES, states_of=objectives.COMPARE_STATES,
-            teacher=configs["teacher_model_path"], student=configs["student_model_path"],
-        )  # fmt: skip
+            args,
+            "sparse",
+            objectives=objectives.OBJECTIVES,
+            states_of=objectives.COMPARE_STATES,
+            teacher=configs["teacher_model_path"],
+            student=configs["student_model_path"],
+        )
         yield from flags.check_hold_out(args, configs, trained=["teacher_model_path"])
 
     def name(args):
@@ -84,16 +112,20 @@ def main(args):
             data.check_tokenizer(args.student_model_path)
         # ---- Teacher: frozen, scored once
         teacher = models.freeze(load(args.teacher_model_path))
-        # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
-        # checkpoint, or its layers, heads and neurons; the teacher's own
+        # ---- Student. Where its weights come from, in this order: this run's last state (training.fit
+        # restores it); the given checkpoint, or its layers, heads and neurons; the teacher's own
         student = teacher
         if args.student_model_path:
             student = load(args.student_model_path, new_head=True)
         for _, part in flags.student_parts(args):
             student = models.shrink(student, part, which=args.layer_choice)
         student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
-        run.report(data=data.sizes(), teacher=models.describe(teacher), student=models.describe(student),
-                   teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference))  # fmt: skip
+        run.report(
+            data=data.sizes(),
+            teacher=models.describe(teacher),
+            student=models.describe(student),
+            teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference),
+        )
         run.begin()
 
         # ---- Objective; train, keep what was best on dev

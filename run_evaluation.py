@@ -2,13 +2,16 @@
 
     python run_evaluation.py --task_name mrpc --model_path outputs/finetuning/mrpc outputs/minidisc/mrpc_90S
     python run_evaluation.py --task_name mrpc --model_path outputs/sparsification/mrpc --sparsities 0,50,90
-    python run_evaluation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc --model_path a b --compare
+    python run_evaluation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \
+        --model_path a b --compare
     python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S --export compact onnx
-    python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S --predict new.tsv > answers.tsv
+    python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S \
+        --predict new.tsv > answers.tsv
     python run_evaluation.py --report outputs
-Reads any checkpoints of one task; writes tables (terminal, results.json, table.csv) and a picture, metric over cost. MACs by the
-published convention: linear layers of the encoder at 128 tokens. FLOPs as torch counts them: two for each multiply-accumulate of
-all products. Times are those of this machine: 1 and 32 examples, of real lengths and of 128 tokens.
+Reads any checkpoints of one task; writes tables (terminal, results.json, table.csv) and a picture, metric
+over cost. MACs by the published convention: linear layers of the encoder at 128 tokens. FLOPs as torch counts
+them: two for each multiply-accumulate of all products. Times are those of this machine: 1 and 32 examples, of
+real lengths and of 128 tokens.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -60,9 +63,14 @@ def evaluate(args):
     """Score and measure checkpoints, export one; returns the run folder."""
     # ---- Run folder, device
     task, paths = tasks.get(args.task_name), flags.evaluation.paths(args)
-    inputs = {"data": list(task.files(args.data_dir).values()), **{f"model_{i}": path for i, path in enumerate(paths)}}
+    inputs = {
+        "data": list(task.files(args.data_dir).values()),
+        **{f"model_{i}": path for i, path in enumerate(paths)},
+    }
     run = runs.start(args, inputs=inputs)
-    targets = {kind: Path(run.folder if args.dry_run else args.export_dir) / kind for kind in args.export or ()}
+    targets = {
+        kind: Path(run.folder if args.dry_run else args.export_dir) / kind for kind in args.export or ()
+    }
     exporting.require_new(targets, run=run)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
@@ -73,7 +81,9 @@ def evaluate(args):
     for path, name in zip(paths, flags.evaluation.short_names(paths)):
         data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
         splits = data.labelled(args.split)
-        model = models.load_model(path, kind=task.kind, label_names=task.label_names, max_length=args.max_length).to(run.device)
+        model = models.load_model(
+            path, kind=task.kind, label_names=task.label_names, max_length=args.max_length
+        ).to(run.device)
         is_teacher = args.teacher_model_path is not None and not rows
         for sparsity in [None] if is_teacher else args.sparsities or [None]:
             small = model if sparsity is None else models.crop(model, sparsity)
@@ -81,20 +91,38 @@ def evaluate(args):
             row, found = measuring.measure(small, splits, facts=facts, args=args, device=run.device)
             label = name if sparsity is None else f"{name} {sparsity:g}S"
             stored = checkpoints.weight_bytes(path) if sparsity is None else None
-            rows.append({"name": label, "model": str(path), "runtime": "torch", "teacher": is_teacher, **row, **facts,
-                         "disk_bytes": stored})  # fmt: skip
+            rows.append(
+                {
+                    "name": label,
+                    "model": str(path),
+                    "runtime": "torch",
+                    "teacher": is_teacher,
+                    **row,
+                    **facts,
+                    "disk_bytes": stored,
+                }
+            )
             answers.append(found)
     run.begin()
 
-    # ---- Exports of the last model, which is the only one but for a teacher; its graphs are scored and timed as models are
+    # ---- Exports of the last model, which is the only one but for a teacher; its graphs are scored and timed
+    # as models are
     exports, last = {}, rows[-1]
     for kind, folder in targets.items():
         exporting.note_begun(kind, run=run)
         exports[kind] = exporting.export(
-            small, kind, folder, next(iter(splits.values())), tokenizer=data.tokenizer, task_kind=task.kind,
-            batch_size=args.per_device_eval_batch_size, card=partial(card, last, kind=kind, splits=splits, run=run),
-        )  # fmt: skip
-    for runtime, (graph, size) in exporting.graphs(exports["onnx"]["folder"]).items() if "onnx" in exports else ():
+            small,
+            kind,
+            folder,
+            next(iter(splits.values())),
+            tokenizer=data.tokenizer,
+            task_kind=task.kind,
+            batch_size=args.per_device_eval_batch_size,
+            card=partial(card, last, kind=kind, splits=splits, run=run),
+        )
+    for runtime, (graph, size) in (
+        exporting.graphs(exports["onnx"]["folder"]).items() if "onnx" in exports else ()
+    ):
         row, found = measuring.measure(graph, splits, facts=facts, args=args, device=torch.device("cpu"))
         measured = {**row, "bytes": size, "disk_bytes": size}
         rows.append({**last, "name": f"{label} {runtime}", "runtime": runtime, "teacher": False, **measured})
@@ -107,8 +135,12 @@ def evaluate(args):
     if distributed.is_main():
         evaluation_tables.write_csv(run.folder / "table.csv", rows)
         metric = f"{next(iter(splits))}/{args.selection_metric}"
-        plots.costs(run.folder / "costs.png", evaluation_tables.panels(rows, metric), metric=metric.replace("/", " "),
-                    title=f"{task.name}: {hardware}")  # fmt: skip
+        plots.costs(
+            run.folder / "costs.png",
+            evaluation_tables.panels(rows, metric),
+            metric=metric.replace("/", " "),
+            title=f"{task.name}: {hardware}",
+        )
     run.report(hardware=hardware, **({"exports": exports} if exports else {}))
     run.finish(None, metrics={}, rows=rows)
     return run.folder
@@ -121,7 +153,9 @@ def predict(args):
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
-    model = models.load_model(path, kind=task.kind, label_names=task.label_names, max_length=args.max_length).to(device)
+    model = models.load_model(
+        path, kind=task.kind, label_names=task.label_names, max_length=args.max_length
+    ).to(device)
     if args.sparsities:
         model = models.crop(model, args.sparsities[0])
     runner = timing.Runner(model, device=device, precision=args.precision)
@@ -139,7 +173,10 @@ def predict(args):
 
 def card(row, config, *, kind, splits, run):
     """The model card of an export: README.md.  row: of the model.  config: config.json of the export."""
-    metrics = {split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split} for split in splits}
+    metrics = {
+        split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split}
+        for split in splits
+    }
     results = {"task": run.args.task_name, "metrics": metrics, "model": row, "notes": exporting.NOTES[kind]}
     provenance = files.read_json(run.folder / "args.json")
     return cards.card(run.args, provenance, results, config, folder=kind, loading=exporting.LOADING.get(kind))

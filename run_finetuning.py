@@ -1,10 +1,10 @@
 """Fine-tune any encoder of the architecture table on a task: the teachers of all other stages.
 
     python run_finetuning.py --task_name mrpc --model_path bert-base-uncased --data_dir datasets
-    torchrun --nproc_per_node 4 run_finetuning.py ...             # same flags; the examples per update are printed
-    python run_finetuning.py --task_name demo --use_cpu           # generated data, a small BERT from random weights
-Reads a pretrained encoder or any checkpoint of this repository; writes a run folder that run_sparsification.py and
-run_distillation.py read.
+    torchrun --nproc_per_node 4 run_finetuning.py ...  # same flags; the examples per update are printed
+    python run_finetuning.py --task_name demo --use_cpu  # generated data, a small BERT from random weights
+Reads a pretrained encoder or any checkpoint of this repository; writes a run folder that
+run_sparsification.py and run_distillation.py read.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -22,8 +22,12 @@ from utils import evaluation, flags, runs, training
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.balance)
-    flags.model_path(parser, "--model_path", "the encoder; for the demo task also `scratch`, a small BERT with random weights",
-                     required=False)  # fmt: skip
+    flags.model_path(
+        parser,
+        "--model_path",
+        "the encoder; for the demo task also `scratch`, a small BERT with random weights",
+        required=False,
+    )
     parser.add_argument("--model_type", help="ftbert_cls, ftbert_ner or ft")
 
     def check(args):
@@ -37,7 +41,10 @@ def parse(argv=None):
         if args.model_path != "scratch":
             config = yield from flags.config(args, "model_path")
         elif args.task_name != "demo":
-            yield f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained encoder"
+            yield (
+                f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained "
+                "encoder"
+            )
         yield from flags.model_types.check_model_type(args, task, config, objectives={"ft": OBJECTIVES["ft"]})
         yield from flags.check_balance(args, config)
         yield from flags.check_hold_out(args, {"model_path": config})
@@ -47,7 +54,8 @@ def parse(argv=None):
 
 def main(args):
     """Fine-tune; returns the folder of the selected checkpoint."""
-    # ---- Run folder, device, seed: a finished run is reported, an unfinished one continued, changed settings refused
+    # ---- Run folder, device, seed: a finished run is reported, an unfinished one continued, changed settings
+    # refused
     task = tasks.get(args.task_name)
     scratch = args.model_path == "scratch"
     weights = None if scratch else args.model_path
@@ -57,8 +65,8 @@ def main(args):
     data = TaskData(task, tokenizer_path=run.source(weights), **flags.data_options(args))
     load = models.loader(task, max_length=args.max_length, device=run.device)
     if not run.finished:
-        # ---- Model. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
-        # checkpoint; for the demo task, random ones
+        # ---- Model. Where its weights come from, in this order: this run's last state (training.fit restores
+        # it); the given checkpoint; for the demo task, random ones
         if scratch:
             model = models.small_bert(data.tokenizer, label_names=task.label_names)
         else:

@@ -1,11 +1,15 @@
-"""Distil along a given path of teacher assistants, or along every path with one assistant (MaxiDisc; Zhang et al. 2024).
+"""Distil along a given path of teacher assistants, or along every path with one assistant (MaxiDisc; Zhang et
+al. 2024).
 
-    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --layer_or_sparsity_path 80,90S
-    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target 90S --all_paths
-Each hop takes the current teacher, cuts the next model from it as run_distillation.py does, and distils it; what is best on dev
-is the teacher of the next hop. --all_paths is the maximal effort that MiniDisc is measured against: every grid point between
-teacher and target as the assistant, and none. A hop that was trained before from the same teacher with the same settings is
-found in --hops_dir and used again. Writes the best student, score and seconds of every trial, and a picture.
+    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \
+        --layer_or_sparsity_path 80,90S
+    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target 90S \
+        --all_paths
+Each hop takes the current teacher, cuts the next model from it as run_distillation.py does, and distils it;
+what is best on dev is the teacher of the next hop. --all_paths is the maximal effort that MiniDisc is
+measured against: every grid point between teacher and target as the assistant, and none. A hop that was
+trained before from the same teacher with the same settings is found in --hops_dir and used again. Writes the
+best student, score and seconds of every trial, and a picture.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -27,19 +31,36 @@ from utils.errors import RunError
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives))
+    parser = flags.parser(
+        __doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives)
+    )
     flags.model_path(parser, "--teacher_model_path", "the teacher; nested for sparsities")
     add = parser.add_argument_group("maxidisc").add_argument
-    add("--layer_or_sparsity_path", type=flags.path_of_students, help="the assistants and the student: 80,90S or 6,4L or 80S,6L")
-    add("--all_paths", action="store_true", help="every path with one assistant to --target, and the direct one")
+    add(
+        "--layer_or_sparsity_path",
+        type=flags.path_of_students,
+        help="the assistants and the student: 80,90S or 6,4L or 80S,6L",
+    )
+    add(
+        "--all_paths",
+        action="store_true",
+        help="every path with one assistant to --target, and the direct one",
+    )
     add("--target", type=flags.layer_or_sparsity, default="90S", help="the student of --all_paths: 90S or 4L")
-    add("--trunc_sparsity", type=flags.percent, default=50, help="smallest sparsity of an assistant of --all_paths; 0: any")
+    add(
+        "--trunc_sparsity",
+        type=flags.percent,
+        default=50,
+        help="smallest sparsity of an assistant of --all_paths; 0: any",
+    )
     add("--layer_choice", choices=("first", "even"), default="first", help="which layers 4L keeps")
     add("--hops_dir", help="where finished hops are kept and found; hops/ beside the run folder")
 
     def check(args):
         config = yield from flags.config(args, "teacher_model_path")
-        yield from flags.model_types.check_model_type(args, tasks.find(args.task_name), config, objectives=objectives.OBJECTIVES)
+        yield from flags.model_types.check_model_type(
+            args, tasks.find(args.task_name), config, objectives=objectives.OBJECTIVES
+        )
         if bool(args.layer_or_sparsity_path) == args.all_paths:
             yield "--layer_or_sparsity_path, --all_paths: give one of them"
         if args.layer_or_sparsity_path and config:
@@ -59,13 +80,18 @@ def main(args):
     """Distil along the path or paths; returns the folder of the best student."""
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
-    run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path})
+    run = runs.start(
+        args, inputs={"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
+    )
     load = models.loader(task, device=run.device)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
     if not run.finished:
         teacher = load(args.teacher_model_path)
-        run.report(data=data.sizes(), teacher=models.describe(teacher),
-                   teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference))  # fmt: skip
+        run.report(
+            data=data.sizes(),
+            teacher=models.describe(teacher),
+            teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference),
+        )
         run.begin()
         paths = [args.layer_or_sparsity_path] if args.layer_or_sparsity_path else all_paths(teacher, args)
         split, trials = next(iter(data.selection)), []
@@ -77,33 +103,62 @@ def main(args):
                 folder = hop["checkpoint"]
                 hops.append(hop)
             score = hops[-1]["metrics"][split][args.selection_metric]
-            trials.append({"path": path, "score": score, "seconds": sum(hop["seconds"] for hop in hops),
-                           "reused": [hop["reused"] for hop in hops], "metrics": hops[-1]["metrics"], "checkpoint": folder,
-                           "assistants": [hop["metrics"][split][args.selection_metric] for hop in hops[:-1]],
-                           "hops": [{key: hop[key] for key in HOP if key in hop} for hop in hops]})  # fmt: skip
+            trials.append(
+                {
+                    "path": path,
+                    "score": score,
+                    "seconds": sum(hop["seconds"] for hop in hops),
+                    "reused": [hop["reused"] for hop in hops],
+                    "metrics": hops[-1]["metrics"],
+                    "checkpoint": folder,
+                    "assistants": [hop["metrics"][split][args.selection_metric] for hop in hops[:-1]],
+                    "hops": [{key: hop[key] for key in HOP if key in hop} for hop in hops],
+                }
+            )
         # ---- The best trial, the table, the picture
         best = max(trials, key=lambda trial: trial["score"])
-        run.report(trials=[{"path": " > ".join(t["path"]), "score": t["score"], "seconds": t["seconds"]} for t in trials])
+        run.report(
+            trials=[
+                {"path": " > ".join(t["path"]), "score": t["score"], "seconds": t["seconds"]} for t in trials
+            ]
+        )
         if distributed.is_main() and len(trials) > 1:
             points = [t for t in trials if len(t["path"]) == 2 and t["path"][0].endswith("S")]
             direct = next((("no assistant", t["score"]) for t in trials if len(t["path"]) == 1), None)
-            rows = [{"sparsity": float(t["path"][0][:-1]), "metric": t["score"], "series": "student"} for t in points]
-            rows += [{"sparsity": float(t["path"][0][:-1]), "metric": t["assistants"][0], "series": "assistant"} for t in points]
+            rows = [
+                {"sparsity": float(t["path"][0][:-1]), "metric": t["score"], "series": "student"}
+                for t in points
+            ]
+            rows += [
+                {"sparsity": float(t["path"][0][:-1]), "metric": t["assistants"][0], "series": "assistant"}
+                for t in points
+            ]
             if rows:
-                plots.over_sparsity(run.folder / "trials.png", rows, metric=f"{split} {args.selection_metric}", reference=direct,
-                            title=f"{task.name}: {args.target} students over the assistant's sparsity")  # fmt: skip
+                plots.over_sparsity(
+                    run.folder / "trials.png",
+                    rows,
+                    metric=f"{split} {args.selection_metric}",
+                    reference=direct,
+                    title=f"{task.name}: {args.target} students over the assistant's sparsity",
+                )
         checkpoint = best["checkpoint"]
         for trial in trials:
             del trial["checkpoint"]
-        run.finish(checkpoint, metrics=best["metrics"], trials_in_full=trials, path=best["path"],
-                   total_seconds=sum(trial["seconds"] for trial in trials))  # fmt: skip
+        run.finish(
+            checkpoint,
+            metrics=best["metrics"],
+            trials_in_full=trials,
+            path=best["path"],
+            total_seconds=sum(trial["seconds"] for trial in trials),
+        )
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
 
 
 def all_paths(teacher, args) -> list[list[str]]:
-    """The direct path to the target and every path with one assistant from the teacher's grid, or with fewer layers."""
+    """The direct path to the target and every path with one assistant from the teacher's grid, or with fewer
+    layers."""
     if args.target.endswith("L"):
         between = [f"{n}L" for n in range(len(models.layers(teacher)) - 1, int(args.target[:-1]), -1)]
     else:
@@ -115,27 +170,46 @@ def all_paths(teacher, args) -> list[list[str]]:
 def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     """Distil `wanted` (90S, 4L) from the teacher in a folder, or find it among the finished hops.
 
-    Returns {"checkpoint": folder, "metrics", "seconds", "reused": whether another run has trained it}.  A hop is known by the
-    hash of its teacher, its data and its settings, not by a name.
+    Returns {"checkpoint": folder, "metrics", "seconds", "reused": whether another run has trained it}.  A hop
+    is known by the hash of its teacher, its data and its settings, not by a name.
     """
     args = run.args
-    settings = {key: value for key, value in flags.settings(args).items() if key not in NOT_A_HOPS and not key.endswith("_path")}
+    settings = {
+        key: value
+        for key, value in flags.settings(args).items()
+        if key not in NOT_A_HOPS and not key.endswith("_path")
+    }
     inputs = {name: value for name, value in run.inputs.items() if name.startswith("data")}
-    identity = {"teacher": checkpoints.fingerprint(folder), "student": wanted, "settings": settings, "inputs": inputs}
+    identity = {
+        "teacher": checkpoints.fingerprint(folder),
+        "student": wanted,
+        "settings": settings,
+        "inputs": inputs,
+    }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     kept = Path(args.hops_dir or run.folder.parent / "hops") / f"{args.task_name}_{wanted}_{key}"
     if (kept / "hop.json").exists():
         logs.logger.info("%s: trained before, taken from %s", stage, kept)
         by_another = training.finished(run, stage) is None
-        found = files.read_object(kept / "hop.json", HOP, error=RunError, advice=f"remove {kept} to train it again")
+        found = files.read_object(
+            kept / "hop.json", HOP, error=RunError, advice=f"remove {kept} to train it again"
+        )
         return {**found, "checkpoint": str(kept / "ckpt"), "reused": by_another}
     teacher = models.freeze(load(folder))
     student = models.shrink(teacher, wanted, which=args.layer_choice)
     student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
     options = flags.model_types.objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
-    result = models.distil(student, teacher, objective, data, metric=args.selection_metric, cached=args.cache_teacher, run=run,
-                           stage=stage)  # fmt: skip
+    result = models.distil(
+        student,
+        teacher,
+        objective,
+        data,
+        metric=args.selection_metric,
+        cached=args.cache_teacher,
+        run=run,
+        stage=stage,
+    )
     found = evaluation.outcome(result, load, data, **run.inference)
     hop = {**found, "seconds": result.seconds, "identity": identity}
     if distributed.is_main():

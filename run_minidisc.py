@@ -1,17 +1,21 @@
-"""Distil through a teacher assistant that is chosen in one run (MiniDisc, Zhang et al. 2024; arXiv:2205.14570).
+"""Distil through a teacher assistant that is chosen in one run (MiniDisc, Zhang et al. 2024;
+arXiv:2205.14570).
 
-    python run_minidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target_sparsity 90 --lam 0.2
+    python run_minidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \
+        --target_sparsity 90 --lam 0.2
     torchrun --nproc_per_node 4 run_minidisc.py ...
-All candidate assistants are trained together, as nested sub-networks of one set of weights, and with them the student's own scale
-and what lies beyond, so that the second hop starts from a student that has learnt. Each evaluation scores the candidates by the
-trade-off t(A) = m(A) + lam * sparsity(A), m being the dev metric as a fraction; the best state of the best candidate becomes the
-teacher of the student. Reads the nested teacher of run_sparsification.py; writes the student, the table of t and its picture, and
-what the student's own slice of the first hop is worth: joint training alone gives something.
+All candidate assistants are trained together, as nested sub-networks of one set of weights, and with them the
+student's own scale and what lies beyond, so that the second hop starts from a student that has learnt. Each
+evaluation scores the candidates by the trade-off t(A) = m(A) + lam * sparsity(A), m being the dev metric as a
+fraction; the best state of the best candidate becomes the teacher of the student. Reads the nested teacher of
+run_sparsification.py; writes the student, the table of t and its picture, and what the student's own slice of
+the first hop is worth: joint training alone gives something.
 
-Candidates are the multiples of ten of the teacher's grid strictly between teacher and target, from --trunc_sparsity on (a
-heuristic for speed of the published code, 0 switches it off); --candidates 70,80 are these two, --candidates grid is the
-published set, with 85. --include_target makes the student's own scale a candidate, as the published code did: with lam 0.2 it
-often wins, which means no assistant. Dropout is on in the student while its targets are clean, as published.
+Candidates are the multiples of ten of the teacher's grid strictly between teacher and target, from
+--trunc_sparsity on (a heuristic for speed of the published code, 0 switches it off); --candidates 70,80 are
+these two, --candidates grid is the published set, with 85. --include_target makes the student's own scale a
+candidate, as the published code did: with lam 0.2 it often wins, which means no assistant. Dropout is on in
+the student while its targets are clean, as published.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -33,12 +37,24 @@ from utils import distributed, evaluation, flags, logs, plots, runs, training
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives))
+    parser = flags.parser(
+        __doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives)
+    )
     flags.model_path(parser, "--teacher_model_path", "the nested teacher")
     add = parser.add_argument_group("minidisc").add_argument
-    add("--target_sparsity", type=flags.percent, default=90, help="sparsity of the student, in percent, from the teacher's grid")
+    add(
+        "--target_sparsity",
+        type=flags.percent,
+        default=90,
+        help="sparsity of the student, in percent, from the teacher's grid",
+    )
     add("--target_iteration", type=flags.positive_int, default=2, help="number of assistants + 1")
-    add("--lam", type=flags.weight, default=0.2, help="lambda: what a sparsity of 100%% is worth, in units of the metric")
+    add(
+        "--lam",
+        type=flags.weight,
+        default=0.2,
+        help="lambda: what a sparsity of 100%% is worth, in units of the metric",
+    )
     add(
         "--candidates",
         type=flags.candidates,
@@ -46,23 +62,51 @@ def parse(argv=None):
         metavar="LIST",
         help="sparsities of assistants: 70,80; or `tens` or `grid`",
     )
-    add("--trunc_sparsity", type=flags.percent, default=50, help="smallest sparsity of an assistant, if none are listed; 0: any")
-    add("--learning_rates", type=flags.rates, metavar="LIST", help="one for each hop: 6e-4,3e-4; --learning_rate for all")
-    add("--include_target", action="store_true", help="the student's own scale is a candidate too (the published behaviour)")
-    add("--train_grid", choices=("all", "sandwich"), default="all",
-        help="train all candidates at every update, or the largest, the smallest and some others")  # fmt: skip
+    add(
+        "--trunc_sparsity",
+        type=flags.percent,
+        default=50,
+        help="smallest sparsity of an assistant, if none are listed; 0: any",
+    )
+    add(
+        "--learning_rates",
+        type=flags.rates,
+        metavar="LIST",
+        help="one for each hop: 6e-4,3e-4; --learning_rate for all",
+    )
+    add(
+        "--include_target",
+        action="store_true",
+        help="the student's own scale is a candidate too (the published behaviour)",
+    )
+    add(
+        "--train_grid",
+        choices=("all", "sandwich"),
+        default="all",
+        help="train all candidates at every update, or the largest, the smallest and some others",
+    )
     add("--num_sandwich", type=flags.count, default=2, help="how many others, drawn anew for every update")
-    add("--final_hop", choices=("target", "grid"), default="target", help="the last hop trains the student, or its grid with it")
+    add(
+        "--final_hop",
+        choices=("target", "grid"),
+        default="target",
+        help="the last hop trains the student, or its grid with it",
+    )
 
     def check(args):
         config = yield from flags.config(args, "teacher_model_path")
         with_teacher = {name: row for name, row in objectives.OBJECTIVES.items() if name != "ft"}
-        yield from flags.model_types.check_model_type(args, tasks.find(args.task_name), config, objectives=with_teacher)
+        yield from flags.model_types.check_model_type(
+            args, tasks.find(args.task_name), config, objectives=with_teacher
+        )
         if config:
             yield from flags.check_student(f"{args.target_sparsity:g}S", config, "--target_sparsity")
             yield from flags.check_candidates(args, config)
         if args.learning_rates and len(args.learning_rates) != args.target_iteration:
-            yield f"--learning_rates: found {len(args.learning_rates)}; expected one for each of {args.target_iteration} hops"
+            yield (
+                f"--learning_rates: found {len(args.learning_rates)}; expected one for each of "
+                f"{args.target_iteration} hops"
+            )
         yield from flags.check_hold_out(args, {"teacher_model_path": config}, trained=["teacher_model_path"])
 
     name = "{0.task_name}_{0.target_sparsity:g}S".format
@@ -86,29 +130,53 @@ def main(args):
             teacher = models.freeze(load(path))
             own, grid = models.sparsity(teacher), models.grid(teacher)
             if iteration == 1:
-                run.report(data=data.sizes(), teacher=models.describe(teacher),
-                           teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference))  # fmt: skip
+                run.report(
+                    data=data.sizes(),
+                    teacher=models.describe(teacher),
+                    teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference),
+                )
                 run.begin()
-            points = candidates(grid, own=own, target=target, smallest=args.trunc_sparsity, wanted=args.candidates,
-                                include_target=args.include_target)  # fmt: skip
+            points = candidates(
+                grid,
+                own=own,
+                target=target,
+                smallest=args.trunc_sparsity,
+                wanted=args.candidates,
+                include_target=args.include_target,
+            )
             last = iteration == args.target_iteration
             if not (points or last):
-                run.report(**{f"iteration_{iteration}": f"no candidate between {own:g}% and {target:g}%: no assistant"})
+                run.report(
+                    **{f"iteration_{iteration}": f"none between {own:g}% and {target:g}%: no assistant"}
+                )
                 continue
             if last:
                 eligible, trained = [target], sorted({target, *(points if args.final_hop == "grid" else ())})
             else:
-                eligible, trained = points, trained_together(grid, points, own=own, smallest=args.trunc_sparsity)
+                eligible, trained = (
+                    points,
+                    trained_together(grid, points, own=own, smallest=args.trunc_sparsity),
+                )
             # ---- Train the sub-networks together; keep the best state of the best candidate
             result = hop(iteration, teacher, trained, eligible, data=data, run=run)
             path = result.checkpoint
             checkpoints.append(path)
-            hops.append({"iteration": iteration, **result.choice, "best_step": result.best_step, "num_steps": result.num_steps,
-                         "seconds": result.seconds, "metrics": result.metrics, "last_metrics": result.last_metrics,
-                         "trained": trained})  # fmt: skip
+            hops.append(
+                {
+                    "iteration": iteration,
+                    **result.choice,
+                    "best_step": result.best_step,
+                    "num_steps": result.num_steps,
+                    "seconds": result.seconds,
+                    "metrics": result.metrics,
+                    "last_metrics": result.last_metrics,
+                    "trained": trained,
+                }
+            )
             if result.choice["pick"] == target:
                 break
-        # ---- Beside the student, its own slice of the first hop, with the weights that the assistant was chosen for
+        # ---- Beside the student, its own slice of the first hop, with the weights that the assistant was
+        # chosen for
         if len(hops) > 1:
             with_slice = models.crop(load(checkpoints[0]), target)
             own_slice = evaluation.evaluate(with_slice, data.selection, **run.inference)
@@ -118,42 +186,65 @@ def main(args):
         split = next(iter(data.selection))
         if distributed.is_main():
             for entry, checkpoint in zip(hops[:-1], checkpoints):
-                run.keep(checkpoint, f"assistant_{entry['iteration']}", {"task": task.name, "metrics": entry["metrics"]})
+                run.keep(
+                    checkpoint,
+                    f"assistant_{entry['iteration']}",
+                    {"task": task.name, "metrics": entry["metrics"]},
+                )
                 metric = f"{split} {args.selection_metric}"
-                plots.tradeoff(run.folder / f"tradeoff_{entry['iteration']}.png", entry["table"], chosen=entry["pick"],
-                               lam=args.lam, metric=metric, title=f"{task.name}: the assistant")  # fmt: skip
+                plots.tradeoff(
+                    run.folder / f"tradeoff_{entry['iteration']}.png",
+                    entry["table"],
+                    chosen=entry["pick"],
+                    lam=args.lam,
+                    metric=metric,
+                    title=f"{task.name}: the assistant",
+                )
         student = load(path)
-        run.finish(path, metrics=evaluation.with_dev(result.metrics, lambda: student, data, **run.inference),
-                   last_metrics=result.last_metrics, best_step=result.best_step, hops=hops,
-                   assistants=[entry["pick"] for entry in hops[:-1]], model=models.describe(student))  # fmt: skip
+        run.finish(
+            path,
+            metrics=evaluation.with_dev(result.metrics, lambda: student, data, **run.inference),
+            last_metrics=result.last_metrics,
+            best_step=result.best_step,
+            hops=hops,
+            assistants=[entry["pick"] for entry in hops[:-1]],
+            model=models.describe(student),
+        )
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
 
 
 def hop(iteration, teacher, points, eligible, *, data, run):
-    """One iteration: train the nested sub-networks at `points` together, select among the `eligible` ones by the trade-off.
+    """One iteration: train the nested sub-networks at `points` together, select among the `eligible` ones by
+    the trade-off.
 
-    points: ascending sparsities, the eligible ones among them.  The last iteration has one candidate, the target, and its
-    trade-off is the metric alone.
+    points: ascending sparsities, the eligible ones among them.  The last iteration has one candidate, the
+    target, and its trade-off is the metric alone.
     Returns training.Result; its checkpoint is the chosen sub-network, cropped, with the weights that scored.
     """
     args, stage, settings = run.args, f"iteration_{iteration}", run.training
     if args.learning_rates:
         settings = dataclasses.replace(settings, learning_rate=args.learning_rates[iteration - 1])
-    run.report(**{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": eligible}})
+    run.report(
+        **{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": eligible}}
+    )
     if (result := training.finished(run, stage)) is not None:
         return result
     student = models.with_dropout(models.crop(teacher, points[0]), **flags.dropouts(args)).to(run.device)
     options = flags.model_types.objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
-    targets_of = models.teacher_targets(teacher, objective, data.train, cached=args.cache_teacher, **run.inference)
+    targets_of = models.teacher_targets(
+        teacher, objective, data.train, cached=args.cache_teacher, **run.inference
+    )
     lam = 0.0 if iteration == args.target_iteration else args.lam
 
     def step(module, batch):
         chosen = points
         if args.train_grid == "sandwich" and len(points) > 2:
-            others = np.random.default_rng([args.seed, batch.update]).permutation(points[1:-1])[: args.num_sandwich]
+            others = np.random.default_rng([args.seed, batch.update]).permutation(points[1:-1])[
+                : args.num_sandwich
+            ]
             chosen = [points[0], *sorted(others.tolist()), points[-1]]
         targets = targets_of(batch)  # the teacher runs once for all sub-networks
 
@@ -162,17 +253,25 @@ def hop(iteration, teacher, points, eligible, *, data, run):
             terms = objective(module, batch, targets)
             return {f"{sparsity:g}/{name}": term / len(chosen) for name, term in terms.items()}
 
-        return [lambda sparsity=sparsity: at(sparsity) for sparsity in reversed(chosen)]  # the largest last: it uses every weight
+        return [
+            lambda sparsity=sparsity: at(sparsity) for sparsity in reversed(chosen)
+        ]  # the largest last: it uses every weight
 
     def evaluate():
         outputs = {}
         for name, split in data.selection.items():
             outputs[name] = evaluation.predict(
-                student, split, batch_size=args.per_device_eval_batch_size, precision=args.precision,
-                variants=eligible, use=lambda sparsity: models.set_sparsity(student, sparsity),
-            )  # fmt: skip
+                student,
+                split,
+                batch_size=args.per_device_eval_batch_size,
+                precision=args.precision,
+                variants=eligible,
+                use=lambda sparsity: models.set_sparsity(student, sparsity),
+            )
         models.set_sparsity(student, None)
-        scores = {s: {name: data.selection[name].score(outputs[name][s]) for name in outputs} for s in eligible}
+        scores = {
+            s: {name: data.selection[name].score(outputs[name][s]) for name in outputs} for s in eligible
+        }
         split = next(iter(data.selection))
         pick, rows = choose({s: scores[s][split][args.selection_metric] for s in eligible}, lam=lam)
         if len(rows) > 1:
@@ -183,7 +282,9 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     def save(folder, score):
         models.save_model(models.crop(student, score.choice["pick"]), folder, tokenizer=data.tokenizer)
 
-    return training.fit(student, step, data.train, evaluate=evaluate, save=save, settings=settings, run=run, stage=stage)
+    return training.fit(
+        student, step, data.train, evaluate=evaluate, save=save, settings=settings, run=run, stage=stage
+    )
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
-"""Distil any encoder into a small one of many experts on a text corpus (MiniMoE, Zhang et al. 2023; arXiv:2305.12129).
+"""Distil any encoder into a small one of many experts on a text corpus (MiniMoE, Zhang et al. 2023;
+arXiv:2305.12129).
 
-    python run_minimoe.py --teacher_model_path bert-large-uncased --corpus outputs/corpus/wiki --layer 3 --moe 1,4
-    torchrun --nproc_per_node 8 run_minimoe.py ...                           # same flags; the blocks per update are printed
-    python run_minimoe.py ... --moe 1,1                                      # its dense twin, trained in the same way
-    python run_minimoe.py ... --student_path 12,3L                           # by way of a dense assistant of 12 layers
-    python run_minimoe.py ... --expert_init equal                            # begins as its dense twin, to the last digit
-    python run_minimoe.py ... --student_model_path dense/checkpoint          # whose blocks become experts ("upcycled")
-Reads a pretrained encoder and a corpus of run_corpus.py; writes an encoder that run_finetuning.py takes, and pictures of the
-held-out loss and of the experts' shares of the tokens. Each token uses one of 4 feed-forward blocks of full width: four times the
-parameters in them, hardly more arithmetic. The student learns the relations of MiniLMv2, from three more projections behind its
-last layer, which are dropped afterwards: without them (--relation_source last) its last experts would stay as initialised.
---expert_init random, as published: experts begin with two thirds of their neurons in common, and the routing probability, at
-first about 1 / 4, scales what a block adds. equal: all begin as copies of the dense twin's block, and no probability scales them
-(a factor of 1, through which the router learns all the same): at step 0 the student computes what --moe 1,1 does with the same
-flags. From a checkpoint always equal.
+    python run_minimoe.py --teacher_model_path bert-large-uncased --corpus outputs/corpus/wiki --layer 3 \
+        --moe 1,4
+    torchrun --nproc_per_node 8 run_minimoe.py ...  # same flags; the blocks per update are printed
+    python run_minimoe.py ... --moe 1,1  # its dense twin, trained in the same way
+    python run_minimoe.py ... --student_path 12,3L  # by way of a dense assistant of 12 layers
+    python run_minimoe.py ... --expert_init equal  # begins as its dense twin, to the last digit
+    python run_minimoe.py ... --student_model_path dense/checkpoint  # its blocks become experts ("upcycled")
+Reads a pretrained encoder and a corpus of run_corpus.py; writes an encoder that run_finetuning.py takes, and
+pictures of the held-out loss and of the experts' shares of the tokens. Each token uses one of 4 feed-forward
+blocks of full width: four times the parameters in them, hardly more arithmetic. The student learns the
+relations of MiniLMv2, from three more projections behind its last layer, which are dropped afterwards:
+without them (--relation_source last) its last experts would stay as initialised. --expert_init random, as
+published: experts begin with two thirds of their neurons in common, and the routing probability, at first
+about 1 / 4, scales what a block adds. equal: all begin as copies of the dense twin's block, and no
+probability scales them (a factor of 1, through which the router learns all the same): at step 0 the student
+computes what --moe 1,1 does with the same flags. From a checkpoint always equal.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -35,11 +38,25 @@ from utils.hops import hops_of
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
-        __doc__, flags.corpus.corpus, flags.relations.relations, flags.relations.student, flags.experts.experts, flags.balance,
-        flags.training, flags.runtime, flags.relations.models,
-    )  # fmt: skip
-    parser.set_defaults(teacher_layer="last", num_relation_heads=32, relation_source="extra", relation_weighting="token",
-                        learning_rate=3e-4, per_device_train_batch_size=128, num_train_epochs=5)  # fmt: skip
+        __doc__,
+        flags.corpus.corpus,
+        flags.relations.relations,
+        flags.relations.student,
+        flags.experts.experts,
+        flags.balance,
+        flags.training,
+        flags.runtime,
+        flags.relations.models,
+    )
+    parser.set_defaults(
+        teacher_layer="last",
+        num_relation_heads=32,
+        relation_source="extra",
+        relation_weighting="token",
+        learning_rate=3e-4,
+        per_device_train_batch_size=128,
+        num_train_epochs=5,
+    )
 
     def check(args):
         configs = yield from flags.relations.check_relations(args, layers=4)
@@ -56,7 +73,9 @@ def main(args):
     """Distil, hop after hop; returns the folder of the student."""
     # ---- Run folder, device, seed
     text = training_blocks.recorded_inputs(args.corpus, from_text=flags.corpus.text_format(args))
-    run = runs.start(args, inputs={**text, "teacher": args.teacher_model_path, "student": args.student_model_path})
+    run = runs.start(
+        args, inputs={**text, "teacher": args.teacher_model_path, "student": args.student_model_path}
+    )
 
     # ---- Teacher, a student that is given, the sizes of each hop, corpus: checked against each other
     tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
@@ -64,16 +83,21 @@ def main(args):
         args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed
     )
     hops = hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
-    blocks, heldout = training_blocks.train_and_heldout(tokenizer, **flags.corpus.data_options(args), max_positions=max_positions)
-    run.report(teacher=models.describe(teacher), hops=[vars(hop) for hop in hops], data={"heldout": len(heldout)})
+    blocks, heldout = training_blocks.train_and_heldout(
+        tokenizer, **flags.corpus.data_options(args), max_positions=max_positions
+    )
+    run.report(
+        teacher=models.describe(teacher), hops=[vars(hop) for hop in hops], data={"heldout": len(heldout)}
+    )
     run.begin()
 
     # ---- Hop after hop: each student is the teacher of the next; the last one has the experts
     done = []
     for number, hop in enumerate(hops, 1):
         stage = "train" if len(hops) == 1 else f"iteration_{number}"
-        # ---- Student. Where its weights come from, in this order: this run's last state (training.fit restores it); the given
-        # checkpoint, whose feed-forwards become experts unless they are; the teacher; random ones
+        # ---- Student. Where its weights come from, in this order: this run's last state (training.fit
+        # restores it); the given checkpoint, whose feed-forwards become experts unless they are; the teacher;
+        # random ones
         student = given or resized(teacher, hop, init=args.student_init, seed=args.seed)
         if args.moe is not None and number == len(hops):
             options = flags.experts.options(args)
@@ -86,14 +110,27 @@ def main(args):
 
         # ---- Objective: the relations of one layer of the teacher; of experts, that they share the work
         encoder, objective = relation_distillation.encoder_and_objective(
-            student, teacher, hop, **flags.relations.objective_options(args), tokenizer=tokenizer, device=run.device
+            student,
+            teacher,
+            hop,
+            **flags.relations.objective_options(args),
+            tokenizer=tokenizer,
+            device=run.device,
         )
         weight = args.load_balance_weight if moe_bert.routers(student) else None
         balance = models.Balance(student, weight, num_parts=args.num_grad_accum_steps)
 
         # ---- Train, keep what is best on blocks that are held out
         distilled = relation_distillation.train(
-            encoder, objective, hop, blocks, heldout, tokenizer=tokenizer, run=run, stage=stage, balance=balance
+            encoder,
+            objective,
+            hop,
+            blocks,
+            heldout,
+            tokenizer=tokenizer,
+            run=run,
+            stage=stage,
+            balance=balance,
         )
         done.append(distilled)
         teacher = models.freeze(models.load_model(distilled.result.checkpoint))

@@ -1,16 +1,21 @@
-"""Sort a fine-tuned model's heads and neurons by importance and write the grid of sparsities (MiniDisc; no training).
+"""Sort a fine-tuned model's heads and neurons by importance and write the grid of sparsities (MiniDisc; no
+training).
 
     python run_sparsification.py --task_name mrpc --model_path outputs/finetuning/mrpc
-    python run_sparsification.py --task_name corpus --corpus outputs/corpus/wiki --model_path bert-base-uncased
-Reads a fine-tuned checkpoint; writes the same function, reordered ("nested"): every sparsity of the grid is a prefix of its
-weights. run_distillation.py and run_minidisc.py read it. Prints and draws the dev metric, parameters and MACs at each sparsity.
+    python run_sparsification.py --task_name corpus --corpus outputs/corpus/wiki \
+        --model_path bert-base-uncased
+Reads a fine-tuned checkpoint; writes the same function, reordered ("nested"): every sparsity of the grid is a
+prefix of its weights. run_distillation.py and run_minidisc.py read it. Prints and draws the dev metric,
+parameters and MACs at each sparsity.
 
-The importance of a head or neuron is the sum over batches of |d loss / d mask| (Michel et al. 2019), scaled to unit norm in each
-layer, ranked over all layers. It is taken on a sample of train: dev chooses and reports, so it must not score. Caution: a model
-that fits its training data perfectly has small gradients there; --scoring_split dev is what the published code does.
+The importance of a head or neuron is the sum over batches of |d loss / d mask| (Michel et al. 2019), scaled
+to unit norm in each layer, ranked over all layers. It is taken on a sample of train: dev chooses and reports,
+so it must not score. Caution: a model that fits its training data perfectly has small gradients there;
+--scoring_split dev is what the published code does.
 
-On a corpus (Sparse MiniLM of MiniMoE, Zhang et al. 2023; arXiv:2305.12129) the loss is that of masked tokens, and hidden
-dimensions are scored and sorted too, once for the whole model. run_minilmv2.py --sparsity 90 distils a crop of the result.
+On a corpus (Sparse MiniLM of MiniMoE, Zhang et al. 2023; arXiv:2305.12129) the loss is that of masked tokens,
+and hidden dimensions are scored and sorted too, once for the whole model. run_minilmv2.py --sparsity 90
+distils a crop of the result.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -45,7 +50,11 @@ def main(args):
     # ---- Run folder, device, seed
     on_corpus = args.task_name == flags.sparsification.CORPUS
     task = None if on_corpus else tasks.get(args.task_name)
-    read = training_blocks.recorded_inputs(args.corpus) if on_corpus else {"data": list(task.files(args.data_dir).values())}
+    read = (
+        training_blocks.recorded_inputs(args.corpus)
+        if on_corpus
+        else {"data": list(task.files(args.data_dir).values())}
+    )
     run = runs.start(args, inputs={**read, "model": args.model_path})
 
     # ---- Model; data of the task, or the tokenizer that reads the corpus
@@ -63,26 +72,33 @@ def main(args):
         scoring = {"batch_size": args.scoring_batch_size, "seed": args.seed, "run": run}
         if on_corpus:
             max_positions = architectures.max_positions(model)
-            corpus = memory_mapped.open_corpus(args.corpus[0], tokenizer=tokenizer, max_positions=max_positions)
+            corpus = memory_mapped.open_corpus(
+                args.corpus[0], tokenizer=tokenizer, max_positions=max_positions
+            )
             few = flags.DRY_RUN_ROWS if args.dry_run else None
             scored, heldout = corpus.split(few or args.num_heldout_blocks, at_least=args.scoring_batch_size)
-            loss = MaskedTokenLoss(model, scored, heldout, tokenizer, number=few or args.num_scoring_samples, **scoring)
+            loss = MaskedTokenLoss(
+                model, scored, heldout, tokenizer, number=few or args.num_scoring_samples, **scoring
+            )
         else:
             scored = data.scoring_split(args.scoring_split, args.num_scoring_samples)
-            loss = TaskLoss(model, data, scored, metric=args.selection_metric, per_example=args.per_example, **scoring)
+            loss = TaskLoss(
+                model, data, scored, metric=args.selection_metric, per_example=args.per_example, **scoring
+            )
         run.report(model=models.describe(model), data=loss.counts)
         run.begin()
         before = loss.evaluate()
 
-        # ---- 1. Importance: mask gradients of the loss, in eval mode, each batch weighted by what its mean was taken over
+        # ---- 1. Importance: mask gradients of the loss, in eval mode, each batch weighted by what its mean
+        # was taken over
         with models.scoring_masks(model, **loss.masks) as masks:
             scores = importance.Accumulator(masks)
             for mean, weight in loss.batches():
                 scores.add(mean, weight=weight)
             scores.reduce(distributed.all_reduce)
 
-        # ---- 2. Sort into descending importance: heads and neurons of each layer, on a corpus also the hidden dimensions of
-        # all; the function stays the same
+        # ---- 2. Sort into descending importance: heads and neurons of each layer, on a corpus also the
+        # hidden dimensions of all; the function stays the same
         models.sort_units(model, scores.heads, scores.neurons, scores.hidden, grid=args.grid)
         after = loss.evaluate()
         run.report(before=before, after=after)

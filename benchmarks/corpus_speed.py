@@ -1,9 +1,12 @@
-"""Building a corpus in tokens per second and core, beside plain builders that go line by line and token by token.
+"""Building a corpus in tokens per second and core, beside plain builders that go line by line and token by
+token.
 
-    python benchmarks/corpus_speed.py --input ../shared/datasets/wiki/AA --tokenizer ../shared/models/all-MiniLM-L6-v2
-All make the same packed blocks (checked); the plain ones are given fewer documents.  One plain builder tokenises in Python, as
-BERT's published one does (WordPiece tokenizers only), the other calls the fast tokenizer for each line.  CPU time of one process.
-Stages: reading, tokenising and packing, writing Arrow; and splitting into sentences, which packed blocks don't need.
+    python benchmarks/corpus_speed.py --input ../shared/datasets/wiki/AA \
+        --tokenizer ../shared/models/all-MiniLM-L6-v2
+All make the same packed blocks (checked); the plain ones are given fewer documents.  One plain builder
+tokenises in Python, as BERT's published one does (WordPiece tokenizers only), the other calls the fast
+tokenizer for each line.  CPU time of one process. Stages: reading, tokenising and packing, writing Arrow; and
+splitting into sentences, which packed blocks don't need.
 """
 
 import argparse
@@ -40,7 +43,8 @@ def plain(texts, ids_of, tokenizer, max_length):
 
 
 def in_python(tokenizer, folder):
-    """A function from a line to its ids that does everything in Python, or None where there is no such tokenizer."""
+    """A function from a line to its ids that does everything in Python, or None where there is no such
+    tokenizer."""
     settings = json.loads(tokenizer.backend_tokenizer.to_str())
     if settings["model"]["type"] != "WordPiece" or settings["normalizer"]["type"] != "BertNormalizer":
         return None
@@ -54,14 +58,18 @@ def in_python(tokenizer, folder):
 
 def ours(texts, layout, folder):
     """The blocks as run_corpus.py makes them, with one worker, and the seconds of its two stages."""
-    encoding, _ = timing.timed(lambda: build.write_chunks(iter(texts), layout, folder=folder / "chunks", num_workers=1))
+    encoding, _ = timing.timed(
+        lambda: build.write_chunks(iter(texts), layout, folder=folder / "chunks", num_workers=1)
+    )
     assembling, _ = timing.timed(lambda: build.assemble(folder / "chunks", folder, layout))
     return encoding, assembling
 
 
 def main():
     """Print the table, and write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--input", nargs="+", required=True, help="as of run_corpus.py")
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--max_length", type=int, default=128)
@@ -74,7 +82,9 @@ def main():
     layout = layout_of(tokenizer, kind="packed", max_length=args.max_length)
 
     found = documents.find_sources(args.input)
-    reading, texts = timing.timed(lambda: list(itertools.islice(documents.read_documents(found), args.num_documents)))
+    reading, texts = timing.timed(
+        lambda: list(itertools.islice(documents.read_documents(found), args.num_documents))
+    )
     few = texts[: args.num_plain_documents]
     plain_rows = []
 
@@ -90,7 +100,9 @@ def main():
             ("plain, fast tokenizer", lambda line: tokenizer(line, add_special_tokens=False)["input_ids"]),
         ):
             if ids_of is not None:
-                spent, found = timing.timed(lambda ids_of=ids_of: plain(few, ids_of, tokenizer, args.max_length))
+                spent, found = timing.timed(
+                    lambda ids_of=ids_of: plain(few, ids_of, tokenizer, args.max_length)
+                )
                 plain_rows.append((name, card["counts"]["tokens"], spent))
                 assert found == expected, f"{name}: other blocks"
         encoding, assembling = ours(texts, layout, folder)
@@ -115,7 +127,9 @@ def main():
         row["ours is faster by"] = speed / row["tokens/s"] if row["builder"].startswith("plain") else None
     print(logs.table(rows))
     if args.output:
-        Path(args.output).write_text(json.dumps({"documents": len(texts), "counts": counts, "rows": rows}, indent=2) + "\n")
+        Path(args.output).write_text(
+            json.dumps({"documents": len(texts), "counts": counts, "rows": rows}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

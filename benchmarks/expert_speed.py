@@ -1,18 +1,21 @@
-"""Speed of experts: a block of them beside the dense block of one, and a student with experts beside its dense twin.
+"""Speed of experts: a block of them beside the dense block of one, and a student with experts beside its
+dense twin.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.expert_speed --output speed.json          # about 4 minutes on one core
+    OMP_NUM_THREADS=1 python -m benchmarks.expert_speed --output speed.json  # about 4 minutes on one core
     python -m benchmarks.expert_speed --device cuda --output speed_gpu.json
 Prints a table, writes JSON. Nothing is read: models and tokens are random.
 
 What is compared, and how:
-    rounds      dense, experts, dense, experts, ... on one thread and with the allocator of training (utils/allocator.py), many
-                calls in a round; a ratio is taken within each round, and the median is given with the smallest and the largest
-    time        CPU time of the process; on a GPU wall time until the device is idle, ten calls of a side at a time
-    block       384 wide, 1,536 neurons: two linear maps and GELU; with 4 experts of that size also router, sorting, scaling.
-                "balanced": tokens shared out evenly; "skewed": the first expert gets 70%
-    student     3 layers, 384 wide, 4 feed-forward experts, beside 3 layers of one: from token ids to final states ("forward"),
-                and to updated weights ("step"), with the balance loss, clipping and the optimiser; their routers are as
-                initialised. Equal multiply-accumulates but for the routers', 0.1%
+    rounds      dense, experts, dense, experts, ... on one thread and with the allocator of training
+                (utils/allocator.py), many calls in a round; a ratio is taken within each round, and the
+    median is given with the smallest and the largest time        CPU time of the process; on a GPU wall time
+    until the device is idle, ten calls of a side at a time
+    block       384 wide, 1,536 neurons: two linear maps and GELU; with 4 experts of that size also router,
+                sorting, scaling. "balanced": tokens shared out evenly; "skewed": the first expert gets 70%
+    student     3 layers, 384 wide, 4 feed-forward experts, beside 3 layers of one: from token ids to final
+                states ("forward"), and to updated weights ("step"), with the balance loss, clipping and the
+                optimiser; their routers are as initialised. Equal multiply-accumulates but for the routers',
+                0.1%
 That both sides compute the same is tested in tests/test_expert_speed.py.
 """
 
@@ -44,7 +47,9 @@ SETTINGS = training.Settings(learning_rate=3e-4)
 
 def parse(argv=None):
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--precisions", nargs="+", choices=("fp32", "bf16"), help="fp32; on a GPU both")
@@ -75,16 +80,33 @@ def cases(args):
         for tokens in args.num_tokens:
             for shares in ("balanced", "skewed"):
                 for passes in ("forward", "forward, backward"):
-                    what = {"what": "block", "precision": precision, "tokens": tokens, "shares": shares, "passes": passes}
+                    what = {
+                        "what": "block",
+                        "precision": precision,
+                        "tokens": tokens,
+                        "shares": shares,
+                        "passes": passes,
+                    }
                     yield what, lambda what=what: blocks(what, args)
         for passes in ("forward", "step"):
-            what = {"what": "student", "precision": precision, "tokens": 128 * args.batch_size, "shares": "", "passes": passes}
+            what = {
+                "what": "student",
+                "precision": precision,
+                "tokens": 128 * args.batch_size,
+                "shares": "",
+                "passes": passes,
+            }
             yield what, lambda what=what: students(what, args)
 
 
 def rounds(sides, args) -> list[dict]:
     """[{side: seconds of one call, "ratio": experts / dense}]."""
-    options = {"number": args.num_rounds, "seconds": args.seconds, "device": args.device, "calls": CALLS[args.device]}
+    options = {
+        "number": args.num_rounds,
+        "seconds": args.seconds,
+        "device": args.device,
+        "calls": CALLS[args.device],
+    }
     made = timing.in_turns(sides, **options)
     return [{**spent, "ratio": spent["experts"] / spent["dense"]} for spent in made]
 
@@ -138,26 +160,38 @@ def dense_block():
 
 
 def expert_block(dense):
-    """Experts that are all copies of a dense block, behind a router that reads each token's expert off its first features."""
+    """Experts that are all copies of a dense block, behind a router that reads each token's expert off its
+    first features."""
     router = Router(EXPERTS, widths=(WIDTH, NEURONS))
     with torch.no_grad():
         router.weight.copy_(torch.eye(EXPERTS, WIDTH))
         router.bias.zero_()
     maps = [
-        ExpertLinear(*(tensor.detach().expand(EXPERTS, *tensor.shape).clone() for tensor in (linear.weight, linear.bias)), router,
-                     enters=linear is dense.first, sorted_inside=True) for linear in (dense.first, dense.last)
-    ]  # fmt: skip
+        ExpertLinear(
+            *(
+                tensor.detach().expand(EXPERTS, *tensor.shape).clone()
+                for tensor in (linear.weight, linear.bias)
+            ),
+            router,
+            enters=linear is dense.first,
+            sorted_inside=True,
+        )
+        for linear in (dense.first, dense.last)
+    ]
     return Block(*maps, router)
 
 
 def states(num_tokens, shares, device):
-    """[1, T, D]: random tokens, of which so many want each expert, in random order; probability of the chosen one almost 1."""
+    """[1, T, D]: random tokens, of which so many want each expert, in random order; probability of the chosen
+    one almost 1."""
     generator = torch.Generator().manual_seed(0)
     made_TD = torch.randn(num_tokens, WIDTH, generator=generator)
     wanted_T = torch.arange(num_tokens) % EXPERTS
     if shares == "skewed":
         wanted_T[: round(SKEW * num_tokens)] = 0
-    made_TD[:, :EXPERTS] = 20.0 * F.one_hot(wanted_T[torch.randperm(num_tokens, generator=generator)], EXPERTS)
+    made_TD[:, :EXPERTS] = 20.0 * F.one_hot(
+        wanted_T[torch.randperm(num_tokens, generator=generator)], EXPERTS
+    )
     return made_TD[None].to(device).requires_grad_()
 
 
@@ -168,17 +202,28 @@ def students(what, args) -> dict:
     """{side: a function that runs the student once}: final states, or the loss of a step."""
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=args.vocabulary, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=12,
-        intermediate_size=NEURONS, max_position_embeddings=128,
-    )  # fmt: skip
+        vocab_size=args.vocabulary,
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=12,
+        intermediate_size=NEURONS,
+        max_position_embeddings=128,
+    )
     dense = BertModel(config, add_pooling_layer=False).eval()
-    made = moe_bert.with_experts(dense, attention=1, ffn=EXPERTS, shared_fraction=Fraction(2, 3), noise="multiplicative", seed=0)
-    ids_BL = torch.randint(1000, args.vocabulary, (args.batch_size, 128), generator=torch.Generator().manual_seed(0))
+    made = moe_bert.with_experts(
+        dense, attention=1, ffn=EXPERTS, shared_fraction=Fraction(2, 3), noise="multiplicative", seed=0
+    )
+    ids_BL = torch.randint(
+        1000, args.vocabulary, (args.batch_size, 128), generator=torch.Generator().manual_seed(0)
+    )
     inputs = {"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL)}
-    batch = Batch(inputs, None, None, {"examples": float(len(ids_BL)), "tokens": float(ids_BL.numel())}).to(args.device)
+    batch = Batch(inputs, None, None, {"examples": float(len(ids_BL)), "tokens": float(ids_BL.numel())}).to(
+        args.device
+    )
     make = _forward if what["passes"] == "forward" else _step
     return {
-        side: make(copy.deepcopy(model).to(args.device), batch, what) for side, model in (("dense", dense), ("experts", made))
+        side: make(copy.deepcopy(model).to(args.device), batch, what)
+        for side, model in (("dense", dense), ("experts", made))
     }
 
 

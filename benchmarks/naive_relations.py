@@ -1,9 +1,10 @@
-"""Relation distillation as earlier code bases wrote it: what ours is measured against.  Imports nothing of this project.
+"""Relation distillation as earlier code bases wrote it: what ours is measured against.  Imports nothing of
+this project.
 
-loss_of_projections   softmax of all heads at once, rows of real tokens picked out by a mask, log(p + epsilon), autograd
-loss_of_models        both models to their end with all hidden states and attention maps, queries, keys and values projected
-                      once more from a hidden state, relations of all heads at once, a loop over examples, lengths read back
-B examples, L tokens, D width, R relation heads.
+loss_of_projections   softmax of all heads at once, rows of real tokens picked out by a mask, log(p +
+epsilon), autograd loss_of_models        both models to their end with all hidden states and attention maps,
+                      queries, keys and values projected once more from a hidden state, relations of all heads
+at once, a loop over examples, lengths read back B examples, L tokens, D width, R relation heads.
 """
 
 import math
@@ -16,7 +17,8 @@ _KINDS = ("query", "key", "value")
 
 
 def loss_of_projections(student, teacher, mask_BL, *, num_heads):
-    """Mean over tokens, heads and the three relations.  student, teacher: lists of queries, keys and values, [B, L, D]."""
+    """Mean over tokens, heads and the three relations.  student, teacher: lists of queries, keys and values,
+    [B, L, D]."""
     loss = 0.0
     for student_BLD, teacher_BLD in zip(student, teacher):
         with torch.no_grad():
@@ -30,7 +32,8 @@ def loss_of_projections(student, teacher, mask_BL, *, num_heads):
 
 
 def loss_of_models(student, teacher, inputs, *, student_layer, teacher_layer, num_heads):
-    """The sum over relations of means over examples.  student, teacher: BertModel with eager attention.  Layers: from 1."""
+    """The sum over relations of means over examples.  student, teacher: BertModel with eager attention.
+    Layers: from 1."""
     with torch.no_grad():
         target = teacher(**inputs, output_hidden_states=True, output_attentions=True)
     output = student(**inputs, output_hidden_states=True, output_attentions=True)
@@ -41,14 +44,20 @@ def loss_of_models(student, teacher, inputs, *, student_layer, teacher_layer, nu
             projection = getattr(model.encoder.layer[layer - 1].attention.self, kind)
             with torch.set_grad_enabled(model is student):
                 projected_BLD = projection(states.hidden_states[layer - 1])
-                relations.append(_heads(projected_BLD, num_heads) @ _heads(projected_BLD, num_heads).transpose(2, 3))
+                relations.append(
+                    _heads(projected_BLD, num_heads) @ _heads(projected_BLD, num_heads).transpose(2, 3)
+                )
         for index in range(len(inputs["input_ids"])):
             length = int(inputs["attention_mask"][index].sum().item())
             ours, theirs = (
                 relation[index, :, :length, :length] / math.sqrt(width // num_heads)
-                for relation, width in zip(relations, (student.config.hidden_size, teacher.config.hidden_size))
+                for relation, width in zip(
+                    relations, (student.config.hidden_size, teacher.config.hidden_size)
+                )
             )
-            divergence = F.kl_div(ours.log_softmax(-1), theirs.softmax(-1), reduction="sum") / (num_heads * length)
+            divergence = F.kl_div(ours.log_softmax(-1), theirs.softmax(-1), reduction="sum") / (
+                num_heads * length
+            )
             loss = loss + divergence / len(inputs["input_ids"])
     return loss
 

@@ -1,25 +1,30 @@
-"""The plain recipe of earlier code bases: what the speed of ours is measured against.  Imports nothing of this project.
+"""The plain recipe of earlier code bases: what the speed of ours is measured against.  Imports nothing of
+this project.
 
     from benchmarks import plain_recipe
     plain_recipe.finetune_steps("path/to/encoder", texts, labels, batch_size=16, num_steps=20)
-    plain_recipe.distil_steps("path/to/teacher", "path/to/student", texts, labels, batch_size=16, num_steps=20)
+    plain_recipe.distil_steps("path/to/teacher", "path/to/student", texts, labels, batch_size=16,
+    num_steps=20)
 
 Its ingredients, each as it was usual in the published code of MiniDisc and StarK:
 
-    tokenising   the slow tokenizer (transformers' BertTokenizerLegacy: a loop over characters, then a greedy WordPiece loop in
-                 Python), one example at a time, once before the first epoch
+    tokenising   the slow tokenizer (transformers' BertTokenizerLegacy: a loop over characters, then a greedy
+                 WordPiece loop in Python), one example at a time, once before the first epoch
     padding      every example to 128 tokens, whatever its length; examples shuffled, not grouped by length
-    attention    eager; attention maps and all hidden states are requested in every forward pass, though no loss uses the maps
-    precision    float32 throughout
-    optimiser    torch's AdamW with its defaults: a loop over tensors on a CPU, foreach on a GPU, not fused; decay on
-                 everything but biases and LayerNorm, linear warm-up and decay, clipping at 5
+    attention    eager; attention maps and all hidden states are requested in every forward pass, though no
+    loss uses the maps precision    float32 throughout
+    optimiser    torch's AdamW with its defaults: a loop over tensors on a CPU, foreach on a GPU, not fused;
+                 decay on everything but biases and LayerNorm, linear warm-up and decay, clipping at 5
     teacher      asked again for every batch of every epoch (nothing is cached), at its full depth
     logging      the loss is read back to the host at every step
-    loss         hidden states stacked over layers, then masked; soft labels beside them (the sparsebert objective)
+    loss         hidden states stacked over layers, then masked; soft labels beside them (the sparsebert
+                 objective)
 
-What is left as fast as it is today: torch's kernels, tensors that are ready in memory before training, no evaluation in between.
-So the ratio says what the recipe costs, not what older versions of the libraries did. Classification only; WordPiece models.
-A student of another structure than a stock model loads here too once its classes are registered (`import models`).
+What is left as fast as it is today: torch's kernels, tensors that are ready in memory before training, no
+evaluation in between. So the ratio says what the recipe costs, not what older versions of the libraries did.
+Classification only; WordPiece models.
+A student of another structure than a stock model loads here too once its classes are registered (`import
+models`).
 """
 
 import tempfile
@@ -53,11 +58,13 @@ def finetune_steps(
 
     model_folder: checkpoint folder of an encoder, with or without a head, and its tokenizer.
     texts: [(first, second), ...], second None for single sentences; all of them are tokenised, and timed.
-    labels: class ids, one per text.  num_steps: how many are timed; the texts are gone through as often as that takes.
-    num_epochs: each example counts as tokenised once and trained on so often; 1 charges all of the tokenising to one epoch.
-    clock: returns seconds; time.process_time (one thread, no GPU) where other programs want the cores too.
-    Returns {"examples_per_s": tokenising included, "training_examples_per_s": without it, "tokenising_examples_per_s",
-    "tokenising_share": of the time, "step_s" and "losses": lists, one value for each timed step}; rates are from mean times.
+    labels: class ids, one per text.  num_steps: how many are timed; the texts are gone through as often as
+    that takes. num_epochs: each example counts as tokenised once and trained on so often; 1 charges all of
+    the tokenising to one epoch. clock: returns seconds; time.process_time (one thread, no GPU) where other
+    programs want the cores too.
+    Returns {"examples_per_s": tokenising included, "training_examples_per_s": without it,
+    "tokenising_examples_per_s", "tokenising_share": of the time, "step_s" and "losses": lists, one value for
+    each timed step}; rates are from mean times.
     """
     torch.manual_seed(seed)
     model = _load(model_folder, num_labels=max(labels) + 1).to(device).train()
@@ -86,8 +93,9 @@ def distil_steps(
 ):
     """Time some steps of distillation with the sparsebert objective: hidden states and soft labels, halved.
 
-    teacher_folder, student_folder: checkpoint folders with heads for the same classes, equally deep and wide (a student pruned
-    to 90%: heads and neurons are fewer, layers and hidden size are not). The rest is as in `finetune_steps`.
+    teacher_folder, student_folder: checkpoint folders with heads for the same classes, equally deep and wide
+    (a student pruned to 90%: heads and neurons are fewer, layers and hidden size are not). The rest is as in
+    `finetune_steps`.
     """
     torch.manual_seed(seed)
     teacher = _load(teacher_folder, num_labels=max(labels) + 1).to(device).eval()
@@ -101,12 +109,16 @@ def distil_steps(
         student_BMLD = torch.stack(output.hidden_states[::every], dim=1)
         teacher_BMLD = torch.stack(target.hidden_states[::every], dim=1)
         mask_BMLD = inputs["attention_mask"][:, None, :, None].expand_as(student_BMLD)
-        hidden = (F.mse_loss(student_BMLD, teacher_BMLD, reduction="none") * mask_BMLD).sum() / mask_BMLD.sum()
+        hidden = (
+            F.mse_loss(student_BMLD, teacher_BMLD, reduction="none") * mask_BMLD
+        ).sum() / mask_BMLD.sum()
         soft = -(F.softmax(target.logits, dim=-1) * F.log_softmax(output.logits, dim=-1)).sum(-1).mean()
         return (hidden + soft) / 2
 
     data = _tokenise(teacher_folder, texts, labels, clock)
-    return _time_steps(student, loss_of, data, batch_size, num_steps, num_epochs, learning_rate, device, clock)
+    return _time_steps(
+        student, loss_of, data, batch_size, num_steps, num_epochs, learning_rate, device, clock
+    )
 
 
 def slow_tokenizer(model_folder):
@@ -129,7 +141,12 @@ def _tokenise(model_folder, texts, labels, clock):
     """All examples padded to 128: tensors by name, the labels, and the seconds that it took."""
     tokenizer = slow_tokenizer(model_folder)
     start = clock()
-    settings = {"truncation": "longest_first", "max_length": MAX_LENGTH, "padding": "max_length", "return_token_type_ids": True}
+    settings = {
+        "truncation": "longest_first",
+        "max_length": MAX_LENGTH,
+        "padding": "max_length",
+        "return_token_type_ids": True,
+    }
     rows = [tokenizer(first, second, **settings) for first, second in texts]  # one by one
     tensors = {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
     return tensors, torch.tensor(labels), clock() - start

@@ -1,18 +1,20 @@
-"""Speed of relation distillation: the loss and a whole training step, beside the naive forms; peak memory of the loss.
+"""Speed of relation distillation: the loss and a whole training step, beside the naive forms; peak memory of
+the loss.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.relation_speed --output speed.json         # about 3 minutes on one core
+    OMP_NUM_THREADS=1 python -m benchmarks.relation_speed --output speed.json  # about 3 minutes on one core
 Prints tables, writes JSON. Nothing is read: models and ids are random, which speed does not depend on.
 
 What is compared, and how:
-    rounds      ours, naive, ours, naive, ... each side in a process of its own, so that each has its own memory allocator
-                (utils/allocator.py sets ours, as in training; naive has the C library's defaults), one at a time and on one
-                thread; a ratio is taken within each round, and the median is given with the smallest and the largest
-    time        CPU time of the processes, forward and backward; of a step also clipping and the optimiser
-    loss        QQ, KK and VV of given projections, 768 wide against 384
-    step        12 layers, 768 wide -> 6 layers, 384 wide, from token ids to updated weights, dropout on; "bf16": both bodies
-                under autocast, beside the naive step in fp32
-    memory      of the loss: the highest resident set of a process of its own, less that before the loss is computed
-    naive       benchmarks/naive_relations.py
+    rounds      ours, naive, ours, naive, ... each side in a process of its own, so that each has its own
+                memory allocator (utils/allocator.py sets ours, as in training; naive has the C library's
+                defaults), one at a time and on one thread; a ratio is taken within each round, and the median
+    is given with the smallest and the largest time        CPU time of the processes, forward and backward; of
+    a step also clipping and the optimiser loss        QQ, KK and VV of given projections, 768 wide against
+    384
+    step        12 layers, 768 wide -> 6 layers, 384 wide, from token ids to updated weights, dropout on;
+                "bf16": both bodies under autocast, beside the naive step in fp32
+    memory      of the loss: the highest resident set of a process of its own, less that before the loss is
+    computed naive       benchmarks/naive_relations.py
 That both sides find the same loss is tested in tests/test_relation_speed.py.
 """
 
@@ -45,7 +47,9 @@ SETTINGS = training.Settings(learning_rate=6e-4)
 
 def parse(argv=None):
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--batch_size", type=int, default=16)
     add("--num_tokens", type=int, default=128)
@@ -66,7 +70,9 @@ def main(argv=None):
         workers = {}
         for kind, sides in SIDES.items():
             for side in sides:
-                pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start, (kind, side, args))
+                pool = ProcessPoolExecutor(
+                    1, multiprocessing.get_context("spawn"), _start, (kind, side, args)
+                )
                 workers[kind, side] = stack.enter_context(pool)
         for kind in SIDES:
             found[f"{kind}_s"] = [time_round(workers, kind, args) for _ in range(args.num_rounds)]
@@ -75,7 +81,11 @@ def main(argv=None):
 
 def time_round(workers: dict, kind: str, args) -> dict:
     """{side: CPU seconds of one call}, one side after the other.  kind: "loss" or "step"."""
-    return {side: worker.submit(_time, kind, args.num_steps).result() for (each, side), worker in workers.items() if each == kind}
+    return {
+        side: worker.submit(_time, kind, args.num_steps).result()
+        for (each, side), worker in workers.items()
+        if each == kind
+    }
 
 
 def _start(kind, side, args):
@@ -155,7 +165,9 @@ def our_step(args, *, precision="fp32", device="cpu"):
     student, teacher = (model.to(device) for model in _models(args, attention="sdpa"))
     student = RelationEncoder(student, layer=DEPTHS["student"]).train()
     teacher = RelationEncoder(models.freeze(teacher), layer=DEPTHS["teacher"])
-    objective = RelationObjective(teacher, relations=RELATIONS, num_heads=args.num_relation_heads, weighting="sequence")
+    objective = RelationObjective(
+        teacher, relations=RELATIONS, num_heads=args.num_relation_heads, weighting="sequence"
+    )
     optimizer, batch = training.optimizer(student, SETTINGS), _batch(args).to(device)
 
     def loss_of():
@@ -169,13 +181,19 @@ def naive_step(args, *, precision="fp32", device="cpu"):
     """The same, naive."""
     student, teacher = (model.to(device) for model in _models(args, attention="eager"))
     student.train()
-    options = {"lr": SETTINGS.learning_rate, "eps": SETTINGS.adam_epsilon, "weight_decay": SETTINGS.weight_decay}
+    options = {
+        "lr": SETTINGS.learning_rate,
+        "eps": SETTINGS.adam_epsilon,
+        "weight_decay": SETTINGS.weight_decay,
+    }
     optimizer, batch = torch.optim.AdamW(student.parameters(), **options), _batch(args).to(device)
     layers = {f"{side}_layer": depth for side, depth in DEPTHS.items()}
 
     def loss_of():
         with autocast(student.device, precision):
-            return naive_relations.loss_of_models(student, teacher, batch.inputs, num_heads=args.num_relation_heads, **layers)
+            return naive_relations.loss_of_models(
+                student, teacher, batch.inputs, num_heads=args.num_relation_heads, **layers
+            )
 
     return lambda: _update(loss_of, student, optimizer)
 
@@ -196,22 +214,37 @@ def _models(args, *, attention):
     for side in ("student", "teacher"):
         width = WIDTHS[side]
         config = BertConfig(
-            vocab_size=args.vocabulary, hidden_size=width, num_hidden_layers=DEPTHS[side], num_attention_heads=12,
-            intermediate_size=4 * width, max_position_embeddings=max(512, args.num_tokens), attn_implementation=attention,
-        )  # fmt: skip
+            vocab_size=args.vocabulary,
+            hidden_size=width,
+            num_hidden_layers=DEPTHS[side],
+            num_attention_heads=12,
+            intermediate_size=4 * width,
+            max_position_embeddings=max(512, args.num_tokens),
+            attn_implementation=attention,
+        )
         made.append(BertModel(config).eval())
     return made
 
 
 def _batch(args):
-    ids = torch.randint(1000, args.vocabulary, (args.batch_size, args.num_tokens), generator=torch.Generator().manual_seed(0))
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+    ids = torch.randint(
+        1000, args.vocabulary, (args.batch_size, args.num_tokens), generator=torch.Generator().manual_seed(0)
+    )
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "token_type_ids": torch.zeros_like(ids),
+    }
     return Batch(inputs, None, None, {"examples": float(len(ids)), "tokens": float(ids.numel())})
 
 
 SIDES = {
     "loss": {"ours": our_loss, "naive": naive_loss},
-    "step": {"ours": our_step, "naive": naive_step, "ours, bf16": functools.partial(our_step, precision="bf16")},
+    "step": {
+        "ours": our_step,
+        "naive": naive_step,
+        "ours, bf16": functools.partial(our_step, precision="bf16"),
+    },
 }
 
 

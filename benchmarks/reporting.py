@@ -1,4 +1,5 @@
-"""What the benchmarks have in common: begin and end, the machine, the peak of memory, medians over interleaved rounds."""
+"""What the benchmarks have in common: begin and end, the machine, the peak of memory, medians over
+interleaved rounds."""
 
 import os
 import platform
@@ -15,9 +16,11 @@ from utils import cost, files
 
 
 def begin(name, argv, **facts) -> dict:
-    """Take one thread, silence transformers; print and return what a benchmark's results begin with: its command, the machine.
+    """Take one thread, silence transformers; print and return what a benchmark's results begin with: its
+    command, the machine.
 
-    name: of its module.  argv: as it was given to main(), or None.  facts: of the command that belong to the results.
+    name: of its module.  argv: as it was given to main(), or None.  facts: of the command that belong to the
+    results.
     """
     torch.set_num_threads(1)
     quiet()
@@ -41,8 +44,14 @@ def finish(found, report, output) -> dict:
 
 def machine() -> dict:
     """What the numbers depend on."""
-    name = next((line.split(": ")[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    versions = f"python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    name = next(
+        (line.split(": ")[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    versions = (
+        f"python {platform.python_version()}, torch {torch.__version__}, transformers "
+        f"{transformers.__version__}"
+    )
     return {"cpu": f"{name}, {os.cpu_count()} cores, 1 thread used", "versions": versions,
             "date": time.strftime("%Y-%m-%d %H:%M"), "load at the start": load()}  # fmt: skip
 

@@ -1,10 +1,11 @@
-"""Span search over many windows beside the nested Python loops of the published code, in seconds of CPU time of one process.
+"""Span search over many windows beside the nested Python loops of the published code, in seconds of CPU time
+of one process.
 
     python benchmarks/span_search.py --output span_search.json
-Logits are made up, random and with a peak somewhere as a trained model's have; a context begins behind 15 tokens of question
-and ends before [SEP].  Both variants search the same windows, the best of --num_rounds rounds counts, and what they find is
-compared.  The loops: per window, sort all start and end logits, go through the best 20 x 20 pairs, keep the spans of at most 30
-tokens, sort them.
+Logits are made up, random and with a peak somewhere as a trained model's have; a context begins behind 15
+tokens of question and ends before [SEP].  Both variants search the same windows, the best of --num_rounds
+rounds counts, and what they find is compared.  The loops: per window, sort all start and end logits, go
+through the best 20 x 20 pairs, keep the spans of at most 30 tokens, sort them.
 """
 
 import argparse
@@ -54,7 +55,9 @@ def windows(number, tokens, seed):
 
 def main():
     """Print the table, and write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--num_windows", type=int, default=10_000)
     add("--lengths", type=int, nargs="+", default=[128, 384, 512], help="tokens of a window")
@@ -74,12 +77,21 @@ def main():
                 times.append(spent)
                 if search is best_spans:
                     ours = [
-                        [(int(a), int(b), float(s)) for a, b, s in zip(*window) if s > -np.inf] for window in zip(*found)
-                    ]  # fmt: skip
+                        [(int(a), int(b), float(s)) for a, b, s in zip(*window) if s > -np.inf]
+                        for window in zip(*found)
+                    ]
         assert ours == found, "the two do not find the same"
         fast, slow = min(seconds[best_spans]), min(seconds[in_loops])
-        rows.append({"tokens": tokens, "windows": args.num_windows, "ours_s": round(fast, 4), "loops_s": round(slow, 4),
-                     "times": round(slow / fast, 1), "windows_per_s": round(args.num_windows / fast)})  # fmt: skip
+        rows.append(
+            {
+                "tokens": tokens,
+                "windows": args.num_windows,
+                "ours_s": round(fast, 4),
+                "loops_s": round(slow, 4),
+                "times": round(slow / fast, 1),
+                "windows_per_s": round(args.num_windows / fast),
+            }
+        )
     print(logs.table(rows))
     if args.output is not None:
         args.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

@@ -1,19 +1,23 @@
-"""Speed of TED on real data: stage I with the frozen model's states cached or not, a distillation step beside the naive form.
+"""Speed of TED on real data: stage I with the frozen model's states cached or not, a distillation step beside
+the naive form.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.ted_speed --data_dir datasets --encoder path/to/encoder --output speed.json
-Needs a task's real files and a BERT checkpoint with its tokenizer; about 4 minutes on one core. Prints tables, writes JSON.
+    OMP_NUM_THREADS=1 python -m benchmarks.ted_speed --data_dir datasets --encoder path/to/encoder \
+        --output speed.json
+Needs a task's real files and a BERT checkpoint with its tokenizer; about 4 minutes on one core. Prints
+tables, writes JSON.
 
 What is compared, and how:
-    rounds      one side, the other, ... in one process and on one thread; a ratio is taken within each round, and the median over
-                the rounds is given with the smallest and the largest
+    rounds      one side, the other, ... in one process and on one thread; a ratio is taken within each round,
+                and the median over the rounds is given with the smallest and the largest
     time        CPU time of the process
     rows        batches of one real epoch, evenly spaced in length
-    stage I     run_ted.learn_filters, a filter on every second layer; one update with the states recomputed and cached, the pass
-                that fills the cache, and from these all of stage I at the published number of epochs
-    step        run_ted.distil, 6 layers to 3 through filters, with and without the teacher's outputs cached, timed from update to
-                update (without the pass that fills the cache); the naive form on the same batches makes the same update
-    naive       the teacher is not frozen, so that its graph is kept and run backward, and all hidden states of both models are
-                kept for the loss; both see all padded positions
+    stage I     run_ted.learn_filters, a filter on every second layer; one update with the states recomputed
+                and cached, the pass that fills the cache, and from these all of stage I at the published
+    number of epochs step        run_ted.distil, 6 layers to 3 through filters, with and without the teacher's
+                outputs cached, timed from update to update (without the pass that fills the cache); the naive
+    form on the same batches makes the same update naive       the teacher is not frozen, so that its graph is
+                kept and run backward, and all hidden states of both models are kept for the loss; both see
+                all padded positions
     memory      highest resident set of a process of its own that makes updates on the longest examples
 The encoder has a random head and random filters: speed does not depend on what the weights are.
 """
@@ -46,10 +50,20 @@ MEMORY_UPDATES = 2
 
 def parse(argv=None):
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     shared, add = ROOT.parent / "shared", parser.add_argument
-    add("--data_dir", default=os.environ.get("DATA_DIR") or shared / "datasets", help="parent of the <task>/ folders; $DATA_DIR")
-    add("--encoder", default=os.environ.get("MODEL_DIR") or shared / "models" / "all-MiniLM-L6-v2", help="checkpoint; $MODEL_DIR")
+    add(
+        "--data_dir",
+        default=os.environ.get("DATA_DIR") or shared / "datasets",
+        help="parent of the <task>/ folders; $DATA_DIR",
+    )
+    add(
+        "--encoder",
+        default=os.environ.get("MODEL_DIR") or shared / "models" / "all-MiniLM-L6-v2",
+        help="checkpoint; $MODEL_DIR",
+    )
     add("--task", default="mrpc", help="a classification task")
     add("--batch_size", type=int, default=32)
     add("--num_rounds", type=int, default=3)
@@ -67,7 +81,10 @@ def main(argv=None):
         found["memory_mib"] = {side: memory(side, args, Path(folder, args.task)) for side in SIDES}
         found["stage_one"] = [stage_one(case, seed) for seed in range(args.num_rounds)]
         found["step_s"] = [
-            {side: float(np.mean(np.diff(SIDES[side](case, args.num_updates, seed))[WARMUP - 1 :])) for side in SIDES}
+            {
+                side: float(np.mean(np.diff(SIDES[side](case, args.num_updates, seed))[WARMUP - 1 :]))
+                for side in SIDES
+            }
             for seed in range(args.num_rounds)
         ]
     return finish(found, report, args.output)
@@ -75,8 +92,10 @@ def main(argv=None):
 
 def start(case, folder, *flags, number, seed, read=time.process_time):
     """A run of run_ted.py with these flags; its metrics are a Stopwatch."""
-    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, "--precision", "fp32", "--seed", seed,
-             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps", WARMUP + number,
+    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, "--precision", "fp32", "--seed",
+             seed,
+             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps",
+             WARMUP + number,
              *flags]  # fmt: skip
     run = runs.Run(folder, run_ted.parse([str(word) for word in words]), CPU, finished=False)
     run.metrics = Stopwatch(read)
@@ -88,18 +107,31 @@ def start(case, folder, *flags, number, seed, read=time.process_time):
 
 
 def stage_one(case, seed) -> dict:
-    """CPU seconds of an update with the states recomputed and cached, of filling the cache, and of a whole stage for both."""
+    """CPU seconds of an update with the states recomputed and cached, of filling the cache, and of a whole
+    stage for both."""
     found = {}
     for side, flags in (("recomputed", ()), ("cached", ("--cache_teacher",))):
         model = models.freeze(models.load_model(case.teacher, **case.kinds))
         filters, spec = models.new_filters(model, task=case.task.name, interval=2)
         with tempfile.TemporaryDirectory() as folder:
             number = case.args.num_updates
-            run = start(case, folder, "--mode", "filters", "--model_path", case.teacher, *flags, number=number, seed=seed)
+            run = start(
+                case,
+                folder,
+                "--mode",
+                "filters",
+                "--model_path",
+                case.teacher,
+                *flags,
+                number=number,
+                seed=seed,
+            )
             run_ted.learn_filters(model, filters, spec, case, run=run)
         found[f"{side}_update_s"] = float(np.mean(np.diff(run.metrics.marks)[WARMUP - 1 :]))
     options = {"spec": spec, "kind": case.task.kind, "args": run.args}
-    per_example = timing.timed(lambda: models.FrozenStates(model, [case.train], **options))[0] / len(case.train)
+    per_example = timing.timed(lambda: models.FrozenStates(model, [case.train], **options))[0] / len(
+        case.train
+    )
     found["filling_examples_per_s"] = 1 / per_example
     updates = NUM_EPOCHS * case.facts["examples"] / case.args.batch_size
     found["recomputed_stage_s"] = updates * found["recomputed_update_s"]
@@ -125,7 +157,16 @@ def _ours(case, number, seed, *flags, read=time.process_time):
     """Marks after each update of run_ted.distil."""
     with tempfile.TemporaryDirectory() as folder:
         weights = [word for name, value in WEIGHTS.items() for word in (f"--{name}", value)]
-        flags = ("--mode", "ted", "--teacher_model_path", "hub/teacher", "--student_model_path", "hub/student", *weights, *flags)
+        flags = (
+            "--mode",
+            "ted",
+            "--teacher_model_path",
+            "hub/teacher",
+            "--student_model_path",
+            "hub/student",
+            *weights,
+            *flags,
+        )
         run = start(case, folder, *flags, number=number, seed=seed, read=read)
         student, teacher = pair(case, run)
         outputs = FrozenOutputs(models.freeze(teacher), layers=range(3), precision="fp32")
@@ -140,7 +181,17 @@ def _cached(case, number, seed, *, read=time.process_time):
 def _naive(case, number, seed, *, read=time.process_time):
     """Marks after each update of the naive form."""
     with tempfile.TemporaryDirectory() as folder:
-        run = start(case, folder, "--mode", "ft", "--student_model_path", "hub/student", number=number, seed=seed, read=read)
+        run = start(
+            case,
+            folder,
+            "--mode",
+            "ft",
+            "--student_model_path",
+            "hub/student",
+            number=number,
+            seed=seed,
+            read=read,
+        )
         student, teacher = pair(case, run)
     optimizer, marks = training.optimizer(student, run.training), []
     for rows in order(case, number, seed):
@@ -190,23 +241,35 @@ def _memory(side, args, folder):
 def report(found) -> str:
     """The tables."""
     stage = found["stage_one"]
-    steps = [{**row, "ratio": row["naive"] / row["ours"], "cached ratio": row["naive"] / row["teacher cached"]}
-             for row in found["step_s"]]  # fmt: skip
+    steps = [
+        {**row, "ratio": row["naive"] / row["ours"], "cached ratio": row["naive"] / row["teacher cached"]}
+        for row in found["step_s"]
+    ]
     first = {
         "update, recomputed ms": f"{1000 * median(stage, 'recomputed_update_s'):.1f}",
         "cached ms": f"{1000 * median(stage, 'cached_update_s'):.1f}",
         "filling, examples/s": f"{median(stage, 'filling_examples_per_s'):.0f}",
-        "whole, recomputed s": f"{median(stage, 'recomputed_stage_s'):.0f}", "cached s": f"{median(stage, 'cached_stage_s'):.0f}",
+        "whole, recomputed s": f"{median(stage, 'recomputed_stage_s'):.0f}",
+        "cached s": f"{median(stage, 'cached_stage_s'):.0f}",
         "ratio": spread(stage, "ratio"),
     }  # fmt: skip
-    rows = [{"": side, "step ms": f"{1000 * median(steps, side):.0f}", "peak MiB": f"{found['memory_mib'][side]:.0f}"}
-            for side in SIDES]  # fmt: skip
+    rows = [
+        {
+            "": side,
+            "step ms": f"{1000 * median(steps, side):.0f}",
+            "peak MiB": f"{found['memory_mib'][side]:.0f}",
+        }
+        for side in SIDES
+    ]
     lines = [
         f"Stage I on {found['task']}, {NUM_EPOCHS} epochs: states cached or recomputed",
         logs.table([first]),
     ]
     lines += ["A distillation step and the peak memory of training", logs.table(rows)]
-    lines += [f"naive over ours: {spread(steps, 'ratio')}, over ours with the teacher cached: {spread(steps, 'cached ratio')}"]
+    lines += [
+        f"naive over ours: {spread(steps, 'ratio')}, over ours with the teacher cached: "
+        f"{spread(steps, 'cached ratio')}"
+    ]
     return "\n".join(["", *lines])
 
 

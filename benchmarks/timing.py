@@ -8,7 +8,8 @@ import torch
 
 
 def clock(device="cpu"):
-    """A function that returns seconds: CPU time of the process; on a GPU wall time, read when the device is idle."""
+    """A function that returns seconds: CPU time of the process; on a GPU wall time, read when the device is
+    idle."""
     if torch.device(device).type == "cpu":
         return time.process_time
 
@@ -20,7 +21,8 @@ def clock(device="cpu"):
 
 
 def timed(call, *, device="cpu", calls=1):
-    """(seconds of one call, what the last one returned).  calls: made one after the other, between two looks at the clock."""
+    """(seconds of one call, what the last one returned).  calls: made one after the other, between two looks
+    at the clock."""
     read = clock(device)
     start = read()
     for _ in range(calls):
@@ -31,12 +33,15 @@ def timed(call, *, device="cpu", calls=1):
 def in_turns(sides, *, number, seconds=0.0, device="cpu", calls=1) -> list[dict]:
     """[{side: seconds of one call}, ...] of so many rounds; each side is called once before, unmeasured.
 
-    sides: {name: a function}; they take turns, `calls` calls at a time, so that a busy machine is busy for all of them.
+    sides: {name: a function}; they take turns, `calls` calls at a time, so that a busy machine is busy for
+    all of them.
     seconds: that a round is to last, about; at least one turn of each side.
     """
     for call in sides.values():
         call()
-    once = sum(calls * timed(call, device=device, calls=calls)[0] for call in sides.values()) if seconds else 0.0
+    once = (
+        sum(calls * timed(call, device=device, calls=calls)[0] for call in sides.values()) if seconds else 0.0
+    )
     turns, rounds = max(1, round(seconds / max(once, 1e-6))), []
     for _ in range(number):
         spent = dict.fromkeys(sides, 0.0)

@@ -1,4 +1,5 @@
-"""What the training benchmarks train: a task's rows and checkpoints, and the scripts' own training with a stopwatch in it."""
+"""What the training benchmarks train: a task's rows and checkpoints, and the scripts' own training with a
+stopwatch in it."""
 
 import contextlib
 import tempfile
@@ -34,8 +35,8 @@ def prepare(name, args, folder, *, num_batches, longest=False, device="cpu", pre
     args: .data_dir, .encoder, .batch_size.  folder: holds, or gets, a nested teacher/ and its 90% student/.
     num_batches: batches of one real epoch, evenly spaced in length; or with `longest` the longest.
     device, precision: to train on and in.
-    Returns a namespace that the stages take for a TaskData: train, dev (one batch), task, tokenizer; and texts and labels for
-    the plain recipe, the checkpoints' paths, and facts about the whole training data.
+    Returns a namespace that the stages take for a TaskData: train, dev (one batch), task, tokenizer; and
+    texts and labels for the plain recipe, the checkpoints' paths, and facts about the whole training data.
     """
     task, folder = tasks.get(name), Path(folder)
     tokenizer = load_tokenizer(args.encoder)
@@ -52,25 +53,38 @@ def prepare(name, args, folder, *, num_batches, longest=False, device="cpu", pre
     examples = examples.take(np.concatenate(chosen).tolist())
     dev = {"dev": encode(examples.take(range(args.batch_size)))}
     case = SimpleNamespace(
-        task=task, tokenizer=tokenizer, train=encode(examples), dev=dev, selection=dev,
-        texts=list(zip(examples.first, examples.second or [None] * len(examples))), labels=examples.labels,
-        kinds={"kind": task.kind, "label_names": task.label_names}, args=args, encoder=args.encoder, teacher=folder / "teacher",
-        student=folder / "student", device=torch.device(device), precision=precision,
-    )  # fmt: skip
+        task=task,
+        tokenizer=tokenizer,
+        train=encode(examples),
+        dev=dev,
+        selection=dev,
+        texts=list(zip(examples.first, examples.second or [None] * len(examples))),
+        labels=examples.labels,
+        kinds={"kind": task.kind, "label_names": task.label_names},
+        args=args,
+        encoder=args.encoder,
+        teacher=folder / "teacher",
+        student=folder / "student",
+        device=torch.device(device),
+        precision=precision,
+    )
     if not folder.exists():
         _nest(case)
     config = checkpoints.read_config(case.teacher)
     state_bytes = (1 + config["num_hidden_layers"]) * config["hidden_size"] * 4
     mean_length = float(np.mean([whole.lengths[rows].max() for rows in batches]))
     case.facts = {
-        "examples": len(whole), "mean_padded_length": mean_length, "padding_allows": plain_recipe.MAX_LENGTH / mean_length,
-        "tokenising_examples_per_s": len(whole) / tokenising, "teacher_cache_gib": int(whole.lengths.sum()) * state_bytes / 2**30,
+        "examples": len(whole), "mean_padded_length": mean_length,
+        "padding_allows": plain_recipe.MAX_LENGTH / mean_length,
+        "tokenising_examples_per_s": len(whole) / tokenising,
+        "teacher_cache_gib": int(whole.lengths.sum()) * state_bytes / 2**30,
     }  # fmt: skip
     return case
 
 
 def _nest(case):
-    """Write the teacher and the student: what run_sparsification.py and a crop make, from a few batches and a random head."""
+    """Write the teacher and the student: what run_sparsification.py and a crop make, from a few batches and a
+    random head."""
     torch.manual_seed(0)
     teacher = models.load_model(case.encoder, new_head=True, **case.kinds).to(case.device)
     with models.scoring_masks(teacher) as masks:
@@ -92,7 +106,8 @@ class Stopwatch:
     """Stands where the writer of metrics.jsonl does, and so learns when an update is done.
 
     read: what to note down then.  marks: what it returned after each update.
-    last: the number of updates after which it raises Enough, before anything is evaluated or saved; None: never.
+    last: the number of updates after which it raises Enough, before anything is evaluated or saved; None:
+    never.
     """
 
     def __init__(self, read, last=None):
@@ -114,16 +129,22 @@ class Stopwatch:
 
 
 def train(script, case, *flags, number, seed=0, read=None, stop=False):
-    """Train as a script does, with its default flags but for those given, for some updates, without evaluation.
+    """Train as a script does, with its default flags but for those given, for some updates, without
+    evaluation.
 
     script: run_finetuning, run_distillation (to 90%) or run_minidisc (all candidates; flags decide which).
-    read: see Stopwatch; the clock of the case's device where it is None.  stop: after the last update, without saving anything.
-    Returns the Stopwatch's marks, one after each update, and the seconds that the teacher's cache took.
+    read: see Stopwatch; the clock of the case's device where it is None.  stop: after the last update,
+    without saving anything. Returns the Stopwatch's marks, one after each update, and the seconds that the
+    teacher's cache took.
     """
-    path = ("--model_path", case.encoder) if script is run_finetuning else ("--teacher_model_path", case.teacher)
+    path = (
+        ("--model_path", case.encoder) if script is run_finetuning else ("--teacher_model_path", case.teacher)
+    )
     student = ("--layer_or_sparsity", f"{TARGET}S") if script is run_distillation else ()
-    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, *path, *student, "--precision", case.precision,
-             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps", number, "--seed", seed,
+    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, *path, *student, "--precision",
+             case.precision,
+             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps",
+             number, "--seed", seed,
              *flags]  # fmt: skip
     args = script.parse([str(word) for word in words])
     torch.manual_seed(seed)
@@ -167,18 +188,23 @@ def teaching(student, teacher, case, args):
     options = objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=case.task.kind, **options)
     sizes = {"batch_size": args.per_device_eval_batch_size, "precision": case.precision}
-    return objective, models.teacher_targets(teacher, objective, case.train, cached=args.cache_teacher, **sizes)
+    return objective, models.teacher_targets(
+        teacher, objective, case.train, cached=args.cache_teacher, **sizes
+    )
 
 
 def first_hop(teacher, args):
     """(candidates, the sparsities that run_minidisc.py trains together) of its first hop."""
     grid, smallest = models.grid(teacher), args.trunc_sparsity
-    points = tradeoff.candidates(grid, own=0, target=args.target_sparsity, smallest=smallest, wanted=args.candidates)
+    points = tradeoff.candidates(
+        grid, own=0, target=args.target_sparsity, smallest=smallest, wanted=args.candidates
+    )
     return points, tradeoff.trained_together(grid, points, own=0, smallest=smallest)
 
 
 def time_updates(script, case, *flags, number, seed):
-    """Seconds of each of some updates after the warm-up, the padded length of each, seconds of the teacher's cache."""
+    """Seconds of each of some updates after the warm-up, the padded length of each, seconds of the teacher's
+    cache."""
     marks, caching = train(script, case, *flags, number=WARMUP + number, seed=seed, stop=True)
     return np.diff(marks)[WARMUP - 1 :], padded_lengths(case, number, seed), caching
 
@@ -196,10 +222,21 @@ def padded_lengths(case, number, seed):
 def time_parts(case, *, number, seed):
     """Seconds of what a MiniDisc step is made of, for the updates that time_updates times: {part: [seconds]}.
 
-    The parts: the teacher's forward pass; forward and backward of each candidate, cropped; one clipped update of the largest.
+    The parts: the teacher's forward pass; forward and backward of each candidate, cropped; one clipped update
+    of the largest.
     """
-    args = run_minidisc.parse(["--task_name", case.task.name, "--data_dir", str(case.args.data_dir), "--teacher_model_path",
-                               str(case.teacher), "--precision", case.precision])  # fmt: skip
+    args = run_minidisc.parse(
+        [
+            "--task_name",
+            case.task.name,
+            "--data_dir",
+            str(case.args.data_dir),
+            "--teacher_model_path",
+            str(case.teacher),
+            "--precision",
+            case.precision,
+        ]
+    )
     torch.manual_seed(seed)
     teacher = models.freeze(models.load_model(case.teacher, **case.kinds)).to(case.device)
     students = {s: models.crop(teacher, s).train() for s in reversed(first_hop(teacher, args)[1])}
@@ -229,6 +266,9 @@ def time_parts(case, *, number, seed):
         targets = timed("teacher", lambda batch=batch: targets_of(batch))
         for sparsity, student in students.items():
             student.zero_grad()
-            timed(f"{sparsity:g}%", lambda student=student, batch=batch, targets=targets: both(student, batch, targets))
+            timed(
+                f"{sparsity:g}%",
+                lambda student=student, batch=batch, targets=targets: both(student, batch, targets),
+            )
         timed("update", update)
     return {part: times[WARMUP:] for part, times in parts.items()}

@@ -1,23 +1,30 @@
-"""Training speed on real data: our loop beside the plain recipe, a MiniDisc step beside its candidates' own costs, peak memory.
+"""Training speed on real data: our loop beside the plain recipe, a MiniDisc step beside its candidates' own
+costs, peak memory.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.training_speed --data_dir datasets --encoder path/to/encoder --output speed.json
-Needs the tasks' real files and a BERT checkpoint with its tokenizer; about 6 minutes on one core. Prints tables, writes JSON.
+    OMP_NUM_THREADS=1 python -m benchmarks.training_speed --data_dir datasets --encoder path/to/encoder \
+        --output speed.json
+Needs the tasks' real files and a BERT checkpoint with its tokenizer; about 6 minutes on one core. Prints
+tables, writes JSON.
 
 What is compared, and how:
-    rounds      ours, plain, ours, plain, ... in one process and on one thread; a ratio is taken within each round, and the
-                median over the rounds is given with the smallest and the largest
-    time        CPU time of the process: on a quiet machine the wall time, on a busy one still nearly what that would be
-    ours        training.fit with the scripts' objectives and default flags, timed from update to update
-    plain       benchmarks/plain_recipe.py; it gains a little from the setting of the memory allocator (utils/allocator.py), which
-                our loop makes for the whole process
-    rows        batches of one real epoch, evenly spaced in length; "allowed" is what padding alone allows on the batches
+    rounds      ours, plain, ours, plain, ... in one process and on one thread; a ratio is taken within each
+                round, and the median over the rounds is given with the smallest and the largest
+    time        CPU time of the process: on a quiet machine the wall time, on a busy one still nearly what
+    that would be ours        training.fit with the scripts' objectives and default flags, timed from update
+    to update plain       benchmarks/plain_recipe.py; it gains a little from the setting of the memory
+                allocator (utils/allocator.py), which our loop makes for the whole process
+    rows        batches of one real epoch, evenly spaced in length; "allowed" is what padding alone allows on
+                the batches
                 timed: 128 over their mean length
-    rates       with tokenising, spread over 10 epochs; and so with the one pass of the teacher whose outputs are kept
-                (--cache_teacher)
-    own costs   of a MiniDisc step: the teacher's forward pass, forward and backward of each candidate when cropped, one
-                clipped update of the largest; the step itself does all that, and collates, checks and logs
-    memory      highest resident set of a process of its own that trains on the longest examples: before, in training, saving
-The encoder has a random head and its units are scored on a few batches: speed does not depend on what the weights are.
+    rates       with tokenising, spread over 10 epochs; and so with the one pass of the teacher whose outputs
+                are kept (--cache_teacher)
+    own costs   of a MiniDisc step: the teacher's forward pass, forward and backward of each candidate when
+                cropped, one clipped update of the largest; the step itself does all that, and collates,
+                checks and logs
+    memory      highest resident set of a process of its own that trains on the longest examples: before, in
+                training, saving
+The encoder has a random head and its units are scored on a few batches: speed does not depend on what the
+weights are.
 """
 
 import argparse
@@ -55,12 +62,27 @@ VARIANTS = {
 
 def parse(argv=None):
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     shared, add = ROOT.parent / "shared", parser.add_argument
-    add("--data_dir", default=os.environ.get("DATA_DIR") or shared / "datasets", help="parent of the <task>/ folders; $DATA_DIR")
-    add("--encoder", default=os.environ.get("MODEL_DIR") or shared / "models" / "all-MiniLM-L6-v2", help="checkpoint; $MODEL_DIR")
+    add(
+        "--data_dir",
+        default=os.environ.get("DATA_DIR") or shared / "datasets",
+        help="parent of the <task>/ folders; $DATA_DIR",
+    )
+    add(
+        "--encoder",
+        default=os.environ.get("MODEL_DIR") or shared / "models" / "all-MiniLM-L6-v2",
+        help="checkpoint; $MODEL_DIR",
+    )
     add("--tasks", nargs="+", default=["mrpc", "rte", "sst2"], help="classification tasks")
-    add("--minidisc_tasks", nargs="*", default=["mrpc", "sst2"], help="those of them that the MiniDisc step is timed on")
+    add(
+        "--minidisc_tasks",
+        nargs="*",
+        default=["mrpc", "sst2"],
+        help="those of them that the MiniDisc step is timed on",
+    )
     add("--batch_size", type=int, default=16)
     add("--num_rounds", type=int, default=3)
     add("--num_updates", type=int, default=10, help="ours, timed per round")
@@ -75,9 +97,15 @@ def main(argv=None):
     args = parse(argv)
     found = begin("training_speed", argv)
     with tempfile.TemporaryDirectory() as folder:
-        cases = {name: prepare(name, args, Path(folder, name), num_batches=WARMUP + args.num_updates) for name in args.tasks}
+        cases = {
+            name: prepare(name, args, Path(folder, name), num_batches=WARMUP + args.num_updates)
+            for name in args.tasks
+        }
         task = args.tasks[0]
-        found["memory"] = {"task": task, **{variant: memory(variant, args, Path(folder, task)) for variant in VARIANTS}}
+        found["memory"] = {
+            "task": task,
+            **{variant: memory(variant, args, Path(folder, task)) for variant in VARIANTS},
+        }
         rounds = {name: {"finetuning": [], "distillation": [], "minidisc": []} for name in cases}
         for seed in range(args.num_rounds):
             for name, case in cases.items():
@@ -96,30 +124,50 @@ def finetuning_round(case, seed) -> dict:
     """Fine-tuning beside the plain recipe."""
     args = case.args
     steps, lengths, _ = time_updates(run_finetuning, case, number=args.num_updates, seed=seed)
-    plain = plain_recipe.finetune_steps(case.encoder, case.texts, case.labels, args.batch_size, args.num_plain_steps,
-                                        seed=seed, clock=time.process_time)  # fmt: skip
+    plain = plain_recipe.finetune_steps(
+        case.encoder,
+        case.texts,
+        case.labels,
+        args.batch_size,
+        args.num_plain_steps,
+        seed=seed,
+        clock=time.process_time,
+    )
     return _compare(case, steps, 0.0, lengths, plain)
 
 
 def distillation_round(case, seed) -> dict:
     """Distillation to 90% with the teacher's outputs cached beside the plain recipe."""
     args = case.args
-    steps, lengths, caching = time_updates(run_distillation, case, "--cache_teacher", number=args.num_updates, seed=seed)
-    plain = plain_recipe.distil_steps(case.teacher, case.student, case.texts, case.labels, args.batch_size, args.num_plain_steps,
-                                      seed=seed, clock=time.process_time)  # fmt: skip
+    steps, lengths, caching = time_updates(
+        run_distillation, case, "--cache_teacher", number=args.num_updates, seed=seed
+    )
+    plain = plain_recipe.distil_steps(
+        case.teacher,
+        case.student,
+        case.texts,
+        case.labels,
+        args.batch_size,
+        args.num_plain_steps,
+        seed=seed,
+        clock=time.process_time,
+    )
     caching /= len(case.train)
     return {**_compare(case, steps, caching, lengths, plain), "caching_examples_per_s": 1 / caching}
 
 
 def _compare(case, steps, once, lengths, plain):
-    """Rates and ratios of a round.  steps: seconds of our updates.  once: seconds per example, of what is done once."""
+    """Rates and ratios of a round.  steps: seconds of our updates.  once: seconds per example, of what is
+    done once."""
     training = float(np.mean(steps)) / case.args.batch_size
     ours = 1 / (training + (1 / case.facts["tokenising_examples_per_s"] + once) / EPOCHS)
     allowed = plain_recipe.MAX_LENGTH / float(np.mean(lengths))
     ratio = ours / plain["examples_per_s"]
     return {
-        "ours_examples_per_s": ours, "plain_examples_per_s": plain["examples_per_s"], "ratio": ratio, "padding_allows": allowed,
-        "ratio_over_padding": ratio / allowed, "updates_ratio": 1 / training / plain["training_examples_per_s"],
+        "ours_examples_per_s": ours, "plain_examples_per_s": plain["examples_per_s"], "ratio": ratio,
+        "padding_allows": allowed,
+        "ratio_over_padding": ratio / allowed,
+        "updates_ratio": 1 / training / plain["training_examples_per_s"],
         "plain_tokenising_examples_per_s": plain["tokenising_examples_per_s"],
     }  # fmt: skip
 
@@ -128,8 +176,14 @@ def minidisc_round(case, seed) -> dict:
     """A step of all candidates together beside the sum of its parts alone, on the same batches."""
     number = case.args.num_minidisc_updates
     steps, *_ = time_updates(run_minidisc, case, number=number, seed=seed)
-    parts = {part: float(np.mean(times)) for part, times in time_parts(case, number=number, seed=seed).items()}
-    return {"step_s": float(np.mean(steps)), "parts_s": parts, "ratio": float(np.mean(steps)) / sum(parts.values())}
+    parts = {
+        part: float(np.mean(times)) for part, times in time_parts(case, number=number, seed=seed).items()
+    }
+    return {
+        "step_s": float(np.mean(steps)),
+        "parts_s": parts,
+        "ratio": float(np.mean(steps)) / sum(parts.values()),
+    }
 
 
 # ---- Memory
@@ -146,7 +200,11 @@ def _memory(variant, args, folder):
     case = prepare(folder.name, args, folder, num_batches=WARMUP + MEMORY_UPDATES, longest=True)
     peaks = {"before": peak()}
     if callable(VARIANTS[variant]):
-        checkpoints = [case.encoder] if VARIANTS[variant] is plain_recipe.finetune_steps else [case.teacher, case.student]
+        checkpoints = (
+            [case.encoder]
+            if VARIANTS[variant] is plain_recipe.finetune_steps
+            else [case.teacher, case.student]
+        )
         VARIANTS[variant](*checkpoints, case.texts, case.labels, args.batch_size, MEMORY_UPDATES)
         peaks["training"] = peak()
     else:
@@ -162,18 +220,30 @@ def _memory(variant, args, folder):
 def report(found) -> str:
     """The tables."""
     cases = found["tasks"].items()
-    stages = (("finetuning", "Fine-tuning", FINETUNING), ("distillation", f"Distillation to {TARGET}%", DISTILLATION))
+    stages = (
+        ("finetuning", "Fine-tuning", FINETUNING),
+        ("distillation", f"Distillation to {TARGET}%", DISTILLATION),
+    )
     lines = []
     for stage, title, aim in stages:
-        lines += [f"{title}: examples/s beside the plain recipe (aim: {aim:.2f} times what padding allows, or more)"]
+        lines += [
+            f"{title}: examples/s beside the plain recipe (aim: {aim:.2f} times what padding allows, or more)"
+        ]
         lines += [logs.table([_rates(name, values[stage], aim) for name, values in cases])]
     lines += [f"What is done once, for all {EPOCHS} epochs: examples/s; and the training data as a whole"]
     lines += [logs.table([_once(name, values) for name, values in cases])]
     lines += [f"MiniDisc step over the sum of its parts alone, in seconds (aim: {MINIDISC} or less)"]
     lines += [logs.table([_step(name, values["minidisc"]) for name, values in cases if values["minidisc"]])]
-    lines += [f"Peak memory on the longest examples of {found['memory']['task']}, MiB (the cache of all rows comes on top)"]
+    lines += [
+        f"Peak memory on the longest examples of {found['memory']['task']}, MiB (the cache of all rows comes "
+        "on top)"
+    ]
     rows = [{"": name, **peaks} for name, peaks in found["memory"].items() if name != "task"]
-    lines += [logs.table([{key: value if key == "" else f"{value:.0f}" for key, value in row.items()} for row in rows])]
+    lines += [
+        logs.table(
+            [{key: value if key == "" else f"{value:.0f}" for key, value in row.items()} for row in rows]
+        )
+    ]
     return "".join(f"\n{title}\n{table}\n" for title, table in zip(lines[::2], lines[1::2]))
 
 
@@ -182,8 +252,10 @@ def _rates(name, rounds, aim):
     return {
         "task": name, "ours": f"{median(rounds, 'ours_examples_per_s'):.1f}",
         "plain": f"{median(rounds, 'plain_examples_per_s'):.1f}", "ratio": spread(rounds, "ratio"),
-        "padding allows": f"{median(rounds, 'padding_allows'):.2f}", "ratio over that": spread(rounds, "ratio_over_padding"),
-        "aim": "met" if reached >= aim else "missed", "ratio of updates alone": spread(rounds, "updates_ratio"),
+        "padding allows": f"{median(rounds, 'padding_allows'):.2f}", "ratio over that": spread(rounds,
+        "ratio_over_padding"),
+        "aim": "met" if reached >= aim else "missed", "ratio of updates alone": spread(rounds,
+        "updates_ratio"),
     }  # fmt: skip
 
 
@@ -192,16 +264,26 @@ def _once(name, values):
     plain = median(values["finetuning"], "plain_tokenising_examples_per_s")
     return {
         "task": name, "tokenised": f"{values['tokenising_examples_per_s']:.0f}", "by plain": f"{plain:.0f}",
-        "teacher cached": f"{caching:.0f}", "| examples": values["examples"], "caching s": f"{values['examples'] / caching:.0f}",
-        "cache GiB": f"{values['teacher_cache_gib']:.2f}", "mean padded length": f"{values['mean_padded_length']:.1f}",
+        "teacher cached": f"{caching:.0f}", "| examples": values["examples"],
+        "caching s": f"{values['examples'] / caching:.0f}",
+        "cache GiB": f"{values['teacher_cache_gib']:.2f}",
+        "mean padded length": f"{values['mean_padded_length']:.1f}",
         "padding allows": f"{values['padding_allows']:.2f}",
     }  # fmt: skip
 
 
 def _step(name, rounds):
-    parts = {part: f"{np.median([row['parts_s'][part] for row in rounds]):.3f}" for part in rounds[0]["parts_s"]}
+    parts = {
+        part: f"{np.median([row['parts_s'][part] for row in rounds]):.3f}" for part in rounds[0]["parts_s"]
+    }
     aim = "met" if median(rounds, "ratio") <= MINIDISC else "missed"
-    return {"task": name, **parts, "step": f"{median(rounds, 'step_s'):.3f}", "step / sum": spread(rounds, "ratio"), "aim": aim}
+    return {
+        "task": name,
+        **parts,
+        "step": f"{median(rounds, 'step_s'):.3f}",
+        "step / sum": spread(rounds, "ratio"),
+        "aim": aim,
+    }
 
 
 if __name__ == "__main__":

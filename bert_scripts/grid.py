@@ -1,4 +1,5 @@
-"""A grid of epochs and learning rates: the setting that is best on dev, and tables.  run_minilmv2_grid.sh reads it.
+"""A grid of epochs and learning rates: the setting that is best on dev, and tables.  run_minilmv2_grid.sh
+reads it.
 
     python bert_scripts/grid.py pick outputs/grid/mrpc 42      # epochs and rate of the best run of this seed
     python bert_scripts/grid.py table outputs/grid             # a line for each task below
@@ -16,21 +17,34 @@ def main(command, folder, seed=None):
     if command == "pick":
         print(*picked(runs(Path(folder)), seed=seed))
         return
-    print("| task (dev) | metric | runs of the grid | best of the grid | its epochs, rate | mean over seeds | seeds |")
+    print(
+        "| task (dev) | metric | runs of the grid | best of the grid | its epochs, rate | mean over seeds | "
+        "seeds |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for task in sorted(path for path in Path(folder).iterdir() if any(path.glob("*/results.json"))):
         print(f"| {' | '.join(row(runs(task)))} |")
 
 
 def runs(folder) -> list[dict]:
-    """The finished runs below a folder: settings as its name has them, and the score on dev that their epoch was chosen by."""
+    """The finished runs below a folder: settings as its name has them, and the score on dev that their epoch
+    was chosen by."""
     found = []
     for path in sorted(folder.glob("*_epochs_*_seed_*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
-        metric = json.loads((path.parent / "args.json").read_text(encoding="utf-8"))["settings"]["selection_metric"]
+        metric = json.loads((path.parent / "args.json").read_text(encoding="utf-8"))["settings"][
+            "selection_metric"
+        ]
         epochs, _, rate, _, seed = path.parent.name.split("_")
-        found.append({"task": results["task"], "metric": metric, "score": results["metrics"]["dev"][metric],
-                      "setting": (epochs, rate), "seed": seed})  # fmt: skip
+        found.append(
+            {
+                "task": results["task"],
+                "metric": metric,
+                "score": results["metrics"]["dev"][metric],
+                "setting": (epochs, rate),
+                "seed": seed,
+            }
+        )
     if not found:
         raise SystemExit(f"{folder}: no finished run; expected */results.json of run_minilmv2_grid.sh")
     return found

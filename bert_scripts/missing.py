@@ -1,7 +1,9 @@
-"""What this environment lacks of requirements files, and the command that installs it.  setup.sh asks; nothing is installed here.
+"""What this environment lacks of requirements files, and the command that installs it.  setup.sh asks;
+nothing is installed here.
 
     python bert_scripts/missing.py requirements-dev.txt
-Exit code 0 where nothing is missing, else 2.  A version is compared by its numbers: a 2.13.0+cpu or a 2.13.0a0 is a 2.13.0.
+Exit code 0 where nothing is missing, else 2.  A version is compared by its numbers: a 2.13.0+cpu or a
+2.13.0a0 is a 2.13.0.
 """
 
 import operator
@@ -12,23 +14,35 @@ from importlib import metadata
 from itertools import zip_longest
 from pathlib import Path
 
-COMPARED = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt}
+COMPARED = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 
 
 def main(*paths):
     """Print what is missing; returns the exit code."""
     wanted = dict(line for path in paths for line in requirements(Path(path)))
-    lacking = {name: (found, spec) for name, spec in wanted.items() if not fits(found := installed(name), spec)}
+    lacking = {
+        name: (found, spec) for name, spec in wanted.items() if not fits(found := installed(name), spec)
+    }
     if not lacking:
         return 0
     width = max(map(len, lacking))
     print(f"{sys.prefix}: this environment lacks what {', '.join(paths)} lists:", file=sys.stderr)
     for name, (found, spec) in lacking.items():
         print(f"  {name:{width}}  found {found or 'none'}, expected {spec or 'any'}", file=sys.stderr)
-    command = shlex.join(["python", "-m", "pip", "install", *(name + spec for name, (_, spec) in lacking.items())])
+    command = shlex.join(
+        ["python", "-m", "pip", "install", *(name + spec for name, (_, spec) in lacking.items())]
+    )
     print(
         f"It is left as it is. This installs them beside what is there:\n  {command}\n"
-        "Or deactivate the environment: where none is active, .venv is made, with all in the versions of constraints.txt.",
+        "Or deactivate the environment: where none is active, .venv is made, with all in the versions of "
+        "constraints.txt.",
         file=sys.stderr,
     )
     return 2

@@ -1,8 +1,9 @@
 """DeBERTaV2's and V3's tokenizers with the normalisation that the models were pretrained with.
 
-transformers 5 makes a DebertaV2Tokenizer with a normaliser of its own (NFC), whatever the checkpoint says: ligatures, fractions
-and full-width letters then become other pieces than in pretraining.  The vocabulary is a sentencepiece model's, whose own
-normaliser is a table of replacements (NFKC and a little more) in spm.model; tokenizer.json, where there is one, holds the same.
+transformers 5 makes a DebertaV2Tokenizer with a normaliser of its own (NFC), whatever the checkpoint says:
+ligatures, fractions and full-width letters then become other pieces than in pretraining.  The vocabulary is a
+sentencepiece model's, whose own normaliser is a table of replacements (NFKC and a little more) in spm.model;
+tokenizer.json, where there is one, holds the same.
 """
 
 from pathlib import Path
@@ -11,10 +12,11 @@ SPM = "spm.model"
 
 
 def restored(tokenizer, source):
-    """The tokenizer, or for a DebertaV2Tokenizer one of the same vocabulary with the checkpoint's own normaliser.
+    """The tokenizer, or for a DebertaV2Tokenizer one of the same vocabulary with the checkpoint's own
+    normaliser.
 
-    source: the folder or hub name that it was loaded from.  What is returned is a PreTrainedTokenizerFast: saved, it opens with
-    the stock classes as it is.
+    source: the folder or hub name that it was loaded from.  What is returned is a PreTrainedTokenizerFast:
+    saved, it opens with the stock classes as it is.
     """
     import transformers
     from tokenizers import Tokenizer
@@ -30,10 +32,13 @@ def restored(tokenizer, source):
         backend.normalizer = _of_sentencepiece(cached_file(str(source), SPM), lower=tokenizer.do_lower_case)
     names = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, **{f"{name}_token": getattr(tokenizer, f"{name}_token") for name in names},
-        model_max_length=tokenizer.model_max_length, padding_side=tokenizer.padding_side,
-        truncation_side=tokenizer.truncation_side, model_input_names=tokenizer.model_input_names,
-    )  # fmt: skip
+        tokenizer_object=backend,
+        **{f"{name}_token": getattr(tokenizer, f"{name}_token") for name in names},
+        model_max_length=tokenizer.model_max_length,
+        padding_side=tokenizer.padding_side,
+        truncation_side=tokenizer.truncation_side,
+        model_input_names=tokenizer.model_input_names,
+    )
 
 
 def _of_sentencepiece(file, *, lower):
@@ -47,5 +52,9 @@ def _of_sentencepiece(file, *, lower):
     if not charsmap:
         raise ValueError(f"{Path(file).name} holds no normaliser, which that of a DeBERTa checkpoint does")
     steps = [normalizers.Lowercase()] if lower else []
-    steps += [normalizers.Strip(), normalizers.Precompiled(charsmap), normalizers.Replace(Regex(" {2,}"), " ")]
+    steps += [
+        normalizers.Strip(),
+        normalizers.Precompiled(charsmap),
+        normalizers.Replace(Regex(" {2,}"), " "),
+    ]
     return normalizers.Sequence(steps)

@@ -12,14 +12,16 @@ from utils.errors import DataError
 def separate(examples: Examples, share: float, *, kind: str) -> tuple[list[int], list[int]]:
     """(positions of the rows that are held out, of the rest), each in the file's order.
 
-    share: of the rows, from 0 to 1, about.  kind: of the task.  Of a pair both texts count; of a question about a text the text
-    alone, so that nothing is known of a text that is held out.  Raises DataError where one of the two would be empty.
+    share: of the rows, from 0 to 1, about.  kind: of the task.  Of a pair both texts count; of a question
+    about a text the text alone, so that nothing is known of a text that is held out.  Raises DataError where
+    one of the two would be empty.
     """
     held = [_number(text) < share for text in _texts(examples, kind)]
     out, rest = ([i for i, is_held in enumerate(held) if is_held == wanted] for wanted in (True, False))
     if not out or not rest:
         raise DataError(
-            f"{examples.path}: --hold_out {share:g} of {len(examples)} rows leaves {len(out)} held out and {len(rest)} to train "
+            f"{examples.path}: --hold_out {share:g} of {len(examples)} rows leaves {len(out)} held out and "
+            f"{len(rest)} to train "
             f"on; expected some of both: give another share"
         )
     return out, rest

@@ -15,13 +15,22 @@ from data import deberta_tokenizer
 from utils import checkpoints
 from utils.errors import CheckpointError
 
-_FILES = "tokenizer.json vocab.txt vocab.json spiece.model spm.model sentencepiece.bpe.model tokenizer.model".split()
+_FILES = [
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+]
 
 
 def load_tokenizer(path):
     """The fast tokenizer of a checkpoint.
 
-    path: a hub name, a checkpoint folder, a finished run folder, or a folder with nothing but a tokenizer's files.
+    path: a hub name, a checkpoint folder, a finished run folder, or a folder with nothing but a tokenizer's
+    files.
     Raises CheckpointError where there is none, or none that pads and is fast.
     """
     from transformers import AutoTokenizer
@@ -35,37 +44,48 @@ def load_tokenizer(path):
         )
     config = _config(source)
     try:
-        tokenizer = deberta_tokenizer.restored(AutoTokenizer.from_pretrained(source, trust_remote_code=False), source)
+        tokenizer = deberta_tokenizer.restored(
+            AutoTokenizer.from_pretrained(source, trust_remote_code=False), source
+        )
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         reason = str(error).strip().split("\n")[0]
-        if "tiktoken" in reason and (missing := _missing_packages()):  # which transformers tries where it lacks these
+        if "tiktoken" in reason and (
+            missing := _missing_packages()
+        ):  # which transformers tries where it lacks these
             raise CheckpointError(
-                f"{source}: its tokenizer is a sentencepiece model without a tokenizer.json; reading it needs "
+                f"{source}: its tokenizer is a sentencepiece model without a tokenizer.json; reading it "
+                "needs "
                 f"{' and '.join(missing)}: pip install -r requirements-sentencepiece.txt"
             ) from error
         where = (
-            "its files are damaged or need a package" if Path(source).is_dir() else "the hub has no such model or is out of reach"
+            "its files are damaged or need a package"
+            if Path(source).is_dir()
+            else "the hub has no such model or is out of reach"
         )
         raise CheckpointError(
-            f"{source}: the tokenizer cannot be loaded: {where} ({reason}); expected a folder with tokenizer.json or a name on "
+            f"{source}: the tokenizer cannot be loaded: {where} ({reason}); expected a folder with "
+            "tokenizer.json or a name on "
             f"the Hugging Face hub that can be reached or is in the cache"
         ) from error
     if not getattr(tokenizer, "is_fast", False) or tokenizer.pad_token_id is None or len(tokenizer) < 10:
         raise CheckpointError(
-            f"{source}: found a {type(tokenizer).__name__} with {len(tokenizer)} tokens and pad token {tokenizer.pad_token!r}; "
+            f"{source}: found a {type(tokenizer).__name__} with {len(tokenizer)} tokens and pad token "
+            f"{tokenizer.pad_token!r}; "
             f"expected an encoder's fast tokenizer (tokenizer.json) with a vocabulary and a pad token"
         )
     rows, pieces = config.get("vocab_size"), max(tokenizer.get_vocab().values()) + 1
     if rows is not None and pieces > rows:
         raise CheckpointError(
-            f"{source}: its tokenizer has {pieces} pieces, its model {rows} rows for them (vocab_size); expected a row for each; "
+            f"{source}: its tokenizer has {pieces} pieces, its model {rows} rows for them (vocab_size); "
+            "expected a row for each; "
             "take the tokenizer that the model was trained with"
         )
     return tokenizer
 
 
 def _config(source) -> dict:
-    """config.json beside a tokenizer's files; {} where there is none.  Raises CheckpointError for one that is damaged."""
+    """config.json beside a tokenizer's files; {} where there is none.  Raises CheckpointError for one that is
+    damaged."""
     return (checkpoints.read_config(source) or {}) if (Path(source) / "config.json").is_file() else {}
 
 
@@ -81,13 +101,15 @@ def _missing_packages():
 
 
 def tokenizer_hash(tokenizer) -> str:
-    """Hex SHA-256 of the vocabulary (added tokens included): equal where the same ids mean the same pieces."""
+    """Hex SHA-256 of the vocabulary (added tokens included): equal where the same ids mean the same
+    pieces."""
     vocabulary = sorted(tokenizer.get_vocab().items())
     return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
 
 
 def plain_backend(tokenizer):
-    """A copy of a tokenizer's own backend without the truncation and padding that its checkpoint may store."""
+    """A copy of a tokenizer's own backend without the truncation and padding that its checkpoint may
+    store."""
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.no_padding()
     backend.no_truncation()
@@ -95,13 +117,15 @@ def plain_backend(tokenizer):
 
 
 def word_prefix(backend):
-    """A blank for tokenizers that tell a word after a blank from one at the start of a text (RoBERTa's), else nothing."""
+    """A blank for tokenizers that tell a word after a blank from one at the start of a text (RoBERTa's), else
+    nothing."""
     alone, twice = (backend.encode(text, add_special_tokens=False).ids for text in ("a", "a a"))
     return "" if alone * 2 == twice else " "
 
 
 def special_ids(backend, *, pair: bool = False) -> list[list[int]]:
-    """The ids of the special tokens before and after a single text; before, between and after the texts of a pair."""
+    """The ids of the special tokens before and after a single text; before, between and after the texts of a
+    pair."""
     encoding = backend.encode(*(["a"] * (1 + pair)))
     groups, previous = [[]], None
     for token, sequence in zip(encoding.ids, encoding.sequence_ids):

@@ -1,4 +1,5 @@
-"""New rows to be answered: of a file or of standard input, in the formats of the readers, a part at a time, in order.
+"""New rows to be answered: of a file or of standard input, in the formats of the readers, a part at a time,
+in order.
 
 Labels need not be there and are not read.
 """
@@ -17,10 +18,12 @@ OF_A_FILE = 1024  # rows of a file that are answered together: those of similar 
 
 
 def read_parts(source, task, *, size: int):
-    """Yield the rows of a file, or of standard input ("-"), as Examples of at most `size`; of a file OF_A_FILE at least.
+    """Yield the rows of a file, or of standard input ("-"), as Examples of at most `size`; of a file
+    OF_A_FILE at least.
 
-    Reads no further than it must: rows that arrive on standard input are yielded before later ones are there.  Questions about
-    texts are one JSON object, which is read whole.  Raises DataError, naming the line, when it comes to what does not fit.
+    Reads no further than it must: rows that arrive on standard input are yielded before later ones are there.
+    Questions about texts are one JSON object, which is read whole.  Raises DataError, naming the line, when
+    it comes to what does not fit.
     """
     if source == STDIN:
         yield from _parts("stdin", sys.stdin.buffer, task, size)
@@ -29,7 +32,9 @@ def read_parts(source, task, *, size: int):
         with open(source, "rb") as file:
             yield from _parts(source, file, task, max(size, OF_A_FILE))
     except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror}); expected a text file, or - for standard input") from error
+        raise DataError(
+            f"{source}: cannot be read ({error.strerror}); expected a text file, or - for standard input"
+        ) from error
 
 
 def _parts(path, stream, task, size):
@@ -52,7 +57,8 @@ def _lines(path, stream):
             text = data.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path}:{number}: found the byte 0x{data[error.start]:02x}, which is not UTF-8; expected UTF-8 text; convert it"
+                f"{path}:{number}: found the byte 0x{data[error.start]:02x}, which is not UTF-8; expected "
+                "UTF-8 text; convert it"
             ) from error
         if text:
             yield from ((line, "") for line in blank)
@@ -71,7 +77,9 @@ def _rows(path, lines, table, size):
     number = 0
     while part := list(itertools.islice(lines, size)):
         rows = [text.split("\t") for _, text in part]
-        yield readers.examples_of_cells(path, rows, names, table, line=part[0][0], split="test", labelled=False, number=number)
+        yield readers.examples_of_cells(
+            path, rows, names, table, line=part[0][0], split="test", labelled=False, number=number
+        )
         number += len(rows)
 
 
@@ -79,5 +87,7 @@ def _tagged_sentences(path, lines, size):
     sentences, number = readers.tagged_sentences(path, lines, split="test"), 0
     while part := list(itertools.islice(sentences, size)):
         ids = [str(number + i) for i in range(len(part))]
-        yield Examples(ids, [[cells[0] for cells in rows] for _, rows in part], None, None, Path(path), "test")
+        yield Examples(
+            ids, [[cells[0] for cells in rows] for _, rows in part], None, None, Path(path), "test"
+        )
         number += len(part)

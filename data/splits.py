@@ -1,6 +1,7 @@
 """One tokenised split: batches, their order, scores, submissions.
 
-The tokens of all rows lie behind each other in one array, so that a batch is cut out of it without a loop over tokens.
+The tokens of all rows lie behind each other in one array, so that a batch is cut out of it without a loop
+over tokens.
 N rows, B rows of a batch, L tokens.
 """
 
@@ -27,8 +28,9 @@ class LengthGrouped:
         return len(self.lengths)
 
     def epoch(self, seed: int, epoch: int, batch_size: int) -> list[np.ndarray]:
-        """The row numbers of each batch of an epoch, a pure function of the arguments: every row once, in random order,
-        rows of similar length together.  The last rows make a short batch, which can come anywhere."""
+        """The row numbers of each batch of an epoch, a pure function of the arguments: every row once, in
+        random order, rows of similar length together.  The last rows make a short batch, which can come
+        anywhere."""
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
         order, batches = random.permutation(len(self)), []
         for start in range(0, len(order), _CHUNK * batch_size):
@@ -44,18 +46,32 @@ class LengthGrouped:
 
 
 class Split(LengthGrouped):
-    """Examples as token ids.  A row is an example; for tagging a sentence, or a part of one that was too long.
+    """Examples as token ids.  A row is an example; for tagging a sentence, or a part of one that was too
+    long.
 
-    examples: the columns read.  lengths: [N] int64, tokens with specials.  num_truncated: texts that were cut.
+    examples: the columns read.  lengths: [N] int64, tokens with specials.  num_truncated: texts that were
+    cut.
     """
 
     def __init__(
-        self, examples: Examples, task, *, ids, types, lengths, labels, first_pieces=None, num_truncated=0,
-        pad_id=0, pad_type=0, padding_side="right",
-    ):  # fmt: skip
-        """ids, types: [tokens of all rows] int32; types is None where the tokenizer makes none.  labels: [N] class ids or
-        scores; for tagging [tokens of all rows] label ids, NOT_SCORED on all but the first piece of a word; or None.
-        first_pieces: for tagging [words], where in ids each word's first piece is, in the order of the words."""
+        self,
+        examples: Examples,
+        task,
+        *,
+        ids,
+        types,
+        lengths,
+        labels,
+        first_pieces=None,
+        num_truncated=0,
+        pad_id=0,
+        pad_type=0,
+        padding_side="right",
+    ):
+        """ids, types: [tokens of all rows] int32; types is None where the tokenizer makes none.  labels: [N]
+        class ids or scores; for tagging [tokens of all rows] label ids, NOT_SCORED on all but the first piece
+        of a word; or None. first_pieces: for tagging [words], where in ids each word's first piece is, in the
+        order of the words."""
         self.examples, self.task, self.lengths, self.num_truncated = examples, task, lengths, num_truncated
         self._ids, self._types, self._labels, self._first_pieces = ids, types, labels, first_pieces
         self._starts = np.cumsum(lengths) - lengths
@@ -99,12 +115,15 @@ class Split(LengthGrouped):
             inputs["token_type_ids"] = tensor(self._types, self._pad_type)
         labels = None
         if self._labels is not None:
-            labels = tensor(self._labels, NOT_SCORED) if self._tagged else torch.from_numpy(self._labels[indices])
+            labels = (
+                tensor(self._labels, NOT_SCORED) if self._tagged else torch.from_numpy(self._labels[indices])
+            )
         divisors = {name: float(number) for name, number in self.counts(indices).items()}
         return Batch(inputs, labels, indices, divisors)
 
     def kept(self, logits, mask) -> list[np.ndarray]:
-        """What scoring needs of a batch's logits, row by row: float32 [C]; for tagging each real token's label id, int64 [L].
+        """What scoring needs of a batch's logits, row by row: float32 [C]; for tagging each real token's
+        label id, int64 [L].
 
         logits: tensor [B, C] or [B, L, C].  mask: tensor [B, L] bool, True for real tokens.
         """
@@ -114,17 +133,20 @@ class Split(LengthGrouped):
         return [row[real] for row, real in zip(labels, mask)]
 
     def predictions(self, outputs) -> list:
-        """The model's answers per example: class ids, scores, or for each sentence the label ids of its words.
+        """The model's answers per example: class ids, scores, or for each sentence the label ids of its
+        words.
 
-        outputs: [N, number of labels] logits; for tagging N arrays with the predicted label id of each token of the row
-        (specials included, padding not).  Raises RunError where logits are not finite.
+        outputs: [N, number of labels] logits; for tagging N arrays with the predicted label id of each token
+        of the row (specials included, padding not).  Raises RunError where logits are not finite.
         """
         assert len(outputs) == len(self), f"{len(outputs)} outputs for {len(self)} rows"
         if self._tagged:
             return self._tags_of_words(outputs)
         logits = np.asarray(outputs, np.float64).reshape(len(self), -1)
         if not np.isfinite(logits).all():
-            raise RunError(f"{self.examples.split}: the model's outputs are not finite; its weights have diverged")
+            raise RunError(
+                f"{self.examples.split}: the model's outputs are not finite; its weights have diverged"
+            )
         return logits[:, 0].tolist() if self.task.kind == "regression" else logits.argmax(axis=1).tolist()
 
     def _tags_of_words(self, outputs):
@@ -136,23 +158,30 @@ class Split(LengthGrouped):
         return [tags[end - size : end] for size, end in zip(sizes, ends)]
 
     def score(self, outputs) -> dict[str, float]:
-        """The task's metrics by name; fractions in [0, 1], correlations in [-1, 1].  outputs: see predictions().
+        """The task's metrics by name; fractions in [0, 1], correlations in [-1, 1].  outputs: see
+        predictions().
 
         Raises DataError for unlabelled data.
         """
         require_labels(self)
         predicted, gold = self.readable(outputs), self.readable()
-        return metrics.entities(predicted, gold) if self._tagged else metrics.score(self.task.metrics, predicted, gold)
+        return (
+            metrics.entities(predicted, gold)
+            if self._tagged
+            else metrics.score(self.task.metrics, predicted, gold)
+        )
 
     def readable(self, outputs=None) -> list:
-        """What is compared where outputs are scored: the predictions, without outputs the labels; tags by their names."""
+        """What is compared where outputs are scored: the predictions, without outputs the labels; tags by
+        their names."""
         values = self.examples.labels if outputs is None else self.predictions(outputs)
         names = self.task.label_names
         return [[names[i] for i in sentence] for sentence in values] if self._tagged else values
 
     def write_submission(self, outputs, folder) -> Path:
-        """Write the predictions as GLUE wants them (its file name, its label words; scores of test rows within the range of the
-        labels); for tagging one word a line, the gold label where there is one, the prediction.  Returns the path."""
+        """Write the predictions as GLUE wants them (its file name, its label words; scores of test rows
+        within the range of the labels); for tagging one word a line, the gold label where there is one, the
+        prediction.  Returns the path."""
         predicted, task = self.predictions(outputs), self.task
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,8 +194,12 @@ class Split(LengthGrouped):
                 words = [f"{score:.7g}" for score in predicted]
             else:
                 words = [task.submission_labels[i] for i in predicted]
-            path = folder / task.submissions.get(self.examples.split, f"{task.name}_{self.examples.split}.tsv")
-            text = "".join(f"{i}\t{word}\n" for i, word in [("index", "prediction"), *zip(self.examples.ids, words)])
+            path = folder / task.submissions.get(
+                self.examples.split, f"{task.name}_{self.examples.split}.tsv"
+            )
+            text = "".join(
+                f"{i}\t{word}\n" for i, word in [("index", "prediction"), *zip(self.examples.ids, words)]
+            )
         files.write_text(path, text)
         return path
 
@@ -187,20 +220,23 @@ def require_labels(split: Split):
         untabled = {"spans": "answers", "tagging": "a column of labels"}
         column = untabled.get(split.task.kind) or f"the column {split.task.table.label}"
         raise DataError(
-            f"{split.examples.path}:1: found no labels; expected {column}, because this file is to be scored; "
+            f"{split.examples.path}:1: found no labels; expected {column}, because this file is to be "
+            "scored; "
             f"use --do_infer to get predictions for a file without labels"
         )
 
 
 def real_tokens(lengths, *, left: bool) -> np.ndarray:
-    """[B, L] bool, True for the tokens of rows of these lengths [B], padded to the longest on the left or the right."""
+    """[B, L] bool, True for the tokens of rows of these lengths [B], padded to the longest on the left or the
+    right."""
     longest = int(lengths.max())
     columns = np.arange(longest)
     return columns >= longest - lengths[:, None] if left else columns < lengths[:, None]
 
 
 def padded(values, real_BL, filler: int) -> np.ndarray:
-    """[B, L] int64: the values of all real tokens behind each other, put where real_BL is True, and filler elsewhere."""
+    """[B, L] int64: the values of all real tokens behind each other, put where real_BL is True, and filler
+    elsewhere."""
     padded_BL = np.full(real_BL.shape, filler, np.int64)
     padded_BL[real_BL] = values
     return padded_BL

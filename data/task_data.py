@@ -14,7 +14,8 @@ _SAMPLE = "Unrelated vocabularies differ"  # shown as two tokenizers cut it
 class TaskData:
     """The data of a run.
 
-    train: Split.  dev: {split name: Split}, the first one selects checkpoints.  tokenizer: of the model at tokenizer_path.
+    train: Split.  dev: {split name: Split}, the first one selects checkpoints.  tokenizer: of the model at
+    tokenizer_path.
     With a share that is held out, rows of train choose instead of dev (`selection`).
     """
 
@@ -33,12 +34,14 @@ class TaskData:
         max_rows: int | None = None,
         spans: dict | None = None,
     ):
-        """tokenizer_path: of a checkpoint; None for that of the demo task.  data_dir: holds the tasks' folders.
+        """tokenizer_path: of a checkpoint; None for that of the demo task.  data_dir: holds the tasks'
+        folders.
 
-        max_length: tokens of a row, specials included.  max_train_samples, max_eval_samples: rows of train and of what is
-        scored while training, fixed samples; max_rows: of every split, instead of these.  hold_out: share of train that is
-        kept from training.  do_test: whether the test splits are scored.  infer_split: "test" or "dev", where predictions are
-        wanted.  spans: the values of SpanOptions, for a task of that kind.
+        max_length: tokens of a row, specials included.  max_train_samples, max_eval_samples: rows of train
+        and of what is scored while training, fixed samples; max_rows: of every split, instead of these.
+        hold_out: share of train that is kept from training.  do_test: whether the test splits are scored.
+        infer_split: "test" or "dev", where predictions are wanted.  spans: the values of SpanOptions, for a
+        task of that kind.
         """
         self.task, self._splits = task, {}
         self._data_dir, self._max_length, self._max_rows = data_dir, max_length, max_rows
@@ -62,21 +65,31 @@ class TaskData:
 
     @property
     def selection(self) -> dict:
-        """The splits that are scored wherever something is chosen, the chooser first: dev, or the rows that are held out."""
-        return {HOLD_OUT: self.split(HOLD_OUT, max_samples=self._max_eval_samples)} if self._hold_out else self.dev
+        """The splits that are scored wherever something is chosen, the chooser first: dev, or the rows that
+        are held out."""
+        return (
+            {HOLD_OUT: self.split(HOLD_OUT, max_samples=self._max_eval_samples)}
+            if self._hold_out
+            else self.dev
+        )
 
     def check_tokenizer(self, path):
-        """Raise CheckpointError where the tokenizer of the checkpoint at path means other pieces by the same ids."""
+        """Raise CheckpointError where the tokenizer of the checkpoint at path means other pieces by the same
+        ids."""
         ours, theirs = self.tokenizer, load_tokenizer(path)
         if tokenizer_hash(ours) != tokenizer_hash(theirs):
-            here, there = (f"{type(t).__name__}, {len(t)} pieces, {' '.join(t.tokenize(_SAMPLE))!r}" for t in (ours, theirs))
+            here, there = (
+                f"{type(t).__name__}, {len(t)} pieces, {' '.join(t.tokenize(_SAMPLE))!r}"
+                for t in (ours, theirs)
+            )
             raise CheckpointError(
                 f"{path}: its tokenizer has another vocabulary ({there}) than the teacher's ({here}); "
                 "both read the same ids, so they must share one"
             )
 
     def sizes(self) -> dict:
-        """Rows of all splits that a run which trains will need: train, dev, and test where it is to be scored or predicted."""
+        """Rows of all splits that a run which trains will need: train, dev, and test where it is to be scored
+        or predicted."""
         splits = {"train": self.train, **self.selection, **self.dev, **self.tests, **self.inferred}
         return {name: len(split) for name, split in splits.items()}
 
@@ -89,10 +102,13 @@ class TaskData:
     @property
     def tests(self) -> dict:
         """The splits that do_test asks for, by name; they need labels."""
-        return {name: self.split(name, labelled=True) for name in self.task.test_splits} if self._do_test else {}
+        return (
+            {name: self.split(name, labelled=True) for name in self.task.test_splits} if self._do_test else {}
+        )
 
     def labelled(self, which: str) -> dict:
-        """The splits "dev", "train", "hold_out" or "test", by name, cut to max_eval_samples; they need labels."""
+        """The splits "dev", "train", "hold_out" or "test", by name, cut to max_eval_samples; they need
+        labels."""
         if which == "dev":
             return self.dev
         names = self.task.test_splits if which == "test" else (which,)
@@ -103,12 +119,17 @@ class TaskData:
         """The splits that infer_split asks for, by name."""
         if self._infer_split is None:
             return {}
-        return self.dev if self._infer_split == "dev" else {name: self.split(name) for name in self.task.test_splits}
+        return (
+            self.dev
+            if self._infer_split == "dev"
+            else {name: self.split(name) for name in self.task.test_splits}
+        )
 
     def split(self, name: str, *, labelled=False, max_samples=None):
         """A split by name; of "train" the rows that are not held out, which are "hold_out".
 
-        labelled: its labels are needed (DataError where the file has none).  max_samples: a fixed sample of so many rows.
+        labelled: its labels are needed (DataError where the file has none).  max_samples: a fixed sample of
+        so many rows.
         """
         key = (name, self._max_rows or max_samples)
         if key not in self._splits:
@@ -129,4 +150,6 @@ class TaskData:
 
     def tokenised(self, examples):
         """Examples as a split for this model."""
-        return tokenise_examples(examples, self.tokenizer, task=self.task, max_length=self._max_length, spans=self._span_options)
+        return tokenise_examples(
+            examples, self.tokenizer, task=self.task, max_length=self._max_length, spans=self._span_options
+        )

@@ -1,4 +1,5 @@
-"""The registry of tasks: files, columns, labels, metrics.  Nothing here imports torch, so that the flags can use it.
+"""The registry of tasks: files, columns, labels, metrics.  Nothing here imports torch, so that the flags can
+use it.
 
     task = tasks.get("mrpc")
     train = task.read("datasets", "train")      # columns, see readers.Examples
@@ -22,12 +23,12 @@ logger = logging.getLogger("compression")
 class Task:
     """One task.
 
-    kind: "classification" (one of label_names per example), "regression" (one number), "tagging" (a label per word),
-        "spans" (first and last token of the answer to a question).
+    kind: "classification" (one of label_names per example), "regression" (one number), "tagging" (a label per
+        word), "spans" (first and last token of the answer to a question).
     label_names: the classes in the order of their ids; empty for regression and spans.
-    metrics: the names under which utils.metrics or utils.answers reports; selection_metric is the one that chooses checkpoints.
-    filenames: the file of each split, inside the task's folder.  eval_splits: those that are scored while training; the
-        first one selects.  test_splits: those that GLUE wants predictions for.
+    metrics: the names under which utils.metrics or utils.answers reports; selection_metric is the one that
+    chooses checkpoints. filenames: the file of each split, inside the task's folder.  eval_splits: those that
+        are scored while training; the first one selects.  test_splits: those that GLUE wants predictions for.
     table: where the columns are; None for CoNLL and SQuAD files.
     file_labels: the label words of the files, in the order of their ids.
     max_length: tokens of a row where --max_length is not given.
@@ -52,13 +53,15 @@ class Task:
 
     @property
     def num_labels(self) -> int:
-        """Outputs of the task head: the number of classes, 1 for regression, 2 for spans (of each token: start and end)."""
+        """Outputs of the task head: the number of classes, 1 for regression, 2 for spans (of each token:
+        start and end)."""
         return 2 if self.kind == "spans" else len(self.label_names) or 1
 
     def folder(self, data_dir) -> Path:
         """The folder with the task's files: data_dir/<task>, or data_dir itself where it holds them.
 
-        The demo task's files are made where they are absent.  Raises DataError for a folder that is not there.
+        The demo task's files are made where they are absent.  Raises DataError for a folder that is not
+        there.
         """
         data_dir = Path(data_dir).expanduser()
         inside = data_dir / (self.folder_name or self.name)
@@ -71,23 +74,33 @@ class Task:
             try:
                 return demo.write_files(inside)
             except OSError as error:
-                raise DataError(f"--data_dir {data_dir}: the demo task cannot be made in it ({error.strerror})") from error
-        found = "no such folder" if not data_dir.is_dir() else f"no folder {inside.name}/ and no {names[0]} in it"
+                raise DataError(
+                    f"--data_dir {data_dir}: the demo task cannot be made in it ({error.strerror})"
+                ) from error
+        found = (
+            "no such folder" if not data_dir.is_dir() else f"no folder {inside.name}/ and no {names[0]} in it"
+        )
         raise DataError(
-            f"{data_dir}: {found}; expected {inside} with {', '.join(names)}, or --data_dir naming the folder of these "
+            f"{data_dir}: {found}; expected {inside} with {', '.join(names)}, or --data_dir naming the "
+            "folder of these "
             f"files; datasets/README.md says where to get them"
         )
 
     def files(self, data_dir) -> dict[str, Path]:
-        """The file of each split whose file is there.  Raises DataError where the folder or all of its files are missing."""
+        """The file of each split whose file is there.  Raises DataError where the folder or all of its files
+        are missing."""
         folder = self.folder(data_dir)
         files = {split: folder / name for split, name in self.filenames.items() if (folder / name).is_file()}
         if not files:
-            raise DataError(f"{folder}: found none of {', '.join(self.filenames.values())}; {self.name} is read from these")
+            raise DataError(
+                f"{folder}: found none of {', '.join(self.filenames.values())}; {self.name} is read from "
+                "these"
+            )
         return files
 
     def available_eval_splits(self, data_dir) -> tuple[str, ...]:
-        """The splits to score: the first always (reading it says what is wrong), later ones whose file is there."""
+        """The splits to score: the first always (reading it says what is wrong), later ones whose file is
+        there."""
         files = self.files(data_dir)
         for split in self.eval_splits[1:]:
             if split not in files:
@@ -95,7 +108,8 @@ class Task:
         return self.eval_splits[:1] + tuple(split for split in self.eval_splits[1:] if split in files)
 
     def read(self, data_dir, split: str) -> Examples:
-        """The examples of a split: "train", one of eval_splits or test_splits; "test" means the first of these.
+        """The examples of a split: "train", one of eval_splits or test_splits; "test" means the first of
+        these.
 
         A test file may be labelled or not; the labels are None where it is not.
         Raises DataError naming file and line for whatever does not fit.
@@ -109,7 +123,9 @@ class Task:
             examples = readers.read_words(path, split=role, label_names=self.label_names)
         else:
             ids = {label: i for i, label in enumerate(self.file_labels)} or None
-            examples = readers.read_table(path, self.table, split=role, label_ids=ids, score_range=self.score_range)
+            examples = readers.read_table(
+                path, self.table, split=role, label_ids=ids, score_range=self.score_range
+            )
         examples.split = split
         return examples
 
@@ -141,12 +157,21 @@ _ACC_F1 = ("acc", "f1", "acc_and_f1")
 
 
 def _glue(name, official, labels, metrics, table, *, named=False):
-    """A GLUE classification task.  named: its files and GLUE's submissions hold the label's name, else 0 or 1."""
+    """A GLUE classification task.  named: its files and GLUE's submissions hold the label's name, else 0 or
+    1."""
     words = labels if named else _DIGITS
     return Task(
-        name, "classification", labels, metrics, metrics[-1], table, words, _FILES,
-        submissions={"test": f"{official}.tsv"}, submission_labels=words,
-    )  # fmt: skip
+        name,
+        "classification",
+        labels,
+        metrics,
+        metrics[-1],
+        table,
+        words,
+        _FILES,
+        submissions={"test": f"{official}.tsv"},
+        submission_labels=words,
+    )
 
 
 def _mnli():
@@ -158,7 +183,11 @@ def _mnli():
         test_splits=("test_matched", "test_mismatched"),
         submissions={"test_matched": "MNLI-m.tsv", "test_mismatched": "MNLI-mm.tsv"},
     )
-    mismatched = {"eval_splits": ("dev_mismatched",), "test_splits": ("test_mismatched",), "folder_name": "mnli"}
+    mismatched = {
+        "eval_splits": ("dev_mismatched",),
+        "test_splits": ("test_mismatched",),
+        "folder_name": "mnli",
+    }
     return matched, replace(matched, name="mnlimm", **mismatched)
 
 
@@ -166,7 +195,18 @@ def _stsb():
     table = Table("sentence1", "sentence2", "score")
     metrics = ("pearson", "spearman", "corr")
     submissions = {"test": "STS-B.tsv"}
-    return Task("stsb", "regression", (), metrics, "corr", table, (), _FILES, submissions=submissions, score_range=(0.0, 5.0))
+    return Task(
+        "stsb",
+        "regression",
+        (),
+        metrics,
+        "corr",
+        table,
+        (),
+        _FILES,
+        submissions=submissions,
+        score_range=(0.0, 5.0),
+    )
 
 
 def _conll():
@@ -184,12 +224,29 @@ def _squad():
 _TASKS = {
     task.name: task
     for task in (
-        _glue("cola", "CoLA", ("unacceptable", "acceptable"), ("matthews_corrcoef",),
-              Table("sentence", None, "label", headerless=("source", "label", "mark", "sentence"))),
+        _glue(
+            "cola",
+            "CoLA",
+            ("unacceptable", "acceptable"),
+            ("matthews_corrcoef",),
+            Table("sentence", None, "label", headerless=("source", "label", "mark", "sentence")),
+        ),
         _glue("sst2", "SST-2", ("negative", "positive"), _ACC, Table("sentence", None, "label")),
-        _glue("mrpc", "MRPC", ("not_equivalent", "equivalent"), _ACC_F1, Table("#1 String", "#2 String", "Quality")),
+        _glue(
+            "mrpc",
+            "MRPC",
+            ("not_equivalent", "equivalent"),
+            _ACC_F1,
+            Table("#1 String", "#2 String", "Quality"),
+        ),
         _stsb(),
-        _glue("qqp", "QQP", ("not_duplicate", "duplicate"), _ACC_F1, Table("question1", "question2", "is_duplicate")),
+        _glue(
+            "qqp",
+            "QQP",
+            ("not_duplicate", "duplicate"),
+            _ACC_F1,
+            Table("question1", "question2", "is_duplicate"),
+        ),
         *_mnli(),
         _glue("qnli", "QNLI", _ENTAILMENT, _ACC, Table("question", "sentence", "label"), named=True),
         _glue("rte", "RTE", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label"), named=True),
@@ -198,5 +255,5 @@ _TASKS = {
         _squad(),
         _glue("demo", "demo", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label"), named=True),
     )
-}  # fmt: skip
+}
 NAMES = tuple(_TASKS)

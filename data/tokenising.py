@@ -22,19 +22,23 @@ logger = logging.getLogger("compression")
 _CHUNK = 10_000  # texts handed to the tokenizer at once; bounds the memory
 
 
-def tokenise_examples(examples: Examples, tokenizer, *, task, max_length: int = 128, spans: SpanOptions | None = None) -> Split:
+def tokenise_examples(
+    examples: Examples, tokenizer, *, task, max_length: int = 128, spans: SpanOptions | None = None
+) -> Split:
     """Tokenise a split.  max_length: tokens of a row, specials included.
 
-    Sentences and pairs are cut at the end, pairs from the longer side; how many were is logged.  For tagging, sentences that
-    are too long become several rows between words; a word's first piece carries its label; a word without pieces becomes
-    one unknown token.  Questions about a context become windows (squad/), as `spans` says, which other tasks do not need.
+    Sentences and pairs are cut at the end, pairs from the longer side; how many were is logged.  For tagging,
+    sentences that are too long become several rows between words; a word's first piece carries its label; a
+    word without pieces becomes one unknown token.  Questions about a context become windows (squad/), as
+    `spans` says, which other tasks do not need.
     Raises FlagError for a max_length that the tokenizer cannot have.
     """
     backend = plain_backend(tokenizer)
     num_specials = backend.num_special_tokens_to_add(examples.second is not None)
     if not num_specials + 2 <= max_length <= tokenizer.model_max_length:
         raise FlagError(
-            f"--max_length: found {max_length}; expected {num_specials + 2} (specials and a piece of each text) to "
+            f"--max_length: found {max_length}; expected {num_specials + 2} (specials and a piece of each "
+            "text) to "
             f"{tokenizer.model_max_length} (what the tokenizer of this model allows)"
         )
     with_types = "token_type_ids" in tokenizer.model_input_names
@@ -44,8 +48,17 @@ def tokenise_examples(examples: Examples, tokenizer, *, task, max_length: int = 
         "padding_side": tokenizer.padding_side,
     }
     if task.kind == "spans":
-        return context_windows.tokenise_questions(examples, tokenizer, backend, task=task, max_length=max_length, options=spans,
-                              groups=special_ids(backend, pair=True), with_types=with_types, padding=options)  # fmt: skip
+        return context_windows.tokenise_questions(
+            examples,
+            tokenizer,
+            backend,
+            task=task,
+            max_length=max_length,
+            options=spans,
+            groups=special_ids(backend, pair=True),
+            with_types=with_types,
+            padding=options,
+        )
     if task.kind == "tagging":
         return _tokenise_words(examples, tokenizer, backend, task, max_length, with_types, options)
     backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
@@ -55,18 +68,28 @@ def tokenise_examples(examples: Examples, tokenizer, *, task, max_length: int = 
         encodings = backend.encode_batch_fast(texts[start : start + _CHUNK])
         ids.append(_flat(encoding.ids for encoding in encodings))
         lengths += [len(encoding) for encoding in encodings]
-        num_truncated += sum(1 for encoding in encodings if len(encoding) == max_length and encoding.overflowing)
+        num_truncated += sum(
+            1 for encoding in encodings if len(encoding) == max_length and encoding.overflowing
+        )
         if with_types:
             types.append(_flat(encoding.type_ids for encoding in encodings))
     if num_truncated:
-        logger.info("%s: %d of %d examples cut to %d tokens", examples.path, num_truncated, len(texts), max_length)
+        logger.info(
+            "%s: %d of %d examples cut to %d tokens", examples.path, num_truncated, len(texts), max_length
+        )
     labels = examples.labels
     if labels is not None:
         labels = np.array(labels, np.float32 if task.kind == "regression" else np.int64)
     return Split(
-        examples, task, ids=np.concatenate(ids), types=np.concatenate(types) if with_types else None,
-        lengths=np.array(lengths, np.int64), labels=labels, num_truncated=num_truncated, **options,
-    )  # fmt: skip
+        examples,
+        task,
+        ids=np.concatenate(ids),
+        types=np.concatenate(types) if with_types else None,
+        lengths=np.array(lengths, np.int64),
+        labels=labels,
+        num_truncated=num_truncated,
+        **options,
+    )
 
 
 def _flat(lists):
@@ -74,7 +97,8 @@ def _flat(lists):
 
 
 def _tokenise_words(examples, tokenizer, backend, task, max_length, with_types, options):
-    """The rows of a tagging task.  The pieces of each distinct word are made once; everything else is index arithmetic."""
+    """The rows of a tagging task.  The pieces of each distinct word are made once; everything else is index
+    arithmetic."""
     words = list(itertools.chain.from_iterable(examples.first))
     pieces, starts, sizes = _pieces_of_words(words, tokenizer, backend)
     before, after = special_ids(backend)
@@ -85,9 +109,13 @@ def _tokenise_words(examples, tokenizer, backend, task, max_length, with_types, 
     rows = _row_begins(sentence_sizes, sizes, room)  # [N + 1] word positions at which rows begin
     if len(rows) - 1 > len(examples) or num_truncated:
         logger.info(
-            "%s: %d sentences longer than %d tokens became %d further rows; %d words cut", examples.path,
-            _number_cut(sentence_sizes, rows), max_length, len(rows) - 1 - len(examples), num_truncated,
-        )  # fmt: skip
+            "%s: %d sentences longer than %d tokens became %d further rows; %d words cut",
+            examples.path,
+            _number_cut(sentence_sizes, rows),
+            max_length,
+            len(rows) - 1 - len(examples),
+            num_truncated,
+        )
     ends = np.concatenate([[0], np.cumsum(sizes)])
     content = ends[rows[1:]] - ends[rows[:-1]]
     lengths = content + len(before) + len(after)
@@ -107,9 +135,16 @@ def _tokenise_words(examples, tokenizer, backend, task, max_length, with_types, 
         labels = np.full(len(ids), NOT_SCORED, np.int64)
         labels[first_pieces] = np.fromiter(itertools.chain.from_iterable(examples.labels), np.int64)
     return Split(
-        examples, task, ids=ids, types=np.zeros_like(ids) if with_types else None, lengths=lengths.astype(np.int64),
-        labels=labels, first_pieces=first_pieces, num_truncated=num_truncated, **options,
-    )  # fmt: skip
+        examples,
+        task,
+        ids=ids,
+        types=np.zeros_like(ids) if with_types else None,
+        lengths=lengths.astype(np.int64),
+        labels=labels,
+        first_pieces=first_pieces,
+        num_truncated=num_truncated,
+        **options,
+    )
 
 
 def _pieces_of_words(words, tokenizer, backend):
@@ -119,7 +154,9 @@ def _pieces_of_words(words, tokenizer, backend):
     encodings = backend.encode_batch_fast([prefix + word for word in position], add_special_tokens=False)
     pieces = [encoding.ids or [tokenizer.unk_token_id] for encoding in encodings]
     if any(found == [None] for found in pieces):
-        raise CheckpointError("the tokenizer makes nothing of some words and has no unknown token; use that of another model")
+        raise CheckpointError(
+            "the tokenizer makes nothing of some words and has no unknown token; use that of another model"
+        )
     sizes = np.array([len(found) for found in pieces])
     starts = np.cumsum(sizes) - sizes
     indices = np.array([position[word] for word in words])
@@ -127,8 +164,9 @@ def _pieces_of_words(words, tokenizer, backend):
 
 
 def _row_begins(sentence_sizes, sizes, room):
-    """The word positions at which rows begin, and the number of words: a row ends with its sentence or before the word
-    that would not fit.  sentence_sizes: words of each sentence.  sizes: [words] pieces of each word, each within room."""
+    """The word positions at which rows begin, and the number of words: a row ends with its sentence or before
+    the word that would not fit.  sentence_sizes: words of each sentence.  sizes: [words] pieces of each word,
+    each within room."""
     ends = np.cumsum(sizes)
     begins, first = [], 0
     for size in sentence_sizes:

@@ -1,17 +1,20 @@
 """Hugging Face encoders with the methods' parts fitted.  Importing it makes the Auto classes know its models.
 
 What every method uses
-    architectures: where things are in a model.  loading, saving: checkpoints.  from_tensors: models filled with others' tensors.
-    derived_classes: those of changed structures.  students: made from teachers, measured.
+    architectures: where things are in a model.  loading, saving: checkpoints.  from_tensors: models filled
+    with others' tensors. derived_classes: those of changed structures.  students: made from teachers,
+    measured.
     distillation: one student, one teacher.
 Fewer heads, neurons, dimensions, layers
-    slicing: nested models and the classes of cropped ones.  attention: stock attention with heads missing.  widths: hidden
-    dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  importance_masks: what units are scored by.
-    sorting_loss: the loss behind them.  sparsity_curve: what each sparsity is worth.
+    slicing: nested models and the classes of cropped ones.  attention: stock attention with heads missing.
+    widths: hidden dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  importance_masks:
+    what units are scored by. sorting_loss: the loss behind them.  sparsity_curve: what each sparsity is
+    worth.
     initial_student: the state in which several trainings begin.
 Relations
     relation_encoder: encoders that answer with queries, keys and values.  resized: students of other sizes.
-    relation_objective: their loss, beside masked tokens' and on what is held out.  relation_distillation: hops.
+    relation_objective: their loss, beside masked tokens' and on what is held out.  relation_distillation:
+    hops.
     once_for_all: students with parts.  masked_tokens: which ones, and their loss.
 Experts
     moe_bert: models with experts.  balance: their loss.
@@ -25,7 +28,14 @@ from models import moe_bert, slicing
 from models.architectures import blocks, encoder, layers
 from models.balance import Balance
 from models.distillation import distil, objective_for, teacher_targets
-from models.filtered_bert import FilteredModel, FrozenStates, head_metrics, load_filters, new_filters, save_filters
+from models.filtered_bert import (
+    FilteredModel,
+    FrozenStates,
+    head_metrics,
+    load_filters,
+    new_filters,
+    save_filters,
+)
 from models.importance_masks import scoring_masks
 from models.initial_student import initial_student_folder, save_initial_student
 from models.loading import freeze, load_model, loader

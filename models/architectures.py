@@ -1,4 +1,5 @@
-"""Where things are in a model: its encoder layers and their projections, found by its family's row in utils/families.py."""
+"""Where things are in a model: its encoder layers and their projections, found by its family's row in
+utils/families.py."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +15,8 @@ from utils.families import EXPERTS, Family
 class Part:
     """One projection whose rows (dim 0) or columns (dim 1) belong to units.
 
-    name: of the Linear in the model.  unit: "heads" or "neurons".  groups, size: layout, see modules/sliceable_linear.py.
+    name: of the Linear in the model.  unit: "heads" or "neurons".  groups, size: layout, see
+    modules/sliceable_linear.py.
     """
 
     linear: nn.Module = field(repr=False)
@@ -26,7 +28,8 @@ class Part:
     size: int
 
     def select(self, tensor, index):
-        """Units `index` of this projection's weight, or of its bias, which is the output's and has units only with dim 0."""
+        """Units `index` of this projection's weight, or of its bias, which is the output's and has units only
+        with dim 0."""
         if tensor.dim() == 1 and self.dim == 1:
             return tensor.clone()
         return select(tensor, index, dim=self.dim, groups=self.groups, size=self.size)
@@ -34,7 +37,8 @@ class Part:
 
 @dataclass
 class Block:
-    """The modules of one encoder layer; query, key and value are the same module where they are fused (fused_qkv)."""
+    """The modules of one encoder layer; query, key and value are the same module where they are fused
+    (fused_qkv)."""
 
     number: int
     layer: nn.Module
@@ -75,7 +79,8 @@ def stock_class(model_type, kind=None) -> type:
     family = families.of(model_type)
     if kind in families.HEADS and kind not in family.tasks:
         raise CheckpointError(
-            f"{model_type}: transformers' {family.class_name(kind)} {family.no_head}; take it for {', '.join(family.tasks)}, or "
+            f"{model_type}: transformers' {family.class_name(kind)} {family.no_head}; take it for "
+            f"{', '.join(family.tasks)}, or "
             f"another encoder for {kind}"
         )
     return getattr(transformers, family.class_name(kind))
@@ -87,14 +92,17 @@ def encoder(model) -> nn.Module:
 
 
 def max_positions(*models) -> int | None:
-    """The longest input in tokens that all these encoders have positions for; None where they are relative."""
+    """The longest input in tokens that all these encoders have positions for; None where they are
+    relative."""
     return min(filter(None, map(_positions, models)), default=None)
 
 
 def _positions(model):
     for name, module in encoder(model).named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            first = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa and MPNet count from behind padding
+            first = (
+                0 if module.padding_idx is None else module.padding_idx + 1
+            )  # RoBERTa and MPNet count from behind padding
             return module.num_embeddings - first
     return None
 
@@ -150,7 +158,8 @@ def check_dense(model):
     """Raise CheckpointError for a model with experts, whose units belong to different tokens."""
     if model.config.model_type.startswith(EXPERTS):
         raise CheckpointError(
-            f"this model has experts ({model.config.model_type}): heads and neurons are scored, removed and filled in on dense "
+            f"this model has experts ({model.config.model_type}): heads and neurons are scored, removed and "
+            "filled in on dense "
             "models; take a dense checkpoint"
         )
 

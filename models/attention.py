@@ -1,6 +1,7 @@
 """What a stock attention module does where heads are missing: sliced away for now, or cropped for good.
 
-A gate is mixed into the stock class of a module in place (`install`), so that parameters, their names and hooks stay the same.
+A gate is mixed into the stock class of a module in place (`install`), so that parameters, their names and
+hooks stay the same.
 B examples, L tokens, D hidden size, A heads of the checkpoint as it was before cropping, K kept heads.
 """
 
@@ -10,12 +11,13 @@ from modules.sliceable_linear import no_features
 
 
 class Gate:
-    """Stock attention whose forward takes the hidden states first and returns (output, attention probabilities or None).
+    """Stock attention whose forward takes the hidden states first and returns (output, attention
+    probabilities or None).
 
-    num_kept: K.  With none left the module returns what its output projection makes of no input, or, where that projection
-        stands outside, no features; stock code would fail on some devices and in DeBERTa.
-    position_heads: for each stored head the column of the position bias that is its own; None for the first ones in order.
-    inner_out: name of the output projection inside the module, or None.
+    num_kept: K.  With none left the module returns what its output projection makes of no input, or, where
+        that projection stands outside, no features; stock code would fail on some devices and in DeBERTa.
+    position_heads: for each stored head the column of the position bias that is its own; None for the first
+    ones in order. inner_out: name of the output projection inside the module, or None.
     """
 
     num_kept = None
@@ -30,7 +32,9 @@ class Gate:
 
     def nothing(self, hidden_BLD):
         """Output of attention without heads."""
-        return no_features(hidden_BLD) if self.inner_out is None else getattr(self, self.inner_out)(hidden_BLD)
+        return (
+            no_features(hidden_BLD) if self.inner_out is None else getattr(self, self.inner_out)(hidden_BLD)
+        )
 
     def kept_bias(self, bias_BALL):
         """The kept heads' position bias, [B, K, L, L]."""
@@ -50,7 +54,8 @@ class MPNetGate(Gate):
 
 
 class T5Gate(Gate):
-    """T5: layer 0 makes the position bias of all heads, every layer uses its own heads' part and hands on the whole."""
+    """T5: layer 0 makes the position bias of all heads, every layer uses its own heads' part and hands on the
+    whole."""
 
     def forward(self, hidden_states, mask=None, position_bias=None, **kwargs):
         """hidden_states: [B, L, D].  position_bias: [1, A, L, L], or None in layer 0."""
@@ -68,7 +73,8 @@ GATES = {"": Gate, "argument": MPNetGate, "handed on": T5Gate}  # by Family.head
 
 
 def install(module, head_bias, *, inner_out, position_heads):
-    """Refine a stock attention module by a gate, in place.  head_bias: of its family, see utils/families.py."""
+    """Refine a stock attention module by a gate, in place.  head_bias: of its family, see
+    utils/families.py."""
     module.__class__ = _gated(GATES[head_bias], type(module))
     module.inner_out, module.position_heads = inner_out, position_heads
 

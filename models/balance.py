@@ -1,4 +1,5 @@
-"""The balance loss of a student with experts, and who got how many tokens.  Source: MiniMoE (Zhang et al. 2023), section 2.6.
+"""The balance loss of a student with experts, and who got how many tokens.  Source: MiniMoE (Zhang et al.
+2023), section 2.6.
 
 E experts of a block.
 """
@@ -16,8 +17,10 @@ WEIGHT = 0.01
 class Balance:
     """A loss term beside an objective's own, for whatever student; for one without experts there is none.
 
-    student: with or without experts, maybe inside of another module.  weight: of the term; None for the published one.
-    num_parts: micro-batches of an update: the log says that of several the term is not quite that of their whole.
+    student: with or without experts, maybe inside of another module.  weight: of the term; None for the
+    published one.
+    num_parts: micro-batches of an update: the log says that of several the term is not quite that of their
+    whole.
     Raises FlagError where a weight is given and the student has no experts.
     """
 
@@ -25,22 +28,27 @@ class Balance:
         self.routers = moe_bert.routers(student)
         if weight is not None and not self.routers:
             raise FlagError(
-                "--load_balance_weight: the student has no experts; leave it out, or take a student of run_minimoe.py"
+                "--load_balance_weight: the student has no experts; leave it out, or take a student of "
+                "run_minimoe.py"
             )
         self.weight = WEIGHT if weight is None else weight
         if self.routers and self.weight and num_parts > 1:
             logs.logger.info(
-                "balance: counts what each expert gets of each of %d micro-batches, not of an update: accumulation is not quite "
-                "one large batch", num_parts,
-            )  # fmt: skip
+                "balance: counts what each expert gets of each of %d micro-batches, not of an update: "
+                "accumulation is not quite "
+                "one large batch",
+                num_parts,
+            )
         self.reset()
 
     def __call__(self, batch) -> dict:
-        """{"balance": term} for the forward pass that the student has just made of a batch (utils.batch.Batch), or {}.
+        """{"balance": term} for the forward pass that the student has just made of a batch
+        (utils.batch.Batch), or {}.
 
-        Mean over layers of E sum_i P_i f_i; where attention has experts too, the mean of that of attention and of feed-forward.
-        P_i is a mean over the update's tokens; f_i, which has no gradient, over those of the micro-batch in all processes: the
-        update's is not known before its last micro-batch, so that accumulating several is not quite one large batch.
+        Mean over layers of E sum_i P_i f_i; where attention has experts too, the mean of that of attention
+        and of feed-forward. P_i is a mean over the update's tokens; f_i, which has no gradient, over those of
+        the micro-batch in all processes: the update's is not known before its last micro-batch, so that
+        accumulating several is not quite one large batch.
         """
         trained = {name: router for name, router in self.routers.items() if router.weight.requires_grad}
         passed = {name: router.routing for name, router in trained.items() if router.routing is not None}
@@ -78,8 +86,11 @@ class Balance:
         return {name: counts_E.tolist() for name, counts_E in self.counts.items()}
 
     def values(self) -> dict:
-        """{"experts/ffn/0": [share of the tokens that each expert got], ...} since reset(), of all processes."""
+        """{"experts/ffn/0": [share of the tokens that each expert got], ...} since reset(), of all
+        processes."""
         return {
-            f"experts/{name}": [round(share, 6) for share in (counts_E / counts_E.sum().clamp(min=1)).tolist()]
+            f"experts/{name}": [
+                round(share, 6) for share in (counts_E / counts_E.sum().clamp(min=1)).tolist()
+            ]
             for name, counts_E in self.counts.items()
         }

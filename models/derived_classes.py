@@ -1,6 +1,7 @@
 """Classes made from the stock ones: subclasses with a model_type of their own, which the Auto classes know.
 
-One derived from BertModel for the prefix "sparse-" is SparseBertModel, its config SparseBertConfig, their model_type sparse-bert.
+One derived from BertModel for the prefix "sparse-" is SparseBertModel, its config SparseBertConfig, their
+model_type sparse-bert.
 """
 
 from models import architectures
@@ -8,7 +9,8 @@ from utils import families
 
 
 class DerivedConfig:
-    """Mixed into a stock config class.  The first one made registers its models, as importing their code takes seconds."""
+    """Mixed into a stock config class.  The first one made registers its models, as importing their code
+    takes seconds."""
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -16,7 +18,8 @@ class DerivedConfig:
 
 
 def become(config, config_class):
-    """Make a config one of another class, in place; one that was loaded says its model_type itself, and that is the class's."""
+    """Make a config one of another class, in place; one that was loaded says its model_type itself, and that
+    is the class's."""
     config.__class__ = config_class
     vars(config).pop("model_type", None)
 
@@ -24,8 +27,8 @@ def become(config, config_class):
 class DerivedClasses:
     """One kind of changed structure.
 
-    prefix: of the model_type, SPARSE or EXPERTS of utils/families.py.  mixin: extends each stock model class.  names: of the
-    families that have it.
+    prefix: of the model_type, SPARSE or EXPERTS of utils/families.py.  mixin: extends each stock model class.
+    names: of the families that have it.
     """
 
     def __init__(self, prefix, mixin, names):
@@ -36,7 +39,11 @@ class DerivedClasses:
     def config_class(self, stock):
         """The config class for a stock config class."""
         if stock not in self._configs:
-            members = {"model_type": self.prefix + stock.model_type, "_classes": self, "__module__": self._mixin.__module__}
+            members = {
+                "model_type": self.prefix + stock.model_type,
+                "_classes": self,
+                "__module__": self._mixin.__module__,
+            }
             self._configs[stock] = type(self._name + stock.__name__, (DerivedConfig, stock), members)
         return self._configs[stock]
 
@@ -49,7 +56,8 @@ class DerivedClasses:
         return self._models[stock]
 
     def register(self):
-        """Make AutoConfig, and by way of the configs AutoModel and its task heads, know these models; cheap."""
+        """Make AutoConfig, and by way of the configs AutoModel and its task heads, know these models;
+        cheap."""
         import transformers
 
         for name in self.names:
@@ -64,7 +72,9 @@ class DerivedClasses:
             return
         self._registered.add(model_type)
         for kind in (None, *families.of(model_type).tasks):
-            auto = getattr(transformers, "AutoModel" if kind is None else f"AutoModelFor{families.HEADS[kind]}")
+            auto = getattr(
+                transformers, "AutoModel" if kind is None else f"AutoModelFor{families.HEADS[kind]}"
+            )
             model_class = self.model_class(architectures.stock_class(model_type, kind))
             auto.register(model_class.config_class, model_class, exist_ok=True)
 

@@ -1,4 +1,5 @@
-"""Conventional distillation of one student from one teacher: what a direct student, a hop and a rewinding have in common."""
+"""Conventional distillation of one student from one teacher: what a direct student, a hop and a rewinding
+have in common."""
 
 from models.architectures import layers
 from models.balance import Balance
@@ -10,12 +11,16 @@ from utils.frozen_outputs import FrozenOutputs
 
 
 def objective_for(student, teacher, *, name, kind, temperature=1.0, weights=None) -> Objective:
-    """The objective of that name for a pair, whose layers are matched by their numbers.  The rest: see modules.objectives."""
-    return Objective(name, kind, matched_layers(len(layers(student)), len(layers(teacher))), temperature, weights)
+    """The objective of that name for a pair, whose layers are matched by their numbers.  The rest: see
+    modules.objectives."""
+    return Objective(
+        name, kind, matched_layers(len(layers(student)), len(layers(teacher))), temperature, weights
+    )
 
 
 def teacher_targets(teacher, objective, train, *, cached, batch_size, precision):
-    """A function (batch) -> the teacher's Targets; it gives None, and runs nothing, where no term looks at the teacher.
+    """A function (batch) -> the teacher's Targets; it gives None, and runs nothing, where no term looks at
+    the teacher.
 
     cached: the teacher runs once over the split `train`, now, in batches of batch_size.
     """
@@ -28,12 +33,24 @@ def teacher_targets(teacher, objective, train, *, cached, batch_size, precision)
 
 
 def distil(
-    student, teacher, objective, data, *, metric, run, cached=False, stage="train", draws=None, balance_weight=None
+    student,
+    teacher,
+    objective,
+    data,
+    *,
+    metric,
+    run,
+    cached=False,
+    stage="train",
+    draws=None,
+    balance_weight=None,
 ) -> training.Result:
-    """Train the student on the teacher's outputs, keep what is best on dev; continues an interrupted stage of the run.
+    """Train the student on the teacher's outputs, keep what is best on dev; continues an interrupted stage of
+    the run.
 
-    objective: as objective_for() makes it.  data: of the task.  metric: of dev, which chooses.  cached: see teacher_targets().
-    draws: see training.fit.  balance_weight: of a student with experts, see models.balance.
+    objective: as objective_for() makes it.  data: of the task.  metric: of dev, which chooses.  cached: see
+    teacher_targets(). draws: see training.fit.  balance_weight: of a student with experts, see
+    models.balance.
     """
     if (result := training.finished(run, stage)) is not None:
         return result

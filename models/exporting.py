@@ -1,4 +1,5 @@
-"""Models for others: a zero-filled stock model, one as small as it is, a graph for onnxruntime; each checked before it is kept.
+"""Models for others: a zero-filled stock model, one as small as it is, a graph for onnxruntime; each checked
+before it is kept.
 
 B examples, L tokens.
 """
@@ -24,25 +25,35 @@ from utils.errors import CheckpointError, FlagError, RunError
 TOLERANCE = 1e-4  # between the logits of an export and the model's
 NUM_CHECKED = 1024  # examples
 GRAPH, QUANTISED = "model.onnx", "model_int8.onnx"
-# onnxruntime 1.31's kernel for this fusion takes seven times as long on CPUs as the two operators that it replaces
+# onnxruntime 1.31's kernel for this fusion takes seven times as long on CPUs as the two operators that it
+# replaces
 NOT_FUSED = ["SkipLayerNormFusion"]
 LOADING = {  # for the card; other kinds load as every checkpoint does
     "onnx": [
         "import onnxruntime, transformers",
-        f'session = onnxruntime.InferenceSession("onnx/{GRAPH}", disabled_optimizers={NOT_FUSED})  # twice as fast without',
-        'logits = session.run(None, dict(transformers.AutoTokenizer.from_pretrained("onnx")("a text", return_tensors="np")))[0]',
+        f'session = onnxruntime.InferenceSession("onnx/{GRAPH}", disabled_optimizers={NOT_FUSED})  '
+        "# twice as fast without",
+        'logits = session.run(None, dict(transformers.AutoTokenizer.from_pretrained("onnx")("a text", '
+        'return_tensors="np")))[0]',
     ]
 }
 NOTES = {
-    "dense": ["What was removed is filled in with zeros: a stock model of full size, with the same logits and no speed-up."],
+    "dense": [
+        "What was removed is filled in with zeros: a stock model of full size, with the same logits and no "
+        "speed-up."
+    ],
     "compact": ["As small as the model is: only what it keeps is stored and computed."],
-    "onnx": [f"{GRAPH}: float32; {QUANTISED}: weights in 8 bits, activations as they come. Batch and length are free."],
+    "onnx": [
+        f"{GRAPH}: float32; {QUANTISED}: weights in 8 bits, activations as they come. Batch and length are "
+        "free."
+    ],
 }
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def require_new(folders: dict, *, run):
-    """Raise FlagError where an export's folder is there already, unless a start of this run that was killed has made it.
+    """Raise FlagError where an export's folder is there already, unless a start of this run that was killed
+    has made it.
 
     folders: {kind: folder}.
     """
@@ -59,16 +70,24 @@ def note_begun(kind, *, run):
 
 
 def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size) -> dict:
-    """Write a model into a new folder and read it back; it is kept if it answers real examples as the model does.
+    """Write a model into a new folder and read it back; it is kept if it answers real examples as the model
+    does.
 
-    model: in eval mode; for a graph it is moved to the CPU.  kind: "dense", "compact" or "onnx".  split: of the task, labelled or
-    not; NUM_CHECKED of its examples are compared.  card: makes README.md's text of config.json.  task_kind: load_model()'s kind.
-    Returns {"folder", "largest_difference" of logits, "examples" compared}, of a graph also the version of "onnxruntime".
-    Raises CheckpointError for a model that cannot be exported so, RunError where the logits differ by more than TOLERANCE.
+    model: in eval mode; for a graph it is moved to the CPU.  kind: "dense", "compact" or "onnx".  split: of
+    the task, labelled or not; NUM_CHECKED of its examples are compared.  card: makes README.md's text of
+    config.json.  task_kind: load_model()'s kind. Returns {"folder", "largest_difference" of logits,
+    "examples" compared}, of a graph also the version of "onnxruntime".
+    Raises CheckpointError for a model that cannot be exported so, RunError where the logits differ by more
+    than TOLERANCE.
     """
     with files.new_folder(folder) as aside:
         if kind == "onnx":
-            _write_graphs(model, aside, split, outputs=("start_logits", "end_logits") if task_kind == "spans" else ("logits",))
+            _write_graphs(
+                model,
+                aside,
+                split,
+                outputs=("start_logits", "end_logits") if task_kind == "spans" else ("logits",),
+            )
             _stock_config(model).save_pretrained(aside)
             tokenizer.save_pretrained(aside)
             exported, model = OnnxModel(aside / GRAPH), model.cpu()
@@ -78,7 +97,8 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
         difference, number = largest_difference(model, exported, split, batch_size=batch_size)
         if not difference <= TOLERANCE:
             raise RunError(
-                f"{folder}: the {kind} export's logits differ from the model's by up to {difference:.2g}; expected at most "
+                f"{folder}: the {kind} export's logits differ from the model's by up to {difference:.2g}; "
+                "expected at most "
                 f"{TOLERANCE:g}; nothing was kept"
             )
         files.write_text(aside / "README.md", card(files.read_json(aside / "config.json")))
@@ -88,7 +108,8 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
 
 @torch.no_grad()
 def largest_difference(model, other, split, *, batch_size) -> tuple[float, int]:
-    """(the largest difference of the two models' logits at real tokens, of how many examples), from the longest to the shortest.
+    """(the largest difference of the two models' logits at real tokens, of how many examples), from the
+    longest to the shortest.
 
     Both are in eval mode, on the model's device, and called with a batch's inputs.
     """
@@ -107,7 +128,8 @@ def largest_difference(model, other, split, *, batch_size) -> tuple[float, int]:
 
 
 class OnnxModel:
-    """A graph on the CPU, called with a batch's inputs, as a model in eval mode is; as many threads as torch uses."""
+    """A graph on the CPU, called with a batch's inputs, as a model in eval mode is; as many threads as torch
+    uses."""
 
     training = False
 
@@ -145,7 +167,10 @@ class _Positional(nn.Module):
 def graphs(folder) -> dict:
     """{"onnx": (OnnxModel, size of its file in bytes), "onnx int8": ...} of a folder that export() made."""
     made = {"onnx": GRAPH, "onnx int8": QUANTISED}
-    return {name: (OnnxModel(Path(folder) / file), (Path(folder) / file).stat().st_size) for name, file in made.items()}
+    return {
+        name: (OnnxModel(Path(folder) / file), (Path(folder) / file).stat().st_size)
+        for name, file in made.items()
+    }
 
 
 def _stock_config(model):
@@ -157,7 +182,8 @@ def _stock_config(model):
 
 
 def _write_graphs(model, folder, split, *, outputs):
-    """Write the graph, with batch and length left open, and the same with weights of 8 bits (activations as they come).
+    """Write the graph, with batch and length left open, and the same with weights of 8 bits (activations as
+    they come).
 
     outputs: their names.
     """
@@ -168,12 +194,18 @@ def _write_graphs(model, folder, split, *, outputs):
     with _quietly():
         try:
             program = torch.onnx.export(
-                _Positional(model.cpu(), names).eval(), tuple(inputs[name] for name in names), dynamo=True, verbose=False,
-                input_names=names, output_names=list(outputs), dynamic_shapes=(tuple(open_dimensions for _ in names),),
-            )  # fmt: skip
+                _Positional(model.cpu(), names).eval(),
+                tuple(inputs[name] for name in names),
+                dynamo=True,
+                verbose=False,
+                input_names=names,
+                output_names=list(outputs),
+                dynamic_shapes=(tuple(open_dimensions for _ in names),),
+            )
         except torch.onnx.errors.OnnxExporterError as error:
             raise CheckpointError(
-                f"torch cannot make an ONNX graph of this {model.config.model_type} ({str(error).strip().splitlines()[0]}); "
+                f"torch cannot make an ONNX graph of this {model.config.model_type} "
+                f"({str(error).strip().splitlines()[0]}); "
                 "export it as dense or compact"
             ) from error
         program.save(str(folder / GRAPH))
@@ -187,7 +219,8 @@ def _quantise(folder):
     graph = onnx.load(folder / GRAPH)
     del graph.graph.value_info[:]  # torch's shapes of what is inside contradict those after quantisation
     onnx.save(graph, folder / QUANTISED)
-    # Scales for each output, not for each matrix: MRPC at 90% sparsity 0.8040 instead of 0.7991 (float32: 0.8125)
+    # Scales for each output, not for each matrix: MRPC at 90% sparsity 0.8040 instead of 0.7991 (float32:
+    # 0.8125)
     quantize_dynamic(folder / QUANTISED, folder / QUANTISED, weight_type=QuantType.QInt8, per_channel=True)
 
 

@@ -1,6 +1,7 @@
 """TED's filters beside an unmodified stock model: made, saved with what they belong to, read back, scored.
 
-A checkpoint with filters is the plain model's folder with two more files, filters.json and filters.safetensors.
+A checkpoint with filters is the plain model's folder with two more files, filters.json and
+filters.safetensors.
 B examples, L tokens, P filter output dimension.
 """
 
@@ -30,11 +31,16 @@ class FilteredModel(nn.Module):
         self.model, self.filters, self.pooled = model, filters, pooled
 
     def forward(self, *, output_hidden_states, **inputs):
-        """The stock model's output; hidden_states, where they are asked for, are [B, L or 1, P] of each filtered layer."""
+        """The stock model's output; hidden_states, where they are asked for, are [B, L or 1, P] of each
+        filtered layer."""
         output = self.model(**inputs, output_hidden_states=output_hidden_states)
         if output_hidden_states:
             states = [output.hidden_states[int(layer)] for layer in self.filters]
-            filtered = self.filters.pooled(states, inputs["attention_mask"].bool()) if self.pooled else self.filters(states)
+            filtered = (
+                self.filters.pooled(states, inputs["attention_mask"].bool())
+                if self.pooled
+                else self.filters(states)
+            )
             output.hidden_states = tuple(filtered)
         return output
 
@@ -42,8 +48,8 @@ class FilteredModel(nn.Module):
 def new_filters(model, *, task, interval=1, output_dim=None, nonlinear=False, pooled=False):
     """(filters, their specification) for a model, randomly initialised, on its device.
 
-    interval: layers from one filter to the next.  output_dim: the model's hidden size where it is None.  The rest: of FilterSpec.
-    Raises CheckpointError where the model has fewer layers than one interval.
+    interval: layers from one filter to the next.  output_dim: the model's hidden size where it is None.  The
+    rest: of FilterSpec. Raises CheckpointError where the model has fewer layers than one interval.
     """
     num_layers, hidden_size = len(architectures.layers(model)), model.config.hidden_size
     layers = filter_specs.filtered_layers(num_layers, interval)
@@ -66,8 +72,8 @@ def load_filters(path, model, *, task, **wanted):
     """(filters, their specification) of a checkpoint, on the model's device.
 
     task: its name.  wanted: what flags say about them, see filter_specs.contradictions().
-    Raises CheckpointError where there are none, where they belong to another task or to a model of other sizes, where they are
-    not as wanted, and where a weight is missing, left over or of another size.
+    Raises CheckpointError where there are none, where they belong to another task or to a model of other
+    sizes, where they are not as wanted, and where a weight is missing, left over or of another size.
     """
     folder = local_folder(path)
     spec = filter_specs.read(folder)
@@ -79,7 +85,9 @@ def load_filters(path, model, *, task, **wanted):
     try:
         found = load_file(file)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file}: missing, damaged or cut off ({error}); write the filters again") from error
+        raise CheckpointError(
+            f"{file}: missing, damaged or cut off ({error}); write the filters again"
+        ) from error
     filters = _filters(spec)
     expected = filters.state_dict()
     faults = [f"{name} is missing" for name in expected if name not in found]
@@ -96,18 +104,21 @@ def load_filters(path, model, *, task, **wanted):
 
 
 def _filters(spec):
-    return Filters(spec.layers, hidden_size=spec.hidden_size, output_dim=spec.output_dim, nonlinear=spec.nonlinear)
+    return Filters(
+        spec.layers, hidden_size=spec.hidden_size, output_dim=spec.output_dim, nonlinear=spec.nonlinear
+    )
 
 
 class FrozenStates:
     """A frozen model's hidden states that filters are trained on, for batches of several splits.
 
-    For first-token tasks those of that token alone; for means over tokens these, unless the filters are not linear: these need
-    all tokens.
+    For first-token tasks those of that token alone; for means over tokens these, unless the filters are not
+    linear: these need all tokens.
     """
 
     def __init__(self, model, splits, *, spec, kind, args):
-        """splits: whatever is asked for later.  With --cache_teacher each is run once, now.  spec: FilterSpec."""
+        """splits: whatever is asked for later.  With --cache_teacher each is run once, now.  spec:
+        FilterSpec."""
         pool = first_token if kind in FIRST_TOKEN else None
         if spec.pooled:
             pool = None if spec.nonlinear else mean_token
@@ -119,7 +130,8 @@ class FrozenStates:
             self.answers[split] = teacher
 
     def __call__(self, split, batch):
-        """What a FilterTraining takes: ([B, L, D] of each layer, the mask [B, L] of real tokens, or None where L is 1)."""
+        """What a FilterTraining takes: ([B, L, D] of each layer, the mask [B, L] of real tokens, or None
+        where L is 1)."""
         return self.answers[split](batch)[1], batch.mask if self.all_tokens else None
 
 
@@ -128,7 +140,8 @@ def head_metrics(stage, states, splits, *, layers, metric, constants, args, devi
 
     stage: a FilterTraining, put into eval mode and back.  states: a FrozenStates that knows the splits.
     constants: {split name: utils.chance.Constant} of the splits whose heads are held against chance.
-    Returns ({split name: {"metric/layer": value}}, {split name: [{"layer", "metric", ...}, see utils.chance.compare]}).
+    Returns ({split name: {"metric/layer": value}}, {split name: [{"layer", "metric", ...}, see
+    utils.chance.compare]}).
     """
     stage.eval()
     found, tables = {}, {}
@@ -143,7 +156,11 @@ def head_metrics(stage, states, splits, *, layers, metric, constants, args, devi
         found[name] = {f"{metric}/{layer}": split.score(outputs[layer])[metric] for layer in layers}
         if name in constants:
             tables[name] = [
-                {"layer": layer, "metric": metric, **chance.compare(split, outputs[layer], metric, constants[name])}
+                {
+                    "layer": layer,
+                    "metric": metric,
+                    **chance.compare(split, outputs[layer], metric, constants[name]),
+                }
                 for layer in layers
             ]
     stage.train()

@@ -18,7 +18,9 @@ def empty(model_class, config, *, like):
 
 def tensors_of(model):
     """Parameters and buffers by name; shared ones under each of their names."""
-    return dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)])
+    return dict(
+        [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    )
 
 
 def fill(model, tensors, *, like):
@@ -28,12 +30,15 @@ def fill(model, tensors, *, like):
         source = tensors[name]
         if id(source) not in copies:
             value = source.detach().clone()
-            copies[id(source)] = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
+            copies[id(source)] = (
+                nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
+            )
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, copies[id(source)])
     return model.train(like.training)
 
 
 def rebuilt(model, config):
-    """A new model of the same class, weights and mode, of a config that differs in nothing that has weights."""
+    """A new model of the same class, weights and mode, of a config that differs in nothing that has
+    weights."""
     return fill(empty(type(model), config, like=model), tensors_of(model), like=model)

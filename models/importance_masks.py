@@ -1,7 +1,9 @@
-"""Masks on heads, neurons and hidden dimensions of a whole model: their gradients are the importance, zeros switch units off.
+"""Masks on heads, neurons and hidden dimensions of a whole model: their gradients are the importance, zeros
+switch units off.
 
-They multiply the inputs of the two output projections of each layer (transformers 5 ignores head_mask= without a word); the one
-of hidden dimensions, which all places share, multiplies what norms behind embeddings and blocks put out.
+They multiply the inputs of the two output projections of each layer (transformers 5 ignores head_mask=
+without a word); the one of hidden dimensions, which all places share, multiplies what norms behind embeddings
+and blocks put out.
 B examples, L layers, A heads, F neurons, D hidden dimensions; "..." positions.
 """
 
@@ -15,26 +17,34 @@ from models.slicing import whole
 
 
 class Masks:
-    """heads: [L, A], neurons: [L, F], hidden: [1, D], or None where they are not wanted: parameters of ones, outside the model.
+    """heads: [L, A], neurons: [L, F], hidden: [1, D], or None where they are not wanted: parameters of ones,
+    outside the model.
 
     per_example: let gradients() tell the examples of a batch apart; not those of hidden dimensions.
     """
 
-    def __init__(self, num_layers, num_heads, num_neurons, num_hidden=None, *, per_example=False, device, dtype):
+    def __init__(
+        self, num_layers, num_heads, num_neurons, num_hidden=None, *, per_example=False, device, dtype
+    ):
         assert num_hidden is None or not per_example
-        self.hidden = None if num_hidden is None else nn.Parameter(torch.ones(1, num_hidden, device=device, dtype=dtype))
+        self.hidden = (
+            None
+            if num_hidden is None
+            else nn.Parameter(torch.ones(1, num_hidden, device=device, dtype=dtype))
+        )
         self.heads = nn.Parameter(torch.ones(num_layers, num_heads, device=device, dtype=dtype))
         self.neurons = nn.Parameter(torch.ones(num_layers, num_neurons, device=device, dtype=dtype))
         self.per_example = per_example
         self._used = {"heads": [None] * num_layers, "neurons": [None] * num_layers}
 
     def gradients(self, loss, *, retain_graph=False):
-        """(heads, neurons): d loss / d mask for the last forward pass, [L, A] and [L, F]; [B, L, A] and [B, L, F] per example.
+        """(heads, neurons): d loss / d mask for the last forward pass, [L, A] and [L, F]; [B, L, A] and [B,
+        L, F] per example.
 
         Where hidden dimensions have a mask, a third one: [1, D].
 
-        Per example: how the batch's loss changes with the units of that example alone.  retain_graph: as in torch, where
-        another loss of the same forward pass follows.
+        Per example: how the batch's loss changes with the units of that example alone.  retain_graph: as in
+        torch, where another loss of the same forward pass follows.
         """
         if not self.per_example:
             wanted = [mask for mask in (self.heads, self.neurons, self.hidden) if mask is not None]
@@ -68,19 +78,31 @@ class Masks:
 def scoring_masks(model, *, per_example=False, hidden=False):
     """A context in which masks act on a model; it yields them (Masks).
 
-    per_example: see Masks.  hidden: hidden dimensions have one too.  Asking for the masks' gradients leaves the model's own
-    alone.
-    Raises CheckpointError for a cropped model, and for hidden dimensions of a family that models/widths.py does not know.
+    per_example: see Masks.  hidden: hidden dimensions have one too.  Asking for the masks' gradients leaves
+    the model's own alone.
+    Raises CheckpointError for a cropped model, and for hidden dimensions of a family that models/widths.py
+    does not know.
     """
     num_heads, num_neurons = whole(model)
     blocks = architectures.blocks(model)
     masks = Masks(
-        len(blocks), num_heads, num_neurons, widths.width(model) if hidden else None, per_example=per_example,
-        device=model.device, dtype=model.dtype,
-    )  # fmt: skip
-    handles = [module.register_forward_hook(masks.multiply_states) for module in (widths.writers(model) if hidden else ())]
+        len(blocks),
+        num_heads,
+        num_neurons,
+        widths.width(model) if hidden else None,
+        per_example=per_example,
+        device=model.device,
+        dtype=model.dtype,
+    )
+    handles = [
+        module.register_forward_hook(masks.multiply_states)
+        for module in (widths.writers(model) if hidden else ())
+    ]
     for block in blocks:
-        for module, unit, size in ((block.attention_out, "heads", block.head_dim), (block.ffn_out, "neurons", 1)):
+        for module, unit, size in (
+            (block.attention_out, "heads", block.head_dim),
+            (block.ffn_out, "neurons", 1),
+        ):
             handles.append(module.register_forward_pre_hook(masks.hook(unit, block.number, size)))
     try:
         yield masks

@@ -21,7 +21,8 @@ def initial_student_folder(run):
     found = checkpoints.fingerprint(folder)
     if found != known:
         raise RunError(
-            f"{folder}: the student's initial state has changed since it was saved (SHA-256 {found[:9]}, expected {known[:9]}); "
+            f"{folder}: the student's initial state has changed since it was saved (SHA-256 {found[:9]}, "
+            f"expected {known[:9]}); "
             "this rewinding could not be compared with the others; --overwrite starts the run afresh"
         )
     return folder

@@ -1,6 +1,8 @@
-"""Models from checkpoints.  Nothing is re-initialised in silence: every weight that is missing or left over is named.
+"""Models from checkpoints.  Nothing is re-initialised in silence: every weight that is missing or left over
+is named.
 
-What a checkpoint folder may hold is checked before transformers sees it; the rest of its complaints become CheckpointErrors.
+What a checkpoint folder may hold is checked before transformers sees it; the rest of its complaints become
+CheckpointErrors.
 """
 
 import inspect
@@ -27,19 +29,21 @@ def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=
     """A model from a checkpoint, float32, in eval mode.
 
     path: a hub name, a checkpoint folder or a finished run folder.
-    kind: None, the encoder alone; or "classification", "regression", "tagging", "spans", with the stock task head; or "masked",
-        with the head that it was pretrained with.
+    kind: None, the encoder alone; or "classification", "regression", "tagging", "spans", with the stock task
+        head; or "masked", with the head that it was pretrained with.
     label_names: of the task, in the order of their ids; () or None for regression and spans.
-    new_head: make a task head where the checkpoint has none: its weights, and those of a pooler that it needs, are initialised
-        as transformers does, and their names are logged.
+    new_head: make a task head where the checkpoint has none: its weights, and those of a pooler that it
+        needs, are initialised as transformers does, and their names are logged.
     max_length: tokens of the longest input that it will get.
-    Raises CheckpointError where the checkpoint is missing, damaged or not safetensors; where its head is missing or another
-        task's; where labels differ; where a weight is missing or left over (pretraining heads may be left over); where the
-        model has fewer positions than max_length.
+    Raises CheckpointError where the checkpoint is missing, damaged or not safetensors; where its head is
+        missing or another task's; where labels differ; where a weight is missing or left over (pretraining
+        heads may be left over); where the model has fewer positions than max_length.
     """
     folder = local_folder(path)
     config, names = checkpoints.read_config(folder), weight_names(folder)
-    has_head = _check_masked(path, config, names) if kind == "masked" else _check_head(path, config, kind, new_head)
+    has_head = (
+        _check_masked(path, config, names) if kind == "masked" else _check_head(path, config, kind, new_head)
+    )
     expected = list(label_names) if label_names else None
     if has_head:
         _check_labels(path, config, kind, expected)
@@ -53,9 +57,12 @@ def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=
     check_finite(model, path)
     positions = architectures.max_positions(model)
     if None not in (max_length, positions) and positions < max_length:
-        raise CheckpointError(f"{path}: found {positions} positions; --max_length {max_length} needs as many; lower it")
+        raise CheckpointError(
+            f"{path}: found {positions} positions; --max_length {max_length} needs as many; lower it"
+        )
     for tensor in [*model.parameters(), *model.buffers()]:
-        # Out of the mapped file: it may be replaced, and rounding in matrix products depends on how a weight is aligned
+        # Out of the mapped file: it may be replaced, and rounding in matrix products depends on how a weight
+        # is aligned
         tensor.data = tensor.data.clone()
     return model.eval()
 
@@ -79,7 +86,8 @@ def loader(task, *, device, max_length=None):
 
 
 def local_folder(path) -> Path:
-    """The folder of a checkpoint; a hub name is looked up in the cache, and downloaded where that is possible.
+    """The folder of a checkpoint; a hub name is looked up in the cache, and downloaded where that is
+    possible.
 
     Raises CheckpointError where there is none.
     """
@@ -90,23 +98,29 @@ def local_folder(path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        folder = Path(huggingface_hub.snapshot_download(resolved, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]))
+        folder = Path(
+            huggingface_hub.snapshot_download(resolved, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"])
+        )
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
-            f"{path}: neither a folder here nor a model that can be had from the Hugging Face hub ({reason}); "
+            f"{path}: neither a folder here nor a model that can be had from the Hugging Face hub "
+            f"({reason}); "
             "check the name, or copy the checkpoint here and give its folder"
         ) from error
     if not [*folder.glob("*.safetensors")]:
         raise CheckpointError(
-            f"{path}: the hub has no safetensors of this model; its pickled weights can run code when read: convert them "
-            f"(python deberta_scripts/get_model.py {path} FOLDER does it without running any) and give the folder"
+            f"{path}: the hub has no safetensors of this model; its pickled weights can run code when read: "
+            "convert them "
+            f"(python deberta_scripts/get_model.py {path} FOLDER does it without running any) and give the "
+            "folder"
         )
     return folder
 
 
 def weight_names(folder) -> set[str]:
-    """Names of the weights in a checkpoint folder, from the headers of its safetensors files, whose sizes are checked.
+    """Names of the weights in a checkpoint folder, from the headers of its safetensors files, whose sizes are
+    checked.
 
     Raises CheckpointError for other formats, missing shards, and truncated or damaged files.
     """
@@ -122,7 +136,8 @@ def weight_names(folder) -> set[str]:
             pickles = sorted(found.name for pattern in _PICKLES for found in folder.glob(pattern))
             if pickles:
                 raise CheckpointError(
-                    f"{folder}: only pickled weights ({', '.join(pickles)}), which can run code when they are read; "
+                    f"{folder}: only pickled weights ({', '.join(pickles)}), which can run code when they "
+                    "are read; "
                     "expected model.safetensors: convert them where you trust them "
                     "(AutoModel.from_pretrained(folder).save_pretrained(other_folder))"
                 )
@@ -138,10 +153,19 @@ def weight_names(folder) -> set[str]:
 def _shards(index) -> list[Path]:
     """The files that an index names, which lie beside it.  Raises CheckpointError."""
     advice = "copy or write the checkpoint again"
-    names = read_object(index, {"weight_map": dict}, error=CheckpointError, advice=advice)["weight_map"].values()
+    names = read_object(index, {"weight_map": dict}, error=CheckpointError, advice=advice)[
+        "weight_map"
+    ].values()
     for name in names:
-        if not isinstance(name, str) or Path(name).name != name or "\0" in name or not name.endswith(".safetensors"):
-            raise CheckpointError(f"{index}: damaged (weight_map names {name!r}, expected a file beside it); {advice}")
+        if (
+            not isinstance(name, str)
+            or Path(name).name != name
+            or "\0" in name
+            or not name.endswith(".safetensors")
+        ):
+            raise CheckpointError(
+                f"{index}: damaged (weight_map names {name!r}, expected a file beside it); {advice}"
+            )
     return [index.parent / name for name in sorted({*names})]
 
 
@@ -160,19 +184,24 @@ def _check_head(path, config, kind, new_head) -> bool:
         )
     if not new_head:
         raise CheckpointError(
-            f"{path}: this checkpoint has no task head ({(config.get('architectures') or ['unknown class'])[0]}); "
+            f"{path}: this checkpoint has no task head "
+            f"({(config.get('architectures') or ['unknown class'])[0]}); "
             f"expected one fine-tuned for {kind}: run run_finetuning.py on it first"
         )
     return False
 
 
 def _check_masked(path, config, names) -> bool:
-    """True.  Raises CheckpointError where none of the weights is of a head for masked tokens (all may be the embeddings')."""
+    """True.  Raises CheckpointError where none of the weights is of a head for masked tokens (all may be the
+    embeddings')."""
     family = families.of(config["model_type"])
     whole = (config.get("architectures") or [""])[0].endswith(family.class_name("masked"))
-    if not family.vocabulary or not (whole or any(re.match(_named(family.vocabulary), name) for name in names)):
+    if not family.vocabulary or not (
+        whole or any(re.match(_named(family.vocabulary), name) for name in names)
+    ):
         raise CheckpointError(
-            f"{path}: this checkpoint has no head for masked tokens, whose loss is needed; expected a model as it was pretrained "
+            f"{path}: this checkpoint has no head for masked tokens, whose loss is needed; expected a model "
+            "as it was pretrained "
             "(bert-base-uncased), with its head"
         )
     return True
@@ -191,20 +220,29 @@ def _check_labels(path, config, kind, expected):
     found, given = [ids[number] for number in sorted(ids)], config.get("label2id")
     if sorted(ids) != [*range(len(ids))]:
         raise CheckpointError(
-            f"{path}: id2label has the ids {sorted(ids)}; expected 0 to {len(ids) - 1}, each once; mend config.json"
+            f"{path}: id2label has the ids {sorted(ids)}; expected 0 to {len(ids) - 1}, each once; mend "
+            "config.json"
         )
     if config.get("id2label") and given and {int(number): str(name) for name, number in given.items()} != ids:
         raise CheckpointError(f"{path}: label2id {given} contradicts id2label {ids}; mend config.json")
     if kind == "regression":
         if len(found) != 1:
-            raise CheckpointError(f"{path}: a regression head has one output, this checkpoint's has {len(found)} labels: {found}")
+            raise CheckpointError(
+                f"{path}: a regression head has one output, this checkpoint's has {len(found)} labels: "
+                f"{found}"
+            )
         return
     if len(found) == len(expected) and found == [f"LABEL_{number}" for number in range(len(found))]:
-        logger.warning("%s: the checkpoint does not name its labels; taken to be, in this order: %s", path, ", ".join(expected))
+        logger.warning(
+            "%s: the checkpoint does not name its labels; taken to be, in this order: %s",
+            path,
+            ", ".join(expected),
+        )
     elif [name.casefold() for name in found] != [name.casefold() for name in expected]:
         raise CheckpointError(
             f"{path}: the checkpoint's labels contradict the task's\n  checkpoint: {_numbered(found)}\n"
-            f"  task:       {_numbered(expected)}\nTake a checkpoint of this task, or fine-tune its encoder again"
+            f"  task:       {_numbered(expected)}\nTake a checkpoint of this task, or fine-tune its encoder "
+            "again"
         )
 
 
@@ -217,7 +255,9 @@ def _check_keys(path, model, report, kind, *, new_head):
     heads = [*families.pretraining_heads(), *(architectures.of(model).task_heads if kind is None else ())]
     allowed = re.compile(f"{_named(heads)}|{_POOLER.pattern}")
     left = [name for name in unexpected if not allowed.search(name)]
-    sizes = [f"{name} {[*found]}, not {[*wanted]}" for name, found, wanted in sorted(report["mismatched_keys"])]
+    sizes = [
+        f"{name} {[*found]}, not {[*wanted]}" for name, found, wanted in sorted(report["mismatched_keys"])
+    ]
     if lost or left or sizes:
         faults = ((lost, "missing"), (left, "unexpected"), (sizes, "of another size"))
         text = [f"{len(names)} {what}: {_some(names)}" for names, what in faults if names]
@@ -241,21 +281,30 @@ def _head_options(kind, expected, has_head) -> dict:
     assert expected or has_head, "a new head needs label_names"
     if not expected:
         return {}
-    options = {"id2label": dict(enumerate(expected)), "label2id": {name: number for number, name in enumerate(expected)}}
+    options = {
+        "id2label": dict(enumerate(expected)),
+        "label2id": {name: number for number, name in enumerate(expected)},
+    }
     return options | ({"problem_type": "single_label_classification"} if kind == "classification" else {})
 
 
 def _encoder_options(loader, names) -> dict:
-    """Options for a bare encoder: without a pooler where the checkpoint has none and the class would make one."""
+    """Options for a bare encoder: without a pooler where the checkpoint has none and the class would make
+    one."""
     stock = getattr(loader, "stock", loader)
     makes_one = "add_pooling_layer" in inspect.signature(stock.__init__).parameters
-    return {"add_pooling_layer": False} if makes_one and not any(_POOLER.search(name) for name in names) else {}
+    return (
+        {"add_pooling_layer": False} if makes_one and not any(_POOLER.search(name) for name in names) else {}
+    )
 
 
 def _loader(model_type, kind):
-    """The class that loads a checkpoint.  Raises CheckpointError where its family has no head of this kind."""
+    """The class that loads a checkpoint.  Raises CheckpointError where its family has no head of this
+    kind."""
     stock = architectures.stock_class(model_type, kind)
-    derived = next((known for known in (slicing.CLASSES, moe_bert.CLASSES) if model_type.startswith(known.prefix)), None)
+    derived = next(
+        (known for known in (slicing.CLASSES, moe_bert.CLASSES) if model_type.startswith(known.prefix)), None
+    )
     return derived.model_class(stock) if derived else stock
 
 
@@ -264,12 +313,27 @@ def _from_pretrained(folder, loader, options):
     try:
         with quiet():
             return loader.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True,
-                output_loading_info=True, ignore_mismatched_sizes=True, **options  # _check_keys() refuses them, by name
-            )  # fmt: skip
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,  # _check_keys() refuses them, by name
+            )
     except CheckpointError:
         raise
-    except (OSError, RuntimeError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, ImportError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ArithmeticError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ImportError,
+    ) as error:
         lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
         raise CheckpointError(f"cannot be loaded: {' '.join(lines[:4])}") from error
 

@@ -12,8 +12,9 @@ from utils import bootstrap, cost, evaluation, timing
 
 
 def facts(model) -> dict:
-    """describe(model), and besides: embedding_parameters; flops of one example of `tokens` tokens, as torch counts them;
-    per_layer: {"heads": [...], "neurons": [...]}, with experts also {"attention_experts", "ffn_experts"}."""
+    """describe(model), and besides: embedding_parameters; flops of one example of `tokens` tokens, as torch
+    counts them; per_layer: {"heads": [...], "neurons": [...]}, with experts also {"attention_experts",
+    "ffn_experts"}."""
     num_layers = len(architectures.layers(model))
     per_layer = kept(model)
     if entry := entry_of(model):
@@ -29,7 +30,8 @@ def facts(model) -> dict:
 
 
 def flops(model, tokens) -> int:
-    """Floating-point operations of a forward pass of one example of so many tokens; task head and attention products included."""
+    """Floating-point operations of a forward pass of one example of so many tokens; task head and attention
+    products included."""
     with plain_attention(model):
         return cost.flops(model, {"input_ids": torch.full((1, tokens), 5, device=model.device)})
 
@@ -48,9 +50,10 @@ def plain_attention(model):
 def measure(model, splits, *, facts, args, device):
     """Score a model, or a graph, and time it.
 
-    splits: {name: Split}; passes are timed on rows of the first.  facts: facts() of the model.  args: resolved, with the flags of
-    utils.flags.evaluation.
-    Returns ({"split/metric": value, "speed": {case: utils.cost.latency}, "peak_bytes"}, {split: Split.readable of the outputs}).
+    splits: {name: Split}; passes are timed on rows of the first.  facts: facts() of the model.  args:
+    resolved, with the flags of utils.flags.evaluation.
+    Returns ({"split/metric": value, "speed": {case: utils.cost.latency}, "peak_bytes"}, {split:
+    Split.readable of the outputs}).
     """
     runner, row, answers = timing.Runner(model, device=device, precision=args.precision), {}, {}
     for name, split in splits.items():
@@ -62,12 +65,15 @@ def measure(model, splits, *, facts, args, device):
         row["speed"] = timing.speed(runner, cases, repeats=args.num_repeats, device=device)
         # A graph's session keeps the memory that it has once taken, so that a pass takes no more
         is_graph = not isinstance(model, torch.nn.Module)
-        row["peak_bytes"] = None if is_graph else timing.peak(runner, cases, weights=facts["bytes"], device=device)
+        row["peak_bytes"] = (
+            None if is_graph else timing.peak(runner, cases, weights=facts["bytes"], device=device)
+        )
     return row, answers
 
 
 def compare(rows, answers, splits, *, task, args):
-    """Add to all rows but the first how their metrics differ from its, see utils.bootstrap: "compared_with", "difference".
+    """Add to all rows but the first how their metrics differ from its, see utils.bootstrap: "compared_with",
+    "difference".
 
     answers: of each row, as measure() returns them.
     """
@@ -76,5 +82,7 @@ def compare(rows, answers, splits, *, task, args):
     for row, found in zip(rows[1:], answers[1:]):
         row |= {"compared_with": rows[0]["name"], "difference": {}}
         for name, split in splits.items():
-            result = bootstrap.compare(task.kind, names, answers[0][name], found[name], split.readable(), **options)
+            result = bootstrap.compare(
+                task.kind, names, answers[0][name], found[name], split.readable(), **options
+            )
             row["difference"] |= {f"{name}/{metric}": values for metric, values in result.items()}

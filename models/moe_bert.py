@@ -1,13 +1,17 @@
-"""Encoders with experts: feed-forward blocks, and attention if asked for, of which every token uses one of several.
+"""Encoders with experts: feed-forward blocks, and attention if asked for, of which every token uses one of
+several.
 
-The classes are made from the table in utils/families.py: subclasses of the stock ones with model_type "moe-<stock>", whose
-linear maps are stacked (modules/experts.py). All sizes in the config are those of one expert; config.compression:
+The classes are made from the table in utils/families.py: subclasses of the stock ones with model_type
+"moe-<stock>", whose linear maps are stacked (modules/experts.py). All sizes in the config are those of one
+expert; config.compression:
 
-    {"kind": "experts", "attention_experts": x, "ffn_experts": y, "gate_noise": "multiplicative", "route_padding": false}
+    {"kind": "experts", "attention_experts": x, "ffn_experts": y, "gate_noise": "multiplicative",
+    "route_padding": false}
 
-and "output_scale": "one" where experts began as equal copies (--expert_init equal); where it is absent, the routing probability.
-What a block adds to its input goes through the stock LayerNorm, which its experts share. One expert: the stock Linear stays.
-Source: MiniMoE (Zhang et al. 2023).  E experts, D hidden size, O outputs, I inputs.
+and "output_scale": "one" where experts began as equal copies (--expert_init equal); where it is absent, the
+routing probability. What a block adds to its input goes through the stock LayerNorm, which its experts share.
+One expert: the stock Linear stays. Source: MiniMoE (Zhang et al. 2023).  E experts, D hidden size, O outputs,
+I inputs.
 """
 
 import copy
@@ -27,7 +31,8 @@ MIXTURES = ("attention", "ffn")
 
 
 class MoeModel:
-    """Mixed into a stock model class: the stock model, then the experts that config.compression asks for, all alike."""
+    """Mixed into a stock model class: the stock model, then the experts that config.compression asks for, all
+    alike."""
 
     def __init__(self, config, *args, **kwargs):
         super().__init__(config, *args, **kwargs)
@@ -44,7 +49,8 @@ def entry_of(model) -> dict | None:
 
 
 def routers(module) -> dict:
-    """{"attention/0": Router, "ffn/0": Router, ...} of a model with experts, or of what wraps one; {} for others."""
+    """{"attention/0": Router, "ffn/0": Router, ...} of a model with experts, or of what wraps one; {} for
+    others."""
     found = next((vars(each)["routers"] for each in module.modules() if "routers" in vars(each)), ())
     return {router.name: router for router in found}
 
@@ -52,20 +58,25 @@ def routers(module) -> dict:
 # ---- Making one
 
 
-def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding=False, seed, scale="probability"):
-    """A new model whose blocks are experts made from a dense model's; the dense model itself where both numbers are 1.
+def with_experts(
+    model, *, attention, ffn, shared_fraction, noise, route_padding=False, seed, scale="probability"
+):
+    """A new model whose blocks are experts made from a dense model's; the dense model itself where both
+    numbers are 1.
 
-    attention, ffn: experts of each block.  Each is as wide as the block, and begins with its first shared_fraction (a
-    fractions.Fraction); the rest is one expert's own: the block's other units and as many as are missing, drawn from N(0,
-    initializer_range), dealt out in turn (modules.experts.expert_units).  Output biases are the block's, routers as nn.Linear.
-    noise, scale: see modules.experts.Router.  route_padding: padding is treated as tokens, as published.
+    attention, ffn: experts of each block.  Each is as wide as the block, and begins with its first
+    shared_fraction (a fractions.Fraction); the rest is one expert's own: the block's other units and as many
+    as are missing, drawn from N(0, initializer_range), dealt out in turn (modules.experts.expert_units).
+    Output biases are the block's, routers as nn.Linear. noise, scale: see modules.experts.Router.
+    route_padding: padding is treated as tokens, as published.
     Raises CheckpointError for a family whose blocks cannot be experts, and for a cropped or nested model.
     """
     if attention == ffn == 1:
         return model
     if getattr(model.config, "compression", None):
         raise CheckpointError(
-            f"this model is a {model.config.model_type} with a {model.config.compression['kind']} structure already; experts are "
+            f"this model is a {model.config.model_type} with a {model.config.compression['kind']} structure "
+            "already; experts are "
             "made from a dense checkpoint"
         )
     config = copy.deepcopy(model.config)
@@ -93,24 +104,35 @@ def with_experts(model, *, attention, ffn, shared_fraction, noise, route_padding
 
 
 def with_equal_experts(model, *, attention, ffn, noise, route_padding=False, seed):
-    """A new model that computes what a dense model does, token by token: all experts begin as copies of its blocks.
+    """A new model that computes what a dense model does, token by token: all experts begin as copies of its
+    blocks.
 
     Their outputs are scaled by 1 instead of the routing probability, whatever the router (scale "one" of
-    modules.experts.Router, which says what the router then learns from); config.compression says so, and the model computes the
-    same when it is loaded.  Routers begin as nn.Linear, so that tokens are shared out as if experts were random.  Each expert
-    begins with the dense block's gradient, summed over its own tokens.  From a trained checkpoint: sparse upcycling (Komatsuzaki
-    et al. 2023).  Arguments, errors: as with_experts().
+    modules.experts.Router, which says what the router then learns from); config.compression says so, and the
+    model computes the same when it is loaded.  Routers begin as nn.Linear, so that tokens are shared out as
+    if experts were random.  Each expert begins with the dense block's gradient, summed over its own tokens.
+    From a trained checkpoint: sparse upcycling (Komatsuzaki et al. 2023).  Arguments, errors: as
+    with_experts().
     """
     return with_experts(
-        model, attention=attention, ffn=ffn, shared_fraction=1, noise=noise, route_padding=route_padding, seed=seed, scale="one"
-    )  # fmt: skip
+        model,
+        attention=attention,
+        ffn=ffn,
+        shared_fraction=1,
+        noise=noise,
+        route_padding=route_padding,
+        seed=seed,
+        scale="one",
+    )
 
 
 def _units(number, part, shared_fraction):
     """[E, U]: which units of the widened block each expert gets."""
     size = part.linear.weight.shape[part.dim] // (part.groups * part.size)
     num_shared = size * shared_fraction
-    assert num_shared == int(num_shared), f"{shared_fraction} of {size} {part.unit}"  # the flags have been checked
+    assert num_shared == int(num_shared), (
+        f"{shared_fraction} of {size} {part.unit}"
+    )  # the flags have been checked
     return expert_units(number, size, int(num_shared))
 
 
@@ -133,7 +155,8 @@ def _expand(tensors, part, units_EU, *, std):
 
 
 def _install(model):
-    """Replace linear maps of a just built stock model by stacked ones, each expert a copy.  Works on the meta device.
+    """Replace linear maps of a just built stock model by stacked ones, each expert a copy.  Works on the meta
+    device.
 
     Raises CheckpointError where config.compression does not say how.
     """
@@ -149,9 +172,11 @@ def _install(model):
             for part in parts:
                 path = part.name.removeprefix(f"{_start(model)}{block.number}.")
                 stacked = ExpertLinear(
-                    *(_repeat(tensor, number) for tensor in (part.linear.weight, part.linear.bias)), router,
-                    enters=part.dim == 0, sorted_inside=mixture == "ffn",
-                )  # fmt: skip
+                    *(_repeat(tensor, number) for tensor in (part.linear.weight, part.linear.bias)),
+                    router,
+                    enters=part.dim == 0,
+                    sorted_inside=mixture == "ffn",
+                )
                 parent, _, leaf = path.rpartition(".")
                 setattr(block.layer.get_submodule(parent), leaf, stacked)
             made.append(router)
@@ -174,8 +199,9 @@ def _mixtures(block, entry):
     numbers = {mixture: entry[f"{mixture}_experts"] for mixture in MIXTURES}
     return [
         (mixture, numbers[mixture], [part for part in block.parts if part.unit == units[mixture]])
-        for mixture in MIXTURES if numbers[mixture] > 1
-    ]  # fmt: skip
+        for mixture in MIXTURES
+        if numbers[mixture] > 1
+    ]
 
 
 def _scale(entry):
@@ -207,11 +233,14 @@ def _check_family(config):
 def _check_entry(entry, model_type):
     """Raise CheckpointError where an entry is not of this kind."""
     if entry is None:
-        raise CheckpointError(f"config.json: model_type {model_type} needs a compression entry of the kind experts, found none")
+        raise CheckpointError(
+            f"config.json: model_type {model_type} needs a compression entry of the kind experts, found none"
+        )
     wrong = [
-        f"{mixture}_experts {entry.get(f'{mixture}_experts')!r}, expected a whole number of at least 1" for mixture in MIXTURES
+        f"{mixture}_experts {entry.get(f'{mixture}_experts')!r}, expected a whole number of at least 1"
+        for mixture in MIXTURES
         if not (isinstance(entry.get(f"{mixture}_experts"), int) and entry[f"{mixture}_experts"] >= 1)
-    ]  # fmt: skip
+    ]
     if entry.get("gate_noise") not in NOISES:
         wrong.append(f"gate_noise {entry.get('gate_noise')!r}, expected one of {', '.join(NOISES)}")
     if _scale(entry) not in SCALES:

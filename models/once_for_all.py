@@ -1,8 +1,9 @@
-"""Once-for-all: one student and its parts, of fewer layers and less width, all trained in one run, each a stock model by itself.
+"""Once-for-all: one student and its parts, of fewer layers and less width, all trained in one run, each a
+stock model by itself.
 
-A part has the student's first layers, and of every tensor the first rows and columns: the first hidden dimensions, heads and
-neurons. Nothing is copied in training: a part is a stock model without values of its own that is called with views of the
-student's tensors, in which the gradients of all parts meet.
+A part has the student's first layers, and of every tensor the first rows and columns: the first hidden
+dimensions, heads and neurons. Nothing is copied in training: a part is a stock model without values of its
+own that is called with views of the student's tensors, in which the gradients of all parts meet.
 Source: MiniMoE (Zhang et al. 2023), its published code; an experiment outside the paper.
 """
 
@@ -26,7 +27,8 @@ from utils.evaluation import Score
 class OnceForAll(nn.Module):
     """A student and its parts.
 
-    student: RelationEncoder of the whole student.  parts: [utils.flags.parts.Part], the last one is the student itself.
+    student: RelationEncoder of the whole student.  parts: [utils.flags.parts.Part], the last one is the
+    student itself.
     """
 
     def __init__(self, student, parts):
@@ -54,17 +56,28 @@ class OnceForAll(nn.Module):
 
 def empty_part(model, part):
     """A stock model of a part's size, on the meta device."""
-    sizes = {"layers": part.layers, "hidden": part.hidden, "heads": part.heads, "intermediate": part.intermediate}
+    sizes = {
+        "layers": part.layers,
+        "hidden": part.hidden,
+        "heads": part.heads,
+        "intermediate": part.intermediate,
+    }
     return empty(stock_parent(model), resized_config(model.config, **sizes), like=model)
 
 
 def first_of(whole, part) -> dict:
-    """{name: the part's piece of the whole's tensor} for parameters and buffers of a smaller module of the same structure.
+    """{name: the part's piece of the whole's tensor} for parameters and buffers of a smaller module of the
+    same structure.
 
     By one name for each module, so that shared tensors of different modules are all there.
     """
     model = getattr(whole, "model", whole)
-    groups = {each.name: each.groups for block in architectures.blocks(model) for each in block.parts if each.dim == 0}
+    groups = {
+        each.name: each.groups
+        for block in architectures.blocks(model)
+        for each in block.parts
+        if each.dim == 0
+    }
     start = "" if model is whole else "model."
     tensors = tensors_of(whole)
     pieces = {}
@@ -80,11 +93,14 @@ def export(model, part):
     made = empty_part(model, part)
     pieces, own = first_of(model, made), tensors_of(made)
     by_tensor = {id(own[name]): piece for name, piece in pieces.items()}
-    return fill(made, {name: by_tensor[id(tensor)] for name, tensor in own.items()}, like=model)  # with second names
+    return fill(
+        made, {name: by_tensor[id(tensor)] for name, tensor in own.items()}, like=model
+    )  # with second names
 
 
 class PartsObjective:
-    """The terms of every part, divided by their number: one function for each part, to be run one after the other.
+    """The terms of every part, divided by their number: one function for each part, to be run one after the
+    other.
 
     objective: a RelationObjective.  parts: as of OnceForAll, which is the student that this is called with.
     """
@@ -95,17 +111,23 @@ class PartsObjective:
     def __call__(self, student, batch) -> list:
         """student: maybe wrapped.  batch: utils.batch.Batch."""
         prepared = self.objective.prepared(batch)
-        return [functools.partial(self._terms, functools.partial(student, name), batch, prepared) for name in self.names]
+        return [
+            functools.partial(self._terms, functools.partial(student, name), batch, prepared)
+            for name in self.names
+        ]
 
     def _terms(self, part, batch, prepared):
-        return {name: term / len(self.names) for name, term in self.objective.terms(part, batch, prepared).items()}
+        return {
+            name: term / len(self.names) for name, term in self.objective.terms(part, batch, prepared).items()
+        }
 
     def facts(self, student, before) -> dict:
         """What is told before training.  before: held-out losses as it begins."""
         return {"parts": len(self.names), "held-out loss before": before["loss"]}
 
     def score(self, student, heldout, **options) -> Score:
-        """The held-out losses of the parts and their mean; the score is minus that.  options: RelationObjective.score()'s."""
+        """The held-out losses of the parts and their mean; the score is minus that.  options:
+        RelationObjective.score()'s."""
         answers = {name: functools.partial(student, name) for name in self.names}
         terms = self.objective.heldout_terms(student, answers, heldout, **options)
         losses = {name: sum(values.values()) for name, values in terms.items()}
@@ -114,15 +136,20 @@ class PartsObjective:
 
 
 def finish(run, parts, distilled, student, *, tokenizer):
-    """Keep each part as a checkpoint of its own, student_4L_512H, draw them, finish the run with the whole student.
+    """Keep each part as a checkpoint of its own, student_4L_512H, draw them, finish the run with the whole
+    student.
 
-    All are those of the update after which the parts' mean held-out loss was least.  distilled: the one hop of the run, as
-    models.relation_distillation.train() returns it.  student: the trained one.
+    All are those of the update after which the parts' mean held-out loss was least.  distilled: the one hop
+    of the run, as models.relation_distillation.train() returns it.  student: the trained one.
     """
     before, result, found = distilled.before, distilled.result, []
     for part in parts:
         made, loss = export(student, part), result.metrics["heldout"][part.name]
-        results = {"metrics": {"heldout": {"loss": loss}}, "model": describe(made), "num_steps": result.num_steps}
+        results = {
+            "metrics": {"heldout": {"loss": loss}},
+            "model": describe(made),
+            "num_steps": result.num_steps,
+        }
         found.append({**vars(part), "heldout_before": before[part.name], "heldout": loss, **results["model"]})
         if distributed.is_main():
             aside = run.state(f"part_{part.name}")

@@ -1,4 +1,5 @@
-"""Relation distillation in hops, from teacher to student: how each is set up and trained, what a run keeps of it.
+"""Relation distillation in hops, from teacher to student: how each is set up and trained, what a run keeps of
+it.
 
 Source: MiniLMv2 (Wang et al. 2021).
 """
@@ -17,14 +18,19 @@ from utils import distributed, logs, plots, training
 from utils.hops import Hop
 
 UNTRAINED = (
-    "Behind the queries, keys and values of the last layer nothing was trained: its attention output and feed-forward, and the "
-    "pooler, are as initialised. Fine-tuning trains them; as a frozen feature extractor take the states before that layer."
+    "Behind the queries, keys and values of the last layer nothing was trained: its attention output and "
+    "feed-forward, and the "
+    "pooler, are as initialised. Fine-tuning trains them; as a frozen feature extractor take the states "
+    "before that layer."
 )
-NO_VOCABULARY = "There is no head for masked words: `fill-mask` would give random words. Fine-tune it before use."
+NO_VOCABULARY = (
+    "There is no head for masked words: `fill-mask` would give random words. Fine-tune it before use."
+)
 
 
 def teacher_and_student(teacher_path, student_path, tokenizer, *, seed):
-    """(teacher, frozen; the given student, None where student_path is; the longest input in tokens that both can take).
+    """(teacher, frozen; the given student, None where student_path is; the longest input in tokens that both
+    can take).
 
     Raises CheckpointError where one of them cannot be loaded or the student does not fit the tokenizer.
     """
@@ -34,11 +40,23 @@ def teacher_and_student(teacher_path, student_path, tokenizer, *, seed):
 
 
 def encoder_and_objective(
-    student, teacher, hop, *, relations, source, weighting, mlm_weight, mlm_probability, tokenizer, seed, device
+    student,
+    teacher,
+    hop,
+    *,
+    relations,
+    source,
+    weighting,
+    mlm_weight,
+    mlm_probability,
+    tokenizer,
+    seed,
+    device,
 ):
     """(RelationEncoder of the student, which is what is trained; its RelationObjective), on a device.
 
-    student, teacher: bare encoders.  hop: utils.hops.Hop.  source, seed: see RelationEncoder.  The rest: see RelationObjective.
+    student, teacher: bare encoders.  hop: utils.hops.Hop.  source, seed: see RelationEncoder.  The rest: see
+    RelationObjective.
     """
     kinds = "".join(kind for kind in KINDS if any(kind in name for name in relations))
     options = {"kinds": kinds, "source": source, "vocabulary": mlm_weight > 0, "seed": seed}
@@ -90,10 +108,11 @@ class Distilled:
 
 
 def train(encoder, objective, hop, blocks, heldout, *, tokenizer, run, stage, balance=None) -> Distilled:
-    """Train a student, keep what is best on blocks that are held out; continues an interrupted stage of the run.
+    """Train a student, keep what is best on blocks that are held out; continues an interrupted stage of the
+    run.
 
-    encoder, objective: of encoder_and_objective(), or their likes for parts (models/once_for_all.py).  hop: utils.hops.Hop.
-    blocks, heldout: parts of a corpus.  balance: models.Balance of a student with experts.
+    encoder, objective: of encoder_and_objective(), or their likes for parts (models/once_for_all.py).  hop:
+    utils.hops.Hop. blocks, heldout: parts of a corpus.  balance: models.Balance of a student with experts.
     """
     before = objective.score(encoder, heldout, **run.inference).metrics["heldout"]
     run.report(**{stage: objective.facts(encoder, before)})
@@ -112,7 +131,8 @@ def train(encoder, objective, hop, blocks, heldout, *, tokenizer, run, stage, ba
 
 
 def finish(run, done, student, *, last_layer_trained):
-    """Draw the hops, keep the assistants, finish the run with the student, whose card says what was not trained.
+    """Draw the hops, keep the assistants, finish the run with the student, whose card says what was not
+    trained.
 
     done: [Distilled], one for each hop.  student: the last one.
     """

@@ -1,7 +1,8 @@
 """Encoders that answer a batch with queries, keys and values of one layer, and compute nothing beyond.
 
-The stock model stays whole and is what is saved; what runs is a view of it: the same modules, but layers behind the wanted one
-and the pooler left out, and of that layer only the projections.  Forward hooks on the projections take what they answer.
+The stock model stays whole and is what is saved; what runs is a view of it: the same modules, but layers
+behind the wanted one and the pooler left out, and of that layer only the projections.  Forward hooks on the
+projections take what they answer.
 B sequences, L tokens, D width of the projections, H hidden size, M chosen tokens, V vocabulary.
 """
 
@@ -20,11 +21,12 @@ class RelationEncoder(nn.Module):
     """A stock encoder with its queries, keys and values in reach; in eval mode until train() is called.
 
     model: the bare encoder.  layer: from 1; kinds: those of "qkv" that are wanted.
-    source: "last": of that layer's own projections.  "extra": three new projections of the final states, a virtual layer behind
-        the last, dropped when the model is saved (MiniMoE, Zhang et al. 2023).  They are as wide as the model was before hidden
-        dimensions were removed: as if its states were put back into place, with zeros for the others.
-    vocabulary: give the model a head for masked tokens too, dropped likewise.  seed: of what is new on top of the model; None:
-        torch's random numbers go on.
+    source: "last": of that layer's own projections.  "extra": three new projections of the final states, a
+        virtual layer behind the last, dropped when the model is saved (MiniMoE, Zhang et al. 2023).  They are
+        as wide as the model was before hidden dimensions were removed: as if its states were put back into
+        place, with zeros for the others.
+    vocabulary: give the model a head for masked tokens too, dropped likewise.  seed: of what is new on top of
+        the model; None: torch's random numbers go on.
     Parameters that cannot get a gradient are frozen, so that neither the optimiser nor DDP waits for them.
     Raises CheckpointError for a family that is not in the table.
     """
@@ -42,7 +44,9 @@ class RelationEncoder(nn.Module):
                 torch.manual_seed(seed)
             if source == "extra":
                 original = model.config.hidden_size
-                self.extra = nn.ModuleDict({kind: _linear(widths.width(model), original, model) for kind in kinds})
+                self.extra = nn.ModuleDict(
+                    {kind: _linear(widths.width(model), original, model) for kind in kinds}
+                )
                 projections = {projection: kind for kind, projection in self.extra.items()}
             if vocabulary:
                 self.vocabulary = VocabularyHead(base.get_input_embeddings(), model)
@@ -70,25 +74,32 @@ class RelationEncoder(nn.Module):
     def _keep(self, names):
         def hook(module, args, output):  # returns nothing: what a hook returns replaces the output
             for name, part_BLD in zip(names, output.chunk(len(names), -1)):
-                self.captured.setdefault(name, part_BLD)  # DeBERTa projects relative positions too, after the tokens
+                self.captured.setdefault(
+                    name, part_BLD
+                )  # DeBERTa projects relative positions too, after the tokens
 
         return hook
 
     @torch.enable_grad()
     def _freeze_unreached(self):
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if not trained or trained[0].is_meta:  # a model without values can be called with another's, not trained
+        if (
+            not trained or trained[0].is_meta
+        ):  # a model without values can be called with another's, not trained
             return
         ids_BL = torch.full((1, 4), 2, device=trained[0].device)
         chosen = {} if self.vocabulary is None else {"chosen_BL": ids_BL == 2}
         answer = self(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL), **chosen)
-        found = torch.autograd.grad(sum(tensor.sum() for tensor in answer.values()), trained, allow_unused=True)
+        found = torch.autograd.grad(
+            sum(tensor.sum() for tensor in answer.values()), trained, allow_unused=True
+        )
         for parameter, gradient in zip(trained, found):
             parameter.requires_grad_(gradient is not None)
 
 
 class VocabularyHead(nn.Module):
-    """Logits of masked tokens from final states: a projection, GELU, a norm, and the word embeddings themselves (BERT's head)."""
+    """Logits of masked tokens from final states: a projection, GELU, a norm, and the word embeddings
+    themselves (BERT's head)."""
 
     def __init__(self, embeddings, model):
         super().__init__()
@@ -115,7 +126,8 @@ def _linear(inputs, outputs, model):
 
 
 class ProjectionsOnly:
-    """Mixed into a stock layer of which no more than queries, keys and values is wanted; the states pass through."""
+    """Mixed into a stock layer of which no more than queries, keys and values is wanted; the states pass
+    through."""
 
     def forward(self, hidden_states, *args, **kwargs):
         """hidden_states: [B, L, H].  Returns them as the stock layer returns its output."""
@@ -131,7 +143,8 @@ def _projecting(stock):
 
 
 def _view(model, block, projections):
-    """The encoder without pooler and without layers behind the block, which only projects; None: with all layers, whole.
+    """The encoder without pooler and without layers behind the block, which only projects; None: with all
+    layers, whole.
 
     Modules on the way to the layers are shallow copies; all others are the model's own.
     """
@@ -149,8 +162,9 @@ def _view(model, block, projections):
     last.__class__ = _projecting(type(last))
     vars(last).update(  # past nn.Module's own way, which would make them children
         norm=block.layer.get_submodule(row.norms[0]) if row.norms else None,
-        projections=tuple(projections), num_returned=row.num_returned,
-    )  # fmt: skip
+        projections=tuple(projections),
+        num_returned=row.num_returned,
+    )
     setattr(parent, leaf, nn.ModuleList([*getattr(parent, leaf)[: block.number], last]))
     return base
 

@@ -1,4 +1,5 @@
-"""Students of other sizes than their teacher: of its family, with its vocabulary; and what fills them at first."""
+"""Students of other sizes than their teacher: of its family, with its vocabulary; and what fills them at
+first."""
 
 import copy
 import logging
@@ -18,7 +19,8 @@ logger = logging.getLogger("compression")
 def resized_config(config, *, layers, hidden, heads, intermediate):
     """A config of the same family with these sizes; dropout, vocabulary and all else are the teacher's.
 
-    Widths that equal the hidden size in the teacher (ELECTRA's embeddings, DeBERTa's pooler) do so in the student.
+    Widths that equal the hidden size in the teacher (ELECTRA's embeddings, DeBERTa's pooler) do so in the
+    student.
     """
     made = copy.deepcopy(config)
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "intermediate": intermediate}
@@ -35,12 +37,14 @@ def resized(teacher, hop, *, init, seed):
     """A stock student of the teacher's family, with a pooler where the family has one; in eval mode.
 
     hop: utils.hops.Hop.  seed: of the weights that are drawn.
-    init: "random": as transformers initialises the family.  "slice": layer i is layer i k of the teacher, k = its layers //
-        the student's, and of every tensor the first rows and columns.  "embeddings": what lies outside the layers is the
-        teacher's.  "layers": "slice" where the widths are equal.
+    init: "random": as transformers initialises the family.  "slice": layer i is layer i k of the teacher, k =
+        its layers // the student's, and of every tensor the first rows and columns.  "embeddings": what lies
+        outside the layers is the teacher's.  "layers": "slice" where the widths are equal.
     Raises CheckpointError where the teacher has no weights for the student to slice (a cropped one).
     """
-    config = resized_config(teacher.config, layers=hop.layers, hidden=hop.hidden, heads=hop.heads, intermediate=hop.intermediate)
+    config = resized_config(
+        teacher.config, layers=hop.layers, hidden=hop.hidden, heads=hop.heads, intermediate=hop.intermediate
+    )
     stock = architectures.stock_class(stock_type(config.model_type))
     become(config, stock.config_class)
     student = _drawn(stock, config, seed)
@@ -51,7 +55,8 @@ def resized(teacher, hop, *, init, seed):
 
 @torch.no_grad()
 def _copy_part(student, teacher, *, layers):
-    """Fill a student with the first rows and columns of the teacher's tensors; those that the teacher lacks stay random."""
+    """Fill a student with the first rows and columns of the teacher's tensors; those that the teacher lacks
+    stay random."""
     ours, theirs = architectures.blocks(student), dict(teacher.named_parameters())
     groups = {part.name: part.groups for block in ours for part in block.parts if part.dim == 0}
     start = f"{architectures.prefix(student)}{architectures.of(student).layers}."
@@ -69,7 +74,8 @@ def _copy_part(student, teacher, *, layers):
         found = theirs[source]
         if any(size < number for size, number in zip(found.shape, tensor.shape)):
             raise CheckpointError(
-                f"--student_init: {source} of the teacher is {[*found.shape]}, the student needs {[*tensor.shape]}; take a "
+                f"--student_init: {source} of the teacher is {[*found.shape]}, the student needs "
+                f"{[*tensor.shape]}; take a "
                 "teacher from which nothing was removed, or --student_init random"
             )
         tensor.copy_(first(found, tensor.shape, groups=groups.get(name.rpartition(".")[0], 1)))
@@ -80,7 +86,8 @@ def _copy_part(student, teacher, *, layers):
 def first(tensor, shape, *, groups=1):
     """The first rows and columns of a tensor, in this shape; a view where there is one group.
 
-    groups: of rows, each of which gives its first ones: a fused projection holds those of queries, keys and values.
+    groups: of rows, each of which gives its first ones: a fused projection holds those of queries, keys and
+    values.
     """
     if groups == 1:
         return tensor[tuple(slice(size) for size in shape)]
@@ -89,9 +96,11 @@ def first(tensor, shape, *, groups=1):
 
 
 def given_student(path, tokenizer, *, seed):
-    """The encoder of a checkpoint, or, where the folder holds a config and no weights, a random one of that config; eval mode.
+    """The encoder of a checkpoint, or, where the folder holds a config and no weights, a random one of that
+    config; eval mode.
 
-    Raises CheckpointError where there is neither, the family is not in the table, or it has fewer pieces than the tokenizer.
+    Raises CheckpointError where there is neither, the family is not in the table, or it has fewer pieces than
+    the tokenizer.
     """
     from transformers import AutoConfig
 
@@ -104,7 +113,8 @@ def given_student(path, tokenizer, *, seed):
     found = student.config.vocab_size
     if found < len(tokenizer):
         raise CheckpointError(
-            f"{path}: found a vocabulary of {found} pieces; expected the {len(tokenizer)} of the teacher's tokenizer, as both "
+            f"{path}: found a vocabulary of {found} pieces; expected the {len(tokenizer)} of the teacher's "
+            "tokenizer, as both "
             "read the same ids; change vocab_size in its config.json, or take a student of this vocabulary"
         )
     return student

@@ -9,7 +9,8 @@ from utils.errors import CheckpointError
 
 
 def save_model(model, folder, *, tokenizer=None):
-    """Write config.json and model.safetensors, and the tokenizer's files; whether a slice is set does not matter.
+    """Write config.json and model.safetensors, and the tokenizer's files; whether a slice is set does not
+    matter.
 
     Raises CheckpointError for weights that are not finite.
     """
@@ -28,19 +29,22 @@ def saver(model, tokenizer):
 
 
 def check_finite(model, path):
-    """Raise CheckpointError where a weight or buffer of the model that is loaded from, or saved to, a path is NaN or infinite."""
+    """Raise CheckpointError where a weight or buffer of the model that is loaded from, or saved to, a path is
+    NaN or infinite."""
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and not (finite := torch.isfinite(tensor)).all():
             wrong = finite.numel() - int(finite.sum())
             raise CheckpointError(
-                f"{path}: {name} has {wrong} of {finite.numel()} values that are NaN or infinite; expected finite weights; take "
+                f"{path}: {name} has {wrong} of {finite.numel()} values that are NaN or infinite; expected "
+                "finite weights; take "
                 "another checkpoint, or train this one again with a lower --learning_rate"
             )
 
 
 @contextlib.contextmanager
 def quiet():
-    """Without transformers' progress bars and its report of missing and unexpected keys, which load_model replaces."""
+    """Without transformers' progress bars and its report of missing and unexpected keys, which load_model
+    replaces."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

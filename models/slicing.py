@@ -6,12 +6,12 @@ The classes are generated from the table in utils/families.py: subclasses of the
     {"kind": "sparse", "sparsity": s, "heads": [kept in each layer], "neurons": [...], "original_heads": A,
      "original_neurons": F, "grid": {"90": {"heads": [...], "neurons": [...]}, ...}}
     and, where the position bias has a column per head, "position_heads": [[column of each kept head], ...]
-    and, where hidden dimensions are removed too (models/widths.py), "hidden": kept, "original_hidden": D, {..., "hidden": kept}
-    in each point of the grid
+    and, where hidden dimensions are removed too (models/widths.py), "hidden": kept, "original_hidden": D,
+    {..., "hidden": kept} in each point of the grid
 
-A nested model's heads and neurons are sorted by importance, so that each point of its grid is a prefix of its weights. It stays
-a stock model. T5 and MPNet share one position bias between layers whose heads are now in different orders: they become sparse-*.
-L layers, A heads, F neurons.
+A nested model's heads and neurons are sorted by importance, so that each point of its grid is a prefix of its
+weights. It stays a stock model. T5 and MPNet share one position bias between layers whose heads are now in
+different orders: they become sparse-*. L layers, A heads, F neurons.
 """
 
 import torch
@@ -30,7 +30,8 @@ UNITS = ("heads", "neurons")
 
 
 class SparseModel:
-    """Mixed into a stock model class: the stock model, then the Linears shrunk to the counts in config.compression."""
+    """Mixed into a stock model class: the stock model, then the Linears shrunk to the counts in
+    config.compression."""
 
     def __init__(self, config, *args, **kwargs):
         super().__init__(config, *args, **kwargs)
@@ -64,7 +65,8 @@ def sparsity(model) -> float:
 
 
 def grid(model) -> list[float]:
-    """Sparsities in percent that a nested model can be sliced or cropped to, its own and larger, ascending; [] for others."""
+    """Sparsities in percent that a nested model can be sliced or cropped to, its own and larger, ascending;
+    [] for others."""
     entry = entry_of(model)
     values = sorted(float(key) for key in entry["grid"]) if entry else []
     return [int(value) if value.is_integer() else value for value in values]
@@ -77,7 +79,10 @@ def kept(model, s=None) -> dict[str, list[int]]:
     """
     if s is None or s == sparsity(model):
         made = architectures.blocks(model)
-        return {"heads": [block.num_heads for block in made], "neurons": [block.num_neurons for block in made]}
+        return {
+            "heads": [block.num_heads for block in made],
+            "neurons": [block.num_neurons for block in made],
+        }
     points = grid(model)
     if s not in points:
         known = ", ".join(f"{point:g}" for point in points)
@@ -99,13 +104,15 @@ def kept_hidden(model, s=None) -> int:
 
 
 def whole(model) -> tuple[int, int]:
-    """(A, F) of a model from which nothing was removed.  Raises CheckpointError for a cropped one, and for one with experts."""
+    """(A, F) of a model from which nothing was removed.  Raises CheckpointError for a cropped one, and for
+    one with experts."""
     architectures.check_dense(model)
     counts = kept(model)
     entry = entry_of(model)
     if len({*counts["heads"]}) > 1 or len({*counts["neurons"]}) > 1 or (entry and entry["sparsity"] > 0):
         raise CheckpointError(
-            f"this model is cropped to {sparsity(model):g}% sparsity; units are scored and sorted before cropping, "
+            f"this model is cropped to {sparsity(model):g}% sparsity; units are scored and sorted before "
+            "cropping, "
             "so take the checkpoint that it was cropped from"
         )
     return counts["heads"][0], counts["neurons"][0]
@@ -122,15 +129,18 @@ def key(s) -> str:
 def set_sparsity(model, s) -> None:
     """Let a nested model compute with the units kept at sparsity s; None: as stored.
 
-    In place and cheap: weights, their names, optimiser and wrappers stay as they are; gradients of all slices meet in the
-    same tensors, and are zero beyond the slice.  A parameter of a layer that the slice empties gets no gradient.
+    In place and cheap: weights, their names, optimiser and wrappers stay as they are; gradients of all slices
+    meet in the same tensors, and are zero beyond the slice.  A parameter of a layer that the slice empties
+    gets no gradient.
     Raises CheckpointError where s is not in the grid, and where it removes hidden dimensions too.
     """
     counts = None if s is None else kept(model, s)
     if s is not None and kept_hidden(model, s) < widths.width(model):
         raise CheckpointError(
-            f"sparsity {s:g}: this model's grid, made on a corpus, removes hidden dimensions too; such a part is cropped "
-            "(--sparsity of run_minilmv2.py), not sliced in place; for a task's grid run run_sparsification.py with that task"
+            f"sparsity {s:g}: this model's grid, made on a corpus, removes hidden dimensions too; such a "
+            "part is cropped "
+            "(--sparsity of run_minilmv2.py), not sliced in place; for a task's grid run "
+            "run_sparsification.py with that task"
         )
     for block in architectures.blocks(model):
         stored = {"heads": block.num_heads, "neurons": block.num_neurons}
@@ -144,7 +154,8 @@ def set_sparsity(model, s) -> None:
 
 
 def gate(model, block, num_heads):
-    """Tell a layer's attention, in place, how many heads it has, and which columns of the position bias are theirs."""
+    """Tell a layer's attention, in place, how many heads it has, and which columns of the position bias are
+    theirs."""
     row = architectures.of(model)
     if not isinstance(block.attention, attention.Gate):
         inside = row.attention_out.startswith(f"{row.attention}.")
@@ -168,7 +179,9 @@ def _shrink(model):
     """
     entry, blocks = entry_of(model), architectures.blocks(model)
     if entry is None:
-        raise CheckpointError(f"config.json: model_type {model.config.model_type} needs a compression entry, found none")
+        raise CheckpointError(
+            f"config.json: model_type {model.config.model_type} needs a compression entry, found none"
+        )
     _check(model, entry, blocks)
     for block in blocks:
         for part in block.parts:
@@ -180,7 +193,8 @@ def _shrink(model):
 
 
 def _freeze_unread(model):
-    """Ask for no gradient of what nothing reads any more, as it would never get one: DDP waits for such parameters."""
+    """Ask for no gradient of what nothing reads any more, as it would never get one: DDP waits for such
+    parameters."""
     row, base, entry = architectures.of(model), architectures.encoder(model), entry_of(model)
     for block in architectures.blocks(model):
         for norm, unit in zip(row.norms, UNITS):
@@ -195,7 +209,9 @@ def _shrink_part(model, part, count):
     """Replace one Linear by one with its first `count` units."""
     old = part.linear
     index = torch.arange(count, device=old.weight.device)
-    parameters = {name: nn.Parameter(part.select(tensor.detach(), index)) for name, tensor in old.named_parameters()}
+    parameters = {
+        name: nn.Parameter(part.select(tensor.detach(), index)) for name, tensor in old.named_parameters()
+    }
     rows, columns = parameters["weight"].shape
     parent, _, leaf = part.name.rpartition(".")
     parent = model.get_submodule(parent)
@@ -215,6 +231,7 @@ def _check(model, entry, blocks):
         fits = isinstance(counts, list) and len(counts) == len(blocks)
         if not fits or not all(isinstance(count, int) and 0 <= count <= size for count in counts):
             raise CheckpointError(
-                f"config.json: compression.{unit} is {counts}; expected {len(blocks)} numbers from 0 to {size} "
+                f"config.json: compression.{unit} is {counts}; expected {len(blocks)} numbers from 0 to "
+                f"{size} "
                 f"for this {model.config.model_type} config"
             )

@@ -1,7 +1,9 @@
-"""What units are sorted by, and what a sorted model is held against: the loss of a task, or that of masked tokens of a corpus.
+"""What units are sorted by, and what a sorted model is held against: the loss of a task, or that of masked
+tokens of a corpus.
 
-Both have: masks, what models.scoring_masks() takes for them; counts of the rows, by name; batches(), which yields the mean loss
-of a batch and over how many it was taken; evaluate(), of the model as it is; metrics(), of the result; curve().
+Both have: masks, what models.scoring_masks() takes for them; counts of the rows, by name; batches(), which
+yields the mean loss of a batch and over how many it was taken; evaluate(), of the model as it is; metrics(),
+of the result; curve().
 """
 
 from models.masked_tokens import batch_loss, heldout_loss, scored_batches
@@ -13,8 +15,8 @@ from utils import evaluation
 class TaskLoss:
     """The loss of a task, weighted by batch size.
 
-    data: of the task.  scored: the split that units are scored on, in batches of batch_size.  metric: of what chooses (dev).
-    per_example: absolute values are taken for each example.
+    data: of the task.  scored: the split that units are scored on, in batches of batch_size.  metric: of what
+    chooses (dev). per_example: absolute values are taken for each example.
     """
 
     def __init__(self, model, data, scored, *, batch_size, seed, metric, per_example, run):
@@ -49,13 +51,20 @@ class TaskLoss:
 class MaskedTokenLoss:
     """The loss of masked tokens, weighted by their number; hidden dimensions are scored too.
 
-    scored, heldout: parts of a corpus.  number, batch_size: blocks that units are scored on, and those of a batch.
+    scored, heldout: parts of a corpus.  number, batch_size: blocks that units are scored on, and those of a
+    batch.
     """
 
     masks = {"hidden": True}
 
     def __init__(self, model, scored, heldout, tokenizer, *, number, batch_size, seed, run):
-        self.model, self.scored, self.heldout, self.tokenizer, self.run = model, scored, heldout, tokenizer, run
+        self.model, self.scored, self.heldout, self.tokenizer, self.run = (
+            model,
+            scored,
+            heldout,
+            tokenizer,
+            run,
+        )
         self.number, self.batch_size, self.seed = number, batch_size, seed
         self.counts = {"blocks to score": len(scored), "heldout": len(heldout)}
 

@@ -34,7 +34,8 @@ from utils.errors import CheckpointError
 
 @torch.no_grad()
 def crop(model, s):
-    """A new, smaller model with the units that a nested model keeps at sparsity s (percent); same logits as the slice.
+    """A new, smaller model with the units that a nested model keeps at sparsity s (percent); same logits as
+    the slice.
 
     Trainable, in the old model's mode; its grid has the points from s on. A crop of a crop is the crop.
     Raises CheckpointError where s is not in the grid.
@@ -54,8 +55,10 @@ def crop(model, s):
 def keep_layers(model, number, *, which="first"):
     """A new model with `number` of the encoder's layers, its embeddings and its head.
 
-    which: "first"; or "even": evenly spaced from the first to the last, layer round(i (L - 1) / (number - 1)).
-    A nested model's grid, which was made for all layers together, is dropped; a cropped model's counts are kept per layer.
+    which: "first"; or "even": evenly spaced from the first to the last, layer round(i (L - 1) / (number -
+    1)).
+    A nested model's grid, which was made for all layers together, is dropped; a cropped model's counts are
+    kept per layer.
     Raises CheckpointError where the model has fewer layers.
     """
     total = len(architectures.layers(model))
@@ -63,7 +66,9 @@ def keep_layers(model, number, *, which="first"):
         raise CheckpointError(f"{number} layers wanted: this model has {total}")
     step = (total - 1) / max(number - 1, 1)
     chosen = list(range(number)) if which == "first" else [round(i * step) for i in range(number)]
-    assert chosen[0] == 0, "layer 0 is special in T5 (it owns the position bias) and in ModernBERT (it has no norm)"
+    assert chosen[0] == 0, (
+        "layer 0 is special in T5 (it owns the position bias) and in ModernBERT (it has no norm)"
+    )
     config = copy.deepcopy(model.config)
     config.num_hidden_layers = number
     if getattr(config, "layer_types", None):
@@ -71,7 +76,11 @@ def keep_layers(model, number, *, which="first"):
     entry = entry_of(model)
     if entry and number < total:
         if isinstance(model, SparseModel):
-            per_layer = {name: [entry[name][layer] for layer in chosen] for name in (*UNITS, "position_heads") if name in entry}
+            per_layer = {
+                name: [entry[name][layer] for layer in chosen]
+                for name in (*UNITS, "position_heads")
+                if name in entry
+            }
             config.compression = {**entry, **per_layer, "grid": {}}
         else:
             del config.compression
@@ -95,7 +104,8 @@ def export_dense(model):
     config, entry = copy.deepcopy(model.config), entry_of(model)
     if entry and (hidden := kept_hidden(model)) < entry.get("original_hidden", hidden):
         raise CheckpointError(
-            f"this model has {hidden} of {entry['original_hidden']} hidden dimensions, which its norms run over: a stock model "
+            f"this model has {hidden} of {entry['original_hidden']} hidden dimensions, which its norms run "
+            "over: a stock model "
             "with zeros for the others would compute something else; export it as it is"
         )
     stock, tensors = stock_parent(model), tensors_of(model)
@@ -125,12 +135,15 @@ def export_dense(model):
 
 @torch.no_grad()
 def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *, grid, normalised=False):
-    """Permute each layer's heads and neurons into descending importance and write the grid; the function stays the same.
+    """Permute each layer's heads and neurons into descending importance and write the grid; the function
+    stays the same.
 
-    head_scores_LA, neuron_scores_LF: raw sums of |d loss / d mask|; normalised per layer and ranked globally, heads and
-        neurons apart.  grid: sparsities in percent; 0 is always added.  Source: MiniDisc (Zhang et al. 2024).
+    head_scores_LA, neuron_scores_LF: raw sums of |d loss / d mask|; normalised per layer and ranked globally,
+        heads and neurons apart.  grid: sparsities in percent; 0 is always added.  Source: MiniDisc (Zhang et
+        al. 2024).
     normalised: the scores can be compared between layers as they are (StarK's).
-    hidden_scores_1D: sort and remove hidden dimensions too; then both sides of each matrix shrink, and a point of the grid is
+    hidden_scores_1D: sort and remove hidden dimensions too; then both sides of each matrix shrink, and a
+    point of the grid is
         the share of its weights: each axis loses less (modules.importance.axis_sparsity).
     T5 and MPNet models become sparse-*, see models/slicing.py.
     Raises CheckpointError for a cropped model.
@@ -142,19 +155,33 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
     points = sorted({0.0, *map(float, grid)})
     of_axis = {s: s if hidden_scores_1D is None else importance.axis_sparsity(s) for s in points}
     orders = {unit: importance.orders(scores[unit]) for unit in UNITS}
-    removed = {unit: importance.removed_counts(scores[unit], of_axis.values(), normalised=normalised) for unit in UNITS}
+    removed = {
+        unit: importance.removed_counts(scores[unit], of_axis.values(), normalised=normalised)
+        for unit in UNITS
+    }
     for part in _parts(model):
         for tensor in part.linear.parameters():
             tensor.copy_(part.select(tensor, orders[part.unit][part.layer].to(tensor.device)))
 
-    counts = {s: {unit: [size[unit] - count for count in removed[unit][of_axis[s]]] for unit in UNITS} for s in points}
+    counts = {
+        s: {unit: [size[unit] - count for count in removed[unit][of_axis[s]]] for unit in UNITS}
+        for s in points
+    }
     original = {"original_heads": num_heads, "original_neurons": num_neurons}
     if hidden_scores_1D is not None:
         original["original_hidden"] = widths.width(model)
         widths.permute(model, importance.orders(hidden_scores_1D)[0])
         lost = importance.removed_counts(hidden_scores_1D, of_axis.values())
-        counts = {s: {**counts[s], "hidden": original["original_hidden"] - lost[of_axis[s]][0]} for s in points}
-    entry = {"kind": "sparse", "sparsity": 0.0, **counts[0.0], **original, "grid": {key(s): counts[s] for s in points}}
+        counts = {
+            s: {**counts[s], "hidden": original["original_hidden"] - lost[of_axis[s]][0]} for s in points
+        }
+    entry = {
+        "kind": "sparse",
+        "sparsity": 0.0,
+        **counts[0.0],
+        **original,
+        "grid": {key(s): counts[s] for s in points},
+    }
     if architectures.of(model).head_bias:
         before = (entry_of(model) or {}).get("position_heads", [list(range(num_heads))] * len(head_scores_LA))
         order = orders["heads"].tolist()
@@ -165,7 +192,8 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
 
 
 def _become_sparse(model):
-    """Turn a stock model whose heads have left their columns of the position bias into its sparse class, in place."""
+    """Turn a stock model whose heads have left their columns of the position bias into its sparse class, in
+    place."""
     stock = stock_parent(model)
     become(model.config, sparse_config(stock.config_class))
     model.__class__ = sparse_class(stock)
@@ -188,7 +216,11 @@ def _crop_shape(model, s):
         kept_columns = [columns[:count] for columns, count in zip(entry["position_heads"], counts["heads"])]
         config.compression["position_heads"] = kept_columns
     lost = any(count < entry[f"original_{unit}"] for unit in UNITS for count in counts[unit])
-    if lost or "position_heads" in entry or config.compression.get("hidden", 0) < entry.get("original_hidden", 0):
+    if (
+        lost
+        or "position_heads" in entry
+        or config.compression.get("hidden", 0) < entry.get("original_hidden", 0)
+    ):
         model_class = sparse_class(model_class)
         become(config, model_class.config_class)
     return empty(model_class, config, like=model)

@@ -1,4 +1,5 @@
-"""The curve of a nested model: what it is worth and costs at each sparsity of its grid, before any distillation."""
+"""The curve of a nested model: what it is worth and costs at each sparsity of its grid, before any
+distillation."""
 
 from models.masked_tokens import heldout_loss
 from models.slicing import grid, set_sparsity
@@ -8,9 +9,12 @@ from utils import distributed, evaluation, plots
 
 
 def task_curve(model, data, *, metric, run, title) -> list[dict]:
-    """[{"sparsity", metrics, cost}] from one pass over what chooses (dev); draws the metric.  data: of the task."""
+    """[{"sparsity", metrics, cost}] from one pass over what chooses (dev); draws the metric.  data: of the
+    task."""
     points, (split, rows_of) = grid(model), next(iter(data.selection.items()))
-    outputs = evaluation.predict(model, rows_of, **run.inference, variants=points, use=lambda s: set_sparsity(model, s))
+    outputs = evaluation.predict(
+        model, rows_of, **run.inference, variants=points, use=lambda s: set_sparsity(model, s)
+    )
     set_sparsity(model, None)
     rows = [{"sparsity": s, **rows_of.score(outputs[s]), **describe(model, s)} for s in points]
     _draw(rows, metric, run=run, title=title, label=f"{split} {metric}")

@@ -12,14 +12,16 @@ from utils.errors import FlagError
 
 
 def shrink(teacher, wanted: str, *, which: str = "first"):
-    """A student cut from a teacher: `4L` keeps 4 layers (which: first or even), `90S` is the crop at 90% sparsity."""
+    """A student cut from a teacher: `4L` keeps 4 layers (which: first or even), `90S` is the crop at 90%
+    sparsity."""
     if wanted.endswith("L"):
         return keep_layers(teacher, int(wanted[:-1]), which=which)
     return crop(teacher, float(wanted[:-1]))
 
 
 def with_dropout(model, *, hidn_dropout=None, att_dropout=None, cls_dropout=None):
-    """The model with these dropout probabilities, of hidden states, attention and task head; as it is where none is given.
+    """The model with these dropout probabilities, of hidden states, attention and task head; as it is where
+    none is given.
 
     Raises FlagError for a probability that the model's config has no name for.
     """
@@ -37,31 +39,50 @@ def with_dropout(model, *, hidn_dropout=None, att_dropout=None, cls_dropout=None
 
 
 def small_bert(tokenizer, *, label_names):
-    """A BERT of 4 layers, 128 wide, 4 heads, 256 neurons with random weights: the demo task's model, trained from nothing.
+    """A BERT of 4 layers, 128 wide, 4 heads, 256 neurons with random weights: the demo task's model, trained
+    from nothing.
 
-    Without dropout and with larger initial weights than a pretrained one had: it learns the task in a minute instead of five.
+    Without dropout and with larger initial weights than a pretrained one had: it learns the task in a minute
+    instead of five.
     """
     from transformers import BertConfig, BertForSequenceClassification
 
-    labels = {"label2id": {name: i for i, name in enumerate(label_names)}, "id2label": dict(enumerate(label_names))}
+    labels = {
+        "label2id": {name: i for i, name in enumerate(label_names)},
+        "id2label": dict(enumerate(label_names)),
+    }
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256,
-        max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id, initializer_range=0.05, hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0, **labels,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=256,
+        max_position_embeddings=128,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.05,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        **labels,
+    )
     return BertForSequenceClassification(config).eval()
 
 
 def describe(model, at=None) -> dict:
-    """Size of a model, or of its crop at a sparsity: utils.cost.measure, sparsity in percent, kept heads and neurons in all.
+    """Size of a model, or of its crop at a sparsity: utils.cost.measure, sparsity in percent, kept heads and
+    neurons in all.
 
     Where hidden dimensions can be removed too, their number is there.
-    With experts heads and neurons are those that a token meets, and there is "experts": attention and feed-forward, as in "1,4".
+    With experts heads and neurons are those that a token meets, and there is "experts": attention and
+    feed-forward, as in "1,4".
     """
     if at is not None:
         model = crop(model, at)
     units = kept(model)
-    totals = {"layers": len(architectures.layers(model)), "heads": sum(units["heads"]), "neurons": sum(units["neurons"])}
+    totals = {
+        "layers": len(architectures.layers(model)),
+        "heads": sum(units["heads"]),
+        "neurons": sum(units["neurons"]),
+    }
     if "original_hidden" in (getattr(model.config, "compression", None) or {}):
         totals["hidden"] = kept_hidden(model)
     if entry := entry_of(model):

@@ -1,8 +1,9 @@
-"""The width of an encoder: one order of hidden dimensions that embeddings and all layers share, sorted and cut like units.
+"""The width of an encoder: one order of hidden dimensions that embeddings and all layers share, sorted and
+cut like units.
 
-Heads and neurons belong to one layer, a hidden dimension to the whole model: to every matrix that reads or writes states.  Where
-dimensions are removed, norms run over those that are left, so the crop is a function of its own, and not that of the stock model
-with zeros.  Source: MiniMoE (Zhang et al. 2023), Sparse MiniLM.
+Heads and neurons belong to one layer, a hidden dimension to the whole model: to every matrix that reads or
+writes states.  Where dimensions are removed, norms run over those that are left, so the crop is a function of
+its own, and not that of the stock model with zeros.  Source: MiniMoE (Zhang et al. 2023), Sparse MiniLM.
 
 D hidden dimensions, V pieces, B sequences, L tokens.
 """
@@ -34,16 +35,22 @@ def check(model):
 
 
 def axes(model) -> list[tuple[str, int]]:
-    """[(name of a parameter, its dimension of size D)], a square matrix twice; a shared parameter once, by its first name.
+    """[(name of a parameter, its dimension of size D)], a square matrix twice; a shared parameter once, by
+    its first name.
 
-    The model: whole in heads, neurons and dimensions, or just as cropped in heads and neurons as config.compression says.
+    The model: whole in heads, neurons and dimensions, or just as cropped in heads and neurons as
+    config.compression says.
     """
     check(model)
     size, start = width(model), f"{architectures.prefix(model)}{architectures.of(model).layers}."
     found = []
     for block in architectures.blocks(model):
         for part in block.parts:
-            found += [(f"{part.name}.weight", 1)] if part.dim == 0 else [(f"{part.name}.weight", 0), (f"{part.name}.bias", 0)]
+            found += (
+                [(f"{part.name}.weight", 1)]
+                if part.dim == 0
+                else [(f"{part.name}.weight", 0), (f"{part.name}.bias", 0)]
+            )
     for path, module in model.named_modules():
         if _is_norm(module, size):
             found += [(f"{path}.weight", 0), (f"{path}.bias", 0)]
@@ -53,13 +60,21 @@ def axes(model) -> list[tuple[str, int]]:
             # poolers, heads, ELECTRA's projection; DeBERTa's convolution
             outputs, inputs, *_ = module.weight.shape
             sides = ((1, inputs, ("weight",)), (0, outputs, ("weight", "bias")))
-            found += [(f"{path}.{leaf}", dim) for dim, features, leaves in sides if features == size for leaf in leaves]
-    there = {name for name, _ in model.named_parameters()}  # without second names, and without those of emptied layers
+            found += [
+                (f"{path}.{leaf}", dim)
+                for dim, features, leaves in sides
+                if features == size
+                for leaf in leaves
+            ]
+    there = {
+        name for name, _ in model.named_parameters()
+    }  # without second names, and without those of emptied layers
     return [(name, dim) for name, dim in found if name in there]
 
 
 def writers(model) -> list[nn.Module]:
-    """The modules whose outputs, [B, L, D], are states as matrices read them: norms behind embeddings and blocks, or before."""
+    """The modules whose outputs, [B, L, D], are states as matrices read them: norms behind embeddings and
+    blocks, or before."""
     check(model)
     base, size = architectures.encoder(model), width(model)
     found = [module for module in base.modules() if _is_norm(module, size)]
@@ -76,7 +91,8 @@ def permute(model, order_D):
 
 
 def cut(tensors: dict, model, count) -> dict:
-    """A model's tensors by name, all names of shared ones, with the first `count` hidden dimensions only; views."""
+    """A model's tensors by name, all names of shared ones, with the first `count` hidden dimensions only;
+    views."""
     cut = {}
     for name, dim in axes(model):
         old = tensors[name]
@@ -92,7 +108,9 @@ def shrink(model, count):
     """
     size = width(model)
     if not (isinstance(count, int) and 1 <= count <= size):
-        raise CheckpointError(f"config.json: compression.hidden is {count}; expected a number from 1 to {size}")
+        raise CheckpointError(
+            f"config.json: compression.hidden is {count}; expected a number from 1 to {size}"
+        )
     named, made = dict(model.named_parameters(remove_duplicate=False)), {}
     for name, tensor in cut(named, model, count).items():
         if tensor is not named[name]:

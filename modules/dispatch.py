@@ -1,9 +1,11 @@
-"""Tokens in the order of their experts, and linear maps of which each row uses its expert's: three ways, one result.
+"""Tokens in the order of their experts, and linear maps of which each row uses its expert's: three ways, one
+result.
 
-    Looped    on CPUs: one product for each expert, written into one buffer; the numbers of rows are read on the host
+    Looped    on CPUs: one product for each expert, written into one buffer; the numbers of rows are read on
+              the host
     Grouped   on GPUs in bfloat16: torch's grouped product, which reads them on the device
-    Blocked   for other precisions on GPUs, and under torch.compile: blocks of one size, each with its expert's weights; their
-              shapes depend on nothing but the number of tokens
+    Blocked   for other precisions on GPUs, and under torch.compile: blocks of one size, each with its
+              expert's weights; their shapes depend on nothing but the number of tokens
 No way multiplies a token with more than one expert; on a GPU none waits for the device.
 T tokens, E experts, I inputs, O outputs, R rows; N blocks of M rows.
 """
@@ -16,9 +18,11 @@ BLOCKS = 4  # for each expert, where tokens are shared out evenly: at most a qua
 
 
 def dispatch(expert_T, real_T, counts_E, *, dtype, widths):
-    """The way for a batch on its device: has take(), linear() and put().  What put() makes of padding is undefined or zero.
+    """The way for a batch on its device: has take(), linear() and put().  What put() makes of padding is
+    undefined or zero.
 
-    expert_T: int64, each token's.  real_T: bool, True for tokens that count; None: all do.  counts_E: tokens that count.
+    expert_T: int64, each token's.  real_T: bool, True for tokens that count; None: all do.  counts_E: tokens
+    that count.
     dtype: of the products.  widths: I and O of all of them.
     """
     if expert_T.device.type == "cpu" and not torch.compiler.is_compiling():
@@ -45,7 +49,8 @@ class _Moved(torch.autograd.Function):
 
 
 class _ScaledBack(torch.autograd.Function):
-    """Rows back at their tokens' places, each times a factor: one pass over them in either direction where autograd takes two."""
+    """Rows back at their tokens' places, each times a factor: one pass over them in either direction where
+    autograd takes two."""
 
     @staticmethod
     def forward(ctx, rows_TO, factor_T1, order_T, back_T):
@@ -66,7 +71,9 @@ class _Sorted:
 
     def __init__(self, order_T):
         self.order_T = order_T
-        self.back_T = torch.empty_like(order_T).scatter_(0, order_T, torch.arange(len(order_T), device=order_T.device))
+        self.back_T = torch.empty_like(order_T).scatter_(
+            0, order_T, torch.arange(len(order_T), device=order_T.device)
+        )
 
     def take(self, matrix_TI):
         """[T, I]: tokens sorted by expert."""
@@ -95,7 +102,8 @@ class Looped(_Sorted):
 
 
 class _LoopedLinear(torch.autograd.Function):
-    """Every product writes its own part of one buffer, in both directions: nothing is stacked or added up afterwards."""
+    """Every product writes its own part of one buffer, in both directions: nothing is stacked or added up
+    afterwards."""
 
     @staticmethod
     def forward(ctx, rows_TI, weight_EOI, bias_EO, counts):
@@ -145,14 +153,20 @@ class Grouped(_Sorted):
         self.ends_E = self.chosen_TE.sum(0).cumsum(0).to(torch.int32)
 
     def linear(self, rows_TI, weight_EOI, bias_EO):
-        """[T, O]: each row times its expert's weight, plus its bias, which is picked by a product: so is its gradient summed."""
+        """[T, O]: each row times its expert's weight, plus its bias, which is picked by a product: so is its
+        gradient summed."""
         with torch.autocast(rows_TI.device.type, enabled=False):
             made_TO = F.grouped_mm(rows_TI, weight_EOI.transpose(1, 2), offs=self.ends_E)
-            return made_TO if bias_EO is None else torch.addmm(made_TO, self.chosen_TE.to(bias_EO.dtype), bias_EO)
+            return (
+                made_TO
+                if bias_EO is None
+                else torch.addmm(made_TO, self.chosen_TE.to(bias_EO.dtype), bias_EO)
+            )
 
 
 class Blocked:
-    """Each expert's tokens fill whole blocks; the rows that are left over in its last one are zero, and taken back by nobody."""
+    """Each expert's tokens fill whole blocks; the rows that are left over in its last one are zero, and taken
+    back by nobody."""
 
     def __init__(self, expert_T, num_experts):
         size = len(expert_T)
@@ -209,7 +223,8 @@ def _placed(rows_TI, index_T, size):
 
 
 class _Picked(torch.autograd.Function):
-    """tensor_E...[expert_N]; gradients of blocks of one expert are summed by a product, in an order that is always the same."""
+    """tensor_E...[expert_N]; gradients of blocks of one expert are summed by a product, in an order that is
+    always the same."""
 
     @staticmethod
     def forward(ctx, tensor, expert_N, chosen_NE):

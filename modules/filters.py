@@ -1,7 +1,8 @@
-"""Task-aware filters, their heads, and the losses that are taken through them.  Source: TED (Liang et al. 2023).
+"""Task-aware filters, their heads, and the losses that are taken through them.  Source: TED (Liang et al.
+2023).
 
-B examples, L tokens (1 where only the first, or the mean, is filtered), D hidden size, P filter output dimension, C classes,
-N filters.
+B examples, L tokens (1 where only the first, or the mean, is filtered), D hidden size, P filter output
+dimension, C classes, N filters.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ FIRST_TOKEN = ("classification", "regression")  # kinds of tasks that are answer
 
 
 class Filters(nn.ModuleDict):
-    """One filter for each chosen layer, beside the model: Linear(D, P), or Linear(D, D) - GELU - Linear(D, P).
+    """One filter for each chosen layer, beside the model: Linear(D, P), or Linear(D, D) - GELU - Linear(D,
+    P).
 
     layers: numbers of the filtered hidden states; the names of the weights begin with them.
     """
@@ -24,7 +26,9 @@ class Filters(nn.ModuleDict):
     def __init__(self, layers, *, hidden_size, output_dim, nonlinear=False):
         def one():
             linear = nn.Linear(hidden_size, output_dim)
-            return nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), linear) if nonlinear else linear
+            return (
+                nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), linear) if nonlinear else linear
+            )
 
         super().__init__({str(layer): one() for layer in layers})
         self.nonlinear = nonlinear
@@ -43,8 +47,8 @@ class Filters(nn.ModuleDict):
     def pooled(self, states, mask_BL):
         """The mean over real tokens of what forward() returns: as many [B, 1, P].
 
-        mask_BL: bool, True for real tokens; None where the states are such means already, which is right for linear filters: the
-        mean of what they make is what they make of the mean.
+        mask_BL: bool, True for real tokens; None where the states are such means already, which is right for
+        linear filters: the mean of what they make is what they make of the mean.
         """
         if mask_BL is None:
             assert not self.nonlinear, "what a filter that is not linear makes of a mean is not its mean"
@@ -57,8 +61,8 @@ class Filters(nn.ModuleDict):
 class FilterTraining(nn.Module):
     """What stage I trains: filters, and a task head of its own on each; the model stays outside.
 
-    kind: classification and regression have Linear(P, P) - GELU - dropout - Linear(P, C) on the first token, other tasks
-        Linear(P, C) on every token (C is 2 for spans: first and last).  dropout: a probability.
+    kind: classification and regression have Linear(P, P) - GELU - dropout - Linear(P, C) on the first token,
+        other tasks Linear(P, C) on every token (C is 2 for spans: first and last).  dropout: a probability.
     pooled: these heads read the mean over real tokens instead of the first one.
     """
 
@@ -77,7 +81,8 @@ class FilterTraining(nn.Module):
         _initialise(self.heads)
 
     def forward(self, states, mask_BL=None):
-        """states: [B, L, D] of each filtered layer.  Returns the logits: [B, C], or [B, L, C] where tokens are scored.
+        """states: [B, L, D] of each filtered layer.  Returns the logits: [B, C], or [B, L, C] where tokens
+        are scored.
 
         mask_BL: bool, for means over tokens, see Filters.pooled().
         """
@@ -94,9 +99,12 @@ def first_token(state_BLD, mask_BL):
 
 
 def mean_token(state_BLD, mask_BL):
-    """[B, 1, D]: the mean over the tokens where mask_BL (bool) is True, at least one in each row; in float32 or float64."""
+    """[B, 1, D]: the mean over the tokens where mask_BL (bool) is True, at least one in each row; in float32
+    or float64."""
     state_BLD = state_BLD if state_BLD.dtype == torch.float64 else state_BLD.float()
-    return state_BLD.masked_fill(~mask_BL[..., None], 0.0).sum(1, keepdim=True) / mask_BL.sum(1)[:, None, None]
+    return (
+        state_BLD.masked_fill(~mask_BL[..., None], 0.0).sum(1, keepdim=True) / mask_BL.sum(1)[:, None, None]
+    )
 
 
 def _initialise(module):
@@ -106,12 +114,17 @@ def _initialise(module):
             nn.init.zeros_(linear.bias)
 
 
-def divergence(student_logits, teacher_logits, *, kind, temperature=1.0, mask=None, divisor=None, listwise=False):
-    """T^2 KL(softmax(teacher / T) || softmax(student / T)) in nats, mean over examples; 0 where the two agree.
+def divergence(
+    student_logits, teacher_logits, *, kind, temperature=1.0, mask=None, divisor=None, listwise=False
+):
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)) in nats, mean over examples; 0 where the two
+    agree.
 
-    kind, logits, mask, divisor: as in losses.soft_label, of which the teacher's own entropy is subtracted here.
-    kind "regression": the squared difference of the scores, mean over examples.  listwise: a softmax over the batch's scores
-        instead, divided by their number; the published behaviour. It depends on how an update is cut into batches.
+    kind, logits, mask, divisor: as in losses.soft_label, of which the teacher's own entropy is subtracted
+    here.
+    kind "regression": the squared difference of the scores, mean over examples.  listwise: a softmax over the
+        batch's scores instead, divided by their number; the published behaviour. It depends on how an update
+        is cut into batches.
     Returns a scalar.
     """
     if listwise:
@@ -126,11 +139,12 @@ def divergence(student_logits, teacher_logits, *, kind, temperature=1.0, mask=No
 
 @dataclass
 class LayerwiseObjective:
-    """Stage II and its baselines: task + kl_alpha * KL + mse_alpha * mean over layers of the masked MSE of filtered states.
+    """Stage II and its baselines: task + kl_alpha * KL + mse_alpha * mean over layers of the masked MSE of
+    filtered states.
 
     kind: of the task.  Terms of weight 0 are not computed.
-    pad_in_losses: padding counts like real tokens, in the MSE and where positions are scored (spans); the published behaviour.
-    listwise: see divergence(); for regression.
+    pad_in_losses: padding counts like real tokens, in the MSE and where positions are scored (spans); the
+    published behaviour. listwise: see divergence(); for regression.
     pooled: states are [B, 1, P], means over real tokens, and the MSE is the mean over examples.
     """
 
@@ -145,8 +159,9 @@ class LayerwiseObjective:
     def __call__(self, student, batch, targets) -> dict:
         """The weighted terms of a batch (utils.batch.Batch).
 
-        student: is run here; answers with logits and, where there is an MSE, hidden_states [B, L, P] of each matched layer.
-        targets: the teacher's (logits, states), equally many and wide; None where no term needs them.
+        student: is run here; answers with logits and, where there is an MSE, hidden_states [B, L, P] of each
+        matched layer. targets: the teacher's (logits, states), equally many and wide; None where no term
+        needs them.
         """
         output = batch.through(student, output_hidden_states=bool(self.mse_alpha))
         mask_BL = torch.ones_like(batch.mask) if self.pad_in_losses else batch.mask
@@ -157,13 +172,21 @@ class LayerwiseObjective:
         if self.kl_alpha:
             scored = losses.scored_tokens(batch.labels, mask_BL, kind=self.kind)
             terms["kl"] = self.kl_alpha * divergence(
-                output.logits, targets[0], kind=self.kind, temperature=self.temperature, mask=scored, divisor=per_label,
+                output.logits,
+                targets[0],
+                kind=self.kind,
+                temperature=self.temperature,
+                mask=scored,
+                divisor=per_label,
                 listwise=self.listwise,
-            )  # fmt: skip
+            )
         if self.mse_alpha:
-            # with padding, the batch's own mean, and the batch counts for as much of the update as it has examples
+            # with padding, the batch's own mean, and the batch counts for as much of the update as it has
+            # examples
             tokens = divisors["examples"] * mask_BL.shape[1] if self.pad_in_losses else divisors["tokens"]
             if self.pooled:
                 mask_BL, tokens = torch.ones_like(batch.mask[:, :1]), divisors["examples"]
-            terms["mse"] = self.mse_alpha * losses.hidden_states(output.hidden_states, targets[1], mask_BL, divisor=tokens)
+            terms["mse"] = self.mse_alpha * losses.hidden_states(
+                output.hidden_states, targets[1], mask_BL, divisor=tokens
+            )
         return terms

@@ -1,4 +1,5 @@
-"""Importance of attention heads, feed-forward neurons and hidden dimensions from the gradients of masks, and the global ranking.
+"""Importance of attention heads, feed-forward neurons and hidden dimensions from the gradients of masks, and
+the global ranking.
 
 Source: MiniDisc (Zhang et al. 2024), sparsification, after Michel et al. 2019.
 L layers, U units in a layer (heads or neurons; hidden dimensions are those of one layer), B examples.
@@ -13,9 +14,10 @@ import torch
 class Accumulator:
     """Sums |d loss / d mask| over batches, for all kinds of units.
 
-    masks: has .heads, .neurons and .hidden (or None), and .gradients(loss) -> one each, [L, U], or [B, L, U] where the masks
-        distinguish the examples (models.scoring_masks).
-    signed: sum - d loss / d mask instead, which is by how much the loss grows, to first order, when the unit is removed.
+    masks: has .heads, .neurons and .hidden (or None), and .gradients(loss) -> one each, [L, U], or [B, L, U]
+        where the masks distinguish the examples (models.scoring_masks).
+    signed: sum - d loss / d mask instead, which is by how much the loss grows, to first order, when the unit
+    is removed.
     heads, neurons, hidden: the sums so far, [L, U] float64; None where there is no such mask.
     """
 
@@ -30,8 +32,8 @@ class Accumulator:
         """Add one batch.
 
         loss: the batch's mean loss, with its graph.
-        weight: how many examples the mean was taken over.  It turns the gradient of a mean into one of a sum, so that a short
-            last batch does not count as a full one.
+        weight: how many examples the mean was taken over.  It turns the gradient of a mean into one of a sum,
+            so that a short last batch does not count as a full one.
         retain_graph: another loss of the same forward pass comes after this one.
         """
         found = self.masks.gradients(loss, retain_graph=retain_graph)
@@ -48,13 +50,15 @@ class Accumulator:
 
 
 def magnitudes(gradient):
-    """Absolute values of a mask's gradient, [L, U] float64; those of [B, L, U] are summed over the examples."""
+    """Absolute values of a mask's gradient, [L, U] float64; those of [B, L, U] are summed over the
+    examples."""
     absolute = gradient.detach().abs().double()
     return absolute.sum(0) if absolute.dim() == 3 else absolute
 
 
 def normalise(scores_LU):
-    """Each layer's scores divided by their L2 norm, so that layers can be compared.  Source: MiniDisc (Zhang et al. 2024)."""
+    """Each layer's scores divided by their L2 norm, so that layers can be compared.  Source: MiniDisc (Zhang
+    et al. 2024)."""
     return scores_LU / (scores_LU.norm(dim=1, keepdim=True) + 1e-17)
 
 
@@ -74,16 +78,21 @@ def axis_sparsity(s) -> int:
 def removed_counts(scores_LU, sparsities, *, normalised=False):
     """How many units each layer loses at each sparsity, when the globally least important ones are removed.
 
-    scores_LU: raw sums; they are normalised here, unless they can be compared between layers already (normalised).
+    scores_LU: raw sums; they are normalised here, unless they can be compared between layers already
+    (normalised).
     sparsities: percent.
-    round(s / 100 * L * U), halves to even, units go at sparsity s; ties are broken by (layer, index).  One stable sort.
-    Returns {sparsity: [count of layer 0, ...]}; a layer's count never falls as the sparsity grows, so all points are nested.
+    round(s / 100 * L * U), halves to even, units go at sparsity s; ties are broken by (layer, index).  One
+    stable sort.
+    Returns {sparsity: [count of layer 0, ...]}; a layer's count never falls as the sparsity grows, so all
+    points are nested.
     """
     num_layers, num_units = scores_LU.shape
     compared_LU = scores_LU if normalised else normalise(scores_LU)
     ascending = torch.sort(compared_LU.flatten(), stable=True).indices // num_units
     counts = {}
     for sparsity in sparsities:
-        removed = round(Fraction(str(sparsity)) * num_layers * num_units / 100)  # exact: no binary fraction of s decides a half
+        removed = round(
+            Fraction(str(sparsity)) * num_layers * num_units / 100
+        )  # exact: no binary fraction of s decides a half
         counts[sparsity] = torch.bincount(ascending[:removed], minlength=num_layers).tolist()
     return counts

@@ -1,15 +1,19 @@
 """Loss terms of fine-tuning and distillation.
 
 B examples, C classes, L tokens, D hidden size; "..." is B, or B and L where tokens are tagged.
-The logits of spans are [B, L, 2]: each token's as the first one (start) and as the last one (end) of the answer.
+The logits of spans are [B, L, 2]: each token's as the first one (start) and as the last one (end) of the
+answer.
 
-Each term is a sum over what it averages, divided by `divisor`: how many examples, scored labels or real tokens there are
-in the whole update (see utils/batch.py). A batch that is cut into micro-batches then has the loss of the whole, however it
-was cut. Without a divisor a batch's own count is taken. What is padding, or not labelled, counts nowhere.
+Each term is a sum over what it averages, divided by `divisor`: how many examples, scored labels or real
+tokens there are in the whole update (see utils/batch.py). A batch that is cut into micro-batches then has the
+loss of the whole, however it was cut. Without a divisor a batch's own count is taken. What is padding, or not
+labelled, counts nowhere.
 
-Everything is computed in float32, also under autocast, where logits and states arrive in 16 bits; float64 stays float64.
+Everything is computed in float32, also under autocast, where logits and states arrive in 16 bits; float64
+stays float64.
 Student and teacher must agree in shape; the stages check classes and widths when they read the checkpoints.
-Targets are not detached: a teacher that is only a target runs under no_grad (StarK needs the gradient to the teacher).
+Targets are not detached: a teacher that is only a target runs under no_grad (StarK needs the gradient to the
+teacher).
 """
 
 import torch
@@ -24,10 +28,11 @@ def task_loss(logits, labels, *, kind, mask=None, divisor=None):
 
     kind "classification": cross-entropy in nats, mean over examples; logits [B, C], labels [B] class ids.
     kind "regression": squared error, mean over examples; logits [B, 1], labels [B] scores.
-    kind "tagging": cross-entropy in nats, mean over labelled tokens; logits [B, L, C], labels [B, L], -100 not scored.
-    kind "spans": cross-entropy over positions in nats, of start and end, mean over both and over examples; logits [B, L, 2],
-        labels [B, 2]; mask [B, L] (bool, needed here, for other kinds without effect): True for real tokens. Padding is no
-        position; a label outside of 0..L-1 adds 0.
+    kind "tagging": cross-entropy in nats, mean over labelled tokens; logits [B, L, C], labels [B, L], -100
+    not scored.
+    kind "spans": cross-entropy over positions in nats, of start and end, mean over both and over examples;
+        logits [B, L, 2], labels [B, 2]; mask [B, L] (bool, needed here, for other kinds without effect): True
+        for real tokens. Padding is no position; a label outside of 0..L-1 adds 0.
     Returns a scalar. Source: MiniDisc (Zhang et al. 2024); spans: TED (Liang et al. 2023).
     """
     if kind == "regression":
@@ -40,20 +45,24 @@ def task_loss(logits, labels, *, kind, mask=None, divisor=None):
     assert kind in ("classification", "tagging"), kind
     if divisor is None:
         divisor = _at_least_one((labels != IGNORED).sum())
-    total = F.cross_entropy(_full(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    total = F.cross_entropy(
+        _full(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
     return total / divisor
 
 
 def soft_label(student_logits, teacher_logits, *, kind, temperature=1.0, mask=None, divisor=None):
     """Loss of the student's logits against the teacher's.
 
-    kind "classification", logits [B, C]: T^2 * cross-entropy (nats) of softmax(student / T) under softmax(teacher / T), mean
-    over examples. It is no divergence: its minimum, at equal logits, is T^2 times the entropy of the teacher.
+    kind "classification", logits [B, C]: T^2 * cross-entropy (nats) of softmax(student / T) under
+    softmax(teacher / T), mean over examples. It is no divergence: its minimum, at equal logits, is T^2 times
+    the entropy of the teacher.
     kind "tagging", logits [B, L, C]: the same, mean over the tokens where mask [B, L] (bool) is True.
-    kind "spans", logits [B, L, 2]: the same over the positions where mask [B, L] is True, of start and end, mean over both and
-    over examples.
+    kind "spans", logits [B, L, 2]: the same over the positions where mask [B, L] is True, of start and end,
+    mean over both and over examples.
     kind "regression", logits [B, 1]: squared difference, mean over examples; there is no temperature.
-    Returns a scalar. Source: Hinton et al. 2015, section 2; MiniDisc (Zhang et al. 2024); StarK (Yang et al. 2022).
+    Returns a scalar. Source: Hinton et al. 2015, section 2; MiniDisc (Zhang et al. 2024); StarK (Yang et al.
+    2022).
     """
     if kind == "regression":
         return _squared_error(student_logits, teacher_logits, divisor)
@@ -83,12 +92,15 @@ def hidden_states(student_states, teacher_states, mask_BL, *, divisor=None):
     """Squared difference of matched hidden states, mean over real tokens, states and dimensions.
 
     student_states, teacher_states: lists of equally many [B, L, D], picked by `matched_layers`.
-    mask_BL: bool, True for real tokens.  divisor: number of tokens (states and dimensions are divided by here).
+    mask_BL: bool, True for real tokens.  divisor: number of tokens (states and dimensions are divided by
+    here).
     Returns a scalar. Source: MiniDisc (Zhang et al. 2024).
     """
     assert len(student_states) == len(teacher_states) > 0, (len(student_states), len(teacher_states))
     pairs = zip(student_states, teacher_states)
-    total = sum(_token_distance(_full(student_BLD), _full(teacher_BLD), mask_BL) for student_BLD, teacher_BLD in pairs)
+    total = sum(
+        _token_distance(_full(student_BLD), _full(teacher_BLD), mask_BL) for student_BLD, teacher_BLD in pairs
+    )
     if divisor is None:
         divisor = _at_least_one(mask_BL.sum())
     return total / (divisor * len(student_states) * student_states[0].shape[-1])
@@ -108,13 +120,14 @@ def patient(student_BLD, teacher_BLD, mask_BL, *, divisor=None):
 def matched_layers(num_student_layers, num_teacher_layers):
     """Which hidden states are compared: [(student layer, teacher layer), ...], 0 being the embedding output.
 
-    m = min(6, student layers) evenly spaced matches besides the embeddings: student round(j * L_s / m) with teacher
-    round(j * L_t / m), j = 0..m, halves to even. Source: MiniDisc (Zhang et al. 2024).
+    m = min(6, student layers) evenly spaced matches besides the embeddings: student round(j * L_s / m) with
+    teacher round(j * L_t / m), j = 0..m, halves to even. Source: MiniDisc (Zhang et al. 2024).
     """
     assert num_student_layers > 0 and num_teacher_layers > 0, (num_student_layers, num_teacher_layers)
     matches = min(NUM_MATCHES, num_student_layers)
     return [
-        (round(index * num_student_layers / matches), round(index * num_teacher_layers / matches)) for index in range(matches + 1)
+        (round(index * num_student_layers / matches), round(index * num_teacher_layers / matches))
+        for index in range(matches + 1)
     ]
 
 
@@ -124,14 +137,17 @@ def _full(tensor):
 
 
 def _at_least_one(count):
-    """A count to divide by: the mean over nothing is 0, not NaN (a micro-batch in which nothing is labelled)."""
+    """A count to divide by: the mean over nothing is 0, not NaN (a micro-batch in which nothing is
+    labelled)."""
     return count.clamp(min=1)
 
 
 def _soft_positions(student_BL2, teacher_BL2, mask_BL, temperature, divisor):
     """soft_label for spans: both are softmaxes over the positions that the mask leaves."""
     padding_BL1 = ~mask_BL[..., None]
-    student_BL2, teacher_BL2 = (_full(z).masked_fill(padding_BL1, -torch.inf) / temperature for z in (student_BL2, teacher_BL2))
+    student_BL2, teacher_BL2 = (
+        _full(z).masked_fill(padding_BL1, -torch.inf) / temperature for z in (student_BL2, teacher_BL2)
+    )
     log_probs_BL2 = F.log_softmax(student_BL2, dim=1).masked_fill(padding_BL1, 0.0)  # 0 * -inf is not 0
     total = -(F.softmax(teacher_BL2, dim=1) * log_probs_BL2).sum() / 2
     return temperature**2 * total / (len(mask_BL) if divisor is None else divisor)

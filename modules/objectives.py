@@ -1,9 +1,10 @@
 """The conventional distillation objectives, as weighted loss terms by name.
 
-A new term is a function and a row of TERMS, a new objective a row of OBJECTIVES: flags, their help and the choices of
---model_type come from these tables.
+A new term is a function and a row of TERMS, a new objective a row of OBJECTIVES: flags, their help and the
+choices of --model_type come from these tables.
 
-B examples, C classes, L tokens, D hidden size.  Source: MiniDisc (Zhang et al. 2024); the names are its code's:
+B examples, C classes, L tokens, D hidden size.  Source: MiniDisc (Zhang et al. 2024); the names are its
+code's:
 
     ft      task                          fine-tuning
     kd      soft_label + task             Hinton et al. 2015
@@ -21,7 +22,8 @@ from modules import losses
 
 @dataclass
 class Targets:
-    """What a teacher says about a batch: logits [B, C] or [B, L, C], and the states [B, L, D] of the layers asked for."""
+    """What a teacher says about a batch: logits [B, C] or [B, L, C], and the states [B, L, D] of the layers
+    asked for."""
 
     logits: torch.Tensor
     states: list
@@ -29,7 +31,8 @@ class Targets:
 
 @dataclass
 class Outputs:
-    """What a term may look at.  logits, states: the student's.  targets: the teacher's, None where no term needs them.
+    """What a term may look at.  logits, states: the student's.  targets: the teacher's, None where no term
+    needs them.
 
     batch: utils.batch.Batch.  kind: of the task.
     """
@@ -50,7 +53,9 @@ class Outputs:
 def task(outputs):
     """The loss against the gold labels: losses.task_loss."""
     batch, kind = outputs.batch, outputs.kind
-    return losses.task_loss(outputs.logits, batch.labels, kind=kind, mask=batch.mask, divisor=outputs.per_label)
+    return losses.task_loss(
+        outputs.logits, batch.labels, kind=kind, mask=batch.mask, divisor=outputs.per_label
+    )
 
 
 def soft_label(outputs):
@@ -70,18 +75,23 @@ def soft_label(outputs):
 def hidden(outputs):
     """The distance of matched hidden states: losses.hidden_states."""
     batch = outputs.batch
-    return losses.hidden_states(outputs.states, outputs.targets.states, batch.mask, divisor=batch.divisors["tokens"])
+    return losses.hidden_states(
+        outputs.states, outputs.targets.states, batch.mask, divisor=batch.divisors["tokens"]
+    )
 
 
 def patient(outputs):
     """The distance of the last hidden states, normalised: losses.patient."""
     batch = outputs.batch
-    return losses.patient(outputs.states[-1], outputs.targets.states[-1], batch.mask, divisor=batch.divisors["tokens"])
+    return losses.patient(
+        outputs.states[-1], outputs.targets.states[-1], batch.mask, divisor=batch.divisors["tokens"]
+    )
 
 
 @dataclass(frozen=True)
 class Term:
-    """function: Outputs to a scalar.  states: which matched layers it needs, "all", "last" or "none".  help: of its weight."""
+    """function: Outputs to a scalar.  states: which matched layers it needs, "all", "last" or "none".  help:
+    of its weight."""
 
     function: Callable
     needs_teacher: bool
@@ -100,7 +110,8 @@ COMPARE_STATES = {name for name, term in TERMS.items() if term.states != "none"}
 
 @dataclass(frozen=True)
 class Sum:
-    """An objective.  terms: keys of TERMS, in the order in which they are logged.  kinds: of tasks; all where it is empty."""
+    """An objective.  terms: keys of TERMS, in the order in which they are logged.  kinds: of tasks; all where
+    it is empty."""
 
     terms: tuple[str, ...]
     kinds: tuple[str, ...] = ()
@@ -118,8 +129,8 @@ OBJECTIVES = {
 class Objective:
     """A distillation objective.
 
-    name: a key of OBJECTIVES.  kind: of the task.  layers: [(student layer, teacher layer), ...] whose hidden states
-    are compared.  weights: {term: weight}; equal ones that sum to 1 where absent, as published.
+    name: a key of OBJECTIVES.  kind: of the task.  layers: [(student layer, teacher layer), ...] whose hidden
+    states are compared.  weights: {term: weight}; equal ones that sum to 1 where absent, as published.
     """
 
     name: str

@@ -1,10 +1,12 @@
 """Self-attention relations: the loss of MiniLMv2 and, in the same pass, its gradient.
 
-B sequences, L tokens, D width of the projected vectors, R relation heads, K = D / R, N = B R matrices, C of them at a time.
+B sequences, L tokens, D width of the projected vectors, R relation heads, K = D / R, N = B R matrices, C of
+them at a time.
 
-A relation (m, n) is how similar the vectors m of a model's tokens are to its vectors n, per relation head: the softmax over keys
-of X_m X_n^T / sqrt(K).  Head r is columns r K .. (r + 1) K - 1, whatever the number of attention heads, so that teacher and
-student may differ in width and heads.  Source: Wang et al. 2021, section 3 (arXiv:2012.15828).
+A relation (m, n) is how similar the vectors m of a model's tokens are to its vectors n, per relation head:
+the softmax over keys of X_m X_n^T / sqrt(K).  Head r is columns r K .. (r + 1) K - 1, whatever the number of
+attention heads, so that teacher and student may differ in width and heads.  Source: Wang et al. 2021, section
+3 (arXiv:2012.15828).
 """
 
 import torch
@@ -15,18 +17,24 @@ _NEVER = -1e30  # score of padding; not infinity, as two of them would differ by
 _CHUNK = {"cpu": 2**18, "cuda": 2**25}  # numbers in one buffer of C L L, of which four live at once
 
 
-def relation_losses(student, teacher, mask_BL, *, relations, num_heads, weighting="sequence", divisors=None, chunk=None):
+def relation_losses(
+    student, teacher, mask_BL, *, relations, num_heads, weighting="sequence", divisors=None, chunk=None
+):
     """The weighted loss term of each relation: KL(teacher || student) in nats.
 
-    student, teacher: {"q": [B, L, D], "k": ..., "v": ...}, outputs of the projections; the two may differ in D.
+    student, teacher: {"q": [B, L, D], "k": ..., "v": ...}, outputs of the projections; the two may differ in
+    D.
     mask_BL: bool, True for real tokens; padding is in no mean, as row or as column.
     relations: {"qq": weight, ...}, any of the nine pairs.  num_heads: R, which divides all widths.
-    weighting: "sequence": mean over heads and rows of a sequence, then over sequences, times the weight (MiniLMv2).
+    weighting: "sequence": mean over heads and rows of a sequence, then over sequences, times the weight
+    (MiniLMv2).
         "token": mean over heads and rows of all sequences, times the weight's share of all weights (MiniMoE).
-    divisors: {"examples": sequences, "tokens": real tokens} of the whole update; the batch's own where absent.
-    chunk: C, matrices computed at a time; chosen for the device where absent.  Changes neither loss nor gradient.
-    Computed in float32, also under autocast; float64 stays float64.  Only what the gradient is is kept for the backward pass.
-    Returns {"qq": scalar, ...}.
+    divisors: {"examples": sequences, "tokens": real tokens} of the whole update; the batch's own where
+    absent.
+    chunk: C, matrices computed at a time; chosen for the device where absent.  Changes neither loss nor
+    gradient.
+    Computed in float32, also under autocast; float64 stays float64.  Only what the gradient is is kept for
+    the backward pass. Returns {"qq": scalar, ...}.
     """
     lengths_B = mask_BL.sum(1).double()  # exact until the precision of the vectors is known
     if weighting == "sequence":
@@ -39,7 +47,14 @@ def relation_losses(student, teacher, mask_BL, *, relations, num_heads, weightin
     weights_BL = weights_B[:, None] * mask_BL
     return {
         name: _Divergence.apply(
-            student[name[0]], student[name[1]], teacher[name[0]], teacher[name[1]], mask_BL, weight * weights_BL, num_heads, chunk
+            student[name[0]],
+            student[name[1]],
+            teacher[name[0]],
+            teacher[name[1]],
+            mask_BL,
+            weight * weights_BL,
+            num_heads,
+            chunk,
         )
         for name, weight in relations.items()
     }
@@ -48,12 +63,15 @@ def relation_losses(student, teacher, mask_BL, *, relations, num_heads, weightin
 class _Divergence(torch.autograd.Function):
     """sum over rows i of w_i KL(P_T || P_S) for one relation; its gradient is formed on the way.
 
-    With G = P_S - P_T: dX_m = w G X_n / sqrt(K_S) and dX_n = G^T w X_m / sqrt(K_S), and their sum where m = n.
+    With G = P_S - P_T: dX_m = w G X_n / sqrt(K_S) and dX_n = G^T w X_m / sqrt(K_S), and their sum where m =
+    n.
     KL = sum_j P_T (Z_T - Z_S) - log sum exp Z_T + log sum exp Z_S.
     """
 
     @staticmethod
-    def forward(ctx, left_BLD, right_BLD, left_teacher_BLD, right_teacher_BLD, mask_BL, weights_BL, num_heads, chunk):
+    def forward(
+        ctx, left_BLD, right_BLD, left_teacher_BLD, right_teacher_BLD, mask_BL, weights_BL, num_heads, chunk
+    ):
         device = left_BLD.device.type
         with torch.autocast(device, enabled=False):
             left_NKL, right_NKL = _heads(left_BLD, right_BLD, num_heads)
@@ -61,16 +79,22 @@ class _Divergence(torch.autograd.Function):
             scale, teacher_scale = left_NKL.shape[1] ** -0.5, left_teacher_NKL.shape[1] ** -0.5
             num_tokens = left_NKL.shape[2]
             weights_NL = weights_BL.to(left_NKL.dtype).repeat_interleave(num_heads, 0)
-            padding_BL = (~mask_BL).to(left_NKL.dtype) * _NEVER  # added to scores: filling takes seven times as long
+            padding_BL = (~mask_BL).to(
+                left_NKL.dtype
+            ) * _NEVER  # added to scores: filling takes seven times as long
             padding_N1L = padding_BL.repeat_interleave(num_heads, 0)[:, None]
             sides = [left_NKL] if right_NKL is left_NKL else [left_NKL, right_NKL]
-            gradients_NKL = [torch.zeros_like(side_NKL) for side_NKL in sides] if any(ctx.needs_input_grad[:2]) else []
+            gradients_NKL = (
+                [torch.zeros_like(side_NKL) for side_NKL in sides] if any(ctx.needs_input_grad[:2]) else []
+            )
             loss = weights_NL.new_zeros(())
             chunk = chunk or max(1, _CHUNK.get(device, _CHUNK["cuda"]) // num_tokens**2)
             for start in range(0, len(left_NKL), chunk):
                 part = slice(start, start + chunk)
                 left_CKL, right_CKL, weights_CL = left_NKL[part], right_NKL[part], weights_NL[part]
-                teacher_CLL = _scores(left_teacher_NKL[part], right_teacher_NKL[part], teacher_scale, padding_N1L[part])
+                teacher_CLL = _scores(
+                    left_teacher_NKL[part], right_teacher_NKL[part], teacher_scale, padding_N1L[part]
+                )
                 student_CLL = _scores(left_CKL, right_CKL, scale, padding_N1L[part])
                 difference_CLL = teacher_CLL - student_CLL
                 teacher_CLL, teacher_sum_CL = _softmax(teacher_CLL)
@@ -89,18 +113,24 @@ class _Divergence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream):
-        gradients = [upstream * gradient_BLD for gradient_BLD in ctx.saved_tensors]  # of one tensor where m = n
+        gradients = [
+            upstream * gradient_BLD for gradient_BLD in ctx.saved_tensors
+        ]  # of one tensor where m = n
         return *gradients, *[None] * (8 - len(gradients))
 
 
 def _heads(left_BLD, right_BLD, num_heads):
     """Both as [B R, K, L], contiguous, float32 or float64; one tensor where they are one."""
     width = left_BLD.shape[2]
-    assert width == right_BLD.shape[2] and width % num_heads == 0, f"{num_heads} relation heads, widths {width}"
+    assert width == right_BLD.shape[2] and width % num_heads == 0, (
+        f"{num_heads} relation heads, widths {width}"
+    )
     made = {}
     for vectors_BLD in (left_BLD, right_BLD):
         full_BLD = vectors_BLD if vectors_BLD.dtype == torch.float64 else vectors_BLD.float()
-        made[id(vectors_BLD)] = full_BLD.unflatten(2, (num_heads, -1)).permute(0, 2, 3, 1).flatten(0, 1).contiguous()
+        made[id(vectors_BLD)] = (
+            full_BLD.unflatten(2, (num_heads, -1)).permute(0, 2, 3, 1).flatten(0, 1).contiguous()
+        )
     return made[id(left_BLD)], made[id(right_BLD)]
 
 

@@ -1,7 +1,8 @@
-"""Linear layers whose rows and columns belong to units: attention heads (size: head dimension) or neurons (size: 1).
+"""Linear layers whose rows and columns belong to units: attention heads (size: head dimension) or neurons
+(size: 1).
 
-A structured weight's dimension of units is laid out as (groups, units, size): groups is 3 where queries, keys and values are
-one matrix, 2 where gate and value of a gated feed-forward are, else 1.
+A structured weight's dimension of units is laid out as (groups, units, size): groups is 3 where queries, keys
+and values are one matrix, 2 where gate and value of a gated feed-forward are, else 1.
 I input features, O output features, "..." any leading dimensions.
 """
 
@@ -13,14 +14,16 @@ from torch import nn
 def select(tensor, index, *, dim, groups, size):
     """The units `index` of a weight or bias along its dimension of units, in that order; a copy.
 
-    tensor: its dimension `dim` is groups * units * size long.  index: int64 unit numbers, the same in every group.
+    tensor: its dimension `dim` is groups * units * size long.  index: int64 unit numbers, the same in every
+    group.
     """
     units = tensor.shape[dim] // (groups * size)
     return tensor.unflatten(dim, (groups, units, size)).index_select(dim + 1, index).flatten(dim, dim + 2)
 
 
 def scatter(tensor, index, units, *, dim, groups, size):
-    """The inverse of `select`: a tensor of so many units, zero but for units `index`, which are those of `tensor`."""
+    """The inverse of `select`: a tensor of so many units, zero but for units `index`, which are those of
+    `tensor`."""
     unfolded = tensor.unflatten(dim, (groups, len(index), size))
     shape = list(unfolded.shape)
     shape[dim + 1] = units
@@ -28,10 +31,13 @@ def scatter(tensor, index, units, *, dim, groups, size):
 
 
 class SliceableLinear(nn.Linear):
-    """A Linear that can compute with the first units of its rows or columns only; the weights are views, nothing is copied.
+    """A Linear that can compute with the first units of its rows or columns only; the weights are views,
+    nothing is copied.
 
-    Made in place from an existing Linear (`slice_linear`), so that parameters, their names and hooks stay the same.
-    rows: kept output features of each of `groups` groups, or None for all.  columns: kept input features, or None.
+    Made in place from an existing Linear (`slice_linear`), so that parameters, their names and hooks stay the
+    same.
+    rows: kept output features of each of `groups` groups, or None for all.  columns: kept input features, or
+    None.
     With rows 0 the output has no features; with columns 0 the input is ignored and the output is the bias.
     """
 
@@ -50,16 +56,23 @@ class SliceableLinear(nn.Linear):
         if self.rows is None:
             return F.linear(input, self.weight, self.bias)
         weights = [weight_OI[: self.rows] for weight_OI in self.weight.chunk(self.groups)]
-        biases = [None] * self.groups if self.bias is None else [bias_O[: self.rows] for bias_O in self.bias.chunk(self.groups)]
+        biases = (
+            [None] * self.groups
+            if self.bias is None
+            else [bias_O[: self.rows] for bias_O in self.bias.chunk(self.groups)]
+        )
         outputs = [F.linear(input, weight_OI, bias_O) for weight_OI, bias_O in zip(weights, biases)]
         return outputs[0] if self.groups == 1 else torch.cat(outputs, dim=-1)
 
 
 def slice_linear(linear, *, rows=None, columns=None, groups=1):
-    """Let a Linear compute with so many rows of each group, or so many columns; None for all.  In place, cheap."""
+    """Let a Linear compute with so many rows of each group, or so many columns; None for all.  In place,
+    cheap."""
     if type(linear) is nn.Linear:
         linear.__class__ = SliceableLinear
-    vars(linear).update(rows=rows, columns=columns, groups=groups)  # nn.Module's own way takes ten times as long
+    vars(linear).update(
+        rows=rows, columns=columns, groups=groups
+    )  # nn.Module's own way takes ten times as long
 
 
 class EmptyLinear(nn.Module):
@@ -77,10 +90,14 @@ class EmptyLinear(nn.Module):
 
     def forward(self, input):
         """input: [..., any].  Returns [..., O]."""
-        return no_features(input) if self.out_features == 0 else bias_only(input, self.bias, self.out_features)
+        return (
+            no_features(input) if self.out_features == 0 else bias_only(input, self.bias, self.out_features)
+        )
 
     def extra_repr(self):
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )
 
 
 def no_features(input):

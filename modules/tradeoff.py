@@ -4,8 +4,9 @@
 def candidates(grid, *, own, target, smallest=0.0, wanted="tens", include_target=False):
     """The sparsities that may be the assistant's, ascending: grid points strictly between teacher and target.
 
-    grid, own, target, smallest: percent; own is the teacher's, smallest a lower bound (trunc_sparsity) of what is not listed.
-    wanted: "tens", the multiples of ten; "grid", all points, as in the published code; or a list of sparsities.
+    grid, own, target, smallest: percent; own is the teacher's, smallest a lower bound (trunc_sparsity) of
+    what is not listed. wanted: "tens", the multiples of ten; "grid", all points, as in the published code; or
+    a list of sparsities.
     include_target: the target's own sparsity counts too, as in the published code.
     """
     between = [s for s in sorted(grid) if own < s < target]
@@ -19,7 +20,8 @@ def candidates(grid, *, own, target, smallest=0.0, wanted="tens", include_target
 
 
 def trained_together(grid, eligible, *, own, smallest):
-    """The sparsities that a hop before the last one trains, ascending: whatever is eligible, and all grid points beyond.
+    """The sparsities that a hop before the last one trains, ascending: whatever is eligible, and all grid
+    points beyond.
 
     The student's own sparsity is among them, so that the next hop starts from a student that has learnt.
     grid, eligible, own, smallest: as above.  Source: MiniDisc (Zhang et al. 2024), its released code.
@@ -28,7 +30,8 @@ def trained_together(grid, eligible, *, own, smallest):
 
 
 def tradeoff(metric, sparsity, *, lam):
-    """t(A) = m(A) + lam * (1 - scale(A)).  metric: a fraction in [0, 1] (correlations from -1).  sparsity: percent."""
+    """t(A) = m(A) + lam * (1 - scale(A)).  metric: a fraction in [0, 1] (correlations from -1).  sparsity:
+    percent."""
     return metric + lam * sparsity / 100
 
 
@@ -36,7 +39,10 @@ def choose(metrics, *, lam):
     """The best candidate and the table it was chosen from.
 
     metrics: {sparsity in percent: metric}.
-    Returns (sparsity, rows): rows are {"sparsity", "metric", "t"}, ascending; among equal t the larger model wins.
+    Returns (sparsity, rows): rows are {"sparsity", "metric", "t"}, ascending; among equal t the larger model
+    wins.
     """
-    rows = [{"sparsity": s, "metric": metrics[s], "t": tradeoff(metrics[s], s, lam=lam)} for s in sorted(metrics)]
+    rows = [
+        {"sparsity": s, "metric": metrics[s], "t": tradeoff(metrics[s], s, lam=lam)} for s in sorted(metrics)
+    ]
     return max(rows, key=lambda row: (row["t"], -row["sparsity"]))["sparsity"], rows

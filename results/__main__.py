@@ -16,14 +16,26 @@ from utils import files
 
 def parse(argv=None):
     """The arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "name", nargs="*", help="a study (A), a block (A1), a kind (A1/qqp_teacher), a job, or all; none: the list"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--until", type=float, default=math.inf, metavar="MINUTES", help="stop after so many; the next call continues"
+        "name",
+        nargs="*",
+        help="a study (A), a block (A1), a kind (A1/qqp_teacher), a job, or all; none: the list",
     )
-    parser.add_argument("--predict", action="store_true", help="run 50 updates of each kind; write predicted.json of the block")
+    parser.add_argument(
+        "--until",
+        type=float,
+        default=math.inf,
+        metavar="MINUTES",
+        help="stop after so many; the next call continues",
+    )
+    parser.add_argument(
+        "--predict",
+        action="store_true",
+        help="run 50 updates of each kind; write predicted.json of the block",
+    )
     return parser.parse_args(argv)
 
 
@@ -33,9 +45,15 @@ def chosen(jobs, names) -> list:
     for name in names:
         wanted = [job for job in jobs.values() if name in ("all", job.study, job.block, job.kind, job.name)]
         if not wanted:
-            known = [*dict.fromkeys(word for job in jobs.values() for word in (job.study, job.block, job.kind, job.name))]
+            known = [
+                *dict.fromkeys(
+                    word for job in jobs.values() for word in (job.study, job.block, job.kind, job.name)
+                )
+            ]
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            raise Failed(f"{name}: no such study, block or job" + (f"; is it {', '.join(near)}?" if near else ""))
+            raise Failed(
+                f"{name}: no such study, block or job" + (f"; is it {', '.join(near)}?" if near else "")
+            )
         found += wanted
     return [job for job in jobs.values() if job in found]
 
@@ -48,17 +66,27 @@ def listing(runner) -> str:
         done = [job for job in inside if runner.is_done(job)]
         spent = sum(records.hours(runner.record(job)) for job in done if job.script.endswith(".py"))
         predicted = runner.kept / block[0] / block / "predicted.json"
-        hours = f"{files.read_json(predicted)['hours']:.1f} h predicted" if predicted.exists() else "not predicted"
+        hours = (
+            f"{files.read_json(predicted)['hours']:.1f} h predicted"
+            if predicted.exists()
+            else "not predicted"
+        )
         title, share = listed.BLOCKS.get(block, ("", 0))
-        lines.append(f"{block}  {title}: {len(done)} of {len(inside)} done, {spent:.1f} h used, {hours}, share {share} h")
+        lines.append(
+            f"{block}  {title}: {len(done)} of {len(inside)} done, {spent:.1f} h used, {hours}, share "
+            f"{share} h"
+        )
         for kind in dict.fromkeys(job.kind for job in inside):
             states = Counter(runner.state(job) for job in runner.jobs.of(kind))
-            lines.append(f"    {kind:<36} {', '.join(f'{number} {state}' for state, number in states.items())}")
+            lines.append(
+                f"    {kind:<36} {', '.join(f'{number} {state}' for state, number in states.items())}"
+            )
     return "\n".join(lines)
 
 
 def main(argv=None, jobs=None) -> int:
-    """Run what the arguments name; returns the exit code: 0; 1 where a job failed; 2 for a wrong name; INTERRUPTED."""
+    """Run what the arguments name; returns the exit code: 0; 1 where a job failed; 2 for a wrong name;
+    INTERRUPTED."""
     args, jobs = parse(argv), listed.all_jobs() if jobs is None else jobs
     runner = (prediction.Predictor if args.predict else Runner)(jobs, until=60 * args.until)
     if not args.name:
@@ -73,7 +101,11 @@ def main(argv=None, jobs=None) -> int:
         signal.signal(number, runner.stop)
     problems = []
     try:
-        for do in [lambda: runner.predict(wanted)] if args.predict else [partial(runner.make, job) for job in wanted]:
+        for do in (
+            [lambda: runner.predict(wanted)]
+            if args.predict
+            else [partial(runner.make, job) for job in wanted]
+        ):
             try:
                 do()
             except Failed as error:

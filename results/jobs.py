@@ -1,8 +1,10 @@
 """The experiments of README.md as one list of jobs; runner.py runs them, tables.py reads what they leave.
 
-A job is one call of a script.  Jobs that differ only in seed and learning rate are of one kind, and a row of a table.  A value
-of a flag may be a reference: Run, the run folder of another kind's job; Chosen, what was best there.  A kind with several
-rates tries them with the first seed; the hold-out rows choose, and the other seeds take the best one.  $NAMES: runner.DEFAULTS.
+A job is one call of a script.  Jobs that differ only in seed and learning rate are of one kind, and a row of
+a table.  A value
+of a flag may be a reference: Run, the run folder of another kind's job; Chosen, what was best there.  A kind
+with several rates tries them with the first seed; the hold-out rows choose, and the other seeds take the best
+one.  $NAMES: runner.DEFAULTS.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +24,8 @@ BLOCKS = {
 
 @dataclass(frozen=True)
 class Run:
-    """The run folder of a kind's job, or a folder inside it.  seed: None for that of the job that asks, else the first."""
+    """The run folder of a kind's job, or a folder inside it.  seed: None for that of the job that asks, else
+    the first."""
 
     kind: str
     seed: int | None = None
@@ -46,7 +49,8 @@ class Own:
 
 @dataclass(frozen=True)
 class Job:
-    """One call of a script.  name: its kind and what tells it from others of it.  flags: {flag: value}; True: no value."""
+    """One call of a script.  name: its kind and what tells it from others of it.  flags: {flag: value}; True:
+    no value."""
 
     name: str
     kind: str
@@ -66,7 +70,11 @@ class Job:
 
     def references(self, sort):
         """All values of one sort: Run or Chosen."""
-        values = [part for value in self.flags.values() for part in (value if isinstance(value, tuple) else (value,))]
+        values = [
+            part
+            for value in self.flags.values()
+            for part in (value if isinstance(value, tuple) else (value,))
+        ]
         return [value for value in values if isinstance(value, sort)]
 
 
@@ -79,7 +87,11 @@ class Jobs(dict):
         for seed in seeds or (FIRST,):
             options = {f"_{rate}": rate for rate in rates or ()} if seed == FIRST else {"": Chosen(kind)}
             for suffix, rate in (options if rates else {"": None}).items():
-                own = {**flags, **({"--learning_rate": rate} if rate is not None else {}), **({"--seed": seed} if seeds else {})}
+                own = {
+                    **flags,
+                    **({"--learning_rate": rate} if rate is not None else {}),
+                    **({"--seed": seed} if seeds else {}),
+                }
                 own = {flag: self._settled(value, seed) for flag, value in own.items()}
                 name = kind + (f"_{seed}" if seeds else "") + suffix
                 self[name] = Job(name, kind, seed, script, own)
@@ -103,15 +115,23 @@ class Jobs(dict):
 # ---- What jobs have in common
 
 PLACE = {"--data_dir": "$DATA_DIR", "--precision": "$PRECISION", "--log_interval": 100}
-SCORED = {"--do_train": True, "--do_infer": True, "--infer_split": "dev"}  # dev predictions, for the paired bootstrap
+SCORED = {
+    "--do_train": True,
+    "--do_infer": True,
+    "--infer_split": "dev",
+}  # dev predictions, for the paired bootstrap
 ROWS = {"qqp": 10000, "sst2": 20000}  # training rows; elsewhere all
 HELD_OUT = {"qqp": 0.03, "sst2": 0.05}  # share of the whole file: 3,000 rows or so of each; elsewhere 0.1
-HOP_EPOCHS = {"qqp": 5, "sst2": 4}  # of each of MiniDisc's hops, and half of what the direct student gets; elsewhere 8
+HOP_EPOCHS = {
+    "qqp": 5,
+    "sst2": 4,
+}  # of each of MiniDisc's hops, and half of what the direct student gets; elsewhere 8
 GRID = "0,10,20,30,40,50,60,70,80,90,95"
 
 
 def on(task, *, epochs, patience=None, size=32, rows=None):
-    """Flags of a stage that trains on a task.  patience: epochs without improvement; None: never stops early."""
+    """Flags of a stage that trains on a task.  patience: epochs without improvement; None: never stops
+    early."""
     rows = rows or ROWS.get(task)
     return {
         "--task_name": task,
@@ -126,13 +146,22 @@ def on(task, *, epochs, patience=None, size=32, rows=None):
 
 def teacher(jobs, block, task, *, model, rate, epochs, size=16, scored=4000):
     """A fine-tuned encoder, and the same sorted, with its grid of sparsities."""
-    flags = {"--model_path": model, "--learning_rate": rate, **on(task, epochs=epochs, patience=2, size=size), **SCORED}
+    flags = {
+        "--model_path": model,
+        "--learning_rate": rate,
+        **on(task, epochs=epochs, patience=2, size=size),
+        **SCORED,
+    }
     jobs.add(f"{block}/{task}_teacher", "run_finetuning.py", flags)
     rows = {"--max_train_samples": ROWS[task]} if task in ROWS else {}
     flags = {"--task_name": task, **PLACE, "--hold_out": HELD_OUT.get(task, 0.1), **rows}
     flags |= {"--grid": GRID, "--num_scoring_samples": scored}
     del flags["--log_interval"]  # nothing is trained
-    jobs.add(f"{block}/{task}_nested", "run_sparsification.py", {"--model_path": Run(f"{block}/{task}_teacher"), **flags})
+    jobs.add(
+        f"{block}/{task}_nested",
+        "run_sparsification.py",
+        {"--model_path": Run(f"{block}/{task}_teacher"), **flags},
+    )
 
 
 def finetuned(jobs, kind, task, model, *, epochs, rates, seeds=SEEDS, rows=None):
@@ -150,23 +179,41 @@ def student(nested, task, part, *, epochs):
 def assisted(jobs, block, task, *, nested, target, rates, hop_rates, candidates, via=70, seeds=SEEDS):
     """Direct distillation and MiniDisc, with the same number of updates.
 
-    rates: of the direct student and of the last hop; hop_rates: of the first one.  Each hop's rate is chosen on MaxiDisc's path
-    over one assistant, whose hops are runs of their own; MiniDisc takes both.  Tuples are tried; a Chosen is taken as it is.
+    rates: of the direct student and of the last hop; hop_rates: of the first one.  Each hop's rate is chosen
+    on MaxiDisc's path over one assistant, whose hops are runs of their own; MiniDisc takes both.  Tuples are
+    tried; a Chosen is taken as it is.
     """
     kind, size, epochs = f"{block}/{task}", f"{target}S", HOP_EPOCHS.get(task, 8)
     direct = {**student(nested, task, size, epochs=2 * epochs), **SCORED}
     if isinstance(rates, Chosen):
-        jobs.add(f"{kind}_direct_{size}", "run_distillation.py", {**direct, "--learning_rate": rates}, seeds=seeds)
+        jobs.add(
+            f"{kind}_direct_{size}", "run_distillation.py", {**direct, "--learning_rate": rates}, seeds=seeds
+        )
         hops = hop_rates
     else:
         jobs.add(f"{kind}_direct_{size}", "run_distillation.py", direct, seeds=seeds, rates=rates)
         first, last = f"{kind}_assistant_{via}S", f"{kind}_over_{via}S_{size}"
-        jobs.add(first, "run_distillation.py", student(nested, task, f"{via}S", epochs=epochs), seeds=(FIRST,), rates=hop_rates)
+        jobs.add(
+            first,
+            "run_distillation.py",
+            student(nested, task, f"{via}S", epochs=epochs),
+            seeds=(FIRST,),
+            rates=hop_rates,
+        )
         flags = {**student(Run(first), task, size, epochs=epochs), **SCORED}
         jobs.add(last, "run_distillation.py", flags, seeds=(FIRST,), rates=rates)
         hops = (Chosen(first), Chosen(last))
-    minidisc(jobs, f"{kind}_minidisc_{size}", task, nested=nested, target=target, epochs=epochs, hops=hops,
-             candidates=candidates, seeds=seeds)  # fmt: skip
+    minidisc(
+        jobs,
+        f"{kind}_minidisc_{size}",
+        task,
+        nested=nested,
+        target=target,
+        epochs=epochs,
+        hops=hops,
+        candidates=candidates,
+        seeds=seeds,
+    )
 
 
 def minidisc(jobs, kind, task, *, nested, target, epochs, hops, candidates, seeds, lam=0.2):
@@ -189,32 +236,67 @@ def b1(jobs):
     for task in ("mrpc", "stsb"):
         teacher(jobs, "B1", task, model=Run("B1/model"), rate="3e-5", epochs=BASE[task], scored=2000)
     for task in ("mrpc", "stsb"):
-        assisted(jobs, "B1", task, nested=Run(f"B1/{task}_nested"), target=90, rates=BASE_RATES,
-                 hop_rates=BASE_HOP_RATES, candidates="70,80")  # fmt: skip
+        assisted(
+            jobs,
+            "B1",
+            task,
+            nested=Run(f"B1/{task}_nested"),
+            target=90,
+            rates=BASE_RATES,
+            hop_rates=BASE_HOP_RATES,
+            candidates="70,80",
+        )
 
 
 def b2(jobs):
     """6 and 4 of 12 layers by KD and TED from one start: MRPC and STS-B."""
     for task, weight in (("mrpc", 100), ("stsb", 50)):
         for layers, interval in ((6, 2), (4, 3)):
-            ted(jobs, "B2", f"{task}_{layers}L", task, teacher=Run(f"B1/{task}_teacher"), layers=layers, interval=interval,
-                epochs=6, tokens=("mean",), modes={"kd": 0, "ted": weight}, seeds=SEEDS[:2],
-                rates=("3e-5", "6e-5", "1e-4") if layers == 6 else f"B2/{task}_6L")  # fmt: skip
+            ted(
+                jobs,
+                "B2",
+                f"{task}_{layers}L",
+                task,
+                teacher=Run(f"B1/{task}_teacher"),
+                layers=layers,
+                interval=interval,
+                epochs=6,
+                tokens=("mean",),
+                modes={"kd": 0, "ted": weight},
+                seeds=SEEDS[:2],
+                rates=("3e-5", "6e-5", "1e-4") if layers == 6 else f"B2/{task}_6L",
+            )
 
 
 def b3(jobs):
     """95S; MiniLMv2 to the size of all-MiniLM-L6-v2, fine-tuned beside other starts of that size."""
     for task in ("mrpc", "stsb"):
         hops = (Chosen(f"B1/{task}_assistant_70S"), Chosen(f"B1/{task}_over_70S_90S"))
-        assisted(jobs, "B3", task, nested=Run(f"B1/{task}_nested"), target=95, candidates="70,80,90",
-                 rates=Chosen(f"B1/{task}_direct_90S"), hop_rates=hops)  # fmt: skip
+        assisted(
+            jobs,
+            "B3",
+            task,
+            nested=Run(f"B1/{task}_nested"),
+            target=95,
+            candidates="70,80,90",
+            rates=Chosen(f"B1/{task}_direct_90S"),
+            hop_rates=hops,
+        )
     relations(jobs, "B3", Run("B1/model"), layers=6, hidden=384, steps=3000, rate="6e-4", seeds=(FIRST,))
     starts = {name: Run(f"B3/lm_{name}") for name in ("distilled", "slice", "random")} | {"minilm": "$MODEL"}
     rates = ("5e-5", "1e-4", "2e-4")
     for name, start in starts.items():
         for task, epochs in (("sst2", 3), ("mrpc", 5), ("conll", 3)):
-            finetuned(jobs, f"B3/lm_{name}_{task}", task, start, epochs=epochs, rates=rates, seeds=SEEDS[:2],
-                      rows=10000 if task == "sst2" else None)  # fmt: skip
+            finetuned(
+                jobs,
+                f"B3/lm_{name}_{task}",
+                task,
+                start,
+                epochs=epochs,
+                rates=rates,
+                seeds=SEEDS[:2],
+                rows=10000 if task == "sst2" else None,
+            )
 
 
 def b4(jobs):
@@ -222,9 +304,23 @@ def b4(jobs):
     for task in ("cola", "rte", "sst2"):
         teacher(jobs, "B4", task, model=Run("B1/model"), rate="3e-5", epochs=BASE[task], scored=2000)
     for task in ("cola", "rte", "sst2"):
-        assisted(jobs, "B4", task, nested=Run(f"B4/{task}_nested"), target=90, rates=BASE_RATES,
-                 hop_rates=BASE_HOP_RATES, candidates="70,80", seeds=SEEDS[:2])  # fmt: skip
-    models = {"teacher": "B1/mrpc_teacher", "90S": "B1/mrpc_direct_90S", "95S": "B3/mrpc_direct_95S", "6L": "B2/mrpc_6L_kd"}
+        assisted(
+            jobs,
+            "B4",
+            task,
+            nested=Run(f"B4/{task}_nested"),
+            target=90,
+            rates=BASE_RATES,
+            hop_rates=BASE_HOP_RATES,
+            candidates="70,80",
+            seeds=SEEDS[:2],
+        )
+    models = {
+        "teacher": "B1/mrpc_teacher",
+        "90S": "B1/mrpc_direct_90S",
+        "95S": "B3/mrpc_direct_95S",
+        "6L": "B2/mrpc_6L_kd",
+    }
     for name, kind in models.items():
         onnx(jobs, f"B4/mrpc_onnx_{name}", "mrpc", Run(kind, FIRST))
 
@@ -236,7 +332,8 @@ SMALL = {"mrpc": (4, "5e-5", 16), "stsb": (4, "5e-5", 16), "sst2": (2, "5e-5", 3
 
 
 def a1(jobs):
-    """Figure 1 of MiniDisc on QQP: the student over the assistant's scale, three seeds; MiniDisc's choices."""
+    """Figure 1 of MiniDisc on QQP: the student over the assistant's scale, three seeds; MiniDisc's
+    choices."""
     nested = Run("A1/qqp_nested")
     teacher(jobs, "A1", "qqp", model="$MODEL", rate="5e-5", epochs=4, size=32)
     epochs = HOP_EPOCHS["qqp"]
@@ -257,8 +354,18 @@ def a1(jobs):
                 jobs.add(kind, "run_distillation.py", {**flags, "--learning_rate": rate}, seeds=SEEDS)
     hops = (Chosen(f"A1/qqp_assistant_{middle}S"), Chosen(f"A1/qqp_over_{middle}S_90S"))
     for lam, seeds in ((0.2, SEEDS), (0, (FIRST,)), (0.1, (FIRST,)), (0.3, (FIRST,))):
-        minidisc(jobs, f"A1/qqp_minidisc_lam_{lam}", "qqp", nested=nested, target=90, epochs=epochs, hops=hops,
-                 candidates="30,40,50,60,70,80", seeds=seeds, lam=lam)  # fmt: skip
+        minidisc(
+            jobs,
+            f"A1/qqp_minidisc_lam_{lam}",
+            "qqp",
+            nested=nested,
+            target=90,
+            epochs=epochs,
+            hops=hops,
+            candidates="30,40,50,60,70,80",
+            seeds=seeds,
+            lam=lam,
+        )
 
 
 def a2(jobs):
@@ -269,18 +376,34 @@ def a2(jobs):
     teacher(jobs, "A2", "stsb", model="$MODEL", rate=rate, epochs=epochs, size=size)
     modes = {"ft": None, "kd": 0, "lwd": 5, "ted": 50, "ted_above_chance": 50}
     common = {"layers": 3, "interval": 2, "epochs": 6, "tokens": ("first", "mean"), "modes": modes}
-    ted(jobs, "A2", "stsb_3L", "stsb", teacher=Run("A2/stsb_teacher"), rates=("5e-5", "1e-4", "2e-4"), **common)
+    ted(
+        jobs,
+        "A2",
+        "stsb_3L",
+        "stsb",
+        teacher=Run("A2/stsb_teacher"),
+        rates=("5e-5", "1e-4", "2e-4"),
+        **common,
+    )
     common["modes"] = {**modes, "lwd": 20, "ted": 1000, "ted_above_chance": 1000}
     ted(jobs, "A2", "qqp_3L", "qqp", teacher=Run("A1/qqp_teacher"), rates="A2/stsb_3L", rows=5000, **common)
     relations(jobs, "A2", "$MODEL", layers=3, hidden=192, steps=3500, rate="1e-3", seeds=SEEDS)
     for name, more in (("dense", {"--moe": "1,1"}), ("experts", {"--moe": "1,4", "--expert_init": "equal"})):
-        flags = corpus_flags("A2", "$MODEL", layers=3, hidden=192) | {"--num_heldout_blocks": 256, "--student_init": "slice"}
+        flags = corpus_flags("A2", "$MODEL", layers=3, hidden=192) | {
+            "--num_heldout_blocks": 256,
+            "--student_init": "slice",
+        }
         flags |= {"--learning_rate": "1e-3", "--max_steps": 4500, "--eval_interval": 250, **more}
         jobs.add(f"A2/moe_{name}", "run_minimoe.py", flags, seeds=SEEDS)
-    starts = [f"A2/lm_{name}" for name in ("distilled", "slice", "random")] + ["A2/moe_dense", "A2/moe_experts"]
+    starts = [f"A2/lm_{name}" for name in ("distilled", "slice", "random")] + [
+        "A2/moe_dense",
+        "A2/moe_experts",
+    ]
     for start in starts:
         for task, epochs in (("sst2", 5), ("conll", 10)):
-            finetuned(jobs, f"{start}_{task}", task, Run(start), epochs=epochs, rates=("2e-4", "5e-4", "1e-3"))
+            finetuned(
+                jobs, f"{start}_{task}", task, Run(start), epochs=epochs, rates=("2e-4", "5e-4", "1e-3")
+            )
 
 
 def a3(jobs):
@@ -302,38 +425,79 @@ def a3(jobs):
 
 
 def stark(jobs, kind, task, part, *, rates, epochs, rows):
-    """The trial student, which is that of the dense teacher, and StarK's: the same rows, updates, start and data order."""
-    flags = {"--teacher_model_path": Run("A1/qqp_teacher"), "--model_type": "kd", "--temperature": 2, "--cache_teacher": True}
+    """The trial student, which is that of the dense teacher, and StarK's: the same rows, updates, start and
+    data order."""
+    flags = {
+        "--teacher_model_path": Run("A1/qqp_teacher"),
+        "--model_type": "kd",
+        "--temperature": 2,
+        "--cache_teacher": True,
+    }
     flags |= {**on(task, epochs=epochs, rows=rows), "--student_sparsity": part, **SCORED}
     start = Run("A1/qqp_nested")
-    jobs.add(f"{kind}_trial", "run_distillation.py", {**flags, "--student_model_path": start}, seeds=SEEDS, rates=rates)
+    jobs.add(
+        f"{kind}_trial",
+        "run_distillation.py",
+        {**flags, "--student_model_path": start},
+        seeds=SEEDS,
+        rates=rates,
+    )
     flags |= {"--student_model_path": Run(f"{kind}_trial"), "--student_init_path": start, "--do_rewind": True}
     flags |= {"--teacher_sparsities": "10,20,30,40,50", "--num_scoring_samples": 2000}
-    jobs.add(f"{kind}_stark", "run_stark.py", {**flags, "--learning_rate": Chosen(f"{kind}_trial")}, seeds=SEEDS)
+    jobs.add(
+        f"{kind}_stark", "run_stark.py", {**flags, "--learning_rate": Chosen(f"{kind}_trial")}, seeds=SEEDS
+    )
 
 
-def ted(jobs, block, name, task, *, teacher, layers, interval, epochs, tokens, modes, rates, seeds=SEEDS, rows=None):
+def ted(
+    jobs,
+    block,
+    name,
+    task,
+    *,
+    teacher,
+    layers,
+    interval,
+    epochs,
+    tokens,
+    modes,
+    rates,
+    seeds=SEEDS,
+    rows=None,
+):
     """TED's stages and its baselines, all from one start: a fine-tuned student with the filters of stage I.
 
-    tokens: whose states are filtered; the first one's modes are all of them, others get TED alone.  modes: {mode: weight of the
-    distance}.  rates: to choose from, or a block/name whose choices are taken.
+    tokens: whose states are filtered; the first one's modes are all of them, others get TED alone.  modes:
+    {mode: weight of the distance}.  rates: to choose from, or a block/name whose choices are taken.
     """
     kind = f"{block}/{name}"
     data = {"rate": "1e-4" if block[0] == "A" else "6e-5", "flags": on(task, epochs=epochs, rows=rows)}
     base = {**data["flags"], "--learning_rate": data["rate"]}
     part = {"--student_layer": layers, "--layer_choice": "even"}
-    jobs.add(f"{kind}_start", "run_ted.py", {"--mode": "ft", "--teacher_model_path": teacher, **part, **base, **SCORED})
+    jobs.add(
+        f"{kind}_start",
+        "run_ted.py",
+        {"--mode": "ft", "--teacher_model_path": teacher, **part, **base, **SCORED},
+    )
     for token in tokens:
         flags = {"--mode": "filters", "--filter_token": token, "--cache_teacher": True, **base}
         jobs.add(
-            f"{kind}_teacher_filters_{token}", "run_ted.py", {**flags, "--model_path": teacher, "--filter_interval": interval}
+            f"{kind}_teacher_filters_{token}",
+            "run_ted.py",
+            {**flags, "--model_path": teacher, "--filter_interval": interval},
         )
-        jobs.add(f"{kind}_start_filters_{token}", "run_ted.py", {**flags, "--model_path": Run(f"{kind}_start")})
+        jobs.add(
+            f"{kind}_start_filters_{token}", "run_ted.py", {**flags, "--model_path": Run(f"{kind}_start")}
+        )
     variants = [(mode, tokens[0], weight) for mode, weight in modes.items()]
     variants += [(f"ted_{token}", token, modes["ted"]) for token in tokens[1:]]
     for variant, token, weight in variants:
         mode = variant.split("_")[0]
-        flags = {"--mode": mode, "--student_model_path": Run(f"{kind}_start_filters_{token}"), "--student_init": "stage1"}
+        flags = {
+            "--mode": mode,
+            "--student_model_path": Run(f"{kind}_start_filters_{token}"),
+            "--student_init": "stage1",
+        }
         if mode != "ft":
             flags |= {"--teacher_model_path": Run(f"{kind}_teacher_filters_{token}"), "--kl_alpha": 20}
         if weight:
@@ -352,15 +516,27 @@ def ted(jobs, block, name, task, *, teacher, layers, interval, epochs, tokens, m
 
 def corpus_flags(block, model, *, layers, hidden):
     """Flags of a student distilled from a corpus."""
-    flags = {"--teacher_model_path": model, "--corpus": Run(f"{block}/corpus"), "--layer": layers, "--hidden": hidden}
+    flags = {
+        "--teacher_model_path": model,
+        "--corpus": Run(f"{block}/corpus"),
+        "--layer": layers,
+        "--hidden": hidden,
+    }
     return {**flags, "--precision": "$PRECISION", "--log_interval": 100, "--per_device_train_batch_size": 16}
 
 
 def relations(jobs, block, model, *, layers, hidden, steps, rate, seeds):
     """MiniLMv2's student, and the same as it starts: rows and columns of the teacher, random weights."""
-    jobs.add(f"{block}/corpus", "run_corpus.py", {"--input": "$DATA_DIR/wiki", "--tokenizer_name_or_path": model})
+    jobs.add(
+        f"{block}/corpus", "run_corpus.py", {"--input": "$DATA_DIR/wiki", "--tokenizer_name_or_path": model}
+    )
     flags = corpus_flags(block, model, layers=layers, hidden=hidden)
-    distilled = {"--student_init": "slice", "--learning_rate": rate, "--max_steps": steps, "--eval_interval": 250}
+    distilled = {
+        "--student_init": "slice",
+        "--learning_rate": rate,
+        "--max_steps": steps,
+        "--eval_interval": 250,
+    }
     jobs.add(f"{block}/lm_distilled", "run_minilmv2.py", {**flags, **distilled}, seeds=seeds)
     for start in ("slice", "random"):  # one update that moves nothing
         nothing = {"--student_init": start, "--learning_rate": "1e-30", "--weight_decay": 0, "--max_steps": 1}
@@ -369,7 +545,13 @@ def relations(jobs, block, model, *, layers, hidden, steps, rate, seeds):
 
 def onnx(jobs, kind, task, model):
     """Size and times, in torch and as ONNX graphs in fp32 and int8, on one thread."""
-    flags = {"--task_name": task, "--data_dir": "$DATA_DIR", "--use_cpu": True, "--model_path": model, "--num_threads": 1}
+    flags = {
+        "--task_name": task,
+        "--data_dir": "$DATA_DIR",
+        "--use_cpu": True,
+        "--model_path": model,
+        "--num_threads": 1,
+    }
     jobs.add(kind, "run_evaluation.py", {**flags, "--export": "onnx", "--export_dir": Own("export")})
 
 

@@ -1,6 +1,7 @@
 """How long a block will take: one job of each kind is run for 50 updates, after such runs of what it needs.
 
-    predicted = what is not training + updates x seconds of one + an evaluation of the hold-out rows after each epoch
+    predicted = what is not training + updates x seconds of one + an evaluation of the hold-out rows after
+    each epoch
 
 An upper bound where patience can end a run; what scores 40,000 dev rows does so in the prediction too.
 """
@@ -24,7 +25,8 @@ class Predictor(Runner):
         self.real = Runner(jobs, **options)
 
     def folder(self, job):
-        """The real run folder where it is whole, or the job needs no other and trains nothing; else one for the short run."""
+        """The real run folder where it is whole, or the job needs no other and trains nothing; else one for
+        the short run."""
         real = self.real.folder(job)
         is_real = self.real.is_whole(job) or not (is_trained(job) or job.references(Run))
         return real if is_real else self.output / "predicted" / job.name
@@ -44,10 +46,13 @@ class Predictor(Runner):
 
     def words(self, job):
         """A stage that trains nothing runs as it is."""
-        return super().words(job) + (["--max_steps", str(UPDATES), "--log_interval", "10"] if is_trained(job) else [])
+        return super().words(job) + (
+            ["--max_steps", str(UPDATES), "--log_interval", "10"] if is_trained(job) else []
+        )
 
     def predict(self, wanted):
-        """Write predicted.json of each block that has jobs among the wanted ones: {"kinds": {kind: {...}}, "hours"}."""
+        """Write predicted.json of each block that has jobs among the wanted ones: {"kinds": {kind: {...}},
+        "hours"}."""
         for block in dict.fromkeys(job.block for job in wanted):
             path = self.kept / block[0] / block / "predicted.json"
             kinds = files.read_json(path)["kinds"] if path.exists() else {}
@@ -69,20 +74,34 @@ class Predictor(Runner):
         if self.real.is_whole(job) or not is_trained(job):
             return cost.get("cpu", 0.0)
         results = files.read_json(self.folder(job) / "results.json")
-        rows = [json.loads(line) for line in (self.folder(job) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        rows = [
+            json.loads(line)
+            for line in (self.folder(job) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         batch, total = int(job.flags["--per_device_train_batch_size"]), cost["cpu"]
         for stage in dict.fromkeys(row["stage"] for row in rows):
             logged = [row for row in rows if row["stage"] == stage and "examples_per_second" in row]
-            update = batch / statistics.median(row["examples_per_second"] for row in logged) * cost["cpu"] / cost["wall"]
+            update = (
+                batch
+                / statistics.median(row["examples_per_second"] for row in logged)
+                * cost["cpu"]
+                / cost["wall"]
+            )
             planned, evaluations = int(job.flags.get("--max_steps", 0)), 0
             if not planned:
                 epochs = int(job.flags["--num_train_epochs"])
                 planned, evaluations = epochs * math.ceil(results["data"]["train"] / batch), epochs - 1
             held_out = results["data"].get("hold_out", 0) / batch
-            total += (planned - logged[-1]["step"]) * update + evaluations * held_out * update / 3  # no backward pass: a third
+            total += (
+                planned - logged[-1]["step"]
+            ) * update + evaluations * held_out * update / 3  # no backward pass: a third
         return total
 
 
 def is_trained(job) -> bool:
     """Whether a job has updates."""
-    return job.script.endswith(".py") and job.script not in ("run_corpus.py", "run_sparsification.py", "run_evaluation.py")
+    return job.script.endswith(".py") and job.script not in (
+        "run_corpus.py",
+        "run_sparsification.py",
+        "run_evaluation.py",
+    )

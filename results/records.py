@@ -1,4 +1,5 @@
-"""What is kept of a run, in the repository: everything but weights, and the dev predictions with one line for each row."""
+"""What is kept of a run, in the repository: everything but weights, and the dev predictions with one line for
+each row."""
 
 import platform
 import shutil
@@ -7,11 +8,13 @@ from pathlib import Path
 from utils import files
 
 KEPT = ("args.json", "log.txt", "metrics.jsonl", "results.json", "*.png")
-PREDICTIONS = "dev.txt"  # of a record: a label's word, a number, or the tags of a sentence on each line, in the file's order
+# Of a record: a label's word, a number, or the tags of a sentence on each line, in the file's order
+PREDICTIONS = "dev.txt"
 
 
 def keep(folder, record, *, seconds: dict):
-    """Copy what is kept of a finished run.  seconds: {"cpu", "wall"} of all its pieces; not known where empty."""
+    """Copy what is kept of a finished run.  seconds: {"cpu", "wall"} of all its pieces; not known where
+    empty."""
     aside = Path(record).with_name(Path(record).name + ".tmp")
     files.remove(aside)
     aside.mkdir(parents=True)
@@ -21,7 +24,11 @@ def keep(folder, record, *, seconds: dict):
     written = files.read_json(aside / "results.json").get("predictions", {}).get("dev")
     if written is not None:
         text = (Path(folder) / written).read_text(encoding="utf-8")
-        lines = [line.split("\t")[1] for line in text.splitlines()[1:]] if written.endswith(".tsv") else _sentences(text)
+        lines = (
+            [line.split("\t")[1] for line in text.splitlines()[1:]]
+            if written.endswith(".tsv")
+            else _sentences(text)
+        )
         files.write_text(aside / PREDICTIONS, "".join(f"{line}\n" for line in lines))
     files.write_json(aside / "cost.json", {"seconds": seconds, "machine": _machine()})
     files.replace_folder(aside, record)
@@ -29,7 +36,9 @@ def keep(folder, record, *, seconds: dict):
 
 def _sentences(text):
     """The last column of CoNLL's, a sentence on each line."""
-    return [" ".join(line.split()[-1] for line in block.splitlines()) for block in text.strip("\n").split("\n\n")]
+    return [
+        " ".join(line.split()[-1] for line in block.splitlines()) for block in text.strip("\n").split("\n\n")
+    ]
 
 
 def _machine():

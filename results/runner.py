@@ -1,7 +1,8 @@
 """Runs the jobs of jobs.py: `bash results/run.sh` says how.
 
-A job is done when its record is in RECORDS.  A job that runs needs the weights of others, in OUTPUT; those that are gone are
-made again, and their records stay as they are.  The variables of DEFAULTS may be set in the environment.
+A job is done when its record is in RECORDS.  A job that runs needs the weights of others, in OUTPUT; those
+that are gone are made again, and their records stay as they are.  The variables of DEFAULTS may be set in the
+environment.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ from utils import files
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = {  # paths relative to the repository
     "MODEL": "../shared/models/all-MiniLM-L6-v2",  # 6 layers, 384 wide, 22M parameters
-    "BASE_MODEL": "outputs/models/all-mpnet-base-v2",  # 12 layers, 768 wide, 109M parameters; B1/model brings it
+    # 12 layers, 768 wide, 109M parameters; B1/model brings it
+    "BASE_MODEL": "outputs/models/all-mpnet-base-v2",
     "DATA_DIR": "../shared/datasets",
     "OUTPUT": "outputs/results",  # run folders, with weights
     "RECORDS": "results",  # what is kept of them
@@ -42,7 +44,8 @@ class Failed(Exception):
 
 
 class Runner:
-    """jobs: the list.  until: seconds from now; then nothing is started any more, and what runs is interrupted."""
+    """jobs: the list.  until: seconds from now; then nothing is started any more, and what runs is
+    interrupted."""
 
     def __init__(self, jobs, *, until=math.inf, environment=os.environ):
         self.jobs, self.deadline = jobs, time.monotonic() + until
@@ -58,11 +61,17 @@ class Runner:
 
     def folder(self, job) -> Path:
         """The run folder of a job; of the one that brings the encoder, the encoder's."""
-        return self.output / job.study / job.name if job.script.endswith(".py") else ROOT / self.variables["BASE_MODEL"]
+        return (
+            self.output / job.study / job.name
+            if job.script.endswith(".py")
+            else ROOT / self.variables["BASE_MODEL"]
+        )
 
     def is_done(self, job) -> bool:
         """Whether there is a record."""
-        return (self.record(job) / "results.json").exists() if job.script.endswith(".py") else self.is_whole(job)
+        return (
+            (self.record(job) / "results.json").exists() if job.script.endswith(".py") else self.is_whole(job)
+        )
 
     def is_whole(self, job) -> bool:
         """Whether the run has finished and what other jobs read is still there."""
@@ -86,7 +95,11 @@ class Runner:
     def best(self, kind, seed):
         """The job of a kind and seed that was best on hold-out rows; all of them have been recorded."""
         tried = self.jobs.of(kind, seed)
-        return tried[0] if len(tried) == 1 else max(tried, key=lambda job: records.score(self.record(job), "hold_out"))
+        return (
+            tried[0]
+            if len(tried) == 1
+            else max(tried, key=lambda job: records.score(self.record(job), "hold_out"))
+        )
 
     # ---- The command of a job
 
@@ -131,7 +144,9 @@ class Runner:
 
     def _make_needed(self, job):
         for value in (*job.references(listed.Chosen), *job.references(listed.Run)):
-            for other in self.rivals(value.kind, value.seed if isinstance(value, listed.Run) else listed.FIRST):
+            for other in self.rivals(
+                value.kind, value.seed if isinstance(value, listed.Run) else listed.FIRST
+            ):
                 self.make(other)
         for value in job.references(listed.Run):
             self.make(self.best(value.kind, value.seed), weights=True)
@@ -155,7 +170,9 @@ class Runner:
             before, started = _children_seconds(), time.monotonic()
             code = self._wait([sys.executable if job.script.endswith(".py") else "bash", *words])
             used = {"cpu": _children_seconds() - before, "wall": time.monotonic() - started}
-            files.write_json(_cost_file(folder), {key: round(spent.get(key, 0) + used[key], 1) for key in used})
+            files.write_json(
+                _cost_file(folder), {key: round(spent.get(key, 0) + used[key], 1) for key in used}
+            )
         if code in (INTERRUPTED, -signal.SIGTERM):
             raise Stopped
         if code != 0 or not self.is_whole(job):

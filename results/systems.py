@@ -10,7 +10,8 @@ from utils import files
 
 @dataclass(frozen=True)
 class System:
-    """The best recorded job of a kind for each seed: {seed: folder of its record}.  hours: CPU, of all that were tried."""
+    """The best recorded job of a kind for each seed: {seed: folder of its record}.  hours: CPU, of all that
+    were tried."""
 
     kind: str
     folders: dict
@@ -32,9 +33,13 @@ class System:
         return self.settings[0].get("task_name")
 
     def scores(self, split, metric=None, results="metrics"):
-        """A metric of each seed on a split, the one that chooses where none is named; [] where it was not scored there."""
+        """A metric of each seed on a split, the one that chooses where none is named; [] where it was not
+        scored there."""
         pairs = zip(self.results, self.settings)
-        found = [(run.get(results, {}).get(split), metric or settings["selection_metric"]) for run, settings in pairs]
+        found = [
+            (run.get(results, {}).get(split), metric or settings["selection_metric"])
+            for run, settings in pairs
+        ]
         return [] if None in [values for values, _ in found] else [values[name] for values, name in found]
 
 
@@ -49,7 +54,10 @@ def systems(runner) -> dict[str, System]:
     for kind in runner.jobs.kinds():
         members = runner.jobs.of(kind)
         if members[0].script.endswith(".py") and all(runner.is_done(job) for job in members):
-            folders = {seed: runner.record(runner.best(kind, seed)) for seed in dict.fromkeys(job.seed for job in members)}
+            folders = {
+                seed: runner.record(runner.best(kind, seed))
+                for seed in dict.fromkeys(job.seed for job in members)
+            }
             found[kind] = System(kind, folders, sum(records.hours(runner.record(job)) for job in members))
     return found
 

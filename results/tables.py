@@ -1,7 +1,9 @@
-"""Print the tables and verdicts of README.md from the records beside it:   python -m results.tables [A1 B1 ...]
+"""Print the tables and verdicts of README.md from the records beside it:   python -m results.tables [A1 B1
+...]
 
-Mean +- standard deviation (n - 1) over the seeds.  Of the rates that were tried, the one that hold-out rows chose.  A kind with a
-job that is not recorded yet is left out.  Verdicts need DATA_DIR, for the labels of dev.
+Mean +- standard deviation (n - 1) over the seeds.  Of the rates that were tried, the one that hold-out rows
+chose.  A kind with a job that is not recorded yet is left out.  Verdicts need DATA_DIR, for the labels of
+dev.
 """
 
 import os
@@ -15,7 +17,8 @@ from utils.errors import DataError
 
 
 def block_table(found, block):
-    """A line for each kind of a block: dev, the choosing rows at the chosen and the last epoch, what was chosen, size, hours."""
+    """A line for each kind of a block: dev, the choosing rows at the chosen and the last epoch, what was
+    chosen, size, hours."""
     heads = [
         "system",
         "dev",
@@ -33,11 +36,25 @@ def block_table(found, block):
         if not kind.startswith(f"{block}/") or "rows" in system.results[0]:
             continue
         results, settings = system.results, system.settings
-        dev = [f"{name} {spread(system.scores('dev', name))}" for name in results[0]["metrics"].get("dev", {})]
-        dev = dev or [f"loss {spread([run['metrics']['heldout']['loss'] for run in results])}" if _relations(results[0]) else ""]
-        chosen = [system.scores("hold_out"), system.scores("hold_out", results="last_metrics")] if system.task else [[], []]
+        dev = [
+            f"{name} {spread(system.scores('dev', name))}" for name in results[0]["metrics"].get("dev", {})
+        ]
+        dev = dev or [
+            f"loss {spread([run['metrics']['heldout']['loss'] for run in results])}"
+            if _relations(results[0])
+            else ""
+        ]
+        chosen = (
+            [system.scores("hold_out"), system.scores("hold_out", results="last_metrics")]
+            if system.task
+            else [[], []]
+        )
         rates = dict.fromkeys(_rates(setting) for setting in settings)
-        steps = [f"{run['best_step']}/{run['num_steps']}" for run in results if "best_step" in run and "num_steps" in run]
+        steps = [
+            f"{run['best_step']}/{run['num_steps']}"
+            for run in results
+            if "best_step" in run and "num_steps" in run
+        ]
         size = results[0].get("model", {}).get("encoder_parameters")
         lists = [", ".join(filter(None, values)) for values in (rates, steps, map(choice, results))]
         cells = [kind.split("/")[1], ", ".join(dev), *map(spread, chosen), len(system.folders), *lists]
@@ -80,13 +97,35 @@ def verdict_table(found, *, data_dir):
             low, gap, high = (100 * pair[key] for key in ("low", "difference", "high"))
             outcomes.append(verdicts.verdict(pair["low"], pair["high"], margin=claim.margin))
             title, metric = verdicts.METRICS[found[kind].task]
-            lines.append(["", f"{kind} - {best.kind}", f"{title}, {metric}", f"{gap:+.2f}", f"{low:+.2f} to {high:+.2f}",
-                          f"{(high - low) / 2:.2f}", pair["seeds"], outcomes[-1]])  # fmt: skip
+            lines.append(
+                [
+                    "",
+                    f"{kind} - {best.kind}",
+                    f"{title}, {metric}",
+                    f"{gap:+.2f}",
+                    f"{low:+.2f} to {high:+.2f}",
+                    f"{(high - low) / 2:.2f}",
+                    pair["seeds"],
+                    outcomes[-1],
+                ]
+            )
         missing = len(claim.pairs) - len(outcomes)
-        rows += [[claim.text, "", "", "", "", "", "", verdicts.overall(outcomes) if outcomes else "not run"], *lines]
+        rows += [
+            [claim.text, "", "", "", "", "", "", verdicts.overall(outcomes) if outcomes else "not run"],
+            *lines,
+        ]
         if missing and outcomes:
             rows.append(["", f"{missing} pairs not run yet", "", "", "", "", "", ""])
-    heads = ["claim", "systems", "task, dev metric", "difference, points", "95% interval", "smallest visible", "seeds", "verdict"]
+    heads = [
+        "claim",
+        "systems",
+        "task, dev metric",
+        "difference, points",
+        "95% interval",
+        "smallest visible",
+        "seeds",
+        "verdict",
+    ]
     return table(heads, rows)
 
 

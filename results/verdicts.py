@@ -1,4 +1,5 @@
-"""The claims of README.md, which systems are compared for them, and the rule for a verdict.  A system is a kind of jobs.py."""
+"""The claims of README.md, which systems are compared for them, and the rule for a verdict.  A system is a
+kind of jobs.py."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -49,18 +50,24 @@ CLAIMS = (
     Claim("2. MiniDisc beats direct distillation at 95%", (
         *_through("minidisc_95S", "direct_95S", "B3/mrpc B3/stsb A3/qqp A3/sst2 A3/stsb A3/mrpc A3/conll"),
     )),
-    Claim("3a. An assistant 2 to 3 times the student beats none", tuple((PATHS[s], "A1/qqp_direct_90S") for s in (80, 70))),
-    Claim("3b. ... and beats one of 5 to 7 times", tuple((PATHS[s], PATHS[other]) for s in (80, 70) for other in (50, 30))),
-    Claim("4. lambda .2 picks what is as good as MaxiDisc's best path", (("A1/qqp_minidisc_lam_0.2", tuple(PATHS.values())),),
+    Claim("3a. An assistant 2 to 3 times the student beats none", tuple((PATHS[s],
+    "A1/qqp_direct_90S") for s in (80, 70))),
+    Claim("3b. ... and beats one of 5 to 7 times", tuple((PATHS[s], PATHS[other]) for s in (80,
+    70) for other in (50, 30))),
+    Claim("4. lambda .2 picks what is as good as MaxiDisc's best path", (("A1/qqp_minidisc_lam_0.2",
+    tuple(PATHS.values())),),
           margin=0.003),  # what the published figure's best path gains over none
-    Claim("5. StarK beats the dense teacher", tuple((f"A2/qqp_{part}S_stark", f"A2/qqp_{part}S_trial") for part in (70, 90))),
+    Claim("5. StarK beats the dense teacher", tuple((f"A2/qqp_{part}S_stark",
+    f"A2/qqp_{part}S_trial") for part in (70, 90))),
     Claim("6a. TED beats KD", (
         *((f"A2/{task}_3L_{mode}", f"A2/{task}_3L_kd") for task in ("stsb", "qqp") for mode in TED),
         *_through("ted", "kd", "B2/mrpc_6L B2/mrpc_4L B2/stsb_6L B2/stsb_4L"),
     )),
     Claim("6b. TED beats LWD", tuple((f"A2/{task}_3L_ted", f"A2/{task}_3L_lwd") for task in ("stsb", "qqp"))),
-    Claim("6c. TED beats fine-tuning", tuple((f"A2/{task}_3L_ted", f"A2/{task}_3L_ft") for task in ("stsb", "qqp"))),
-    Claim("7. MiniMoE beats its dense twin", tuple((f"A2/moe_experts_{t}", f"A2/moe_dense_{t}") for t in ("sst2", "conll"))),
+    Claim("6c. TED beats fine-tuning", tuple((f"A2/{task}_3L_ted", f"A2/{task}_3L_ft") for task in ("stsb",
+    "qqp"))),
+    Claim("7. MiniMoE beats its dense twin", tuple((f"A2/moe_experts_{t}",
+    f"A2/moe_dense_{t}") for t in ("sst2", "conll"))),
     Claim("8a. MiniLMv2 beats rows and columns of the teacher",
           tuple((f"{block}/lm_distilled_{task}", f"{block}/lm_slice_{task}") for block, task in STARTS)),
     Claim("8b. MiniLMv2 beats random weights",
@@ -76,7 +83,9 @@ def gold(name, data_dir):
     """Labels of dev as utils.bootstrap compares them.  Raises DataError where the file is not there."""
     task = tasks.get(name)
     labels = task.read(data_dir, task.eval_splits[0]).labels
-    return [[task.label_names[i] for i in sentence] for sentence in labels] if task.kind == "tagging" else labels
+    return (
+        [[task.label_names[i] for i in sentence] for sentence in labels] if task.kind == "tagging" else labels
+    )
 
 
 def predictions(folder, task) -> list:

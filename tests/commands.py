@@ -1,6 +1,7 @@
 """Running the scripts as a user does: a process of its own, real files, the exit code and what it printed.
 
-The processes are forked from one that has imported the libraries (forked.py); fresh=True starts Python and torchrun anew.
+The processes are forked from one that has imported the libraries (forked.py); fresh=True starts Python and
+torchrun anew.
 """
 
 import multiprocessing
@@ -17,13 +18,15 @@ import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "",
+    "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+    "CUDA_VISIBLE_DEVICES": "",
     "MPLBACKEND": "agg",
 }  # fmt: skip
 
 
 def run(script, *flags, processes=1, code=0, fresh=False, seconds=300):
-    """Run a script to its end and check its exit code; returns a subprocess.CompletedProcess with its output as text.
+    """Run a script to its end and check its exit code; returns a subprocess.CompletedProcess with its output
+    as text.
 
     processes: more than one are joined as torchrun joins them; stdout is that of the first.
     """
@@ -33,15 +36,17 @@ def run(script, *flags, processes=1, code=0, fresh=False, seconds=300):
     else:
         with tempfile.TemporaryDirectory() as folder:
             done = _wait(_start(script, flags, processes, folder), [script, *flags], folder, seconds)
-    assert done.returncode == code, f"{' '.join(map(str, done.args))}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == code, (
+        f"{' '.join(map(str, done.args))}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done
 
 
 def outcome(script, *flags, processes=1, before=(), seconds=300):
     """Run a script to whatever end: ([exit code of each process], what it printed, errors included).
 
-    before: for each process (function, arguments) to be called in it just before the script, or None.  A process that is alive
-    after so many seconds is killed: exit code None.
+    before: for each process (function, arguments) to be called in it just before the script, or None.  A
+    process that is alive after so many seconds is killed: exit code None.
     """
     with tempfile.TemporaryDirectory() as folder:
         started = _start(script, flags, processes, folder, before or [None] * processes)
@@ -80,18 +85,35 @@ def _command(script, flags, processes):
     words = [str(ROOT / script), *map(str, flags)]
     if processes == 1:
         return [sys.executable, *words]
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *words]
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={processes}",
+        *words,
+    ]
 
 
 def _start(script, flags, processes, folder, before=None):
-    """Forked processes; more than one find each other by the variables that torchrun sets.  before: see outcome()."""
+    """Forked processes; more than one find each other by the variables that torchrun sets.  before: see
+    outcome()."""
     started = []
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     for rank in range(processes):
-        joined = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-        environment = {**ENVIRONMENT, **({key: str(value) for key, value in joined.items()} if processes > 1 else {})}
+        joined = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": processes,
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": port,
+        }
+        environment = {
+            **ENVIRONMENT,
+            **({key: str(value) for key, value in joined.items()} if processes > 1 else {}),
+        }
         out, err = (os.path.join(folder, f"{kind}{rank}") for kind in ("out", "err"))
         words = [str(word) for word in flags]
         hook = before[rank] if before else None
@@ -114,11 +136,14 @@ def _wait(started, words, folder, seconds):
     texts = [file.read_text() if file.exists() else "" for file in files]
     codes = {process.exitcode for process in started}
     assert len(codes) == 1, f"exit codes {codes}\n{texts}"
-    return subprocess.CompletedProcess([str(word) for word in words], *codes, texts[0], "".join(texts[len(started) :]))
+    return subprocess.CompletedProcess(
+        [str(word) for word in words], *codes, texts[0], "".join(texts[len(started) :])
+    )
 
 
 def _server():
-    """The fork server.  It imports forked.py by name, so its path must be known when it starts, with the first process."""
+    """The fork server.  It imports forked.py by name, so its path must be known when it starts, with the
+    first process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["forked", *forked.IMPORTED])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])

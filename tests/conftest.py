@@ -73,7 +73,8 @@ def tuned_demo(tmp_path_factory, small_demo) -> Path:
     from commands import run
 
     folder = tmp_path_factory.mktemp("tuned") / "run"
-    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir", folder,
+    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir",
+        folder,
         "--num_train_epochs", 1, "--per_device_train_batch_size", 16, "--learning_rate", 1e-3)  # fmt: skip
     return folder
 
@@ -84,7 +85,8 @@ def nested_demo(tmp_path_factory, small_demo, tuned_demo) -> Path:
     from commands import run
 
     folder = tmp_path_factory.mktemp("nested") / "run"
-    run("run_sparsification.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir", folder,
+    run("run_sparsification.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir",
+        folder,
         "--model_path", tuned_demo, "--grid", "0,50,60,70,80,90,95")  # fmt: skip
     return folder
 
@@ -108,7 +110,8 @@ def built_corpus(corpus_tokenizer_dir, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("finished")
     (folder / "a.txt").write_text("\n\n".join(document for document in text() if document))
-    run("run_corpus.py", "--input", folder / "a.txt", "--tokenizer_name_or_path", corpus_tokenizer_dir, "--max_seq_length", 16,
+    run("run_corpus.py", "--input", folder / "a.txt", "--tokenizer_name_or_path", corpus_tokenizer_dir,
+        "--max_seq_length", 16,
         "--num_workers", 1, "--output_dir", folder / "run")  # fmt: skip
     return folder / "run"
 
@@ -147,24 +150,30 @@ def demo_corpus(tmp_path_factory, demo_text, small_teacher) -> Path:
     from corpus_runs import LENGTH
 
     folder = tmp_path_factory.mktemp("corpus") / "demo"
-    run("run_corpus.py", "--input", demo_text, "--tokenizer_name_or_path", small_teacher, "--max_seq_length", LENGTH,
+    run("run_corpus.py", "--input", demo_text, "--tokenizer_name_or_path", small_teacher, "--max_seq_length",
+        LENGTH,
         "--output_dir", folder, "--num_workers", 1)  # fmt: skip
     return folder
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory, tuned_demo, nested_demo):
-    """A folder with checkpoints that share the demo's tokenizer: tuned, nested, a bare encoder, a tagger, a rater."""
+    """A folder with checkpoints that share the demo's tokenizer: tuned, nested, a bare encoder, a tagger, a
+    rater."""
     import transformers
 
     folder = tmp_path_factory.mktemp("checkpoints")
     shutil.copytree(tuned_demo / "ckpt", folder / "tuned")
     shutil.copytree(nested_demo / "ckpt", folder / "nested")
     words = json.loads((folder / "tuned" / "config.json").read_text())["vocab_size"]
-    sizes = {"vocab_size": words, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 8,
+    sizes = {"vocab_size": words, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2,
+        "intermediate_size": 8,
              "max_position_embeddings": 128}  # fmt: skip
     names = ["O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI")]
-    ids = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+    ids = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: number for number, name in enumerate(names)},
+    }
     built = {
         "encoder": transformers.BertModel(transformers.BertConfig(**sizes)),
         "tagger": transformers.BertForTokenClassification(transformers.BertConfig(**sizes, **ids)),
@@ -201,7 +210,10 @@ def refused(tmp_path, tuned_demo):
 
 def contents(folder):
     """Everything below a folder, with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
 
 
 @pytest.fixture

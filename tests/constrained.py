@@ -1,11 +1,12 @@
 """A script on a machine that refuses something, or that kills it:
 
-    python tests/constrained.py umask=027 file_size=100000 cwd=FOLDER tmp=FOLDER stdout=/dev/full -- run_ted.py ...
+    python tests/constrained.py umask=027 file_size=100000 cwd=FOLDER tmp=FOLDER stdout=/dev/full \
+        -- run_ted.py ...
     python tests/constrained.py kill=12 below=FOLDER -- run_ted.py ...
 
-file_size: the largest file, in bytes (a full disk, for those who cannot mount a small one).  kill: SIGKILL comes instead of the
-n-th operation that changes what lies below a folder: opening to write, renaming, making, removing, linking.  What libraries in
-Rust or C++ write is not counted.
+file_size: the largest file, in bytes (a full disk, for those who cannot mount a small one).  kill: SIGKILL
+comes instead of the n-th operation that changes what lies below a folder: opening to write, renaming, making,
+removing, linking.  What libraries in Rust or C++ write is not counted.
 """
 
 import os
@@ -27,7 +28,11 @@ def kill_at(number, below):
             changes = bool(arguments[2]) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         else:
             changes = event in _CHANGES
-        if changes and isinstance(arguments[0], str | os.PathLike) and os.path.abspath(arguments[0]).startswith(below):
+        if (
+            changes
+            and isinstance(arguments[0], str | os.PathLike)
+            and os.path.abspath(arguments[0]).startswith(below)
+        ):
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -1,17 +1,21 @@
-"""What the tests of run folders share: commands that take a moment, and what is on the disk or in a message."""
+"""What the tests of run folders share: commands that take a moment, and what is on the disk or in a
+message."""
 
 import json
 import os
 from pathlib import Path
 
-FINE = ("--task_name", "demo", "--use_cpu", "--max_train_samples", 32, "--num_train_epochs", 1, "--max_eval_samples", 16,
+FINE = ("--task_name", "demo", "--use_cpu", "--max_train_samples", 32, "--num_train_epochs", 1,
+        "--max_eval_samples", 16,
         "--per_device_train_batch_size", 16)  # fmt: skip
 RECORD = {"stage": "ted", "settings": {}, "inputs": {}, "versions": {}, "git_commit": None, "processes": 1}
 
 
 def resumable(data_dir):
-    return ("--task_name", "demo", "--data_dir", data_dir, "--use_cpu", "--max_train_samples", 96, "--num_train_epochs", 2,
-            "--max_eval_samples", 16, "--per_device_train_batch_size", 16, "--eval_interval", 2, "--save_minutes", 0,
+    return ("--task_name", "demo", "--data_dir", data_dir, "--use_cpu", "--max_train_samples", 96,
+            "--num_train_epochs", 2,
+            "--max_eval_samples", 16, "--per_device_train_batch_size", 16, "--eval_interval", 2,
+            "--save_minutes", 0,
             "--log_interval", 1)  # fmt: skip
 
 
@@ -27,7 +31,9 @@ def content(folder) -> dict:
     found = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.is_symlink() or path.is_file():
-            found[str(path.relative_to(folder))] = os.readlink(path) if path.is_symlink() else path.read_bytes()
+            found[str(path.relative_to(folder))] = (
+                os.readlink(path) if path.is_symlink() else path.read_bytes()
+            )
     return found
 
 

@@ -7,7 +7,8 @@ LENGTH = 24  # tokens of a block
 SIZES = ("--layer", 2, "--hidden", 24, "--heads", 4)
 # 12 updates; evaluated and saved at 4, 8 and 12
 SHORT = ("--max_steps", 12, "--eval_interval", 4, "--log_interval", 1, "--save_minutes", 0, "--use_cpu",
-         "--num_heldout_blocks", 40, "--per_device_train_batch_size", 16, "--learning_rate", 3e-3)  # fmt: skip
+         "--num_heldout_blocks", 40, "--per_device_train_batch_size", 16, "--learning_rate",
+         3e-3)  # fmt: skip
 
 
 def save_teacher(folder, tokenizer, **sizes):
@@ -15,7 +16,10 @@ def save_teacher(folder, tokenizer, **sizes):
     settings = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=LENGTH, initializer_range=0.2, **{**settings, **sizes}
+        vocab_size=len(tokenizer),
+        max_position_embeddings=LENGTH,
+        initializer_range=0.2,
+        **{**settings, **sizes},
     )
     transformers.BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

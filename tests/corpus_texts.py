@@ -18,13 +18,29 @@ def bert_like():
 
 
 def roberta_like():
-    """A byte-level BPE tokenizer, in which a word after a blank is another one than at the start of a text."""
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "\u0120c", "\u0120ca", "\u0120cat"]
+    """A byte-level BPE tokenizer, in which a word after a blank is another one than at the start of a
+    text."""
+    pieces = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        *sorted(pre_tokenizers.ByteLevel.alphabet()),
+        "\u0120c",
+        "\u0120ca",
+        "\u0120cat",
+    ]
     merges = [("\u0120", "c"), ("\u0120c", "a"), ("\u0120ca", "t")]
     backend = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
-    names = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    names = {
+        "bos_token": "<s>",
+        "cls_token": "<s>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+    }
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         unk_token="<unk>",
@@ -35,7 +51,8 @@ def roberta_like():
 
 
 def xlmr_like(split=True):
-    """A Unigram tokenizer whose pieces begin with a mark for the blank; split=False: one that does not cut at blanks."""
+    """A Unigram tokenizer whose pieces begin with a mark for the blank; split=False: one that does not cut at
+    blanks."""
     pieces = [
         ("<s>", 0.0),
         ("<pad>", 0.0),
@@ -54,7 +71,9 @@ def xlmr_like(split=True):
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=special
     )
     names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, model_input_names=["input_ids"], **names)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=64, model_input_names=["input_ids"], **names
+    )
 
 
 def text(number=60, seed=0, longest=12):
@@ -65,8 +84,12 @@ def text(number=60, seed=0, longest=12):
     def sentence():
         return " ".join(draw.choices(words, k=draw.randrange(1, longest))).capitalize() + draw.choice(".!")
 
-    return ["\n".join(" ".join(sentence() for _ in range(draw.randrange(1, 4))) for _ in range(draw.randrange(0, 5)))
-            for _ in range(number)]  # fmt: skip
+    return [
+        "\n".join(
+            " ".join(sentence() for _ in range(draw.randrange(1, 4))) for _ in range(draw.randrange(0, 5))
+        )
+        for _ in range(number)
+    ]
 
 
 def plain_ids(tokenizer, line):
@@ -80,7 +103,18 @@ def rows(corpus):
     return [corpus.collate([i]).inputs["input_ids"][0].tolist() for i in range(len(corpus))]
 
 
-def built(texts, tokenizer, folder, *, kind="packed", max_length=16, size=400, num_workers=1, cross=True, language="en"):
+def built(
+    texts,
+    tokenizer,
+    folder,
+    *,
+    kind="packed",
+    max_length=16,
+    size=400,
+    num_workers=1,
+    cross=True,
+    language="en",
+):
     """Build a corpus as the script does; returns it opened."""
     layout = layout_of(tokenizer, kind=kind, max_length=max_length, cross=cross, language=language, seed=5)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +129,11 @@ def read(*inputs, **options):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def plain_blocks(texts, tokenizer, max_length, *, cross=True):
@@ -124,10 +162,13 @@ def plain_blocks(texts, tokenizer, max_length, *, cross=True):
 
 
 def plain_pairs(chunks, tokenizer, room, seed):
-    """Devlin et al.'s create_instances_from_document on lists of tokens, with the draws that data/corpus/blocks.py documents."""
+    """Devlin et al.'s create_instances_from_document on lists of tokens, with the draws that
+    data/corpus/blocks.py documents."""
     found, random_pairs, unpaired, number = [], 0, 0, 0
     for chunk in chunks:
-        documents = [[plain_ids(tokenizer, sentence) for sentence in sentences.split_document(t)] for t in chunk]
+        documents = [
+            [plain_ids(tokenizer, sentence) for sentence in sentences.split_document(t)] for t in chunk
+        ]
         numbered = [(number + i, document) for i, document in enumerate(documents) if any(document)]
         number += len(chunk)
         for place, (index, document) in enumerate(numbered):

@@ -1,4 +1,5 @@
-"""A script run in a process that was forked from one with the libraries already imported: a start costs milliseconds.
+"""A script run in a process that was forked from one with the libraries already imported: a start costs
+milliseconds.
 
 Imported by the fork server of commands.py, with IMPORTED: no script has to wait for these.
 """

@@ -1,13 +1,16 @@
-"""Each script killed at its N-th file operation in the run folder, and started again: the same bytes as if nothing had happened.
+"""Each script killed at its N-th file operation in the run folder, and started again: the same bytes as if
+nothing had happened.
 
     python tests/kill_driver.py                                    # three moments of each case
     python tests/kill_driver.py minidisc stark --number 10         # ten moments, spread over a run, of these
-    python tests/kill_driver.py --all --write results/reliability/kills       # every one; writes kills.md and kills.json
+    python tests/kill_driver.py --all \
+        --write results/reliability/kills  # every one; writes kills.md and kills.json
 
-Operations are what Python's audit events tell (files opened to be written, renamed, removed, linked; folders made and removed),
-syncs, and weights written.  SIGKILL comes just before the operation; a file that is opened is another moment, when it is there
-but empty, or ends in the middle of a line where it is appended to; so is half a file of weights.  Every fourth time the process
-is not killed but gets SIGTERM there: it stops by itself, with exit code 130.
+Operations are what Python's audit events tell (files opened to be written, renamed, removed, linked; folders
+made and removed), syncs, and weights written.  SIGKILL comes just before the operation; a file that is opened
+is another moment, when it is there but empty, or ends in the middle of a line where it is appended to; so is
+half a file of weights.  Every fourth time the process is not killed but gets SIGTERM there: it stops by
+itself, with exit code 130.
 """
 
 import os
@@ -20,7 +23,8 @@ CASES = reliability.CASES
 
 
 def count(report, folders, moment=None, number=signal.SIGKILL):
-    """Write every file operation in some folders into a report, a line each; before the moment-th send the process a signal."""
+    """Write every file operation in some folders into a report, a line each; before the moment-th send the
+    process a signal."""
     out = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     here = [os.path.abspath(folder) for folder in folders]
     busy, counted = False, 0
@@ -93,16 +97,22 @@ def count(report, folders, moment=None, number=signal.SIGKILL):
 
 
 def play(folder, cases, number):
-    """Yield a row for each case, see reliability.table().  number: of moments, spread over a run; None for all of them."""
+    """Yield a row for each case, see reliability.table().  number: of moments, spread over a run; None for
+    all of them."""
     places = reliability.inputs(folder / "inputs", cases)
     report = folder / "operations"
     for name in cases:
         case = reliability.Case(name, folder / "try", places)
         case.whole([(count, (report, case.folders))])
         total = len(report.read_text().splitlines())
-        moments = range(1, total + 1) if number is None else (int(total * (i + 0.5) / number) + 1 for i in range(number))
+        moments = (
+            range(1, total + 1)
+            if number is None
+            else (int(total * (i + 0.5) / number) + 1 for i in range(number))
+        )
         tries = (
-            tried(case, report, moment, signal.SIGTERM if i % 4 == 3 else signal.SIGKILL) for i, moment in enumerate(moments)
+            tried(case, report, moment, signal.SIGTERM if i % 4 == 3 else signal.SIGKILL)
+            for i, moment in enumerate(moments)
         )
         yield {"case": name, "script": case.script, "operations": total, "tries": tries}
 
@@ -112,8 +122,17 @@ def tried(case, report, moment, number) -> dict:
     codes = [-signal.SIGKILL] if number == signal.SIGKILL else [130]
     problem = case.stopped([(count, (report, case.folders, moment, number))], codes)
     operation = report.read_text().splitlines()[moment - 1].replace(f"{case.place}/", "")
-    return {"moment": moment, "operation": operation, "signal": signal.Signals(number).name, "problem": problem}
+    return {
+        "moment": moment,
+        "operation": operation,
+        "signal": signal.Signals(number).name,
+        "problem": problem,
+    }
 
 
 if __name__ == "__main__":
-    sys.exit(reliability.main(__doc__, play, CASES, "Stopped at the N-th file operation in the run folder, and started again."))
+    sys.exit(
+        reliability.main(
+            __doc__, play, CASES, "Stopped at the N-th file operation in the run folder, and started again."
+        )
+    )

@@ -1,4 +1,5 @@
-"""What a run leaves behind, without what may differ between two runs of the same command: the clock, and what is told of it."""
+"""What a run leaves behind, without what may differ between two runs of the same command: the clock, and what
+is told of it."""
 
 import json
 
@@ -8,7 +9,8 @@ CLOCK = {"seconds", "total_seconds", "started", "examples_per_second", "eta_seco
 
 
 def records(*folders) -> dict:
-    """{file of a run folder: its content}: JSON without clocks, the hash of everything else; log.txt only tells the story."""
+    """{file of a run folder: its content}: JSON without clocks, the hash of everything else; log.txt only
+    tells the story."""
     found = {}
     for folder in folders:
         for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "log.txt"):

@@ -1,6 +1,8 @@
-"""What the drivers have in common that kill and interrupt the scripts: a case for each script, tries of it, a table of them.
+"""What the drivers have in common that kill and interrupt the scripts: a case for each script, tries of it, a
+table of them.
 
-A try is a run that is stopped in some way and started again; it must leave what a run leaves that is not stopped.
+A try is a run that is stopped in some way and started again; it must leave what a run leaves that is not
+stopped.
 """
 
 import argparse
@@ -22,44 +24,65 @@ TASK = ("--task_name", "demo", "--data_dir", "{data}", "--use_cpu")
 SHORT = ("--per_device_train_batch_size", 16, "--max_steps", 6, "--eval_interval", 3, "--log_interval", 2,
          "--save_minutes", 0, "--learning_rate", 1e-3)  # fmt: skip
 TRAIN = (*TASK, *SHORT, "--hidn_dropout", 0.1, "--att_dropout", 0.1)
-CORPUS = ("--use_cpu", "--corpus", "{corpus}", "--num_heldout_blocks", 40, "--teacher_model_path", "{tuned}", *SHORT)
+CORPUS = (
+    "--use_cpu",
+    "--corpus",
+    "{corpus}",
+    "--num_heldout_blocks",
+    40,
+    "--teacher_model_path",
+    "{tuned}",
+    *SHORT,
+)
 SIZES = ("--hidden", 48, "--heads", 4, "--num_relation_heads", 8)
-# What the cases read, in the order in which it is made: script and flags; {name} is the folder of an earlier one
+# What the cases read, in the order in which it is made: script and flags; {name} is the folder of an earlier
+# one
 INPUTS = {
     "tuned": ("run_finetuning.py", *TRAIN),
     "nested": ("run_sparsification.py", *TASK, "--model_path", "{tuned}", "--grid", "0,50,70,90"),
-    "trial": ("run_distillation.py", *TRAIN, "--model_type", "kd", "--teacher_model_path", "{tuned}", "--student_layer", 2),
-    "filters": ("run_ted.py", *TASK, *SHORT, "--mode", "filters", "--model_path", "{tuned}", "--filter_interval", 2),
+    "trial": ("run_distillation.py", *TRAIN, "--model_type", "kd", "--teacher_model_path", "{tuned}",
+    "--student_layer", 2),
+    "filters": ("run_ted.py", *TASK, *SHORT, "--mode", "filters", "--model_path", "{tuned}",
+    "--filter_interval", 2),
     "student": ("run_ted.py", *TASK, *SHORT, "--mode", "filters", "--model_path", "{trial}"),
-    "corpus": ("run_corpus.py", "--input", "{text}", "--tokenizer_name_or_path", "{tuned}", "--max_seq_length", 32,
+    "corpus": ("run_corpus.py", "--input", "{text}", "--tokenizer_name_or_path", "{tuned}",
+    "--max_seq_length", 32,
                "--num_workers", 1),
 }  # fmt: skip
 CASES = {
     "finetuning": ("run_finetuning.py", *TRAIN, "--do_train", "--do_test", "--do_infer"),
     "sparsification": (*INPUTS["nested"], "--do_train", "--do_test"),
-    "distillation": ("run_distillation.py", *TRAIN, "--teacher_model_path", "{nested}", "--layer_or_sparsity", "90S",
+    "distillation": ("run_distillation.py", *TRAIN, "--teacher_model_path", "{nested}", "--layer_or_sparsity",
+    "90S",
                      "--num_grad_accum_steps", 2),
-    "maxidisc": ("run_maxidisc.py", *TRAIN, "--teacher_model_path", "{nested}", "--layer_or_sparsity_path", "70,90S",
+    "maxidisc": ("run_maxidisc.py", *TRAIN, "--teacher_model_path", "{nested}", "--layer_or_sparsity_path",
+    "70,90S",
                  "--hops_dir", "{hops}"),
     "minidisc": ("run_minidisc.py", *TRAIN, "--teacher_model_path", "{nested}"),
-    "stark": ("run_stark.py", *TRAIN, "--teacher_model_path", "{tuned}", "--student_model_path", "{trial}", "--do_rewind",
+    "stark": ("run_stark.py", *TRAIN, "--teacher_model_path", "{tuned}", "--student_model_path", "{trial}",
+    "--do_rewind",
               "--student_layer", 2, "--teacher_sparsities", 30),
     "ted filters": (*INPUTS["filters"],),
-    "ted": ("run_ted.py", *TRAIN, "--mode", "ted", "--teacher_model_path", "{filters}", "--student_model_path", "{student}",
+    "ted": ("run_ted.py", *TRAIN, "--mode", "ted", "--teacher_model_path", "{filters}",
+    "--student_model_path", "{student}",
             "--student_init", "stage1", "--mse_alpha", 10),
     "corpus": (*INPUTS["corpus"],),
-    "corpus sparsification": ("run_sparsification.py", "--task_name", "corpus", "--corpus", "{corpus}", "--model_path",
-                              "{masked}", "--num_heldout_blocks", 40, "--num_scoring_samples", 64, "--use_cpu"),
+    "corpus sparsification": ("run_sparsification.py", "--task_name", "corpus", "--corpus", "{corpus}",
+    "--model_path",
+                              "{masked}", "--num_heldout_blocks", 40, "--num_scoring_samples", 64,
+                              "--use_cpu"),
     "minilmv2": ("run_minilmv2.py", *CORPUS, *SIZES, "--student_path", "3,2L"),
     "minimoe": ("run_minimoe.py", *CORPUS, *SIZES, "--layer", 2, "--moe", "1,4"),
     "once for all": ("run_minilmv2.py", *CORPUS, "--ofa_layer", "3,2", "--ofa_hidden", "128,64"),
-    "evaluation": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--model_path", "{nested}", "--sparsities", 50,
+    "evaluation": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--model_path", "{nested}", "--sparsities",
+    50,
                    "--export", "compact", "--export_dir", "{exports}"),
 }  # fmt: skip
 
 
 class Case:
-    """A command with a place of its own: place/run, and place/hops and place/exports where it writes there."""
+    """A command with a place of its own: place/run, and place/hops and place/exports where it writes
+    there."""
 
     def __init__(self, name, place, inputs, *, processes=1):
         self.name, (self.script, *words), self.processes = name, CASES[name], processes
@@ -107,11 +130,17 @@ def inputs(folder, cases) -> dict:
     demo.write_files(folder / "all" / "demo")
     (folder / "data" / "demo").mkdir(parents=True)
     for split, number in (("train", 96), ("dev", 48), ("test", 16)):
-        lines = (folder / "all" / "demo" / f"{split}.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = (
+            (folder / "all" / "demo" / f"{split}.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+        )
         (folder / "data" / "demo" / f"{split}.tsv").write_text("".join(lines[: 1 + number]), encoding="utf-8")
     text = "\n\n".join(f"{review}\n{statement}" for review, statement, _ in demo.rows(300))
     (folder / "text.txt").write_text(text + "\n", encoding="utf-8")
-    places = {"data": folder / "data", "text": folder / "text.txt", **{name: folder / name for name in [*INPUTS, "masked"]}}
+    places = {
+        "data": folder / "data",
+        "text": folder / "text.txt",
+        **{name: folder / name for name in [*INPUTS, "masked"]},
+    }
     wanted = "".join(str(CASES[name]) for name in cases)
     wanted += "{tuned}" if "{masked}" in wanted else ""
     for name in reversed(INPUTS):  # what reads comes after what is read
@@ -122,7 +151,9 @@ def inputs(folder, cases) -> dict:
     if "{masked}" in wanted:  # an encoder with its pretraining head, which no script writes
         from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
-        AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder / "tuned" / "ckpt")).save_pretrained(folder / "masked")
+        AutoModelForMaskedLM.from_config(
+            AutoConfig.from_pretrained(folder / "tuned" / "ckpt")
+        ).save_pretrained(folder / "masked")
         AutoTokenizer.from_pretrained(folder / "tuned" / "ckpt").save_pretrained(folder / "masked")
     return places
 
@@ -144,7 +175,10 @@ def table(found, command, what) -> str:
     ]
     for row in found:
         bad = sum(tried["problem"] is not None for tried in row["tries"])
-        lines.append(f"| {' | '.join(str(row[name]) for name in names)} | {len(row['tries'])} | {bad} | {row['minutes']:.1f} |")
+        lines.append(
+            f"| {' | '.join(str(row[name]) for name in names)} | {len(row['tries'])} | {bad} | "
+            f"{row['minutes']:.1f} |"
+        )
     tries = [(row, tried) for row in found for tried in row["tries"]]
     faults = [(row, tried) for row, tried in tries if tried["problem"]]
     lines += ["", f"{len(tries)} tries, {len(faults)} of them with a fault.", ""]
@@ -155,16 +189,21 @@ def table(found, command, what) -> str:
 
 
 def main(doc, play, cases, what):
-    """A driver's command line: tries the cases that are named, prints the table, maybe writes it; returns the exit code.
+    """A driver's command line: tries the cases that are named, prints the table, maybe writes it; returns the
+    exit code.
 
-    play(folder, cases, number): yields a row for each case, see table(); tries are made while they are taken.  number: of tries
-    of each, None for all.
+    play(folder, cases, number): yields a row for each case, see table(); tries are made while they are taken.
+    number: of tries of each, None for all.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", choices=[[], *cases], metavar="case", help=f"of {', '.join(cases)}; all")
+    parser.add_argument(
+        "cases", nargs="*", choices=[[], *cases], metavar="case", help=f"of {', '.join(cases)}; all"
+    )
     parser.add_argument("--number", type=int, default=3, help="tries of each case")
     parser.add_argument("--all", action="store_true", help="every moment")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write FILE.md and FILE.json, after each case anew")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="write FILE.md and FILE.json, after each case anew"
+    )
     args = parser.parse_args()
     found, command = [], " ".join(["python", f"tests/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     with tempfile.TemporaryDirectory() as folder:
@@ -179,6 +218,8 @@ def main(doc, play, cases, what):
                 args.write.parent.mkdir(parents=True, exist_ok=True)
                 args.write.with_suffix(".md").write_text(table(found, command, what), encoding="utf-8")
                 whole = {"command": command, "commit": commit(), "cases": found}
-                args.write.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+                args.write.with_suffix(".json").write_text(
+                    json.dumps(whole, indent=1) + "\n", encoding="utf-8"
+                )
     print(table(found, command, what))
     return int(any(tried["problem"] for row in found for tried in row["tries"]))

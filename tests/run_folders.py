@@ -1,12 +1,15 @@
-"""What a run leaves in its folder while it goes on and afterwards, for tests that kill it, and flags of a short one."""
+"""What a run leaves in its folder while it goes on and afterwards, for tests that kill it, and flags of a
+short one."""
 
 import json
 
 from safetensors.torch import load_file
 
 # 12 updates, evaluated and saved at 4, 8 and 12: the rows are 4 updates, an evaluation, 4 updates, ...
-SHORT = ("--per_device_train_batch_size", 16, "--num_train_epochs", 2, "--max_train_samples", 96, "--eval_interval", 4,
-         "--log_interval", 1, "--save_minutes", 0, "--use_cpu", "--learning_rate", 1e-3, "--hidn_dropout", 0.1,
+SHORT = ("--per_device_train_batch_size", 16, "--num_train_epochs", 2, "--max_train_samples", 96,
+         "--eval_interval", 4,
+         "--log_interval", 1, "--save_minutes", 0, "--use_cpu", "--learning_rate", 1e-3, "--hidn_dropout",
+         0.1,
          "--att_dropout", 0.1)  # fmt: skip
 
 
@@ -36,7 +39,8 @@ def while_saving(number):
 def stage_done(name):
     """A moment: a stage is over, and the run is not."""
     return lambda folder: (
-        (folder / "state" / name / "latest").exists() and "done" in (folder / "state" / name / "latest").read_text()
+        (folder / "state" / name / "latest").exists()
+        and "done" in (folder / "state" / name / "latest").read_text()
     )
 
 

@@ -1,11 +1,14 @@
-"""Two processes that get SIGTERM or SIGINT in any phase, one of them alone or both: neither hangs, both end with 130.
+"""Two processes that get SIGTERM or SIGINT in any phase, one of them alone or both: neither hangs, both end
+with 130.
 
     python tests/signal_driver.py                              # three tries of each case
     python tests/signal_driver.py finetuning --number 20
-    python tests/signal_driver.py --all --write results/reliability/signals      # 150 tries; writes signals.md and signals.json
+    python tests/signal_driver.py --all \
+        --write results/reliability/signals  # 150 tries; writes signals.md and signals.json
 
-Each process that gets a signal gets it from a thread of its own, some time after a phase has begun: up to twice as long as the
-phase takes, so that it comes in the middle, at the end, or just after.  The same command then continues, to the same bytes.
+Each process that gets a signal gets it from a thread of its own, some time after a phase has begun: up to
+twice as long as the phase takes, so that it comes in the middle, at the end, or just after.  The same command
+then continues, to the same bytes.
 A signal that comes when everything is done changes nothing: both end with 0.
 """
 
@@ -20,7 +23,8 @@ import time
 
 import reliability
 
-# A phase begins when a function is called for the so-many-th time: module, name, call; and lasts so many seconds
+# A phase begins when a function is called for the so-many-th time: module, name, call; and lasts so many
+# seconds
 PHASES = {
     "start": (None, None, 0, 0.6),
     "update": ("utils.training", "_Loop._update", 5, 0.05),
@@ -72,14 +76,23 @@ def send(phase, number, delay):
 
 
 def play(folder, cases, number):
-    """Yield a row for each case, see reliability.table().  number: of tries, drawn from all combinations; None for all."""
+    """Yield a row for each case, see reliability.table().  number: of tries, drawn from all combinations;
+    None for all."""
     places = reliability.inputs(folder / "inputs", cases)
     for name in cases:
         case = reliability.Case(name, folder / "try", places, processes=2)
         case.whole()
         combinations = [*itertools.product(CASES[name], WHO, SIGNALS)]
-        chosen = combinations if number is None else random.Random(name).sample(combinations, min(number, len(combinations)))
-        yield {"case": name, "script": case.script, "tries": (tried(case, *combination) for combination in chosen)}
+        chosen = (
+            combinations
+            if number is None
+            else random.Random(name).sample(combinations, min(number, len(combinations)))
+        )
+        yield {
+            "case": name,
+            "script": case.script,
+            "tries": (tried(case, *combination) for combination in chosen),
+        }
 
 
 def tried(case, phase, who, number) -> dict:

@@ -1,4 +1,5 @@
-"""utils/answers.py beside a plain second implementation of SQuAD 2.0's official definition, on the real dev file."""
+"""utils/answers.py beside a plain second implementation of SQuAD 2.0's official definition, on the real dev
+file."""
 
 import json
 import re
@@ -60,21 +61,27 @@ def test_golden_scores(gold, prediction, exact, f1):
 
 
 def synthetic(examples, seed=0):
-    """(texts, odds): right, cut, shifted and unrelated answers; odds that know a little, many of them equal."""
+    """(texts, odds): right, cut, shifted and unrelated answers; odds that know a little, many of them
+    equal."""
     draw, texts, odds = np.random.default_rng(seed), [], []
     for context, gold in zip(examples.second, examples.labels):
         start, text = gold[draw.integers(len(gold))] if gold else (0, "The: a")
         shift = int(draw.integers(0, 12))
         kind = draw.random()
         texts.append(
-            text if kind < 0.5 else context[start + shift : start + shift + len(text)] if kind < 0.8 else text[:-3] + "!"
+            text
+            if kind < 0.5
+            else context[start + shift : start + shift + len(text)]
+            if kind < 0.8
+            else text[:-3] + "!"
         )
         odds.append(round(float(draw.normal() + (0 if gold else 1)), 1))
     return texts, odds
 
 
 def test_scores_on_the_real_dev_file(data_dir):
-    """All metrics beside the plain implementation; the best thresholds beside trying every one that makes a difference."""
+    """All metrics beside the plain implementation; the best thresholds beside trying every one that makes a
+    difference."""
     examples = tasks.get("squad2").read(data_dir, "dev")
     golds = [[text for _, text in gold] for gold in examples.labels]
     texts, odds = synthetic(examples)
@@ -84,8 +91,11 @@ def test_scores_on_the_real_dev_file(data_dir):
         scores = plain_scores([text if o <= threshold else "" for text, o in zip(texts, odds)], golds)
         expected = {"total": 6078, "HasAns_total": 2910, "NoAns_total": 3168}
         for column, name in enumerate(("exact", "f1")):
-            expected |= {name: scores[:, column].mean(), f"HasAns_{name}": scores[answerable, column].mean(),
-                         f"NoAns_{name}": scores[~answerable, column].mean()}  # fmt: skip
+            expected |= {
+                name: scores[:, column].mean(),
+                f"HasAns_{name}": scores[answerable, column].mean(),
+                f"NoAns_{name}": scores[~answerable, column].mean(),
+            }
         assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
     given, empty = plain_scores(texts, golds), plain_scores([""] * len(texts), golds)
     for column, name in enumerate(("exact", "f1")):
@@ -93,8 +103,12 @@ def test_scores_on_the_real_dev_file(data_dir):
         for threshold in [min(odds) - 1, *sorted(set(odds))]:
             tried[threshold] = np.where(np.array(odds) > threshold, empty[:, column], given[:, column]).mean()
         assert found[f"best_{name}"] == pytest.approx(max(tried.values()), rel=1e-12)
-        there = np.where(np.array(odds) > found[f"best_{name}_thresh"], empty[:, column], given[:, column]).mean()
-        assert there == pytest.approx(found[f"best_{name}"], rel=1e-12) and found[f"best_{name}"] >= found[name]
+        there = np.where(
+            np.array(odds) > found[f"best_{name}_thresh"], empty[:, column], given[:, column]
+        ).mean()
+        assert (
+            there == pytest.approx(found[f"best_{name}"], rel=1e-12) and found[f"best_{name}"] >= found[name]
+        )
 
 
 def test_no_prefix_of_equal_odds():

@@ -1,7 +1,8 @@
-"""What users get wrong, through the scripts as they see them: one message that names the file and line or the flag, exit code 2,
-no traceback, and nothing on the disk has changed.
+"""What users get wrong, through the scripts as they see them: one message that names the file and line or the
+flag, exit code 2, no traceback, and nothing on the disk has changed.
 
-Every case is started with --overwrite and a finished run as its --output_dir, unless it says otherwise: that run must survive.
+Every case is started with --overwrite and a finished run as its --output_dir, unless it says otherwise: that
+run must survive.
 """
 
 import json
@@ -53,7 +54,8 @@ DATA = [
     ("rte", "dev.tsv", swap(b"\tlabel", b"\tgold"), (":1:", "missing: label")),
     ("rte", "train.tsv", swap(b"sentence2", b"sentenceB"), (":1:", "missing: sentence2")),
     ("rte", "train.tsv", shortened(3), (":3:", "3 tab-separated columns", "expected 4")),
-    ("rte", "train.tsv", line(4, b"0\ta\tb\tc\tentailment"), (":4:", "5 tab-separated columns", "expected 4")),
+    ("rte", "train.tsv", line(4, b"0\ta\tb\tc\tentailment"), (":4:", "5 tab-separated columns",
+    "expected 4")),
     ("rte", "train.tsv", line(4, b""), (":4:", "1 tab-separated columns")),
     ("rte", "dev.tsv", line(5, b"0\ta\tb\tneutral"), (":5:", "'neutral'", "not_entailment, entailment")),
     ("rte", "train.tsv", line(2, b"0\t \tb\tentailment"), (":2:", "an empty sentence1")),
@@ -61,7 +63,8 @@ DATA = [
     ("rte", "dev.tsv", lambda data: data.decode().encode("utf-16"), (":1:", "UTF-8")),
     ("cola", "train.tsv", None, ("no such file",)),
     ("cola", "train.tsv", emptied, (":1:", "empty")),
-    ("cola", "dev.tsv", line(2, b"gj04\t1\tthe soup"), (":2:", "3 tab-separated columns", "expected 4 (the columns are source")),
+    ("cola", "dev.tsv", line(2, b"gj04\t1\tthe soup"), (":2:", "3 tab-separated columns",
+    "expected 4 (the columns are source")),
     ("cola", "train.tsv", line(3, b"gj04\tyes\t\tthe soup"), (":3:", "'yes'", "0, 1")),
     ("cola", "train.tsv", line(4, b"gj04\t1\t\t\xff"), (":4:", "0xff", "UTF-8")),
     ("stsb", "train.tsv", line(3, b"0\ta\tb\thigh"), (":3:", "'high'", "from 0.0 to 5.0")),
@@ -81,11 +84,15 @@ DATA = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("task, name, fault, said", DATA, ids=[f"{n} {case[0]} {case[1]}" for n, case in enumerate(DATA)])
+@pytest.mark.parametrize(
+    "task, name, fault, said", DATA, ids=[f"{n} {case[0]} {case[1]}" for n, case in enumerate(DATA)]
+)
 def test_data(task, name, fault, said, checkpoints, refused, tmp_path):
     path = write_task(tmp_path / "data" / task, task, name, fault)
     flags = ["--task_name", task, "--data_dir", tmp_path / "data", "--model_path", checkpoints / "encoder"]
-    message = refused("run_finetuning.py", flags, [said[0] if said[0][0] != ":" else f"{path}{said[0]}", path, *said[1:]])
+    message = refused(
+        "run_finetuning.py", flags, [said[0] if said[0][0] != ":" else f"{path}{said[0]}", path, *said[1:]]
+    )
     assert "expected" in message or "datasets/README.md" in message
 
 
@@ -116,7 +123,16 @@ def test_data_folder(checkpoints, refused, tmp_path):
 )
 def test_test_file_is_read_before_training(flag, name, fault, said, checkpoints, refused, tmp_path):
     path = write_task(tmp_path / "data" / "rte", "rte", name, fault)
-    flags = ["--task_name", "rte", "--data_dir", tmp_path / "data", "--model_path", checkpoints / "encoder", "--do_train", flag]
+    flags = [
+        "--task_name",
+        "rte",
+        "--data_dir",
+        tmp_path / "data",
+        "--model_path",
+        checkpoints / "encoder",
+        "--do_train",
+        flag,
+    ]
     refused("run_finetuning.py", flags, [path, *said])
 
 
@@ -129,10 +145,14 @@ def test_byte_order_mark_and_crlf_are_accepted(task, checkpoints, tmp_path):
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
     rows = []
     for kind in ("plain", "windows"):
-        run("run_finetuning.py", "--task_name", task, "--data_dir", tmp_path / kind, "--model_path", checkpoints / "encoder",
-            "--max_steps", 2, "--log_interval", 1, "--use_cpu", "--output_dir", tmp_path / f"{kind}_run")  # fmt: skip
+        run("run_finetuning.py", "--task_name", task, "--data_dir", tmp_path / kind, "--model_path",
+            checkpoints / "encoder",
+            "--max_steps", 2, "--log_interval", 1, "--use_cpu", "--output_dir",
+            tmp_path / f"{kind}_run")  # fmt: skip
         lines = (tmp_path / f"{kind}_run" / "metrics.jsonl").read_text().splitlines()
-        rows.append([{key: value for key, value in json.loads(row).items() if "second" not in key} for row in lines])
+        rows.append(
+            [{key: value for key, value in json.loads(row).items() if "second" not in key} for row in lines]
+        )
     assert rows[0] == rows[1] and len(rows[0]) == 4
 
 
@@ -190,13 +210,19 @@ def unfinished(folder):
     (folder / "args.json").write_text("{}")
 
 
-REVERSED = {"id2label": {"0": "entailment", "1": "not_entailment"}, "label2id": {"entailment": 0, "not_entailment": 1}}
-# name: the checkpoint that is spoilt, its fault (None: the checkpoint is not one of this task), what the message says
+REVERSED = {
+    "id2label": {"0": "entailment", "1": "not_entailment"},
+    "label2id": {"entailment": 0, "not_entailment": 1},
+}
+# name: the checkpoint that is spoilt, its fault (None: the checkpoint is not one of this task), what the
+# message says
 CHECKPOINTS = {
-    "empty folder": ("tuned", lambda folder: [file.unlink() for file in folder.iterdir()], ["neither a checkpoint", "nothing"]),
+    "empty folder": ("tuned", lambda folder: [file.unlink() for file in folder.iterdir()],
+    ["neither a checkpoint", "nothing"]),
     "only a tokenizer": ("tuned", only_tokenizer, ["neither a checkpoint", "config.json"]),
     "unfinished run": ("tuned", unfinished, ["has not finished"]),
-    "config is no JSON": ("tuned", text("config.json", b'{"model_type": '), ["config.json", "not valid JSON"]),
+    "config is no JSON": ("tuned", text("config.json", b'{"model_type": '), ["config.json",
+    "not valid JSON"]),
     "config is binary": ("tuned", text("config.json", b"\xff\xfe\x00"), ["config.json", "not valid JSON"]),
     "config is a list": ("tuned", text("config.json", b"[]"), ["config.json", "model_type"]),
     "unknown family": ("tuned", config(model_type="brat"), ["brat"]),
@@ -206,11 +232,16 @@ CHECKPOINTS = {
     "pickle only": ("tuned", pickled, ["pytorch_model.bin", "expected model.safetensors"]),
     "no tokenizer": ("tuned", without("tokenizer.json", "tokenizer_config.json"), ["no tokenizer"]),
     "damaged tokenizer": ("tuned", text("tokenizer.json", b"{}"), ["tokenizer cannot be loaded"]),
-    "labels in another order": ("tuned", config(**REVERSED), ["labels contradict", "0 entailment, 1 not_entailment"]),
-    "other labels": ("tuned", config(id2label={"0": "no", "1": "yes"}, label2id=None), ["labels contradict", "0 no, 1 yes"]),
-    "a missing weight": ("tuned", weights(lambda t: t.pop("bert.pooler.dense.bias")), ["1 missing", "bert.pooler.dense.bias"]),
-    "a left-over weight": ("tuned", weights(lambda t: t.update(extra=torch.ones(2))), ["1 unexpected", "extra"]),
-    "another size": ("tuned", config(intermediate_size=64), ["of another size", "intermediate.dense", "not [64, 128]"]),
+    "labels in another order": ("tuned", config(**REVERSED), ["labels contradict",
+    "0 entailment, 1 not_entailment"]),
+    "other labels": ("tuned", config(id2label={"0": "no", "1": "yes"}, label2id=None), ["labels contradict",
+    "0 no, 1 yes"]),
+    "a missing weight": ("tuned", weights(lambda t: t.pop("bert.pooler.dense.bias")), ["1 missing",
+    "bert.pooler.dense.bias"]),
+    "a left-over weight": ("tuned", weights(lambda t: t.update(extra=torch.ones(2))), ["1 unexpected",
+    "extra"]),
+    "another size": ("tuned", config(intermediate_size=64), ["of another size", "intermediate.dense",
+    "not [64, 128]"]),
     "a tagger": ("tagger", None, ["head for tagging", "the task is classification"]),
     "a rater": ("rater", None, ["labels"]),
 }  # fmt: skip
@@ -238,29 +269,61 @@ PATH_FLAGS = [
     (script, flags, flag, fault)
     for script, flags, flag, faults in (
         ("run_finetuning.py", [], "--model_path", ()),
-        ("run_sparsification.py", [], "--model_path", ("truncated", "a tagger", "unfinished run", "labels in another order")),
-        ("run_distillation.py", [], "--teacher_model_path", ("pickle only", "a tagger", "labels in another order")),
-        ("run_distillation.py", STUDENT, "--student_model_path", ("truncated", "unfinished run", "a tagger", "other labels")),
-        ("run_minidisc.py", ["--target_sparsity", 90], "--teacher_model_path", ("unfinished run", "config is no JSON")),
+        (
+            "run_sparsification.py",
+            [],
+            "--model_path",
+            ("truncated", "a tagger", "unfinished run", "labels in another order"),
+        ),
+        (
+            "run_distillation.py",
+            [],
+            "--teacher_model_path",
+            ("pickle only", "a tagger", "labels in another order"),
+        ),
+        (
+            "run_distillation.py",
+            STUDENT,
+            "--student_model_path",
+            ("truncated", "unfinished run", "a tagger", "other labels"),
+        ),
+        (
+            "run_minidisc.py",
+            ["--target_sparsity", 90],
+            "--teacher_model_path",
+            ("unfinished run", "config is no JSON"),
+        ),
         ("run_evaluation.py", [], "--model_path", ("truncated", "a tagger", "unfinished run")),
     )
     for fault in ("{tmp}/none", "{tmp}/file", "nobody/no-such-model", *faults)
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize("script, flags, flag, fault", PATH_FLAGS, ids=[" ".join((c[0], c[2], c[3])) for c in PATH_FLAGS])
+@pytest.mark.parametrize(
+    "script, flags, flag, fault", PATH_FLAGS, ids=[" ".join((c[0], c[2], c[3])) for c in PATH_FLAGS]
+)
 def test_path_flag(script, flags, flag, fault, checkpoints, refused, small_demo, tmp_path):
     (tmp_path / "file").write_text("no folder")
     if fault in CHECKPOINTS:
         path, said = spoilt(fault, checkpoints, tmp_path)
     else:
-        path, said = fault.format(tmp=tmp_path), {"{tmp}/none": ["no such folder"], "{tmp}/file": ["a file"]}.get(fault, ["hub"])
+        path, said = (
+            fault.format(tmp=tmp_path),
+            {"{tmp}/none": ["no such folder"], "{tmp}/file": ["a file"]}.get(fault, ["hub"]),
+        )
     flags = [str(word).format(tuned=checkpoints / "tuned") for word in flags]
-    refused(script, ["--task_name", "demo", "--data_dir", small_demo, *flags, flag, path], [f"{flag}: {path}", *said])
+    refused(
+        script,
+        ["--task_name", "demo", "--data_dir", small_demo, *flags, flag, path],
+        [f"{flag}: {path}", *said],
+    )
 
 
 def test_a_head_is_not_made_for_a_teacher(checkpoints, refused, small_demo):
-    for script, flag in (("run_sparsification.py", "--model_path"), ("run_distillation.py", "--teacher_model_path")):
+    for script, flag in (
+        ("run_sparsification.py", "--model_path"),
+        ("run_distillation.py", "--teacher_model_path"),
+    ):
         flags = ["--task_name", "demo", "--data_dir", small_demo, flag, checkpoints / "encoder"]
         refused(script, flags, [flag, "no task head", "run_finetuning.py"])
 
@@ -270,44 +333,62 @@ def test_student_of_another_tokenizer(checkpoints, refused, small_demo, tmp_path
     file = tmp_path / "other" / "tokenizer.json"
     file.write_text(file.read_text().replace('"soup"', '"broth"'))
     flags = ["--task_name", "demo", "--data_dir", small_demo, "--teacher_model_path", checkpoints / "tuned"]
-    refused("run_distillation.py", [*flags, "--student_model_path", tmp_path / "other"], ["--student_model_path", "tokenizer"])
+    refused(
+        "run_distillation.py",
+        [*flags, "--student_model_path", tmp_path / "other"],
+        ["--student_model_path", "tokenizer"],
+    )
 
 
 # ---- Flags: script, flags, what the message says
 
 TEACHER = ["--teacher_model_path", "{nested}"]
 FLAGS = [
-    ("run_distillation.py", [*TEACHER, "--layer_or_sparsity", "42S"], ["--layer_or_sparsity 42S", "grid", "50, 60, 70"]),
-    ("run_distillation.py", [*TEACHER, "--layer_or_sparsity", "9L"], ["--layer_or_sparsity 9L", "has {layers} layers"]),
-    ("run_distillation.py", [*TEACHER, "--layer_or_sparsity", "0L"], ["--layer_or_sparsity", "'0L'", "at least 1"]),
+    ("run_distillation.py", [*TEACHER, "--layer_or_sparsity", "42S"], ["--layer_or_sparsity 42S", "grid",
+    "50, 60, 70"]),
+    ("run_distillation.py", [*TEACHER, "--layer_or_sparsity", "9L"], ["--layer_or_sparsity 9L",
+    "has {layers} layers"]),
+    ("run_distillation.py", [*TEACHER, "--layer_or_sparsity", "0L"], ["--layer_or_sparsity", "'0L'",
+    "at least 1"]),
     ("run_distillation.py", [*TEACHER, "--layer_or_sparsity", "90"], ["--layer_or_sparsity", "'90'", "90S"]),
-    ("run_distillation.py", [*STUDENT, "--layer_or_sparsity", "90S"], ["90S", "not nested", "run_sparsification.py"]),
+    ("run_distillation.py", [*STUDENT, "--layer_or_sparsity", "90S"], ["90S", "not nested",
+    "run_sparsification.py"]),
     ("run_distillation.py", [*TEACHER, "--layer_or_sparsity", "3L", "--student_model_path", "{tuned}"],
      ["--student_model_path and --layer_or_sparsity"]),
-    ("run_distillation.py", [*TEACHER, "--model_type", "kdbert_ner"], ["--model_type kdbert_ner", "a classification task"]),
-    ("run_distillation.py", [*TEACHER, "--model_type", "kdroberta_cls"], ["--model_type kdroberta_cls", "model_type is bert"]),
+    ("run_distillation.py", [*TEACHER, "--model_type", "kdbert_ner"], ["--model_type kdbert_ner",
+    "a classification task"]),
+    ("run_distillation.py", [*TEACHER, "--model_type", "kdroberta_cls"], ["--model_type kdroberta_cls",
+    "model_type is bert"]),
     ("run_distillation.py", [*TEACHER, "--model_type", "bert"], ["--model_type", "'bert'"]),
     ("run_minidisc.py", [*TEACHER, "--model_type", "ftbert_cls"], ["--model_type", "'ftbert_cls'"]),
     ("run_minidisc.py", [*TEACHER, "--target_sparsity", 42], ["--target_sparsity 42S", "grid"]),
     ("run_minidisc.py", [*STUDENT, "--target_sparsity", 90], ["--target_sparsity 90S", "not nested"]),
     ("run_minidisc.py", TEACHER + ["--lam", "much"], ["--lam", "'much'"]),
-    ("run_minidisc.py", [*TEACHER, "--candidates", "70,75"], ["--candidates 70, 75: not all in the teacher's grid: 0, 50"]),
-    ("run_minidisc.py", [*TEACHER, "--candidates", "80,90"], ["--candidates 80, 90: expected", "the student's, 90", "grid: 0"]),
-    ("run_minidisc.py", [*TEACHER, "--learning_rates", "1e-3"], ["--learning_rates: found 1; expected one for each of 2 hops"]),
+    ("run_minidisc.py", [*TEACHER, "--candidates", "70,75"],
+    ["--candidates 70, 75: not all in the teacher's grid: 0, 50"]),
+    ("run_minidisc.py", [*TEACHER, "--candidates", "80,90"], ["--candidates 80, 90: expected",
+    "the student's, 90", "grid: 0"]),
+    ("run_minidisc.py", [*TEACHER, "--learning_rates", "1e-3"],
+    ["--learning_rates: found 1; expected one for each of 2 hops"]),
     ("run_minidisc.py", [], ["--teacher_model_path: required"]),
     ("run_sparsification.py", ["--model_path", "{tuned}", "--grid", "0,50,100"], ["--grid", "below 100"]),
-    ("run_sparsification.py", ["--model_path", "{tuned}", "--model_type", "kdbert_cls"], ["--model_type", "'kdbert_cls'"]),
+    ("run_sparsification.py", ["--model_path", "{tuned}", "--model_type", "kdbert_cls"], ["--model_type",
+    "'kdbert_cls'"]),
     ("run_sparsification.py", [], ["--model_path"]),
-    ("run_evaluation.py", ["--model_path", "{nested}", "--sparsities", "0,42"], ["--sparsities", "42S", "grid"]),
-    ("run_evaluation.py", ["--model_path", "{tuned}", "{nested}", "--sparsities", "50"], ["--sparsities", "tuned", "not nested"]),
+    ("run_evaluation.py", ["--model_path", "{nested}", "--sparsities", "0,42"], ["--sparsities", "42S",
+    "grid"]),
+    ("run_evaluation.py", ["--model_path", "{tuned}", "{nested}", "--sparsities", "50"], ["--sparsities",
+    "tuned", "not nested"]),
     ("run_finetuning.py", ["--selection_metric", "f1"], ["--selection_metric", "'f1'", "acc"]),
     ("run_finetuning.py", ["--data_type", "bert_ner"], ["--data_type bert_ner", "classification"]),
-    ("run_finetuning.py", ["--model_path", "{tuned}", "--model_type", "ftroberta_cls"], ["ftroberta_cls", "model_type is bert"]),
+    ("run_finetuning.py", ["--model_path", "{tuned}", "--model_type", "ftroberta_cls"], ["ftroberta_cls",
+    "model_type is bert"]),
     ("run_finetuning.py", ["--precision", "fp16"], ["--precision fp16", "GPU"]),
     ("run_finetuning.py", ["--max_length", 4], ["--max_length", "found 4"]),
     ("run_finetuning.py", ["--max_length", 1000], ["--max_length", "found 1000"]),
     ("run_finetuning.py", ["--learning_rate"], ["--learning_rate"]),
-    ("run_finetuning.py", ["--learning_rate", "-1", "--seed", "x", "--epochs", 3], ["--learning_rate", "--seed", "--epochs: no"]),
+    ("run_finetuning.py", ["--learning_rate", "-1", "--seed", "x", "--epochs", 3], ["--learning_rate",
+    "--seed", "--epochs: no"]),
 ]  # fmt: skip
 
 
@@ -321,13 +402,26 @@ def test_flags(script, flags, said, checkpoints, refused, small_demo):
 
 def test_patient_distillation_of_a_score(checkpoints, refused, tmp_path):
     write_task(tmp_path / "data" / "stsb", "stsb")
-    flags = ["--task_name", "stsb", "--data_dir", tmp_path / "data", "--teacher_model_path", checkpoints / "rater"]
-    refused("run_distillation.py", [*flags, "--model_type", "pkdbert_cls", "--layer_or_sparsity", "1L"], ["pkdbert_cls", "stsb"])
+    flags = [
+        "--task_name",
+        "stsb",
+        "--data_dir",
+        tmp_path / "data",
+        "--teacher_model_path",
+        checkpoints / "rater",
+    ]
+    refused(
+        "run_distillation.py",
+        [*flags, "--model_type", "pkdbert_cls", "--layer_or_sparsity", "1L"],
+        ["pkdbert_cls", "stsb"],
+    )
 
 
 def test_every_task_name_is_listed(refused, checkpoints):
     refused(
-        "run_finetuning.py", ["--task_name", "mrcp", "--model_path", checkpoints / "encoder"], ["--task_name", "'mrcp'", "mrpc"]
+        "run_finetuning.py",
+        ["--task_name", "mrcp", "--model_path", checkpoints / "encoder"],
+        ["--task_name", "'mrcp'", "mrpc"],
     )
     refused("run_finetuning.py", [], ["--task_name: required"])
 
@@ -336,17 +430,29 @@ def test_every_task_name_is_listed(refused, checkpoints):
 
 
 def test_output_dir(refused, small_demo, tmp_path):
-    """A folder that is no run, a file, a path below a file; without --overwrite a run of another stage or with other settings."""
+    """A folder that is no run, a file, a path below a file; without --overwrite a run of another stage or
+    with other settings."""
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("mine")
     flags = ["--task_name", "demo", "--data_dir", small_demo]
-    for path, said in (("notes", "not a run folder"), ("notes/diary.txt", "is a file"), ("notes/diary.txt/run", "is a file")):
+    for path, said in (
+        ("notes", "not a run folder"),
+        ("notes/diary.txt", "is a file"),
+        ("notes/diary.txt/run", "is a file"),
+    ):
         for overwrite in (True, False):
             refused("run_finetuning.py", flags, ["--output_dir", tmp_path / path, said],
                     output_dir=tmp_path / path, overwrite=overwrite)  # fmt: skip
-    refused("run_finetuning.py", flags, ["--output_dir", "--learning_rate: 0.001 in the run"], overwrite=False)
+    refused(
+        "run_finetuning.py", flags, ["--output_dir", "--learning_rate: 0.001 in the run"], overwrite=False
+    )
     shutil.copytree(tmp_path / "run", tmp_path / "other")
-    refused("run_sparsification.py", [*flags, "--model_path", tmp_path / "other"], ["a run of finetuning"], overwrite=False)
+    refused(
+        "run_sparsification.py",
+        [*flags, "--model_path", tmp_path / "other"],
+        ["a run of finetuning"],
+        overwrite=False,
+    )
 
 
 def test_new_output_dir_is_not_made(refused, checkpoints, small_demo, tmp_path):
@@ -355,16 +461,26 @@ def test_new_output_dir_is_not_made(refused, checkpoints, small_demo, tmp_path):
     folder, _ = spoilt("truncated", checkpoints, tmp_path)
     demo = ["--task_name", "demo", "--data_dir", small_demo]
     new = {"output_dir": tmp_path / "new" / "run", "overwrite": False}
-    refused("run_finetuning.py", ["--task_name", "rte", "--data_dir", tmp_path / "data", "--model_path", checkpoints / "encoder"],
+    refused("run_finetuning.py", ["--task_name", "rte", "--data_dir", tmp_path / "data", "--model_path",
+            checkpoints / "encoder"],
             [f"{path}:3:"], **new)  # fmt: skip
-    refused("run_evaluation.py", [*demo, "--model_path", checkpoints / "tuned", folder], [f"--model_path: {folder}"], **new)
+    refused(
+        "run_evaluation.py",
+        [*demo, "--model_path", checkpoints / "tuned", folder],
+        [f"--model_path: {folder}"],
+        **new,
+    )
     refused("run_finetuning.py", [*demo, "--do_test"], ["--do_test", "no finished run", "--do_train"], **new)
     refused(
-        "run_minidisc.py", [*demo, "--teacher_model_path", checkpoints / "nested", "--max_length", 4], ["--max_length"], **new
+        "run_minidisc.py",
+        [*demo, "--teacher_model_path", checkpoints / "nested", "--max_length", 4],
+        ["--max_length"],
+        **new,
     )
 
 
 def test_a_process_of_its_own(refused, small_demo, tmp_path):
-    """Python started anew, once: the same message, exit code and silence on stdout as from the fork server."""
+    """Python started anew, once: the same message, exit code and silence on stdout as from the fork
+    server."""
     flags = ["--task_name", "demo", "--data_dir", small_demo, "--model_path", "nobody/no-such-model"]
     refused("run_finetuning.py", flags, ["--model_path: nobody/no-such-model"], fresh=True)

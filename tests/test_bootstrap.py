@@ -1,4 +1,5 @@
-"""The paired bootstrap: every metric beside the plain one on repeated examples, the interval beside its closed form."""
+"""The paired bootstrap: every metric beside the plain one on repeated examples, the interval beside its
+closed form."""
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ def examples(kind, rng):
         return rng.integers(5, size=(3, N)).astype(float).tolist()
     if kind == "tagging":
         lengths = rng.integers(1, 6, size=N)
-        return [[[TAGS[i] for i in rng.integers(len(TAGS), size=length)] for length in lengths] for _ in range(3)]
+        return [
+            [[TAGS[i] for i in rng.integers(len(TAGS), size=length)] for length in lengths] for _ in range(3)
+        ]
     words = ["a cat", "the cat sat", "dog", ""]
     first, second = ([words[i] for i in rng.integers(len(words), size=N)] for _ in range(2))
     return first, second, [[words[i]] if words[i] else [] for i in rng.integers(len(words), size=N)]
@@ -45,12 +48,15 @@ def test_every_metric_of_repeated_examples(kind):
     for name in bootstrap.resampled(kind):
         values = bootstrap._METRICS[kind][name](found, gold)(counts_RN)
         for row, value in zip(counts_RN.astype(int), values):
-            repeated = [[item for item, times in zip(side, row) for _ in range(times)] for side in (found, gold)]
+            repeated = [
+                [item for item, times in zip(side, row) for _ in range(times)] for side in (found, gold)
+            ]
             assert value == pytest.approx(plain(kind, name, *repeated), abs=1e-9), name
 
 
 def test_the_interval_of_an_accuracy():
-    """Differences of accuracy are means: their bootstrap variance is that over examples / N, nearly normal, in steps of 1 / N."""
+    """Differences of accuracy are means: their bootstrap variance is that over examples / N, nearly normal,
+    in steps of 1 / N."""
     rng = np.random.default_rng(0)
     gold = rng.integers(2, size=500)
     before, after = (np.where(rng.random(500) < share, gold, 1 - gold) for share in (0.8, 0.9))
@@ -60,11 +66,14 @@ def test_the_interval_of_an_accuracy():
     assert found["acc"]["difference"] == pytest.approx(gaps.mean(), abs=1e-12)
     assert found["acc"]["low"] == pytest.approx(gaps.mean() - 1.95996 * error, abs=1.01 / 500)
     assert found["acc"]["high"] == pytest.approx(gaps.mean() + 1.95996 * error, abs=1.01 / 500)
-    assert found["f1"]["difference"] == pytest.approx(metrics.f1(after, gold) - metrics.f1(before, gold), abs=1e-12)
+    assert found["f1"]["difference"] == pytest.approx(
+        metrics.f1(after, gold) - metrics.f1(before, gold), abs=1e-12
+    )
 
 
 def test_pairs_are_drawn_together():
-    """A model differs from itself by nothing in any sample; another one that is right where it is, and once more, never loses."""
+    """A model differs from itself by nothing in any sample; another one that is right where it is, and once
+    more, never loses."""
     gold = [1, 0, 1, 1, 0, 1]
     worse = [1, 1, 1, 1, 0, 0]
     better = [1, 0, 1, 1, 0, 0]
@@ -86,7 +95,8 @@ def test_draws_in_parts(monkeypatch):
 
 
 def test_seeds_are_drawn_with_the_examples():
-    """Two systems with three seeds each, the interval from repeated examples and repeated seeds, one sample after the other."""
+    """Two systems with three seeds each, the interval from repeated examples and repeated seeds, one sample
+    after the other."""
     rng, names, options = np.random.default_rng(2), ["f1", "acc"], {"samples": 50, "seed": 4}
     gold, *runs = rng.integers(2, size=(7, N)).tolist()
     found = bootstrap.compare_runs("classification", names, runs[:3], runs[3:], gold, **options)
@@ -95,7 +105,9 @@ def test_seeds_are_drawn_with_the_examples():
     for name in names:
         gaps = []
         for row, seeds in zip(counts_RN.astype(int), picked):
-            repeated = [[side[i] for i, times in enumerate(row) for _ in range(times)] for side in (gold, *runs)]
+            repeated = [
+                [side[i] for i, times in enumerate(row) for _ in range(times)] for side in (gold, *runs)
+            ]
             scores = [plain("classification", name, run, repeated[0]) for run in repeated[1:]]
             gaps.append(np.mean([scores[3 + seed] - scores[seed] for seed in seeds]))
         assert (found[name]["low"], found[name]["high"]) == pytest.approx(np.percentile(gaps, [2.5, 97.5]))
@@ -107,7 +119,10 @@ def test_the_interval_over_many_seeds():
     """Its variance is that over examples of the mean difference, and that over seeds / their number."""
     rng, seeds, rows = np.random.default_rng(0), 12, 400
     gold = rng.integers(2, size=rows)
-    sides = [[np.where(rng.random(rows) < low + rng.uniform(0, 0.2), gold, 1 - gold) for _ in range(seeds)] for low in (0.5, 0.6)]
+    sides = [
+        [np.where(rng.random(rows) < low + rng.uniform(0, 0.2), gold, 1 - gold) for _ in range(seeds)]
+        for low in (0.5, 0.6)
+    ]
     found = bootstrap.compare_runs("classification", ["acc"], *sides, gold, samples=20000, seed=0)["acc"]
     gaps_SN = (np.stack(sides[1]) == gold).astype(float) - (np.stack(sides[0]) == gold)
     error = np.sqrt(gaps_SN.mean(0).var() / rows + gaps_SN.mean(1).var(ddof=1) / seeds)

@@ -56,15 +56,20 @@ def test_constant_answers(task, metric, gold, answer, score):
 
 
 def test_constant_tags():
-    """All O finds nothing; where most sentences are one entity of one type, that type for every word finds some."""
+    """All O finds nothing; where most sentences are one entity of one type, that type for every word finds
+    some."""
     gold = [["O", "O"], ["O"]]
     assert chance.constant(Rows("conll", gold), "f1").score == 0.0
     gold = [["B-LOC"], ["B-LOC"], ["O", "B-PER"]]
     found = chance.constant(Rows("conll", gold), "f1")
-    assert found.answers == [["I-LOC"], ["I-LOC"], ["I-LOC", "I-LOC"]] and found.score == pytest.approx(2 * 2 / (3 + 3))
+    assert found.answers == [["I-LOC"], ["I-LOC"], ["I-LOC", "I-LOC"]] and found.score == pytest.approx(
+        2 * 2 / (3 + 3)
+    )
 
 
-@pytest.mark.parametrize("metric, score", [("f1", 0.25), ("HasAns_f1", 0.0), ("NoAns_f1", 1.0), ("best_f1", 0.25)])
+@pytest.mark.parametrize(
+    "metric, score", [("f1", 0.25), ("HasAns_f1", 0.0), ("NoAns_f1", 1.0), ("best_f1", 0.25)]
+)
 def test_no_answer_is_the_constant_of_questions(metric, score):
     found = chance.constant(Questions("squad2", [["a cat"], [], ["dog"], ["dog"]]), metric)
     assert found.answers == [""] * 4 and found.score == score
@@ -77,7 +82,8 @@ def noisy(gold, share, rng, wrong):
 
 @pytest.mark.parametrize("task, metric", [("sst2", "acc"), ("mrpc", "f1"), ("cola", "matthews_corrcoef")])
 def test_classes_above_chance(task, metric):
-    """A good head is, the constant is not, nor is one that knows nothing, nor one that is better by a row or two."""
+    """A good head is, the constant is not, nor is one that knows nothing, nor one that is better by a row or
+    two."""
     rng = np.random.default_rng(0)
     gold = rng.permutation(RARE * 4).tolist()
     split = Rows(task, gold)
@@ -100,12 +106,18 @@ def test_scores_and_tags_above_chance():
     tags = [[*rng.choice(["O", "O", "O", "B-PER", "B-LOC"], size=6)] for _ in range(60)]
     split = Rows("conll", tags)
     base = chance.constant(split, "f1")
-    assert chance.compare(split, tags, "f1", base)["above"] and not chance.compare(split, base.answers, "f1", base)["above"]
+    assert (
+        chance.compare(split, tags, "f1", base)["above"]
+        and not chance.compare(split, base.answers, "f1", base)["above"]
+    )
 
 
-@pytest.mark.parametrize("metric", ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "best_f1", "best_exact"])
+@pytest.mark.parametrize(
+    "metric", ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "best_f1", "best_exact"]
+)
 def test_answers_above_chance(metric):
-    """Of 80 questions a quarter has no answer.  Good texts with good odds are above it in all but what "" gets right itself."""
+    """Of 80 questions a quarter has no answer.  Good texts with good odds are above it in all but what ""
+    gets right itself."""
     gold = [[f"word{number}"] if number % 4 else [] for number in range(80)]
     split = Questions("squad2", gold)
     base = chance.constant(split, metric)
@@ -120,5 +132,7 @@ def test_answers_above_chance(metric):
 
 def test_no_question_with_an_answer():
     split = Questions("squad2", [[], []])
-    found = chance.compare(split, (["x", "x"], [-1.0, -1.0]), "HasAns_f1", chance.constant(split, "HasAns_f1"))
+    found = chance.compare(
+        split, (["x", "x"], [-1.0, -1.0]), "HasAns_f1", chance.constant(split, "HasAns_f1")
+    )
     assert found == {"score": 0.0, "baseline": 0.0, "low": 0.0, "high": 0.0, "above": False}

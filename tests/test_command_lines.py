@@ -1,4 +1,5 @@
-"""Command lines as people write them: with flags missing, with those of the papers' own scripts, with a slip of the pen."""
+"""Command lines as people write them: with flags missing, with those of the papers' own scripts, with a slip
+of the pen."""
 
 import importlib
 import itertools
@@ -24,7 +25,10 @@ REQUIRED = {
     "run_ted": [
         {**TASK, "--mode": "filters", **MODEL},
         {**TASK, "--mode": "ft", "--student_model_path": "{tuned}"},
-        *({**TASK, "--mode": mode, **TEACHER, "--student_model_path": "{tuned}"} for mode in ("kd", "lwd", "ted")),
+        *(
+            {**TASK, "--mode": mode, **TEACHER, "--student_model_path": "{tuned}"}
+            for mode in ("kd", "lwd", "ted")
+        ),
     ],
     "run_minilmv2": [CORPUS],
     "run_minimoe": [CORPUS],
@@ -41,7 +45,13 @@ DEPENDS = {
 
 @pytest.fixture(scope="module")
 def places(tuned_demo, nested_demo, small_demo, demo_corpus, small_teacher):
-    return {"tuned": tuned_demo, "nested": nested_demo, "data": small_demo, "corpus": demo_corpus, "encoder": small_teacher}
+    return {
+        "tuned": tuned_demo,
+        "nested": nested_demo,
+        "data": small_demo,
+        "corpus": demo_corpus,
+        "encoder": small_teacher,
+    }
 
 
 def parse(script, words, places):
@@ -72,47 +82,75 @@ def test_a_task_that_is_meant(places):
 
 
 # What the papers' READMEs and scripts name: MiniDisc, StarK, TED, minilmv2.bb, MiniMoE
-DISTIL = ["--task_name", "demo", "--data_type", "bert_cls", "--data_dir", "{data}", "--teacher_model_path", "{nested}"]
+DISTIL = [
+    "--task_name",
+    "demo",
+    "--data_type",
+    "bert_cls",
+    "--data_dir",
+    "{data}",
+    "--teacher_model_path",
+    "{nested}",
+]
 COMMON = ["--max_length", 64, "--per_device_train_batch_size", 16, "--per_device_eval_batch_size", 32,
           "--num_grad_accum_steps", 1, "--learning_rate", 3e-5, "--weight_decay", 0.01, "--log_interval", 100,
-          "--num_train_epochs", 1, "--num_patience_epochs", 5, "--warmup_proportion", 0.1, "--max_grad_norm", 5.0,
+          "--num_train_epochs", 1, "--num_patience_epochs", 5, "--warmup_proportion", 0.1, "--max_grad_norm",
+          5.0,
           "--seed", 776]  # fmt: skip
-BB = ["--train_config", "{corpus}", "--input_model_dir", "{encoder}", "--student_hidden_size", 24, "--student_num_layers", 2,
+BB = ["--train_config", "{corpus}", "--input_model_dir", "{encoder}", "--student_hidden_size", 24,
+      "--student_num_layers", 2,
       "--student_attention_heads", 4, "--minilm_relations", "{{(1, 1): 1, (2, 2): 1, (3, 3): 1}}", "--L", 3,
       "--num_relation_heads", 4, "--max_seq_len", 24, "--tokenizer_dir", "{encoder}",
-      "--per_device_train_batch_size", 8, "--learning_rate", 6e-4, "--adam_epsilon", 1e-6, "--adam_beta1", 0.9,
-      "--adam_beta2", 0.999, "--weight_decay", 0.01, "--max_steps", 2, "--save_steps", 50000, "--logging_steps", 1,
+      "--per_device_train_batch_size", 8, "--learning_rate", 6e-4, "--adam_epsilon", 1e-6, "--adam_beta1",
+      0.9,
+      "--adam_beta2", 0.999, "--weight_decay", 0.01, "--max_steps", 2, "--save_steps", 50000,
+      "--logging_steps", 1,
       "--warmup_steps", 1, "--ddp_find_unused_parameters", "true"]  # fmt: skip
-MOE = ["--record_path_or_regex", "{corpus}", "--data_type", "bert_nil", "--teacher_model_name_or_path", "{encoder}", "--layer", 2,
-       "--hidden", 24, "--num_relation_heads", 4, "--iteration", 1, "--model_suffix", "3L", "--use_fp16"]  # fmt: skip
-SQUAD = ["--task_name", "squad2", "--max_seq_length", 384, "--doc_stride", 128, "--n_best_size", 20, "--max_answer_length", 30,
+MOE = ["--record_path_or_regex", "{corpus}", "--data_type", "bert_nil", "--teacher_model_name_or_path",
+       "{encoder}", "--layer", 2,
+       "--hidden", 24, "--num_relation_heads", 4, "--iteration", 1, "--model_suffix", "3L",
+       "--use_fp16"]  # fmt: skip
+SQUAD = ["--task_name", "squad2", "--max_seq_length", 384, "--doc_stride", 128, "--n_best_size", 20,
+         "--max_answer_length", 30,
          "--null_score_diff_threshold", 0.0, "--version_2_with_negative"]  # fmt: skip
 DROPOUT = ["--cls_dropout", 0.1, "--hidn_dropout", 0.1, "--att_dropout", 0.1]
 PAPERS = [
     ("run_sparsification", ["--model_type", "sparsebert_cls", *DISTIL[:-1], "{tuned}"]),
     ("run_distillation", [*DISTIL, *COMMON, "--model_type", "sparsebert_cls", "--layer_or_sparsity", "90S",
                           "--selection_metric", "acc"]),
-    ("run_maxidisc", [*DISTIL, *COMMON, "--model_type", "sparsebert_cls", "--layer_or_sparsity_path", "80,90S"]),
-    ("run_minidisc", [*DISTIL, *COMMON, "--model_type", "sparsebert_cls", "--target_iteration", 2, "--target_sparsity", 90,
+    ("run_maxidisc", [*DISTIL, *COMMON, "--model_type", "sparsebert_cls", "--layer_or_sparsity_path",
+    "80,90S"]),
+    ("run_minidisc", [*DISTIL, *COMMON, "--model_type", "sparsebert_cls", "--target_iteration", 2,
+    "--target_sparsity", 90,
                       "--lam", 0.2]),
-    ("run_distillation", ["--task_name", "demo", "--data_type", "combined", "--model_type", "kd", "--teacher_model_path",
+    ("run_distillation", ["--task_name", "demo", "--data_type", "combined", "--model_type", "kd",
+    "--teacher_model_path",
                           "{tuned}", "--student_model_path", "{nested}", "--student_sparsity", 70]),
-    ("run_stark", ["--task_name", "demo", "--data_type", "combined", "--model_type", "kd", "--teacher_model_path", "{tuned}",
+    ("run_stark", ["--task_name", "demo", "--data_type", "combined", "--model_type", "kd",
+    "--teacher_model_path", "{tuned}",
                    "--student_model_path", "{nested}", "--student_sparsity", 0, "--lam", 0.5]),
-    ("run_stark", ["--task_name", "demo", "--model_type", "kd", "--teacher_model_path", "{tuned}", "--student_model_path",
+    ("run_stark", ["--task_name", "demo", "--model_type", "kd", "--teacher_model_path", "{tuned}",
+    "--student_model_path",
                    "{tuned}", "--student_layer", 4, "--lam", 0.5]),
-    ("run_ted", [*SQUAD, "--mode", "filters", "--model_path", "{encoder}", "--filter_interval", 1, "--filter_output_dim", 768,
+    ("run_ted", [*SQUAD, "--mode", "filters", "--model_path", "{encoder}", "--filter_interval", 1,
+    "--filter_output_dim", 768,
                  "--filter_nonlinear", "true"]),
-    ("run_ted", [*SQUAD, "--mode", "kd", "--teacher_model_path", "{encoder}", "--student_model_path", "{encoder}",
+    ("run_ted", [*SQUAD, "--mode", "kd", "--teacher_model_path", "{encoder}", "--student_model_path",
+    "{encoder}",
                  "--filter_disabled", "true", "--kl_alpha", 10]),
-    ("run_ted", ["--task_name", "demo", "--mode", "lwd", "--teacher_model_path", "{tuned}", "--student_model_path", "{tuned}",
-                 "--filter_disabled", "--teacher_filter_interval", 1, "--kl_alpha", 5, "--mse_alpha", 100, *DROPOUT]),
+    ("run_ted", ["--task_name", "demo", "--mode", "lwd", "--teacher_model_path", "{tuned}",
+    "--student_model_path", "{tuned}",
+                 "--filter_disabled", "--teacher_filter_interval", 1, "--kl_alpha", 5, "--mse_alpha", 100,
+                 *DROPOUT]),
     ("run_minilmv2", [*BB, "--val_config", "none", "--checkpoint_dir", "outputs/x"]),
-    ("run_minilmv2", [*MOE, "--model_type", "bert_minilm", "--student_model_name_or_path", "{encoder}"][:10] + MOE[10:]),
+    ("run_minilmv2", [*MOE, "--model_type", "bert_minilm", "--student_model_name_or_path",
+    "{encoder}"][:10] + MOE[10:]),
     ("run_minimoe", [*MOE, "--model_type", "moebert_minilm", "--moe", "1,4"]),
-    ("run_sparsification", ["--task_name", "corpus", "--model_type", "sparsebert_mlm", "--record_path_or_regex", "{corpus}",
+    ("run_sparsification", ["--task_name", "corpus", "--model_type", "sparsebert_mlm",
+    "--record_path_or_regex", "{corpus}",
                             "--teacher_model_name_or_path", "{tuned}"]),
-    ("run_corpus", ["--input_dir", "{corpus}", "--input_regex", "*.arrow", "--num_processors", 1, "--tokenizer_name_or_path",
+    ("run_corpus", ["--input_dir", "{corpus}", "--input_regex", "*.arrow", "--num_processors", 1,
+    "--tokenizer_name_or_path",
                     "{tuned}", "--do_lower_case", "--max_seq_length", 24, "--short_seq_prob", 0.1]),
 ]  # fmt: skip
 
@@ -125,20 +163,36 @@ def test_the_papers_flags(script, words, places):
 
 def test_a_students_sorting_is_starks(places):
     words = ["--task_name", "demo", "--teacher_model_path", "{tuned}", "--student_model_path", "{nested}"]
-    with pytest.raises(FlagError, match=r"run_stark.py --task_name demo --teacher_model_path .* --student_model_path "):
+    with pytest.raises(
+        FlagError, match=r"run_stark.py --task_name demo --teacher_model_path .* --student_model_path "
+    ):
         parse("run_sparsification", words, places)
 
 
 def test_the_trial_student_is_compared(places):
-    words = ["--task_name", "demo", "--teacher_model_path", "{tuned}", "--student_model_path", "{tuned}", "--student_layer", 2]
-    with pytest.raises(FlagError, match=r"--student_layer 2: the trial student has 4 layers and a sparsity of 0%"):
+    words = [
+        "--task_name",
+        "demo",
+        "--teacher_model_path",
+        "{tuned}",
+        "--student_model_path",
+        "{tuned}",
+        "--student_layer",
+        2,
+    ]
+    with pytest.raises(
+        FlagError, match=r"--student_layer 2: the trial student has 4 layers and a sparsity of 0%"
+    ):
         parse("run_stark", words, places)
 
 
 def test_what_has_no_meaning_is_said(places, tmp_path):
-    """minilmv2.bb's own command trains; --save_steps and its like are accepted, each with a line; the warm-up is one update."""
+    """minilmv2.bb's own command trains; --save_steps and its like are accepted, each with a line; the warm-up
+    is one update."""
     words = [str(word).format_map(places) for word in BB]
-    done = run("run_minilmv2.py", *words, "--use_cpu", "--num_heldout_blocks", 40, "--output_dir", tmp_path / "run")
+    done = run(
+        "run_minilmv2.py", *words, "--use_cpu", "--num_heldout_blocks", 40, "--output_dir", tmp_path / "run"
+    )
     for flag in ("--save_steps", "--ddp_find_unused_parameters"):
         assert f"note: {flag}: has no meaning here" in done.stderr
     assert "warm-up 1 updates" in done.stderr + done.stdout
@@ -148,6 +202,7 @@ def test_a_corpus_config_with_columns_for_text(places, tmp_path):
     """The shape that run_corpus.py --help prints, as minilmv2.bb's train_config.json has it."""
     (tmp_path / "a.txt").write_text("One line.\n\nAnother one.\n" * 50)
     write_json(tmp_path / "config.json", {"urls": ["a.txt"], "format": "text", "columns": "text"})
-    run("run_corpus.py", "--input", tmp_path / "config.json", "--tokenizer_name_or_path", places["tuned"], "--max_seq_length", 16,
+    run("run_corpus.py", "--input", tmp_path / "config.json", "--tokenizer_name_or_path", places["tuned"],
+        "--max_seq_length", 16,
         "--num_workers", 1, "--output_dir", tmp_path / "run")  # fmt: skip
     assert read_json(tmp_path / "run/corpus.json")

@@ -1,4 +1,5 @@
-"""How many worker processes a corpus is built by, on systems that do not say which cores a process may use."""
+"""How many worker processes a corpus is built by, on systems that do not say which cores a process may
+use."""
 
 import os
 

@@ -38,9 +38,15 @@ def tokenizer():
 
 # ---- Tokens
 
-ODD = ["The cat, sat (on) a\tmat!", "", "  two  blanks ", "no\u00a0break\u200d \u00a0 [MASK] x", "caf\u00e9 \u4e16\u4e16 3.5",
+ODD = ["The cat, sat (on) a\tmat!", "", "  two  blanks ", "no\u00a0break\u200d \u00a0 [MASK] x",
+       "caf\u00e9 \u4e16\u4e16 3.5",
        "un", "\ufb01 x"]  # fmt: skip
-MAKERS = {"bert": None, "bpe": roberta_like, "unigram": xlmr_like, "whole": functools.partial(xlmr_like, split=False)}
+MAKERS = {
+    "bert": None,
+    "bpe": roberta_like,
+    "unigram": xlmr_like,
+    "whole": functools.partial(xlmr_like, split=False),
+}
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -77,7 +83,9 @@ def test_packed_blocks(make, max_length, tokenizer, tmp_path):
     assert rows(corpus) == expected and len(corpus) == len(expected)
     counts = manifest.read_manifest(tmp_path / "corpus")["counts"]
     assert counts["tokens_left_over"] == rest and counts["documents"] == 61
-    assert counts["tokens"] + sum(bool(t) for t in texts) - 1 == len(corpus) * (max_length - 2) + rest  # nothing is lost
+    assert (
+        counts["tokens"] + sum(bool(t) for t in texts) - 1 == len(corpus) * (max_length - 2) + rest
+    )  # nothing is lost
     batch = corpus.collate(np.arange(len(corpus))[::-1][:4])
     assert batch.labels is None and batch.divisors == {"examples": 4.0, "tokens": 4.0 * max_length}
     assert batch.inputs["attention_mask"].all() and batch.inputs["input_ids"].dtype == torch.int64
@@ -94,7 +102,9 @@ def test_blocks_that_end_with_their_document(tokenizer, tmp_path):
     longest = max(range(16), key=lambda i: corpus.lengths[i])
     batch = corpus.collate([longest, 3])
     assert batch.inputs["attention_mask"].sum(1).tolist() == [corpus.lengths[longest], corpus.lengths[3]]
-    assert batch.inputs["input_ids"][1].tolist() == expected[3] + [0] * (corpus.lengths[longest] - corpus.lengths[3])
+    assert batch.inputs["input_ids"][1].tolist() == expected[3] + [0] * (
+        corpus.lengths[longest] - corpus.lengths[3]
+    )
     order = corpus.epoch(1, 0, 4)
     assert sorted(np.concatenate(order).tolist()) == list(range(len(corpus)))
     padding = sum(len(b) * corpus.lengths[b].max() - corpus.lengths[b].sum() for b in order)
@@ -146,7 +156,9 @@ def test_half_of_the_pairs_are_random(tokenizer, tmp_path):
     texts = text(800, longest=4)
     built(texts, tokenizer, tmp_path / "corpus", kind="pairs", size=10**6)
     counts = manifest.read_manifest(tmp_path / "corpus")["counts"]
-    assert 0.45 < counts["random_pairs"] / counts["blocks"] < 0.7  # more than half: documents of a single sentence
+    assert (
+        0.45 < counts["random_pairs"] / counts["blocks"] < 0.7
+    )  # more than half: documents of a single sentence
 
 
 def test_lines_that_are_sentences_are_left_alone(tokenizer, tmp_path):
@@ -164,7 +176,9 @@ def test_any_number_of_workers_makes_the_same_bytes(kind, cross, tokenizer, tmp_
     for workers in (1, 3):
         built(text(), tokenizer, tmp_path / str(workers), kind=kind, cross=cross, num_workers=workers)
         assert len(list((tmp_path / str(workers) / "state").glob("*.npz"))) > 8
-        found.append({name: data for name, data in contents(tmp_path / str(workers)).items() if "state" not in name})
+        found.append(
+            {name: data for name, data in contents(tmp_path / str(workers)).items() if "state" not in name}
+        )
     assert found[0] == found[1] and set(found[0]) == {"blocks-00000.arrow", "corpus.json"}
 
 
@@ -190,8 +204,18 @@ def large(tmp_path_factory):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_build_continues(workers, large, corpus_tokenizer_dir, tmp_path):
-    """The same bytes as without the kill; a finished corpus is reported the second time, and refused with other settings."""
-    flags = ["--input", large, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--max_seq_length", 32, "--num_workers", workers]
+    """The same bytes as without the kill; a finished corpus is reported the second time, and refused with
+    other settings."""
+    flags = [
+        "--input",
+        large,
+        "--tokenizer_name_or_path",
+        corpus_tokenizer_dir,
+        "--max_seq_length",
+        32,
+        "--num_workers",
+        workers,
+    ]
     run("run_corpus.py", *flags, "--output_dir", tmp_path / "whole")
     killed = tmp_path / "killed"
     chunk = killed / "state" / "chunks" / "000001.npz"
@@ -207,33 +231,52 @@ def test_a_killed_build_continues(workers, large, corpus_tokenizer_dir, tmp_path
     before = contents(killed)
     done = run("run_corpus.py", *flags, "--output_dir", killed)
     assert done.stdout.splitlines()[-1] == str(killed) and "finished before" in done.stderr
-    assert contents(killed).keys() == before.keys() and contents(killed)["corpus.json"] == before["corpus.json"]
+    assert (
+        contents(killed).keys() == before.keys() and contents(killed)["corpus.json"] == before["corpus.json"]
+    )
     done = run("run_corpus.py", *flags, "--seed", 3, "--output_dir", killed, code=2)
     assert "--seed: 776 in the run, 3 now" in done.stderr
 
 
 def test_script_writes_sentences_that_make_the_same_blocks(large, corpus_tokenizer_dir, tmp_path):
     """Sentences only, then blocks of them: the blocks of the text itself."""
-    run("run_corpus.py", "--input", large, "--sentences_only", "--num_workers", 2, "--output_dir", tmp_path / "text")
+    run(
+        "run_corpus.py",
+        "--input",
+        large,
+        "--sentences_only",
+        "--num_workers",
+        2,
+        "--output_dir",
+        tmp_path / "text",
+    )
     lines = (tmp_path / "text" / "sentences" / "00000.txt").read_text().split("\n\n")
-    assert sum(map(bool, lines)) == json.loads((tmp_path / "text" / "results.json").read_text())["counts"]["documents"]
+    assert (
+        sum(map(bool, lines))
+        == json.loads((tmp_path / "text" / "results.json").read_text())["counts"]["documents"]
+    )
     blocks = []
     for number, source in enumerate((large, tmp_path / "text" / "sentences")):
-        run("run_corpus.py", "--input", source, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--num_workers", 1,
+        run("run_corpus.py", "--input", source, "--tokenizer_name_or_path", corpus_tokenizer_dir,
+            "--num_workers", 1,
             "--max_seq_length", 64, "--output_dir", tmp_path / str(number))  # fmt: skip
         blocks.append((tmp_path / str(number) / "blocks-00000.arrow").read_bytes())
     assert blocks[0] == blocks[1]
 
 
 def test_dry_run_leaves_nothing(large, corpus_tokenizer_dir, tmp_path):
-    run("run_corpus.py", "--input", large, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--dry_run", "--num_workers", 1,
+    run("run_corpus.py", "--input", large, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--dry_run",
+        "--num_workers", 1,
         "--max_seq_length", 16, "--output_dir", tmp_path / "run")  # fmt: skip
     assert not (tmp_path / "run").exists()
 
 
 def test_workers_need_no_torch():
     """A worker imports what it unpickles and this; torch would cost each of them a second and memory."""
-    code = "import sys; import data.corpus.build, data.corpus.blocks; assert not {'torch', 'transformers'} & set(sys.modules)"
+    code = (
+        "import sys; import data.corpus.build, data.corpus.blocks; assert not {'torch', 'transformers'} & "
+        "set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -267,7 +310,9 @@ def test_split_and_order(corpus, caplog):
         assert any((a != b).any() for a, b in zip(order, other) if len(a) == len(b))
     assert np.concatenate(heldout.in_order(4)).tolist() == list(range(10))
     assert train.counts(order[0]) == {"examples": 8, "tokens": 128}
-    with pytest.raises(DataError, match=rf"found {len(corpus)} blocks; expected 10 .* at least {len(corpus)}"):
+    with pytest.raises(
+        DataError, match=rf"found {len(corpus)} blocks; expected 10 .* at least {len(corpus)}"
+    ):
         corpus.hold_out_blocks(10, at_least=len(corpus))
 
 
@@ -275,14 +320,19 @@ def test_what_cannot_be_opened(tokenizer, tmp_path, built_corpus):
     folder = tmp_path / "corpus"
     built(text(), tokenizer, folder)
     other = BertTokenizer(vocab={piece: i for i, piece in enumerate([*PIECES, "more"])})
-    with pytest.raises(CheckpointError, match=rf"tiny \({len(PIECES)} pieces, .* has {len(PIECES) + 1} pieces"):
+    with pytest.raises(
+        CheckpointError, match=rf"tiny \({len(PIECES)} pieces, .* has {len(PIECES) + 1} pieces"
+    ):
         memory_mapped.open_corpus(folder, tokenizer=other)
     with pytest.raises(FlagError, match="blocks of 16 tokens; the model takes at most 12 positions"):
         memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_positions=12)
     with pytest.raises(FlagError, match=r"--max_length: found 32; the blocks of .* have 16"):
         memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_length=32)
     assert len(memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_length=16, max_positions=16)) > 20
-    with pytest.raises(DataError, match=r"found no corpus.json; expected a corpus folder made by run_corpus.py, or --streaming"):
+    with pytest.raises(
+        DataError,
+        match=r"found no corpus.json; expected a corpus folder made by run_corpus.py, or --streaming",
+    ):
         memory_mapped.open_corpus(tmp_path, tokenizer=tokenizer)
     (folder / "blocks-00000.arrow").rename(folder / "x")
     with pytest.raises(DataError, match=r"blocks-00000.arrow: no such file"):

@@ -34,10 +34,13 @@ def csv(texts):
 
 
 FILES = {
-    "wiki_00": wiki(DOCUMENTS).encode(), "a.txt": "\n\n\n".join(DOCUMENTS).encode(), "a.jsonl": jsonl(DOCUMENTS).encode(),
-    "rows": jsonl(DOCUMENTS).encode(), "a.csv": csv(DOCUMENTS).encode(), "a.tsv": csv(DOCUMENTS).replace(",text", "\ttext")
+    "wiki_00": wiki(DOCUMENTS).encode(), "a.txt": "\n\n\n".join(DOCUMENTS).encode(),
+    "a.jsonl": jsonl(DOCUMENTS).encode(),
+    "rows": jsonl(DOCUMENTS).encode(), "a.csv": csv(DOCUMENTS).encode(),
+    "a.tsv": csv(DOCUMENTS).replace(",text", "\ttext")
     .replace(',"', '\t"').encode(), "a.json.gz": gzip.compress(jsonl(DOCUMENTS).encode()), "wiki_00.bz2":
-    bz2.compress(wiki(DOCUMENTS).encode()), "windows.txt": ("\ufeff" + "\n\n".join(DOCUMENTS)).replace("\n", "\r\n").encode(),
+    bz2.compress(wiki(DOCUMENTS).encode()), "windows.txt": ("\ufeff" + "\n\n".join(DOCUMENTS)).replace("\n",
+    "\r\n").encode(),
 }  # fmt: skip
 
 
@@ -70,7 +73,8 @@ def test_what_a_document_of_plain_text_is(tmp_path):
 
 
 def test_folders_globs_config_and_order(tmp_path):
-    """By name within a folder or glob, in the order given otherwise; a file named twice is read once; hidden files are none."""
+    """By name within a folder or glob, in the order given otherwise; a file named twice is read once; hidden
+    files are none."""
     folder = tmp_path / "in"
     (folder / "b").mkdir(parents=True)
     for name in ("c.txt", "b/x.txt", "a.txt", ".hidden"):
@@ -120,7 +124,8 @@ def test_urls(server):
 BAD = [  # name, content, what the message says; from the script
     ("empty.txt", b"", (":1:", "no text", "format read was text")),
     ("blank.txt", b"\n \n", (":1:", "no text")),
-    ("short.txt", b"the cat\n", ("found 2 tokens in all documents", "expected at least 14", "--max_seq_length")),
+    ("short.txt", b"the cat\n", ("found 2 tokens in all documents", "expected at least 14",
+    "--max_seq_length")),
     ("a.txt", b"the cat\ncaf\xe9\n", (":2:", "0xe9", "UTF-8")),
     ("a.jsonl", jsonl(["a", "b"]).encode() + b'{"text": "c\n', (":3:", "not valid JSON")),
     ("a.jsonl", b'["text"]\n', (":1:", "expected an object")),
@@ -133,10 +138,12 @@ BAD = [  # name, content, what the message says; from the script
     ("a.parquet", b"PAR1 and no more", (":1:", "Parquet")),
     ("a.txt.gz", gzip.compress(b"the cat\n" * 999)[:-20], ("cannot be read", "whole file")),
     ("wiki_00", b'<doc id="1">\nthe cat\n<doc id="2">\na mat\n</doc>\n', (":3:", "line 1", "no </doc>")),
-    ("wiki_00", b'<doc id="1">\nthe cat\n</doc>\nthe mat\n', (":4:", "outside of a document", "wikiextractor")),
+    ("wiki_00", b'<doc id="1">\nthe cat\n</doc>\nthe mat\n', (":4:", "outside of a document",
+    "wikiextractor")),
     ("wiki_00", b'<doc id="1">\nthe cat\n', (":2:", "end of the file", "expected </doc>", "line 1")),
     ("wiki_00", b'<doc id="1">\nthe cat\n</doc>\n</doc>\n', (":4:", "outside of a document")),
-    ("config.json", b'{"urls": ["a.txt"], "column_names": "x"}', (":1:", "'column_names'", "urls, format, columns")),
+    ("config.json", b'{"urls": ["a.txt"], "column_names": "x"}', (":1:", "'column_names'",
+    "urls, format, columns")),
     ("config.json", b'{"urls": []}', (":1:", "a list of paths")),
     ("config.json", b'{"urls": ["a.txt"], "format": "xml"}', (":1:", "'xml'", "wiki")),
     ("config.json", b'{"urls": ["none/*.txt"]}', ("none/*.txt", "matches no file")),
@@ -146,7 +153,8 @@ BAD = [  # name, content, what the message says; from the script
 def refused(words, said, corpus_tokenizer_dir, built_corpus, tmp_path):
     """run_corpus.py must refuse, over a built_corpus corpus, and leave that alone."""
     shutil.copytree(built_corpus, tmp_path / "run")
-    done = run("run_corpus.py", *words, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--num_workers", 1, "--overwrite",
+    done = run("run_corpus.py", *words, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--num_workers", 1,
+               "--overwrite",
                "--output_dir", tmp_path / "run", code=2)  # fmt: skip
     *_, message = done.stderr.partition("error: ")
     assert "Traceback" not in done.stderr and done.stdout == "" and done.stderr.count("error: ") == 1
@@ -171,10 +179,12 @@ def test_bad_files(name, content, said, corpus_tokenizer_dir, built_corpus, tmp_
         (["--input", "none.txt"], ["none.txt: no such file or folder"]),
         (["--input", "none/*.txt"], ["none/*.txt: matches no file"]),
         (["--input", "http://127.0.0.1:9/a.txt"], ["http://127.0.0.1:9/a.txt: cannot be downloaded"]),
-        (["--input", "README.md", "--max_seq_length", "1000"], ["--max_seq_length", "found 1000", "expected 4"]),
+        (["--input", "README.md", "--max_seq_length", "1000"], ["--max_seq_length", "found 1000",
+        "expected 4"]),
         (["--input", "README.md", "--max_seq_length", "3"], ["--max_seq_length", "found 3"]),
         (["--input", "README.md", "--columns", "x"], ["README.md", "format text", "--columns has no effect"]),
-        (["--input", "README.md", "--blocks", "pairs", "--no_cross_documents", "--language", "en", "--sentences_only"],
+        (["--input", "README.md", "--blocks", "pairs", "--no_cross_documents", "--language", "en",
+        "--sentences_only"],
          ["--no_cross_documents", "--sentences_only"]),
         (["--input", "README.md", "--language", "en"], ["--language"]),
         (["--tokenizer_name_or_path", "none/x/y"], ["--input/--input_dir: required"]),
@@ -219,7 +229,8 @@ def test_sentences_of_other_languages_and_lines():
 
 
 def test_real_articles_lose_nothing(data_dir):
-    """Only blanks may differ between an article and its sentences; the sentences are as many as sentences usually are."""
+    """Only blanks may differ between an article and its sentences; the sentences are as many as sentences
+    usually are."""
     for article in read(data_dir / "wiki" / "AA" / "wiki_00")[:30]:
         found = sentences.split_document(article)
         assert "".join("".join(found).split()) == "".join(article.split())

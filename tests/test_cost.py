@@ -12,7 +12,8 @@ from torch import nn
 from utils import cost
 
 ROOT = Path(__file__).parents[1]
-# sparsity: heads kept, neurons kept, encoder parameters, share of the encoder, share of all, GMAC at 128 tokens
+# sparsity: heads kept, neurons kept, encoder parameters, share of the encoder, share of all, GMAC at 128
+# tokens
 BUDGETS = {
     0: (144, 36864, 85_054_464, 1.0, 1.0, 10.872),
     50: (72, 18432, 42_554_880, 0.5003, 0.6118, 5.436),
@@ -71,18 +72,23 @@ def test_golden_budgets(sparsity):
     assert cost.parameters(layers) == encoder
     removed = 85_054_464 - encoder
     assert round(encoder / 85_054_464, 4) == pytest.approx(of_encoder, abs=1e-9)
-    assert round((BERT_BASE_PARAMETERS - removed) / BERT_BASE_PARAMETERS, 4) == pytest.approx(of_all, abs=1e-9)
+    assert round((BERT_BASE_PARAMETERS - removed) / BERT_BASE_PARAMETERS, 4) == pytest.approx(
+        of_all, abs=1e-9
+    )
     assert round(cost.linear_macs(layers) / 1e9, 3) == pytest.approx(gmac, abs=1e-9)
 
 
 def test_only_linear_weights_are_counted():
-    """No biases, norms or embeddings (T5 has one in its layers); subclasses of Linear count, shared parameters once."""
+    """No biases, norms or embeddings (T5 has one in its layers); subclasses of Linear count, shared
+    parameters once."""
 
     class Special(nn.Linear):
         pass
 
     shared = nn.Linear(7, 11, bias=False)
-    layers = nn.ModuleList([nn.Embedding(32, 12), nn.LayerNorm(5), nn.Linear(3, 5), Special(5, 7), shared, nn.Sequential(shared)])
+    layers = nn.ModuleList(
+        [nn.Embedding(32, 12), nn.LayerNorm(5), nn.Linear(3, 5), Special(5, 7), shared, nn.Sequential(shared)]
+    )
     assert cost.linear_macs(layers, tokens=10) == 10 * (3 * 5 + 5 * 7 + 7 * 11)
     assert cost.parameters(layers) == 32 * 12 + 2 * 5 + (3 * 5 + 5) + (5 * 7 + 7) + 7 * 11
 
@@ -121,7 +127,8 @@ def test_latency_wants_eval_mode():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_latency_and_memory_on_a_gpu():
-    """Events see the kernels' time: a matrix product 64 times as large takes longer, though both are launched at once."""
+    """Events see the kernels' time: a matrix product 64 times as large takes longer, though both are launched
+    at once."""
     torch.cuda.reset_peak_memory_stats()
     medians = []
     for size in (1024, 4096):
@@ -132,7 +139,8 @@ def test_latency_and_memory_on_a_gpu():
 
 
 def test_peak_memory_is_the_process_own():
-    """Sees 256 MiB come, remembers them when they are gone, and does not inherit them from the process that starts it."""
+    """Sees 256 MiB come, remembers them when they are gone, and does not inherit them from the process that
+    starts it."""
     program = (
         "import subprocess, sys\n"
         "import torch\n"
@@ -145,7 +153,9 @@ def test_peak_memory_is_the_process_own():
         "del ones\n"
         "print(before, during, peak_memory('cpu'), child)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     before, during, after, child = map(int, done.stdout.split())
     assert 0.9 * 2**28 < during - before < 1.2 * 2**28
     assert after > before + 0.9 * 2**28  # the kernel counts pages in lots: equal up to a few hundred KiB

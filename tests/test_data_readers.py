@@ -1,4 +1,5 @@
-"""data/readers.py and data/tasks.py: what is read, and one message with file and line for whatever does not fit."""
+"""data/readers.py and data/tasks.py: what is read, and one message with file and line for whatever does not
+fit."""
 
 import logging
 import re
@@ -61,7 +62,9 @@ def test_real_glue_files(data_dir, task, split, rows, labels):
     elif labels == "scores":
         assert all(0 <= score <= 5 for score in examples.labels) and max(examples.labels) == 5
     else:
-        assert {label: examples.labels.count(label) for label in labels} == labels and len(examples.labels) == rows
+        assert {label: examples.labels.count(label) for label in labels} == labels and len(
+            examples.labels
+        ) == rows
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,8 @@ def test_real_conll_files(data_dir, caplog, split, sentences, words, entities):
 
 
 def test_first_rows_of_real_files(data_dir):
-    """Columns are not mixed up, quotes are text, the byte order mark is gone, the last line without line end is read."""
+    """Columns are not mixed up, quotes are text, the byte order mark is gone, the last line without line end
+    is read."""
     mrpc = tasks.get("mrpc").read(data_dir, "train")
     assert mrpc.first[0].startswith('Amrozi accused his brother , whom he called " the witness "')
     assert mrpc.second[0].startswith('Referring to him as only " the witness "') and mrpc.labels[0] == 1
@@ -96,9 +100,13 @@ def test_first_rows_of_real_files(data_dir):
 
 
 def test_absent_real_files(data_dir):
-    """This copy has no dev_mismatched: scored without it; mnlimm, which needs it, and QNLI's train say what is missing."""
+    """This copy has no dev_mismatched: scored without it; mnlimm, which needs it, and QNLI's train say what
+    is missing."""
     assert tasks.get("mnli").available_eval_splits(data_dir) == ("dev_matched",)
-    for task, split, name in (("mnlimm", "dev_mismatched", "dev_mismatched.tsv"), ("qnli", "train", "train.tsv")):
+    for task, split, name in (
+        ("mnlimm", "dev_mismatched", "dev_mismatched.tsv"),
+        ("qnli", "train", "train.tsv"),
+    ):
         with pytest.raises(DataError, match=f"{name}: no such file"):
             tasks.get(task).read(data_dir, split)
 
@@ -125,7 +133,8 @@ def test_accepted_forms(tmp_path, content):
 
 
 def test_text_is_left_alone(tmp_path):
-    """No CSV quoting, and no line ends but the line feed: a form feed, NEL or line separator inside a text stays."""
+    """No CSV quoting, and no line ends but the line feed: a form feed, NEL or line separator inside a text
+    stays."""
     text = '"A" said ""b""\x0c\x85\u2028 \'c'
     write(tmp_path, "sst2", "train.tsv", f"sentence\tlabel\n{text}\t1\n")
     assert tasks.get("sst2").read(tmp_path, "train").first == [text]
@@ -206,39 +215,59 @@ def test_conll_test_file_without_labels(tmp_path):
 
 HEAD = "index\tsentence1\tsentence2\tlabel\n"
 BAD = {
-    "empty file": ("rte", "train", "train.tsv", b"", r"train\.tsv:1: found the columns an empty file; expected sentence1,"),
+    "empty file": ("rte", "train", "train.tsv", b"",
+    r"train\.tsv:1: found the columns an empty file; expected sentence1,"),
     "header only": ("rte", "train", "train.tsv", HEAD, r"train\.tsv:2: found no rows"),
     "headerless and empty": ("cola", "train", "train.tsv", b"", r"train\.tsv:1: found no rows"),
     "missing column": (
-        "rte", "train", "train.tsv", "index\tsentence1\tlabel\n0\ta\tentailment\n", r":1: found .*missing: sentence2",
+        "rte", "train", "train.tsv", "index\tsentence1\tlabel\n0\ta\tentailment\n",
+        r":1: found .*missing: sentence2",
     ),
     "missing labels": (
         "rte", "dev", "dev.tsv", "index\tsentence1\tsentence2\n0\ta\tb\n", r"dev\.tsv:1: .*missing: label",
     ),
-    "short row": ("rte", "train", "train.tsv", RTE + "2\ta\tb\n", r":4: found 3 tab-separated columns; expected 4"),
-    "long row": ("rte", "train", "train.tsv", RTE + "2\ta\tb\tc\tentailment\n", r":4: found 5 tab-separated columns"),
-    "blank row": ("rte", "train", "train.tsv", RTE + "\n3\ta\tb\tentailment\n", r":4: found 1 tab-separated columns"),
-    "several short rows": ("rte", "train", "train.tsv", RTE + "2\n3\n4\n", r":4: .*\(2 more such lines: 5, 6\)"),
-    "short row without header": ("cola", "train", "train.tsv", "a\t1\t\tb\na\t1\tb\n", r":2: found 3 .*source, label, mark"),
-    "unknown name": ("rte", "train", "train.tsv", RTE + "2\ta\tb\tmaybe\n", r":4: found the label 'maybe'; expected one of"),
+    "short row": ("rte", "train", "train.tsv", RTE + "2\ta\tb\n",
+    r":4: found 3 tab-separated columns; expected 4"),
+    "long row": ("rte", "train", "train.tsv", RTE + "2\ta\tb\tc\tentailment\n",
+    r":4: found 5 tab-separated columns"),
+    "blank row": ("rte", "train", "train.tsv", RTE + "\n3\ta\tb\tentailment\n",
+    r":4: found 1 tab-separated columns"),
+    "several short rows": ("rte", "train", "train.tsv", RTE + "2\n3\n4\n",
+    r":4: .*\(2 more such lines: 5, 6\)"),
+    "short row without header": ("cola", "train", "train.tsv", "a\t1\t\tb\na\t1\tb\n",
+    r":2: found 3 .*source, label, mark"),
+    "unknown name": ("rte", "train", "train.tsv", RTE + "2\ta\tb\tmaybe\n",
+    r":4: found the label 'maybe'; expected one of"),
     "digit for a name": ("rte", "train", "train.tsv", HEAD + "2\ta\tb\t1\n", r":2: found the label '1'"),
-    "unknown digit": ("sst2", "dev", "dev.tsv", "sentence\tlabel\nx\t2\n", r":2: found the label '2'; expected one of 0, 1"),
-    "no score": ("stsb", "train", "train.tsv", "sentence1\tsentence2\tscore\na\tb\tx\n", r":2: found the score 'x'; expected a"),
-    "NaN": ("stsb", "train", "train.tsv", "sentence1\tsentence2\tscore\na\tb\t1\na\tb\tnan\n", r":3: found the score 'nan'"),
-    "score out of range": ("stsb", "train", "train.tsv", "sentence1\tsentence2\tscore\na\tb\t7\n", r"from 0\.0 to 5\.0"),
-    "not UTF-8": ("rte", "train", "train.tsv", RTE.encode() + b"2\tcaf\xe9\tb\tentailment\n", r":4: found the byte 0xe9"),
+    "unknown digit": ("sst2", "dev", "dev.tsv", "sentence\tlabel\nx\t2\n",
+    r":2: found the label '2'; expected one of 0, 1"),
+    "no score": ("stsb", "train", "train.tsv", "sentence1\tsentence2\tscore\na\tb\tx\n",
+    r":2: found the score 'x'; expected a"),
+    "NaN": ("stsb", "train", "train.tsv", "sentence1\tsentence2\tscore\na\tb\t1\na\tb\tnan\n",
+    r":3: found the score 'nan'"),
+    "score out of range": ("stsb", "train", "train.tsv", "sentence1\tsentence2\tscore\na\tb\t7\n",
+    r"from 0\.0 to 5\.0"),
+    "not UTF-8": ("rte", "train", "train.tsv", RTE.encode() + b"2\tcaf\xe9\tb\tentailment\n",
+    r":4: found the byte 0xe9"),
     "UTF-16": ("rte", "train", "train.tsv", RTE.encode("utf-16"), r"train\.tsv:1: found the byte"),
-    "empty text": ("rte", "train", "train.tsv", HEAD + "0\ta\t \tentailment\n", r":2: found an empty sentence2"),
+    "empty text": ("rte", "train", "train.tsv", HEAD + "0\ta\t \tentailment\n",
+    r":2: found an empty sentence2"),
     "missing file": ("rte", "dev", "train.tsv", RTE, r"dev\.tsv: no such file; datasets/README\.md"),
-    "other columns than above": ("conll", "train", "train.txt", "a x O\nb O\n", r"train\.txt:2: found 2 columns; expected 3"),
-    "no label column": ("conll", "train", "train.txt", "a\nb\n", r"train\.txt:1: found 1 columns; expected at least 2"),
-    "unknown entity": ("conll", "dev", "dev.txt", "a O\n\nb I-XYZ\n", r":3: found the label 'I-XYZ'; expected one of O, B"),
+    "other columns than above": ("conll", "train", "train.txt", "a x O\nb O\n",
+    r"train\.txt:2: found 2 columns; expected 3"),
+    "no label column": ("conll", "train", "train.txt", "a\nb\n",
+    r"train\.txt:1: found 1 columns; expected at least 2"),
+    "unknown entity": ("conll", "dev", "dev.txt", "a O\n\nb I-XYZ\n",
+    r":3: found the label 'I-XYZ'; expected one of O, B"),
     "other scheme": ("conll", "dev", "dev.txt", "a S-PER\n", r"dev\.txt:1: found the label 'S-PER'"),
-    "neither IOB1 nor IOB2": ("conll", "dev", "dev.txt", "a B-PER\nb O\nc I-LOC\n", r":3: found I-LOC, .* line 1 has B-PER"),
+    "neither IOB1 nor IOB2": ("conll", "dev", "dev.txt", "a B-PER\nb O\nc I-LOC\n",
+    r":3: found I-LOC, .* line 1 has B-PER"),
     "I- of another type": ("conll", "dev", "dev.txt", "a B-PER\nb I-LOC\n", r"dev\.txt:2: found I-LOC"),
     "empty columns file": ("conll", "train", "train.txt", b"\n\n", r"train\.txt:1: found no words"),
-    "only document starts": ("conll", "train", "train.txt", "-DOCSTART- -X- O O\n\n", r"train\.txt:1: found no words"),
-    "not UTF-8 words": ("conll", "train", "train.txt", b"a O\nb\xff O\n", r"train\.txt:2: found the byte 0xff"),
+    "only document starts": ("conll", "train", "train.txt", "-DOCSTART- -X- O O\n\n",
+    r"train\.txt:1: found no words"),
+    "not UTF-8 words": ("conll", "train", "train.txt", b"a O\nb\xff O\n",
+    r"train\.txt:2: found the byte 0xff"),
 }  # fmt: skip
 
 
@@ -259,7 +288,10 @@ def test_missing_folders(tmp_path):
         (tmp_path / "nowhere", "no such folder"),
         (tmp_path, "no folder mrpc/ and no train.tsv in it"),
     ):
-        with pytest.raises(DataError, match=re.escape(f"{folder}: {found}; expected {folder / 'mrpc'} with train.tsv, dev.tsv")):
+        with pytest.raises(
+            DataError,
+            match=re.escape(f"{folder}: {found}; expected {folder / 'mrpc'} with train.tsv, dev.tsv"),
+        ):
             task.read(folder, "train")
     (tmp_path / "mrpc").mkdir()
     with pytest.raises(DataError, match=r"found none of train\.tsv"):
@@ -276,12 +308,15 @@ def test_a_folder_in_place_of_a_file(tmp_path):
 
 
 def test_registry():
-    assert set(tasks.NAMES) == set("cola sst2 mrpc stsb qqp mnli mnlimm qnli rte wnli conll squad2 demo".split())
+    assert set(tasks.NAMES) == set(
+        "cola sst2 mrpc stsb qqp mnli mnlimm qnli rte wnli conll squad2 demo".split()
+    )
     for name in tasks.NAMES:
         task = tasks.get(name)
         assert task.name == name and task.selection_metric in task.metrics
         assert task.num_labels == {"stsb": 1, "mnli": 3, "mnlimm": 3, "conll": 9}.get(name, 2)
-    selection = {"mrpc": "acc_and_f1", "qqp": "acc_and_f1", "stsb": "corr", "cola": "matthews_corrcoef", "conll": "f1",
+    selection = {"mrpc": "acc_and_f1", "qqp": "acc_and_f1", "stsb": "corr", "cola": "matthews_corrcoef",
+        "conll": "f1",
                  "squad2": "f1"}  # fmt: skip
     assert {n: m for n in tasks.NAMES if (m := tasks.get(n).selection_metric) != "acc"} == selection
     assert tasks.get("mnli").label_names == ("contradiction", "neutral", "entailment")
@@ -291,6 +326,11 @@ def test_registry():
 
 
 def test_registry_imports_no_torch():
-    code = "import sys; from data import tasks; print(sorted({'torch', 'transformers', 'sklearn'} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    code = (
+        "import sys; from data import tasks; print(sorted({'torch', 'transformers', 'sklearn'} & "
+        "set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"

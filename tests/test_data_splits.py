@@ -53,7 +53,9 @@ def test_encoding_equals_the_tokenizers_own(tokenizer, max_length, monkeypatch):
     split = tokenise_examples(examples, tokenizer, task=tasks.get("rte"), max_length=max_length)
     cut = 0
     for i in range(len(split)):
-        expected = tokenizer(examples.first[i], examples.second[i], truncation="longest_first", max_length=max_length)
+        expected = tokenizer(
+            examples.first[i], examples.second[i], truncation="longest_first", max_length=max_length
+        )
         batch = split.collate([i])
         assert {name: tensor[0].tolist() for name, tensor in batch.inputs.items()} == dict(expected)
         cut += len(expected["input_ids"]) < len(tokenizer(examples.first[i], examples.second[i])["input_ids"])
@@ -71,18 +73,24 @@ def test_pairs_are_cut_from_the_longer_side_and_it_is_said_once(tokenizer, caplo
 
 def test_segments_golden_case(tokenizer):
     """A golden value of MiniDisc: a = 2 pieces, b = 1."""
-    split = tokenise_examples(Examples(["0"], ["a b"], ["c"], [0], "x", "train"), tokenizer, task=tasks.get("rte"), max_length=16)
+    split = tokenise_examples(
+        Examples(["0"], ["a b"], ["c"], [0], "x", "train"), tokenizer, task=tasks.get("rte"), max_length=16
+    )
     assert split.collate([0]).inputs["token_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1]]
 
 
 def test_what_a_tokenizer_file_says_about_padding_does_not_act(tokenizer):
-    """Some checkpoints store "pad to 128" and "cut to 128": neither acts, and the tokenizer is left as it was."""
+    """Some checkpoints store "pad to 128" and "cut to 128": neither acts, and the tokenizer is left as it
+    was."""
     other = BertTokenizer(vocab=tokenizer.get_vocab(), model_max_length=64)
     other.backend_tokenizer.enable_padding(length=32)
     other.backend_tokenizer.enable_truncation(4)
     split = tokenise_examples(pairs(), other, task=tasks.get("rte"), max_length=64)
     assert rows(split) == rows(tokenise_examples(pairs(), tokenizer, task=tasks.get("rte"), max_length=64))
-    assert (other.backend_tokenizer.padding["length"], other.backend_tokenizer.truncation["max_length"]) == (32, 4)
+    assert (other.backend_tokenizer.padding["length"], other.backend_tokenizer.truncation["max_length"]) == (
+        32,
+        4,
+    )
 
 
 def test_max_length_outside_the_tokenizers_limits(tokenizer):
@@ -142,7 +150,9 @@ def test_epochs_hold_every_row_once_and_depend_on_their_arguments_only(tokenizer
         batches = split.epoch(5, 2, batch_size)
         assert sorted(np.concatenate(batches).tolist()) == list(range(203))
         sizes = sorted(map(len, batches))
-        assert sizes == sorted([batch_size] * (203 // batch_size) + [203 % batch_size] * (203 % batch_size > 0))
+        assert sizes == sorted(
+            [batch_size] * (203 // batch_size) + [203 % batch_size] * (203 % batch_size > 0)
+        )
         assert [b.tolist() for b in batches] == [b.tolist() for b in split.epoch(5, 2, batch_size)]
     flat = [np.concatenate(split.epoch(*which, 16)).tolist() for which in ((5, 2), (5, 3), (6, 2))]
     assert flat[0] != flat[1] != flat[2] != flat[0]
@@ -157,7 +167,8 @@ def test_evaluation_order(tokenizer):
 
 @pytest.mark.parametrize("task, allowed", [("mrpc", 2.36), ("rte", 1.88), ("sst2", 9.2), ("cola", 10.9)])
 def test_padding_efficiency_on_real_data(data_dir, encoder_dir, task, allowed):
-    """128 over the mean length of the padded rows of an epoch: at least 0.95 of what grouping by length allows."""
+    """128 over the mean length of the padded rows of an epoch: at least 0.95 of what grouping by length
+    allows."""
     task = tasks.get(task)
     split = tokenise_examples(task.read(data_dir, "train"), load_tokenizer(encoder_dir), task=task)
     batches = split.epoch(776, 0, 16)
@@ -165,7 +176,9 @@ def test_padding_efficiency_on_real_data(data_dir, encoder_dir, task, allowed):
     assert 128 / padded >= 0.95 * allowed
     # The first batches are no longer or shorter than the last ones: the order of the batches is random.
     longest = np.array([split.lengths[batch].max() for batch in batches])
-    assert abs(longest[: len(longest) // 2].mean() - longest[len(longest) // 2 :].mean()) < 0.15 * longest.mean()
+    assert (
+        abs(longest[: len(longest) // 2].mean() - longest[len(longest) // 2 :].mean()) < 0.15 * longest.mean()
+    )
 
 
 # ---- Words
@@ -182,7 +195,10 @@ def test_words_against_a_loop(tokenizer):
             ids += pieces
             labels += [label] + [-100] * (len(pieces) - 1)
         batch = split.collate([i])
-        assert batch.inputs["input_ids"][0].tolist() == [*ids, 3] and batch.labels[0].tolist() == [*labels, -100]
+        assert batch.inputs["input_ids"][0].tolist() == [*ids, 3] and batch.labels[0].tolist() == [
+            *labels,
+            -100,
+        ]
         assert set(batch.inputs["token_type_ids"][0].tolist()) == {0}
         assert split.counts([i])["labels"] == len(sentence)
     batch = split.collate([0, 1])
@@ -191,8 +207,11 @@ def test_words_against_a_loop(tokenizer):
 
 
 def test_a_word_without_pieces_becomes_one_unknown_token(tokenizer):
-    """A no-break space and a zero width joiner vanish in the normaliser; the labels after them must not shift."""
-    split = tokenise_examples(sentences([["a", "\u200d", "b", "\u00a0"]]), tokenizer, task=tasks.get("conll"), max_length=16)
+    """A no-break space and a zero width joiner vanish in the normaliser; the labels after them must not
+    shift."""
+    split = tokenise_examples(
+        sentences([["a", "\u200d", "b", "\u00a0"]]), tokenizer, task=tasks.get("conll"), max_length=16
+    )
     assert tokenizer.convert_ids_to_tokens(rows(split)[0]) == ["[CLS]", "a", "[UNK]", "b", "[UNK]", "[SEP]"]
     assert split.collate([0]).labels[0].tolist() == [-100, 0, 1, 2, 3, -100]
 
@@ -216,37 +235,71 @@ def test_long_sentences_become_windows_and_every_word_is_scored(tokenizer, caplo
     assert split.lengths.max() <= 10 and len(split) > len(words)
     assert sum(split.counts([i])["labels"] for i in range(len(split))) == sum(map(len, words))
     content = [piece for row in rows(split) for piece in row[1:-1]]
-    assert content == [p for s in words for w in s for p in tokenizer(w, add_special_tokens=False)["input_ids"]]
-    assert all(split.collate([i]).labels[0, 1] != -100 for i in range(len(split)))  # no row begins within a word
+    assert content == [
+        p for s in words for w in s for p in tokenizer(w, add_special_tokens=False)["input_ids"]
+    ]
+    assert all(
+        split.collate([i]).labels[0, 1] != -100 for i in range(len(split))
+    )  # no row begins within a word
     assert len(split) == sum(number_of_windows(sentence, tokenizer, 8) for sentence in words)
     assert "2 sentences longer than 10 tokens" in caplog.text
-    outputs = [np.where(row == -100, 7, row) for row in (split.collate([i]).labels[0].numpy() for i in range(len(split)))]
+    outputs = [
+        np.where(row == -100, 7, row)
+        for row in (split.collate([i]).labels[0].numpy() for i in range(len(split)))
+    ]
     assert split.predictions(outputs) == examples.labels
     assert split.score(outputs) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
 
 
 def test_a_word_longer_than_a_row_is_cut(tokenizer):
-    split = tokenise_examples(sentences([["a", "unbelievables", "b"]]), tokenizer, task=tasks.get("conll"), max_length=4)
-    assert [tokenizer.convert_ids_to_tokens(row)[1:-1] for row in rows(split)] == [["a"], ["un", "##believ"], ["b"]]
+    split = tokenise_examples(
+        sentences([["a", "unbelievables", "b"]]), tokenizer, task=tasks.get("conll"), max_length=4
+    )
+    assert [tokenizer.convert_ids_to_tokens(row)[1:-1] for row in rows(split)] == [
+        ["a"],
+        ["un", "##believ"],
+        ["b"],
+    ]
     assert split.num_truncated == 1
 
 
 def test_sentences_stay_apart_in_the_score(tokenizer):
-    """A golden value of MiniDisc's NER; an I- at the start of the second sentence must not continue the first one's entity."""
+    """A golden value of MiniDisc's NER; an I- at the start of the second sentence must not continue the first
+    one's entity."""
     examples = Examples(["0", "1"], [["a", "b"], ["c", "d"]], None, [[0, 1], [0, 0]], "x.txt", "dev")
     split = tokenise_examples(examples, tokenizer, task=tasks.get("conll"), max_length=8)
-    outputs = [np.array([5, 0, 1, 5]), np.array([5, 2, 0, 5])]  # O B-PER / I-PER O; what is said of specials is ignored
+    outputs = [
+        np.array([5, 0, 1, 5]),
+        np.array([5, 2, 0, 5]),
+    ]  # O B-PER / I-PER O; what is said of specials is ignored
     assert split.score(outputs) == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3})
 
 
 def roberta_like():
-    """A tokenizer that tells a word after a blank from one at the start of a text, as RoBERTa's and ModernBERT's do."""
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "\u0120a", "\u0120c"]
-    backend = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, [("\u0120", "a"), ("\u0120", "c")]))
+    """A tokenizer that tells a word after a blank from one at the start of a text, as RoBERTa's and
+    ModernBERT's do."""
+    pieces = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        *sorted(pre_tokenizers.ByteLevel.alphabet()),
+        "\u0120a",
+        "\u0120c",
+    ]
+    backend = Tokenizer(
+        models.BPE({piece: i for i, piece in enumerate(pieces)}, [("\u0120", "a"), ("\u0120", "c")])
+    )
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.normalizer = normalizers.NFC()
     backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
-    names = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    names = {
+        "bos_token": "<s>",
+        "cls_token": "<s>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+    }
     inputs = ["input_ids", "attention_mask"]
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="<unk>", model_max_length=64, model_input_names=inputs, **names
@@ -256,12 +309,15 @@ def roberta_like():
 def test_words_of_a_tokenizer_with_blanks_in_its_pieces():
     """Each word is tokenised as after a blank: "a c" gives the same pieces as the words a and c."""
     tokenizer = roberta_like()
-    split = tokenise_examples(sentences([["a", "c", "ab"]]), tokenizer, task=tasks.get("conll"), max_length=16)
+    split = tokenise_examples(
+        sentences([["a", "c", "ab"]]), tokenizer, task=tasks.get("conll"), max_length=16
+    )
     assert rows(split)[0] == tokenizer(" a c ab")["input_ids"]
 
 
 def test_real_conll_words(data_dir, encoder_dir):
-    """The same tokens as the tokenizer's own word mode gives; at 128, three sentences of dev become six rows, no word is lost."""
+    """The same tokens as the tokenizer's own word mode gives; at 128, three sentences of dev become six rows,
+    no word is lost."""
     task, tokenizer = tasks.get("conll"), load_tokenizer(encoder_dir)
     examples = task.read(data_dir, "dev")
     whole = tokenise_examples(examples, tokenizer, task=task, max_length=256)
@@ -281,7 +337,9 @@ def test_scores_of_classes_and_numbers(tokenizer):
     with pytest.raises(RunError, match="not finite"):
         split.score(np.full((4, 2), np.nan))
     numbers = tokenise_examples(pairs(4, kind=float), tokenizer, task=tasks.get("stsb"), max_length=64)
-    assert numbers.score(np.array([[0.0], [2.0], [0.0], [2.0]])) == pytest.approx({"pearson": 1, "spearman": 1, "corr": 1})
+    assert numbers.score(np.array([[0.0], [2.0], [0.0], [2.0]])) == pytest.approx(
+        {"pearson": 1, "spearman": 1, "corr": 1}
+    )
 
 
 @pytest.mark.parametrize(
@@ -307,7 +365,9 @@ def test_submissions(tokenizer, tmp_path, task, split, name, lines):
     examples = pairs(2, labels=False)
     examples.ids, examples.split = ["10", "20"], split
     outputs = np.array([[5.2], [1.2349]]) if task.kind == "regression" else np.eye(3)[:2, : task.num_labels]
-    path = tokenise_examples(examples, tokenizer, task=task, max_length=64).write_submission(outputs, tmp_path / "new" / "er")
+    path = tokenise_examples(examples, tokenizer, task=task, max_length=64).write_submission(
+        outputs, tmp_path / "new" / "er"
+    )
     assert path == tmp_path / "new" / "er" / name and os.listdir(path.parent) == [name]
     assert path.read_bytes().decode() == f"index\tprediction\n10\t{lines[0]}\n20\t{lines[1]}\n"
 
@@ -315,7 +375,9 @@ def test_submissions(tokenizer, tmp_path, task, split, name, lines):
 def test_submission_of_tags(tokenizer, tmp_path):
     task, words = tasks.get("conll"), [["a", "b"], ["c"]]
     outputs = [np.array([0, 3, 4, 0]), np.array([0, 1, 0])]
-    path = tokenise_examples(sentences(words), tokenizer, task=task, max_length=8).write_submission(outputs, tmp_path)
+    path = tokenise_examples(sentences(words), tokenizer, task=task, max_length=8).write_submission(
+        outputs, tmp_path
+    )
     assert path.name == "conll_test.txt" and path.read_text() == "a O B-ORG\nb B-PER I-ORG\n\nc O B-PER\n"
     unlabelled = tokenise_examples(sentences(words, labels=False), tokenizer, task=task, max_length=8)
     assert unlabelled.write_submission(outputs, tmp_path).read_text() == "a B-ORG\nb I-ORG\n\nc B-PER\n"
@@ -344,7 +406,9 @@ def no_tokenizer(folder):
 
 
 def no_pad_token(folder):
-    PreTrainedTokenizerFast(tokenizer_object=roberta_like().backend_tokenizer, unk_token="<unk>").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=roberta_like().backend_tokenizer, unk_token="<unk>"
+    ).save_pretrained(folder)
 
 
 def no_vocabulary(folder):
@@ -355,7 +419,10 @@ def no_vocabulary(folder):
     "damage, expected",
     [
         (no_tokenizer, "found no tokenizer; expected tokenizer.json"),
-        (lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0", "mod'), "its files are damaged"),
+        (
+            lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0", "mod'),
+            "its files are damaged",
+        ),
         (no_vocabulary, "found a BertTokenizer with 5 tokens"),
         (no_pad_token, "pad token None; expected an encoder's fast tokenizer"),
     ],
@@ -366,11 +433,17 @@ def test_bad_tokenizers(tokenizer, tmp_path, damage, expected):
     damage(tmp_path)
     with pytest.raises(CheckpointError) as caught:
         load_tokenizer(tmp_path)
-    assert expected in str(caught.value) and str(caught.value).startswith(str(tmp_path)) and "\n" not in str(caught.value)
+    assert (
+        expected in str(caught.value)
+        and str(caught.value).startswith(str(tmp_path))
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_unknown_hub_name_offline():
-    with pytest.raises(CheckpointError, match="nobody/nothing: the tokenizer cannot be loaded: the hub has no such model"):
+    with pytest.raises(
+        CheckpointError, match="nobody/nothing: the tokenizer cannot be loaded: the hub has no such model"
+    ):
         load_tokenizer("nobody/nothing")
 
 
@@ -396,7 +469,8 @@ def test_demo_task_is_made_once_and_always_the_same(tmp_path, caplog):
 
 
 def answer(review, statement):
-    """What follows, by reading: find the clause whose noun belongs to the topic; count the turns of its tone."""
+    """What follows, by reading: find the clause whose noun belongs to the topic; count the turns of its
+    tone."""
     topic, verb = statement.split()[-2], statement.split()[2]
     for link in (" , ", " and ", " but "):
         review = review.replace(link, "|")
@@ -416,7 +490,9 @@ def test_demo_tokenizer(demo_dir):
     folder = demo.build_tokenizer(demo_dir / "demo")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert folder == demo.build_tokenizer(demo_dir / "demo") and tokenizer.model_max_length == demo.MAX_LENGTH
-    split = tokenise_examples(tasks.get("demo").read(demo_dir, "dev"), tokenizer, task=tasks.get("demo"), max_length=128)
+    split = tokenise_examples(
+        tasks.get("demo").read(demo_dir, "dev"), tokenizer, task=tasks.get("demo"), max_length=128
+    )
     assert tokenizer.unk_token_id not in {piece for row in rows(split) for piece in row}
     words = [len(f"{a} {b}".split()) + 3 for a, b in zip(split.examples.first, split.examples.second)]
     assert split.lengths.tolist() == words and max(words) < 32

@@ -1,7 +1,9 @@
-"""Two processes with half the batch do what one does with the whole: same updates, scores and grid; they resume as exactly.
+"""Two processes with half the batch do what one does with the whole: same updates, scores and grid; they
+resume as exactly.
 
-All dropout is off where weights are compared, because each process draws its own.  Adam hides a gradient's scale, so the logged
-losses and gradient norms are compared too.  With 150 examples in updates of 16, the last update of an epoch is a short one.
+All dropout is off where weights are compared, because each process draws its own.  Adam hides a gradient's
+scale, so the logged losses and gradient norms are compared too.  With 150 examples in updates of 16, the last
+update of an epoch is a short one.
 """
 
 import json
@@ -13,7 +15,8 @@ from safetensors.torch import load_file
 
 from utils.files import read_json, sha256
 
-PLAIN = ("--hidn_dropout", 0, "--att_dropout", 0, "--cls_dropout", 0, "--max_train_samples", 150, "--learning_rate", 1e-4,
+PLAIN = ("--hidn_dropout", 0, "--att_dropout", 0, "--cls_dropout", 0, "--max_train_samples", 150,
+         "--learning_rate", 1e-4,
          "--num_train_epochs", 1, "--eval_interval", 100, "--log_interval", 1, "--use_cpu")  # fmt: skip
 # 16 examples an update: of one process, of two, of two that accumulate
 WHOLE, HALVES, PARTS = (("--per_device_train_batch_size", 16), ("--per_device_train_batch_size", 8),
@@ -55,17 +58,23 @@ def test_finetuning(words, tuned_demo, tmp_path):
     """Once through torchrun itself, as users start it."""
     flags = words(*PLAIN, "--model_path", "{tuned}")
     run("run_finetuning.py", *flags, *WHOLE, "--output_dir", tmp_path / "whole")
-    launched = run("run_finetuning.py", *flags, *HALVES, "--output_dir", tmp_path / "halves", processes=2, fresh=True)
+    launched = run(
+        "run_finetuning.py", *flags, *HALVES, "--output_dir", tmp_path / "halves", processes=2, fresh=True
+    )
     run("run_finetuning.py", *flags, *PARTS, "--output_dir", tmp_path / "parts", processes=2)
-    assert launched.stdout.splitlines() == [str(tmp_path / "halves" / "ckpt")]  # said once, by the main process
+    assert launched.stdout.splitlines() == [
+        str(tmp_path / "halves" / "ckpt")
+    ]  # said once, by the main process
     for parts in ("halves", "parts"):
         compare(tmp_path / "whole", tmp_path / parts, before=tuned_demo)
 
 
 def test_minidisc(words, nested_demo, tmp_path):
-    """A nested student, trained at five sparsities in one update, and the hop after it; the same assistant is picked.
+    """A nested student, trained at five sparsities in one update, and the hop after it; the same assistant is
+    picked.
 
-    Torch sums gradients in the last pass of an update, so no weight may be unused in that one: at 90% a layer has no head.
+    Torch sums gradients in the last pass of an update, so no weight may be unused in that one: at 90% a layer
+    has no head.
     """
     grid = read_json(nested_demo / "ckpt" / "config.json")["compression"]["grid"]
     assert 0 in grid["90"]["heads"]
@@ -75,7 +84,8 @@ def test_minidisc(words, nested_demo, tmp_path):
     for parts in ("halves", "parts"):
         compare(tmp_path / "whole", tmp_path / parts)
         assert (
-            read_json(tmp_path / parts / "results.json")["assistants"] == read_json(tmp_path / "whole/results.json")["assistants"]
+            read_json(tmp_path / parts / "results.json")["assistants"]
+            == read_json(tmp_path / "whole/results.json")["assistants"]
         )
         assert (tmp_path / parts / "assistant_1" / "model.safetensors").exists()
 
@@ -89,7 +99,8 @@ def test_an_update_smaller_than_the_processes(words, tmp_path):
 
 
 def test_sparsification(words, tuned_demo, tmp_path):
-    """Importance sums are added up over the processes: the same order of the same weights, the same grid, the same curve."""
+    """Importance sums are added up over the processes: the same order of the same weights, the same grid, the
+    same curve."""
     flags = words("--model_path", "{tuned}", "--grid", "0,50,80,90", "--scoring_batch_size", 16, "--use_cpu")
     for number in (1, 2):
         run("run_sparsification.py", *flags, "--output_dir", tmp_path / str(number), processes=number)
@@ -100,8 +111,10 @@ def test_sparsification(words, tuned_demo, tmp_path):
     assert read_json(one / "results.json")["curve"] == read_json(two / "results.json")["curve"]
 
 
-SHORT = ("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_train_samples", 96, "--eval_interval", 4,
-         "--log_interval", 1, "--save_minutes", 0, "--use_cpu", "--learning_rate", 1e-3, "--hidn_dropout", 0.1,
+SHORT = ("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_train_samples", 96,
+         "--eval_interval", 4,
+         "--log_interval", 1, "--save_minutes", 0, "--use_cpu", "--learning_rate", 1e-3, "--hidn_dropout",
+         0.1,
          "--att_dropout", 0.1)  # fmt: skip
 
 
@@ -120,19 +133,25 @@ def test_killed_run_ends_with_the_same_bytes(script, model, moments, words, tmp_
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(script, *flags, "--output_dir", whole, processes=2)
     for signal, number in moments:
-        assert kill_when(at_row(parts, number), script, *flags, "--output_dir", parts, processes=2, signal=signal)
+        assert kill_when(
+            at_row(parts, number), script, *flags, "--output_dir", parts, processes=2, signal=signal
+        )
     refused = run(script, *flags, "--output_dir", parts, processes=1, code=2)
     assert "processes: 2 in the run, 1 now" in refused.stderr  # updates would be of other examples
     run(script, *flags, "--output_dir", parts, processes=2)
     assert sha256(parts / "ckpt" / "model.safetensors") == sha256(whole / "ckpt" / "model.safetensors")
     timed = ("examples_per_second", "eta_seconds")
-    histories = [[{key: row[key] for key in row if key not in timed} for row in rows(folder)] for folder in (parts, whole)]
+    histories = [
+        [{key: row[key] for key in row if key not in timed} for row in rows(folder)]
+        for folder in (parts, whole)
+    ]
     assert histories[0] == histories[1] and not (parts / "state").exists()
     run(script, *flags, "--output_dir", parts, "--do_test", processes=1)  # a finished run is anyone's
 
 
 def test_every_process_stops_at_an_error(words, tmp_path):
-    """What only the main process can see (the run folder) and what all see (data); neither leaves a process waiting."""
+    """What only the main process can see (the run folder) and what all see (data); neither leaves a process
+    waiting."""
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("mine")
     shutil.copytree(words()[3], tmp_path / "data")
@@ -148,10 +167,13 @@ def test_every_process_stops_at_an_error(words, tmp_path):
 
 def test_predictions_in_the_order_of_the_file(words, tmp_path):
     """33 rows in batches of 8: each dev and test row counts once, whichever process ran it."""
-    flags = words("--model_path", "{tuned}", "--max_steps", 1, "--do_train", "--do_test", "--do_infer", "--use_cpu",
-                  "--hidn_dropout", 0, "--att_dropout", 0, "--cls_dropout", 0, "--per_device_eval_batch_size", 5)  # fmt: skip
+    flags = words("--model_path", "{tuned}", "--max_steps", 1, "--do_train", "--do_test", "--do_infer",
+                  "--use_cpu",
+                  "--hidn_dropout", 0, "--att_dropout", 0, "--cls_dropout", 0, "--per_device_eval_batch_size",
+                  5)  # fmt: skip
     for number in (1, 2):
-        run("run_finetuning.py", *flags, "--per_device_train_batch_size", 16 // number, "--output_dir", tmp_path / str(number),
+        run("run_finetuning.py", *flags, "--per_device_train_batch_size", 16 // number, "--output_dir",
+            tmp_path / str(number),
             processes=number)  # fmt: skip
     results = [read_json(tmp_path / str(number) / "results.json") for number in (1, 2)]
     assert results[0]["metrics"] == results[1]["metrics"] and results[0]["metrics"].keys() == {"dev", "test"}

@@ -21,7 +21,8 @@ T = 38  # tokens; all families of tiny_models have positions for them
 
 
 def products(heads, neurons, *, tokens, labels=3):
-    """FLOPs of a tiny BERT by hand: per layer four projections, two attention products, two of the feed-forward; pooler, head."""
+    """FLOPs of a tiny BERT by hand: per layer four projections, two attention products, two of the
+    feed-forward; pooler, head."""
     width, size, total = 16, 4, 0
     for kept_heads, kept_neurons in zip(heads, neurons):
         total += 4 * tokens * width * kept_heads * size + 2 * tokens * tokens * kept_heads * size
@@ -33,7 +34,10 @@ def products(heads, neurons, *, tokens, labels=3):
 def test_operations_of_a_crop(sparsity):
     model = models.crop(tiny_models.nest(tiny_models.build()), sparsity)
     facts = measuring.facts(model)
-    assert facts["flops"] == products(*facts["per_layer"].values(), tokens=facts["tokens"]) and facts["tokens"] == 40
+    assert (
+        facts["flops"] == products(*facts["per_layer"].values(), tokens=facts["tokens"])
+        and facts["tokens"] == 40
+    )
     assert facts["per_layer"] == models.kept(model)
     assert model.config._attn_implementation == "sdpa"
     assert facts["embedding_parameters"] == 16 * (40 + 40 + 2)
@@ -52,7 +56,11 @@ def test_operations_of_experts():
     made = moe_bert.with_experts(dense, attention=1, ffn=4, shared_fraction=1, noise="none", seed=0)
     facts = measuring.facts(made.eval())
     assert facts["flops"] - measuring.facts(dense)["flops"] == 2 * 3 * facts["tokens"] * 16 * 4
-    assert facts["per_layer"]["ffn_experts"] == [4, 4, 4] and facts["per_layer"]["attention_experts"] == [1, 1, 1]
+    assert facts["per_layer"]["ffn_experts"] == [4, 4, 4] and facts["per_layer"]["attention_experts"] == [
+        1,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("case", [case for case in tiny_models.CASES if case != "bert"])
@@ -84,7 +92,8 @@ class Rows:
 
 def test_batches_that_are_timed():
     cases = timing.cases(Rows(range(3, 103)))
-    assert {name: [tuple(batch.inputs["input_ids"].shape) for batch in batches] for name, batches in cases.items()} == {
+    assert {name: [tuple(batch.inputs["input_ids"].shape) for batch in batches] for name,
+                   batches in cases.items()} == {
         "1x128": [(1, 128)], "1xreal": [(1, 102), (1, 77), (1, 52), (1, 28), (1, 3)],
         "32x128": [(32, 128)], "32xreal": [(32, 102), (32, 70), (32, 38)],
     }  # fmt: skip
@@ -96,7 +105,8 @@ def test_batches_that_are_timed():
 
 
 def test_few_and_short_rows():
-    """A split of three rows still makes a batch of 32; a model of 64 positions is timed with 64 tokens, and the name says so."""
+    """A split of three rows still makes a batch of 32; a model of 64 positions is timed with 64 tokens, and
+    the name says so."""
     cases = timing.cases(Rows([5, 6, 7]), max_tokens=64)
     assert list(cases) == ["1x64", "1xreal", "32x64", "32xreal"]
     assert [batch.inputs["input_ids"].shape for batch in cases["32xreal"]] == [(32, 7)]
@@ -112,7 +122,9 @@ def test_latency_of_several_batches():
 
             time.sleep(next(times) / 1000)
 
-    found = cost.latency(Sleeper().eval(), [{"input_ids": torch.zeros(n, 1)} for n in (3, 1)], repeats=3, warmup=1)
+    found = cost.latency(
+        Sleeper().eval(), [{"input_ids": torch.zeros(n, 1)} for n in (3, 1)], repeats=3, warmup=1
+    )
     assert found["examples_per_second"] == pytest.approx(4 / 0.05, rel=0.1)
 
 
@@ -128,7 +140,9 @@ def test_peak_of_a_pass():
         "    return peak_of(run, weights=1000, device='cpu')\n"
         "print(take(256), take(64))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     large, small = map(int, done.stdout.split())
     assert large == pytest.approx(1000 + 2**28, rel=0.05) and small == pytest.approx(1000 + 2**26, rel=0.1)
 
@@ -149,8 +163,10 @@ def base(small_demo):
 
 
 def test_evaluation_compares_and_draws(base, tuned_demo, nested_demo, tmp_path):
-    """Teacher first; the nested teacher differs from it by nothing; numbers of layers, sizes, times and the picture are there."""
-    words = ["--teacher_model_path", tuned_demo, "--model_path", nested_demo, "--sparsities", "0,90", "--compare",
+    """Teacher first; the nested teacher differs from it by nothing; numbers of layers, sizes, times and the
+    picture are there."""
+    words = ["--teacher_model_path", tuned_demo, "--model_path", nested_demo, "--sparsities", "0,90",
+             "--compare",
              "--num_resamples", 200, "--num_repeats", 2, "--output_dir", tmp_path / "run"]  # fmt: skip
     run("run_evaluation.py", *base, *words)
     results = read_json(tmp_path / "run" / "results.json")
@@ -161,8 +177,14 @@ def test_evaluation_compares_and_draws(base, tuned_demo, nested_demo, tmp_path):
     difference = rows[2]["difference"]["dev/acc"]
     assert difference["difference"] == pytest.approx(rows[2]["dev/acc"] - rows[0]["dev/acc"])
     assert difference["low"] <= difference["difference"] <= difference["high"]
-    assert rows[0]["disk_bytes"] == (tuned_demo / "ckpt" / "model.safetensors").stat().st_size and rows[2]["disk_bytes"] is None
-    assert set(rows[0]["speed"]) == {"1x128", "1xreal", "32x128", "32xreal"} and rows[0]["peak_bytes"] > rows[0]["bytes"]
+    assert (
+        rows[0]["disk_bytes"] == (tuned_demo / "ckpt" / "model.safetensors").stat().st_size
+        and rows[2]["disk_bytes"] is None
+    )
+    assert (
+        set(rows[0]["speed"]) == {"1x128", "1xreal", "32x128", "32xreal"}
+        and rows[0]["peak_bytes"] > rows[0]["bytes"]
+    )
     assert rows[2]["flops"] < rows[1]["flops"] == rows[0]["flops"]
     assert sum(rows[2]["per_layer"]["neurons"]) == rows[2]["neurons"] == 102
     with open(tmp_path / "run" / "table.csv", encoding="utf-8") as file:
@@ -176,7 +198,13 @@ def test_evaluation_compares_and_draws(base, tuned_demo, nested_demo, tmp_path):
 
 def test_the_split_is_in_every_key(base, tuned_demo, tmp_path):
     for split, number in (("test", 32), ("train", 40)):
-        words = ["--split", split, *(["--max_eval_samples", 40] if split == "train" else []), "--num_repeats", 0]
+        words = [
+            "--split",
+            split,
+            *(["--max_eval_samples", 40] if split == "train" else []),
+            "--num_repeats",
+            0,
+        ]
         run("run_evaluation.py", *base, "--model_path", tuned_demo, *words, "--output_dir", tmp_path / split)
         (row,) = read_json(tmp_path / split / "results.json")["rows"]
         assert [key for key in row if "/" in key] == [f"{split}/acc"] and "speed" not in row
@@ -187,7 +215,10 @@ FLAGS = [
     (["--compare"], ["--compare: found one model"]),
     (["--export_dir", "x"], ["--export_dir: has a meaning only with --export"]),
     (["--predict", "x", "--compare"], ["--compare: has no meaning with --predict"]),
-    (["--report", "."], ["--task_name: has no meaning with --report", "--model_path: has no meaning with --report"]),
+    (
+        ["--report", "."],
+        ["--task_name: has no meaning with --report", "--model_path: has no meaning with --report"],
+    ),
     (["--export", "dense", "--sparsities", "50,90"], ["--export: found 1 models and 2 sparsities"]),
     (["--export", "zip"], ["--export: 'zip' is not one of dense, compact, onnx"]),
 ]
@@ -195,5 +226,14 @@ FLAGS = [
 
 @pytest.mark.parametrize("flags, said", FLAGS, ids=[case[0][0] + str(i) for i, case in enumerate(FLAGS)])
 def test_flags_that_contradict(flags, said, base, nested_demo, tmp_path):
-    done = run("run_evaluation.py", *base, "--model_path", nested_demo, *flags, "--output_dir", tmp_path / "run", code=2)
+    done = run(
+        "run_evaluation.py",
+        *base,
+        "--model_path",
+        nested_demo,
+        *flags,
+        "--output_dir",
+        tmp_path / "run",
+        code=2,
+    )
     assert all(words in done.stderr for words in said) and not (tmp_path / "run").exists(), done.stderr

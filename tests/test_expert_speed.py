@@ -1,4 +1,5 @@
-"""The benchmark runs from end to end, and both of its sides compute the same; its numbers are for a quiet machine."""
+"""The benchmark runs from end to end, and both of its sides compute the same; its numbers are for a quiet
+machine."""
 
 import json
 
@@ -8,7 +9,19 @@ import torch
 from benchmarks import expert_speed
 from utils import cost
 
-SMALL = ["--num_tokens", "24", "40", "--batch_size", "1", "--vocabulary", "1100", "--num_rounds", "2", "--seconds", "0.01"]
+SMALL = [
+    "--num_tokens",
+    "24",
+    "40",
+    "--batch_size",
+    "1",
+    "--vocabulary",
+    "1100",
+    "--num_rounds",
+    "2",
+    "--seconds",
+    "0.01",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +36,9 @@ def test_both_blocks_are_one(shares, counts, passes, monkeypatch):
     """All experts are the dense block, and the chosen one's probability is 1 but for 1e-8."""
     seen = []
     monkeypatch.setattr(
-        expert_speed, "_pass", lambda block, *rest, make=expert_speed._pass: seen.append(block) or make(block, *rest)
+        expert_speed,
+        "_pass",
+        lambda block, *rest, make=expert_speed._pass: seen.append(block) or make(block, *rest),
     )
     what = {"tokens": 40, "shares": shares, "precision": "fp32", "passes": passes}
     sides = expert_speed.blocks(what, expert_speed.parse(SMALL))
@@ -40,21 +55,29 @@ def test_students_cost_the_same_but_for_routers(monkeypatch):
     for name in ("_forward", "_step"):
         make = getattr(expert_speed, name)
         monkeypatch.setattr(
-            expert_speed, name, lambda *rest, name=name, make=make: seen.setdefault(name, []).append(rest[0]) or make(*rest)
+            expert_speed,
+            name,
+            lambda *rest, name=name, make=make: seen.setdefault(name, []).append(rest[0]) or make(*rest),
         )
     for passes in ("forward", "step"):
         sides = expert_speed.students({"precision": "fp32", "passes": passes}, expert_speed.parse(SMALL))
         found = {side: run() for side, run in sides.items()}
-        assert found["dense"].shape == found["experts"].shape and not torch.equal(found["dense"], found["experts"])
+        assert found["dense"].shape == found["experts"].shape and not torch.equal(
+            found["dense"], found["experts"]
+        )
     for dense, experts in seen.values():
         macs = [cost.linear_macs(model.encoder.layer) for model in (dense, experts)]
         assert macs[1] - macs[0] == 128 * 24 * 4
 
 
 def test_table_and_json(tmp_path, capsys):
-    expert_speed.main([*SMALL, "--precisions", "fp32", "bf16", "--output", str(tmp_path / "results" / "speed.json")])
+    expert_speed.main(
+        [*SMALL, "--precisions", "fp32", "bf16", "--output", str(tmp_path / "results" / "speed.json")]
+    )
     found = json.loads((tmp_path / "results" / "speed.json").read_text())
     assert len(found["rows"]) == 2 * (2 * 4 + 2)
     assert all(row["rounds"][1][side] > 0 for row in found["rows"] for side in ("dense", "experts"))
     printed = capsys.readouterr().out
-    assert "experts / dense" in printed and "forward, backward" in printed and found["machine"]["cpu"] in printed
+    assert (
+        "experts / dense" in printed and "forward, backward" in printed and found["machine"]["cpu"] in printed
+    )

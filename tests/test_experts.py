@@ -1,4 +1,5 @@
-"""Experts beside a plain loop over tokens in float64: outputs, gradients and balance loss, in every way tokens are dispatched."""
+"""Experts beside a plain loop over tokens in float64: outputs, gradients and balance loss, in every way
+tokens are dispatched."""
 
 import copy
 import math
@@ -25,7 +26,11 @@ WAYS = {
     "blocked": lambda expert_T, _, counts_E, **__: dispatch.Blocked(expert_T, len(counts_E)),
     "grouped": lambda expert_T, _, counts_E, **__: dispatch.Grouped(expert_T, len(counts_E)),
 }
-NUMBERS = {"looped": (torch.float64, 1e-10), "blocked": (torch.float64, 1e-10), "grouped": (torch.float32, 1e-4)}
+NUMBERS = {
+    "looped": (torch.float64, 1e-10),
+    "blocked": (torch.float64, 1e-10),
+    "grouped": (torch.float32, 1e-4),
+}
 
 
 @pytest.fixture(params=WAYS)
@@ -49,7 +54,9 @@ def told(states_TI, router):
 def one(linear, state, chosen):
     """A token through a linear map: the chosen one, where there are several."""
     stacked = linear.weight.dim() == 3
-    weight, bias = (each[chosen] if stacked and each is not None else each for each in (linear.weight, linear.bias))
+    weight, bias = (
+        each[chosen] if stacked and each is not None else each for each in (linear.weight, linear.bias)
+    )
     return weight @ state if bias is None else weight @ state + bias
 
 
@@ -71,7 +78,8 @@ def plain_balance(probabilities, chosen, real):
 
 
 def plain_encoder(model, batch):
-    """(final states [B, L, D], {"attention": [balance of each layer], "ffn": [...]}): every example, layer and token apart."""
+    """(final states [B, L, D], {"attention": [balance of each layer], "ffn": [...]}): every example, layer
+    and token apart."""
     states = model.embeddings(batch["input_ids"])
     states = model.embeddings_project(states) if hasattr(model, "embeddings_project") else states
     mask, shape = batch["attention_mask"].bool(), states.shape[:2]
@@ -82,7 +90,9 @@ def plain_encoder(model, batch):
         routers = {mixture: getattr(layer, f"{mixture}_router", None) for mixture in balances}
         probabilities, chosen = told(states_TD, routers["attention"])
         q, k, v = (
-            torch.stack([one(linear, state, e) for state, e in zip(states_TD, chosen)]).view(*shape, heads, -1)
+            torch.stack([one(linear, state, e) for state, e in zip(states_TD, chosen)]).view(
+                *shape, heads, -1
+            )
             for linear in (core.query, core.key, core.value)
         )
         context = torch.zeros_like(q)
@@ -106,7 +116,8 @@ def plain_encoder(model, batch):
 
 
 def dense_model(case="bert", **settings):
-    """A small stock encoder, 4 heads, 12 neurons; its norms leave tokens different enough for routers to tell them apart."""
+    """A small stock encoder, 4 heads, 12 neurons; its norms leave tokens different enough for routers to tell
+    them apart."""
     model = tiny_models.build(case, kind=None, **{**tiny_models.sized(case, intermediate=12), **settings})
     with torch.no_grad():
         for norm in tiny_models.norms(model).values():
@@ -118,7 +129,9 @@ def dense_model(case="bert", **settings):
 def expert_model(case="bert", *, attention=1, ffn=4, noise="none", seed=0, **settings):
     """Experts made from it; the half of each is common to all."""
     dense = dense_model(case, **settings)
-    return moe_bert.with_experts(dense, attention=attention, ffn=ffn, shared_fraction=Fraction(1, 2), noise=noise, seed=seed)
+    return moe_bert.with_experts(
+        dense, attention=attention, ffn=ffn, shared_fraction=Fraction(1, 2), noise=noise, seed=seed
+    )
 
 
 def batch_of(inputs):
@@ -143,7 +156,9 @@ def loss_of(states, mask):
 # ---- A mixture is a loop over tokens
 
 
-@pytest.mark.parametrize("tokens", ["mixed", "one expert gets all", "one token", "all are real", "no token is real"])
+@pytest.mark.parametrize(
+    "tokens", ["mixed", "one expert gets all", "one token", "all are real", "no token is real"]
+)
 def test_a_block_is_a_loop_over_tokens(way, tokens):
     dtype, tolerance = NUMBERS[way]
     torch.manual_seed(0)
@@ -158,9 +173,15 @@ def test_a_block_is_a_loop_over_tokens(way, tokens):
     if tokens == "one expert gets all":
         nn.init.constant_(router.bias[3], 100.0)
     first, last = (
-        experts.ExpertLinear(torch.randn(5, *size, dtype=torch.float64), torch.randn(5, size[0], dtype=torch.float64), router,
-                             enters=size[0] == 24, sorted_inside=True) for size in ((24, 16), (16, 24))
-    )  # fmt: skip
+        experts.ExpertLinear(
+            torch.randn(5, *size, dtype=torch.float64),
+            torch.randn(5, size[0], dtype=torch.float64),
+            router,
+            enters=size[0] == 24,
+            sorted_inside=True,
+        )
+        for size in ((24, 16), (16, 24))
+    )
     parameters = [states, *first.parameters(), *last.parameters(), *router.parameters()]
     expected = plain_block(states.flatten(0, 1), real.flatten().tolist(), router, first, last)
     weights = torch.randn_like(expected)
@@ -176,7 +197,9 @@ def test_a_block_is_a_loop_over_tokens(way, tokens):
     assert torch.allclose(block.flatten(0, 1).double(), expected, rtol=0, atol=tolerance * 10)
     found = torch.autograd.grad((block.flatten(0, 1) * weights.to(dtype)).sum(), [states, *parameters[1:]])
     for ours, theirs in zip(found, wanted):
-        assert torch.allclose(ours.double(), theirs, rtol=0, atol=tolerance * max(1.0, float(theirs.abs().max())))
+        assert torch.allclose(
+            ours.double(), theirs, rtol=0, atol=tolerance * max(1.0, float(theirs.abs().max()))
+        )
     assert router.routing.counts_E.sum() == real.sum()
 
 
@@ -204,7 +227,9 @@ def check_encoder(case, numbers, dtype, tolerance):
     assert torch.allclose(states[mask.bool()].double(), expected[mask.bool()], rtol=0, atol=tolerance)
     assert balance.item() == pytest.approx(expected_balance.item(), rel=tolerance)
     found = gradients(model, loss_of(states, mask) + balance)
-    assert found.keys() == wanted.keys() and sum("router" in name for name in found) == 2 * 3 * sum(n > 1 for n in numbers)
+    assert found.keys() == wanted.keys() and sum("router" in name for name in found) == 2 * 3 * sum(
+        n > 1 for n in numbers
+    )
     for name, gradient in wanted.items():
         scale = max(1.0, float(gradient.abs().max()))
         assert torch.allclose(found[name].double(), gradient, rtol=0, atol=tolerance * scale), name
@@ -213,7 +238,8 @@ def check_encoder(case, numbers, dtype, tolerance):
 
 
 class OneByOne(nn.Module):
-    """A stacked map applied to one token after the other: what ExpertLinear must compute, in the middle of any stock layer."""
+    """A stacked map applied to one token after the other: what ExpertLinear must compute, in the middle of
+    any stock layer."""
 
     def __init__(self, stacked, mask):
         super().__init__()
@@ -232,14 +258,17 @@ class OneByOne(nn.Module):
 
 
 EXPERT_CASES = [
-    (case, numbers) for case, (name, _) in tiny_models.CASES.items()
-    for use, numbers in (("ffn experts", (1, 4)), ("attention experts", (3, 1))) if families.refusal(name, use) is None
-]  # fmt: skip
+    (case, numbers)
+    for case, (name, _) in tiny_models.CASES.items()
+    for use, numbers in (("ffn experts", (1, 4)), ("attention experts", (3, 1)))
+    if families.refusal(name, use) is None
+]
 
 
 @pytest.mark.parametrize("case, numbers", EXPERT_CASES)
 def test_every_family(case, numbers):
-    """The stock model, in which each stacked map is a loop over tokens: same states, same gradients; and all of them are used."""
+    """The stock model, in which each stacked map is a loop over tokens: same states, same gradients; and all
+    of them are used."""
     model, batch = expert_model(case, attention=numbers[0], ffn=numbers[1]), tiny_models.inputs()
     mask, plain = batch["attention_mask"], copy.deepcopy(model)
     for path, module in [*plain.named_modules()]:
@@ -248,19 +277,26 @@ def test_every_family(case, numbers):
             setattr(plain.get_submodule(parent), leaf, OneByOne(module, mask))
     found, expected = (each(**batch).last_hidden_state for each in (model, plain))
     assert torch.allclose(found[mask.bool()], expected[mask.bool()], rtol=0, atol=1e-10)
-    ours, theirs = (gradients(each, loss_of(states, mask)) for each, states in ((model, found), (plain, expected)))
+    ours, theirs = (
+        gradients(each, loss_of(states, mask)) for each, states in ((model, found), (plain, expected))
+    )
     theirs = {name.replace(".stacked.", "."): gradient for name, gradient in theirs.items()}
     assert ours.keys() == theirs.keys() and sum("router" in name for name in ours) == 2 * tiny_models.LAYERS
     for name, gradient in theirs.items():
-        assert torch.allclose(ours[name], gradient, rtol=0, atol=1e-10 * max(1.0, float(gradient.abs().max()))), name
+        assert torch.allclose(
+            ours[name], gradient, rtol=0, atol=1e-10 * max(1.0, float(gradient.abs().max()))
+        ), name
     used = [int((router.routing.counts_E > 0).sum()) for router in moe_bert.routers(model).values()]
     assert sum(used) > len(used), "one expert alone would prove little"
 
 
 @pytest.mark.parametrize("case, numbers", EXPERT_CASES)
 def test_students_of_every_family_learn(case, numbers):
-    """MiniMoE's student: what asks for a gradient of its relations gets one, all experts and routers among it."""
-    encoder = RelationEncoder(expert_model(case, attention=numbers[0], ffn=numbers[1]), layer=3, source="extra")
+    """MiniMoE's student: what asks for a gradient of its relations gets one, all experts and routers among
+    it."""
+    encoder = RelationEncoder(
+        expert_model(case, attention=numbers[0], ffn=numbers[1]), layer=3, source="extra"
+    )
     sum(tensor.square().sum() for tensor in encoder(**tiny_models.inputs()).values()).backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.requires_grad == (parameter.grad is not None), name
@@ -269,33 +305,47 @@ def test_students_of_every_family_learn(case, numbers):
 
 
 def test_relative_positions_have_no_expert():
-    with pytest.raises(CheckpointError, match="deberta-v2: its attention cannot be experts, as relative positions"):
+    with pytest.raises(
+        CheckpointError, match="deberta-v2: its attention cannot be experts, as relative positions"
+    ):
         expert_model("deberta-v2", attention=2)
 
 
 def test_the_way_is_the_device_s(monkeypatch):
-    """No GPU is needed to see which way it would go: only the device's name and the precision are looked at."""
+    """No GPU is needed to see which way it would go: only the device's name and the precision are looked
+    at."""
     chosen = {}
     for name in ("Looped", "Grouped", "Blocked"):
         monkeypatch.setattr(dispatch, name, lambda *_, name=name: name)
-    for device, dtype, width in (("cpu", torch.bfloat16, 384), ("meta", torch.bfloat16, 384), ("meta", torch.bfloat16, 12),
-                                 ("meta", torch.float32, 384)):  # fmt: skip
+    for device, dtype, width in (
+        ("cpu", torch.bfloat16, 384),
+        ("meta", torch.bfloat16, 384),
+        ("meta", torch.bfloat16, 12),
+        ("meta", torch.float32, 384),
+    ):
         expert_T = torch.zeros(8, dtype=torch.int64, device=device)
-        chosen[device, dtype, width] = dispatch.dispatch(expert_T, None, expert_T[:4], dtype=dtype, widths=(384, width))
+        chosen[device, dtype, width] = dispatch.dispatch(
+            expert_T, None, expert_T[:4], dtype=dtype, widths=(384, width)
+        )
     assert [*chosen.values()] == ["Looped", "Grouped", "Blocked", "Blocked"]
 
 
 @pytest.mark.parametrize("name", ["Blocked", "Grouped"])
 def test_nothing_is_read_on_the_host(name, monkeypatch):
-    """Fake tensors have no values: whoever asks for one, as a wait for the device would, gets an error; Looped does."""
+    """Fake tensors have no values: whoever asks for one, as a wait for the device would, gets an error;
+    Looped does."""
     from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
     def step(way):
         monkeypatch.setattr(experts, "dispatch", WAYS[way.lower()])
         with FakeTensorMode():
             router = experts.Router(4, widths=(16, 24))
-            first = experts.ExpertLinear(torch.randn(4, 24, 16), torch.randn(4, 24), router, enters=True, sorted_inside=True)
-            last = experts.ExpertLinear(torch.randn(4, 16, 24), torch.randn(4, 16), router, enters=False, sorted_inside=True)
+            first = experts.ExpertLinear(
+                torch.randn(4, 24, 16), torch.randn(4, 24), router, enters=True, sorted_inside=True
+            )
+            last = experts.ExpertLinear(
+                torch.randn(4, 16, 24), torch.randn(4, 16), router, enters=False, sorted_inside=True
+            )
             router.reset(torch.ones(2, 9, dtype=torch.bool))
             with torch.autocast("cpu", torch.bfloat16):
                 out = last(F.gelu(first(torch.randn(2, 9, 16, requires_grad=True))))
@@ -314,7 +364,9 @@ def test_balance_of_given_shares():
     probabilities, shares = torch.tensor([0.4, 0.3, 0.2, 0.1]), torch.tensor([50, 25, 25, 0])
     assert experts.balance_loss(100 * probabilities, shares, num_tokens=100).item() == pytest.approx(1.3)
     assert experts.balance_loss(torch.ones(4), torch.full((4,), 3), num_tokens=4).item() == pytest.approx(1)
-    assert experts.balance_loss(torch.tensor([0.0, 5.0]), torch.tensor([0, 5]), num_tokens=5).item() == pytest.approx(2)
+    assert experts.balance_loss(
+        torch.tensor([0.0, 5.0]), torch.tensor([0, 5]), num_tokens=5
+    ).item() == pytest.approx(2)
 
 
 def test_winning_probabilities_and_balance_of_given_logits():
@@ -327,9 +379,9 @@ def test_winning_probabilities_and_balance_of_given_logits():
         router.reset(real)
         routing = router(logits[None])
         number = 4 if real is None else 3
-        assert experts.balance_loss(routing.sums_E, routing.counts_E, num_tokens=number).item() == pytest.approx(
-            expected, abs=1e-6
-        )
+        assert experts.balance_loss(
+            routing.sums_E, routing.counts_E, num_tokens=number
+        ).item() == pytest.approx(expected, abs=1e-6)
         assert routing.counts_E.tolist() == [2, 1, 0 if real is not None else 1, 0]
         winning = [0.7112, 0.7112, 0.7112, 0.4754 if real is None else 0]
         assert routing.factor_T1[:, 0].tolist() == pytest.approx(winning, abs=5e-5)
@@ -344,15 +396,27 @@ def test_units_of_the_experts():
 
 
 @pytest.mark.parametrize("layers, published, lean, dense", [
-    (3, 28_473_231, 28_028_556, 17_389_824), (4, 33_794_324, 33_349_264, 19_164_288), (6, 44_436_510, 43_990_680, 22_713_216),
+    (3, 28_473_231, 28_028_556, 17_389_824), (4, 33_794_324, 33_349_264, 19_164_288), (6, 44_436_510,
+    43_990_680, 22_713_216),
 ])  # fmt: skip
 def test_parameters_and_macs(layers, published, lean, dense):
     """The published files hold three projections and an unused router of attention besides."""
-    sizes = {"num_hidden_layers": layers, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
+    sizes = {
+        "num_hidden_layers": layers,
+        "hidden_size": 384,
+        "num_attention_heads": 12,
+        "intermediate_size": 1536,
+    }
     with torch.device("meta"):
         stock = transformers.BertModel(transformers.BertConfig(**sizes))
         made_class = moe_bert.CLASSES.model_class(transformers.BertModel)
-        entry = {"kind": "experts", "attention_experts": 1, "ffn_experts": 4, "gate_noise": "none", "route_padding": False}
+        entry = {
+            "kind": "experts",
+            "attention_experts": 1,
+            "ffn_experts": 4,
+            "gate_noise": "none",
+            "route_padding": False,
+        }
         model = made_class(made_class.config_class(**sizes, compression=entry))
     assert cost.parameters(stock) == dense and cost.parameters(model) == lean
     assert lean + 3 * (384 * 384 + 384) + layers * 385 == published
@@ -383,7 +447,9 @@ def test_one_expert_is_the_dense_layer_bit_for_bit():
     config.__class__ = made_class.config_class
     model = made_class(config).eval()
     model.load_state_dict(dense.state_dict())
-    assert torch.equal(tiny_models.output(model, batch), tiny_models.output(dense, batch)) and not moe_bert.routers(model)
+    assert torch.equal(
+        tiny_models.output(model, batch), tiny_models.output(dense, batch)
+    ) and not moe_bert.routers(model)
 
 
 def test_a_mixture_of_one_is_a_linear_map_bit_for_bit():
@@ -393,8 +459,16 @@ def test_a_mixture_of_one_is_a_linear_map_bit_for_bit():
     first, last = nn.Linear(48, 96), nn.Linear(96, 48)
     router = experts.Router(1, widths=(48, 96), noise="none")
     router.reset(torch.ones(3, 40, dtype=torch.bool))
-    stacked = [experts.ExpertLinear(linear.weight.detach()[None].clone(), linear.bias.detach()[None].clone(), router,
-                                    enters=linear is first, sorted_inside=True) for linear in (first, last)]  # fmt: skip
+    stacked = [
+        experts.ExpertLinear(
+            linear.weight.detach()[None].clone(),
+            linear.bias.detach()[None].clone(),
+            router,
+            enters=linear is first,
+            sorted_inside=True,
+        )
+        for linear in (first, last)
+    ]
     ours, theirs = (b(F.gelu(a(states))) for a, b in (stacked, (first, last)))
     assert torch.equal(ours, theirs)
     (expected,) = torch.autograd.grad(theirs.sum(), states)
@@ -404,7 +478,9 @@ def test_a_mixture_of_one_is_a_linear_map_bit_for_bit():
     ours.sum().backward()
     assert torch.equal(states.grad, expected)
     for made, linear in zip(stacked, (first, last)):
-        assert torch.equal(made.weight.grad[0], linear.weight.grad) and torch.equal(made.bias.grad[0], linear.bias.grad)
+        assert torch.equal(made.weight.grad[0], linear.weight.grad) and torch.equal(
+            made.bias.grad[0], linear.bias.grad
+        )
 
 
 # ---- How experts begin
@@ -412,7 +488,8 @@ def test_a_mixture_of_one_is_a_linear_map_bit_for_bit():
 
 @pytest.mark.parametrize("case", ["bert", "electra"])
 def test_experts_begin_with_a_part_in_common(case):
-    """The dense block's first half for all; its second half is dealt out in turn, beside as much as is missing."""
+    """The dense block's first half for all; its second half is dealt out in turn, beside as much as is
+    missing."""
     dense, model = dense_model(case), expert_model(case, attention=2, ffn=3)
     for number, layer in enumerate(model.encoder.layer):
         old = dense.encoder.layer[number]
@@ -425,21 +502,32 @@ def test_experts_begin_with_a_part_in_common(case):
             assert torch.equal(layer.output.dense.weight[expert][:, :6], old.output.dense.weight[:, :6])
             assert torch.equal(layer.output.dense.bias[expert], old.output.dense.bias)
         assert not torch.equal(found.weight[0, 8:], found.weight[1, 8:])
-        for name in ("query", "key", "value"):  # heads of 4: the first two in common, then one each of the other two
+        for name in (
+            "query",
+            "key",
+            "value",
+        ):  # heads of 4: the first two in common, then one each of the other two
             made, stock = getattr(layer.attention.self, name), getattr(old.attention.self, name)
             assert torch.equal(made.weight[:, :8], stock.weight[:8].expand(2, 8, 16))
             assert torch.equal(made.weight[:, 8:12], torch.stack([stock.weight[8:12], stock.weight[12:16]]))
     assert {*dict(expert_model(case).named_parameters())} > {*dict(dense.named_parameters())}
-    again, other = (dict(expert_model(case, attention=2, ffn=3, seed=seed).named_parameters()) for seed in (0, 1))
+    again, other = (
+        dict(expert_model(case, attention=2, ffn=3, seed=seed).named_parameters()) for seed in (0, 1)
+    )
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.named_parameters())
-    assert not torch.equal(again["encoder.layer.0.ffn_router.weight"], other["encoder.layer.0.ffn_router.weight"])
+    assert not torch.equal(
+        again["encoder.layer.0.ffn_router.weight"], other["encoder.layer.0.ffn_router.weight"]
+    )
 
 
-@pytest.mark.parametrize("case, numbers", [("bert", (1, 2)), ("bert", (1, 4)), ("roberta", (2, 3)), ("electra", (3, 4))])
+@pytest.mark.parametrize(
+    "case, numbers", [("bert", (1, 2)), ("bert", (1, 4)), ("roberta", (2, 3)), ("electra", (3, 4))]
+)
 @pytest.mark.parametrize("noise, seed", [("none", 0), ("multiplicative", 1), ("additive", 2)])
 @torch.no_grad()
 def test_equal_experts_compute_what_the_dense_model_does(case, numbers, noise, seed, tmp_path):
-    """Each token's state to 1e-6 in float32, wherever routers send it; once saved and loaded, bit for bit what it was."""
+    """Each token's state to 1e-6 in float32, wherever routers send it; once saved and loaded, bit for bit
+    what it was."""
     dense, batch = dense_model(case, dtype=torch.float32), tiny_models.inputs()
     real = batch["attention_mask"].bool()
     model = moe_bert.with_equal_experts(dense, attention=numbers[0], ffn=numbers[1], noise=noise, seed=seed)
@@ -461,37 +549,59 @@ def test_equal_experts_of_every_family(case, numbers):
 
 
 def test_equal_experts_begin_with_the_dense_gradients():
-    """Summed over the experts, the dense block's; a router gets d log p times output times the output's gradient."""
+    """Summed over the experts, the dense block's; a router gets d log p times output times the output's
+    gradient."""
     dense, batch = dense_model(), tiny_models.inputs()
     model = moe_bert.with_equal_experts(dense, attention=1, ffn=4, noise="none", seed=0)
     states = [each(**batch).last_hidden_state for each in (dense, model)]
-    wanted, found = (gradients(each, loss_of(made, batch["attention_mask"])) for each, made in zip((dense, model), states))
+    wanted, found = (
+        gradients(each, loss_of(made, batch["attention_mask"])) for each, made in zip((dense, model), states)
+    )
     for name, gradient in wanted.items():
         summed = found[name].sum(0) if found[name].dim() > gradient.dim() else found[name]
-        assert torch.allclose(summed, gradient, rtol=0, atol=1e-10 * max(1.0, float(gradient.abs().max()))), name
+        assert torch.allclose(summed, gradient, rtol=0, atol=1e-10 * max(1.0, float(gradient.abs().max()))), (
+            name
+        )
     assert all(found[f"encoder.layer.{number}.ffn_router.weight"].any() for number in range(3))
 
 
 def test_gradient_of_a_router_whose_factor_is_one():
-    """By hand, for one block of different experts: output as it is, logits' gradient (delta_ij - p_j) out . its gradient."""
+    """By hand, for one block of different experts: output as it is, logits' gradient (delta_ij - p_j) out .
+    its gradient."""
     torch.manual_seed(0)
     router = experts.Router(3, widths=(16, 24), scale="one").double()
     first, last = (
-        experts.ExpertLinear(torch.randn(3, *size, dtype=torch.float64), torch.randn(3, size[0], dtype=torch.float64), router,
-                             enters=size[0] == 24, sorted_inside=True) for size in ((24, 16), (16, 24))
-    )  # fmt: skip
-    states, weights, real = torch.randn(2, 9, 16).double(), torch.randn(2, 9, 16).double(), torch.ones(2, 9, dtype=torch.bool)
+        experts.ExpertLinear(
+            torch.randn(3, *size, dtype=torch.float64),
+            torch.randn(3, size[0], dtype=torch.float64),
+            router,
+            enters=size[0] == 24,
+            sorted_inside=True,
+        )
+        for size in ((24, 16), (16, 24))
+    )
+    states, weights, real = (
+        torch.randn(2, 9, 16).double(),
+        torch.randn(2, 9, 16).double(),
+        torch.ones(2, 9, dtype=torch.bool),
+    )
     real[1, 5:] = False
     router.reset(real)
     out = last(F.gelu(first(states)))
     (out * weights).sum().backward()
     wanted = torch.zeros_like(router.weight)
     probabilities, chosen = told(states.flatten(0, 1), router)
-    for t, (state, weight, counts) in enumerate(zip(states.flatten(0, 1), weights.flatten(0, 1), real.flatten())):
-        expected = one(last, F.gelu(one(first, state, chosen[t])), chosen[t]) if counts else torch.zeros(16).double()
+    for t, (state, weight, counts) in enumerate(
+        zip(states.flatten(0, 1), weights.flatten(0, 1), real.flatten())
+    ):
+        expected = (
+            one(last, F.gelu(one(first, state, chosen[t])), chosen[t]) if counts else torch.zeros(16).double()
+        )
         assert torch.allclose(out.flatten(0, 1)[t], expected, rtol=0, atol=1e-10)
         for expert in range(3):
-            wanted[expert] += (int(expert == chosen[t]) - probabilities[t, expert]) * (expected @ weight) * state
+            wanted[expert] += (
+                (int(expert == chosen[t]) - probabilities[t, expert]) * (expected @ weight) * state
+            )
     assert len({*chosen}) == 3 and torch.allclose(router.weight.grad, wanted, rtol=0, atol=1e-9)
 
 
@@ -505,7 +615,8 @@ def test_experts_are_made_of_dense_models_alone():
 
 
 def test_padding_changes_nothing():
-    """More of it, on either side of the batch: same states, gradients, shares and loss; unless it is routed as published."""
+    """More of it, on either side of the batch: same states, gradients, shares and loss; unless it is routed
+    as published."""
     model, batch = expert_model(attention=2, ffn=4), tiny_models.inputs()
     wider = {name: F.pad(tensor, (0, 5)) for name, tensor in batch.items()}
     found = {}
@@ -515,9 +626,16 @@ def test_padding_changes_nothing():
         term = balance(batch_of(inputs))["balance"]
         grads = gradients(model, loss_of(states, mask) + term)
         found[name] = (states[mask], term, grads, balance.values())
-    (narrow, narrow_term, narrow_grads, shares), (wide, term, grads, wide_shares) = found["narrow"], found["wide"]
-    assert torch.allclose(narrow, wide, rtol=0, atol=1e-12) and term.item() == pytest.approx(narrow_term.item(), rel=1e-12)
-    assert shares == wide_shares and all(sum(values) == pytest.approx(1, abs=1e-5) for values in shares.values())
+    (narrow, narrow_term, narrow_grads, shares), (wide, term, grads, wide_shares) = (
+        found["narrow"],
+        found["wide"],
+    )
+    assert torch.allclose(narrow, wide, rtol=0, atol=1e-12) and term.item() == pytest.approx(
+        narrow_term.item(), rel=1e-12
+    )
+    assert shares == wide_shares and all(
+        sum(values) == pytest.approx(1, abs=1e-5) for values in shares.values()
+    )
     assert all(torch.allclose(narrow_grads[name], grads[name], rtol=0, atol=1e-10) for name in grads)
     # padding's own states are LayerNorm(h), so the block that they go through last adds nothing
     layer = model.encoder.layer[-1]
@@ -533,7 +651,8 @@ def test_padding_changes_nothing():
 
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 def test_an_expert_without_tokens_keeps_its_weights(decay):
-    """Its gradient is zero, not missing; weight decay shrinks it as it does every weight, and nothing else changes it."""
+    """Its gradient is zero, not missing; weight decay shrinks it as it does every weight, and nothing else
+    changes it."""
     torch.manual_seed(0)  # of the dropout
     model, batch = expert_model(dtype=torch.float32).train(), tiny_models.inputs()
     optimizer = training.optimizer(model, training.Settings(learning_rate=0.1, weight_decay=decay))
@@ -552,7 +671,10 @@ def test_an_expert_without_tokens_keeps_its_weights(decay):
                 after = model.get_parameter(name)
                 assert torch.allclose(after[1], left * before[name][1], rtol=1e-6, atol=0), name
                 assert left != 1.0 or torch.equal(after[1], before[name][1]), name
-                assert all((after[expert] - before[name][expert]).abs().max() > 0.05 for expert in (0, 2, 3)) or number < 2
+                assert (
+                    all((after[expert] - before[name][expert]).abs().max() > 0.05 for expert in (0, 2, 3))
+                    or number < 2
+                )
 
 
 # ---- The router's noise
@@ -571,14 +693,17 @@ def test_noise_is_in_training_only_and_a_function_of_the_seed():
             torch.manual_seed(seed)
             sums.append(router(states).sums_E)
         assert torch.equal(sums[0], sums[1])
-        assert torch.equal(sums[0], quiet) == (noise == "none") and torch.equal(sums[0], sums[2]) == (noise == "none")
+        assert torch.equal(sums[0], quiet) == (noise == "none") and torch.equal(sums[0], sums[2]) == (
+            noise == "none"
+        )
         found[noise] = sums[0]
     assert not torch.equal(found["additive"], found["multiplicative"])
 
 
 @pytest.mark.parametrize("noise, bound", [("multiplicative", 5.0), ("additive", 0.1)])
 def test_size_of_the_noise(noise, bound):
-    """Logits of 50 and 0: a factor moves the first by up to 5, a summand both by 0.1; seen in the log of the odds."""
+    """Logits of 50 and 0: a factor moves the first by up to 5, a summand both by 0.1; seen in the log of the
+    odds."""
     router = experts.Router(2, widths=(1, 1), noise=noise).double().train()
     with torch.no_grad():
         router.weight.copy_(torch.tensor([[50.0], [0.0]]))
@@ -599,7 +724,9 @@ def test_size_of_the_noise(noise, bound):
     *((case, "classification") for case in ("bert", "roberta", "electra")),
 ])  # fmt: skip
 def test_saved_and_loaded_again(case, kind, tmp_path):
-    stock = tiny_models.build(case, kind=kind, dtype=torch.float32, **tiny_models.sized(case, intermediate=12))
+    stock = tiny_models.build(
+        case, kind=kind, dtype=torch.float32, **tiny_models.sized(case, intermediate=12)
+    )
     models.save_model(stock, tmp_path / "stock")
     dense = models.load_model(tmp_path / "stock", kind=kind)
     attention = 1 if case.startswith("deberta") else 2
@@ -625,7 +752,9 @@ def test_saved_and_loaded_again(case, kind, tmp_path):
 
 def test_compiled():
     """As one graph, with the balance loss of what it leaves behind, and in training mode too."""
-    model = expert_model(attention=2, ffn=4, num_hidden_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = expert_model(
+        attention=2, ffn=4, num_hidden_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     batch = tiny_models.inputs()
     results = []
     for run in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
@@ -634,6 +763,8 @@ def test_compiled():
         results.append((states, term, gradients(model, loss_of(states, batch["attention_mask"]) + term)))
     (states, term, wanted), (compiled, compiled_term, found) = results
     mask = batch["attention_mask"].bool()
-    assert torch.allclose(states[mask], compiled[mask], rtol=0, atol=1e-10) and term.item() == pytest.approx(compiled_term.item())
+    assert torch.allclose(states[mask], compiled[mask], rtol=0, atol=1e-10) and term.item() == pytest.approx(
+        compiled_term.item()
+    )
     assert all(torch.allclose(found[name], wanted[name], rtol=0, atol=1e-9) for name in wanted)
     assert not any(found[name].any() for name in found.keys() - wanted.keys())  # the pooler's

@@ -1,4 +1,5 @@
-"""Exports: dense, compact, graph and the model itself agree; cards load what they describe; other things are refused."""
+"""Exports: dense, compact, graph and the model itself agree; cards load what they describe; other things are
+refused."""
 
 import subprocess
 import sys
@@ -24,7 +25,9 @@ KINDS = ("dense", "compact", "onnx")
 
 def script(code, folder):
     """Python started anew in a folder; its last line of output."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip().splitlines()[-1]
 
 
@@ -33,7 +36,8 @@ def script(code, folder):
 
 @pytest.fixture(scope="module")
 def student(encoder_dir):
-    """make(task): one of a real encoder's layers with a tenth of its units, chosen by chance, and a new head."""
+    """make(task): one of a real encoder's layers with a tenth of its units, chosen by chance, and a new
+    head."""
 
     def make(task):
         names = {"label_names": task.label_names, "new_head": True}
@@ -48,20 +52,34 @@ def student(encoder_dir):
 
 @pytest.mark.parametrize("name, rows", [("mrpc", None), ("conll", 300)])
 def test_all_kinds_answer_dev_alike(name, rows, student, data_dir, encoder_dir, tmp_path):
-    """The same predictions for every row as the model in memory; logits within 1e-4, equal ones of the compact model."""
+    """The same predictions for every row as the model in memory; logits within 1e-4, equal ones of the
+    compact model."""
     task, tokenizer = tasks.get(name), load_tokenizer(encoder_dir)
     split = tokenise_examples(task.read(data_dir, "dev").sample(rows), tokenizer, task=task)
     model = student(task)
     assert models.kept(model) == {"heads": [1], "neurons": [154]}
-    options = {"tokenizer": tokenizer, "card": lambda config: config["model_type"], "task_kind": task.kind, "batch_size": 32}
+    options = {
+        "tokenizer": tokenizer,
+        "card": lambda config: config["model_type"],
+        "task_kind": task.kind,
+        "batch_size": 32,
+    }
     found = {kind: exporting.export(model, kind, tmp_path / kind, split, **options) for kind in KINDS}
-    assert found["compact"]["largest_difference"] == 0 and all(each["largest_difference"] < 1e-4 for each in found.values())
-    others = {kind: models.load_model(tmp_path / kind, kind=task.kind).eval() for kind in ("dense", "compact")}
+    assert found["compact"]["largest_difference"] == 0 and all(
+        each["largest_difference"] < 1e-4 for each in found.values()
+    )
+    others = {
+        kind: models.load_model(tmp_path / kind, kind=task.kind).eval() for kind in ("dense", "compact")
+    }
     others["onnx"] = exporting.OnnxModel(tmp_path / "onnx" / "model.onnx")
     expected = split.predictions(evaluation.logits(model, split, batch_size=32, device=model.device))
     for kind, other in others.items():
-        assert split.predictions(evaluation.logits(other, split, batch_size=32, device=model.device)) == expected, kind
-    assert type(others["dense"]).__name__.startswith("Bert") and type(others["compact"]).__name__.startswith("SparseBert")
+        assert (
+            split.predictions(evaluation.logits(other, split, batch_size=32, device=model.device)) == expected
+        ), kind
+    assert type(others["dense"]).__name__.startswith("Bert") and type(others["compact"]).__name__.startswith(
+        "SparseBert"
+    )
     assert [(tmp_path / kind / "README.md").read_text() for kind in KINDS] == ["bert", "sparse-bert", "bert"]
 
 
@@ -72,8 +90,10 @@ def test_all_kinds_answer_dev_alike(name, rows, student, data_dir, encoder_dir, 
 def exported(nested_demo, small_demo, tmp_path_factory):
     """(folder of the exports, results.json) of a nested checkpoint at 90%."""
     folder = tmp_path_factory.mktemp("exported")
-    run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--model_path", nested_demo,
-        "--sparsities", 90, "--export", *KINDS, "--export_dir", folder / "exports", "--output_dir", folder / "run",
+    run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--model_path",
+        nested_demo,
+        "--sparsities", 90, "--export", *KINDS, "--export_dir", folder / "exports", "--output_dir",
+        folder / "run",
         "--num_repeats", 1)  # fmt: skip
     return folder / "exports", read_json(folder / "run" / "results.json")
 
@@ -82,7 +102,9 @@ def test_graphs_get_rows_of_their_own(exported):
     folder, results = exported
     rows = results["rows"]
     assert [row["runtime"] for row in rows] == ["torch", "onnx", "onnx int8"]
-    assert rows[1]["dev/acc"] == rows[0]["dev/acc"] and all(row["speed"]["32x128"]["median_ms"] > 0 for row in rows)
+    assert rows[1]["dev/acc"] == rows[0]["dev/acc"] and all(
+        row["speed"]["32x128"]["median_ms"] > 0 for row in rows
+    )
     sizes = [(folder / "onnx" / name).stat().st_size for name in ("model.onnx", "model_int8.onnx")]
     assert [row["disk_bytes"] for row in rows[1:]] == sizes and sizes[1] < 0.6 * sizes[0]
     assert {kind: found["examples"] for kind, found in results["exports"].items()} == dict.fromkeys(KINDS, 64)
@@ -91,8 +113,10 @@ def test_graphs_get_rows_of_their_own(exported):
 def card(folder, kind):
     """The lines of Python in a card, which is checked for what it must say."""
     text = (folder / kind / "README.md").read_text()
-    said = ("license: ", "nothing was trained", "| task | demo (labels: not_entailment, entailment)", "dev.tsv (sha256 ",
-            "| dev | acc 0.", "| model | `", "| parameters | ", "| macs | ", "split dev", "--export dense compact onnx",
+    said = ("license: ", "nothing was trained", "| task | demo (labels: not_entailment, entailment)",
+            "dev.tsv (sha256 ",
+            "| dev | acc 0.", "| model | `", "| parameters | ", "| macs | ", "split dev",
+            "--export dense compact onnx",
             "| versions | python 3")  # fmt: skip
     assert [words for words in said if words not in text] == []
     lines = text.split("```python\n")[1].split("```")[0]
@@ -118,7 +142,8 @@ def test_card_reloads_compact_bit_equal(exported, nested_demo):
     hashed = (
         "import hashlib\n"
         "def digest(model):\n"
-        "    pieces = sorted((name, tensor.detach().numpy().tobytes()) for name, tensor in model.state_dict().items())\n"
+        "    pieces = sorted((name, tensor.detach().numpy().tobytes()) for name, tensor in "
+        "model.state_dict().items())\n"
         "    return hashlib.sha256(b''.join(name.encode() + data for name, data in pieces)).hexdigest()\n"
     )
     here = {}
@@ -130,7 +155,8 @@ def test_card_reloads_compact_bit_equal(exported, nested_demo):
 
 def test_an_export_over_a_folder_is_refused(exported, nested_demo, small_demo, tmp_path):
     folder, _ = exported
-    done = run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", nested_demo, "--export",
+    done = run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path",
+               nested_demo, "--export",
                "dense", "--export_dir", folder, "--output_dir", tmp_path / "run", code=2)  # fmt: skip
     assert f"--export_dir: {folder / 'dense'} exists" in done.stderr and not (tmp_path / "run").exists()
 
@@ -148,11 +174,15 @@ def test_missing_onnxruntime_names_the_extra(nested_demo, small_demo, tmp_path):
         "onnx",
     ]
     code = (
-        f"import sys, runpy; sys.modules['onnxruntime'] = None; sys.argv = {[str(word) for word in words]!r}\n"
+        "import sys, runpy; sys.modules['onnxruntime'] = None; sys.argv = "
+        f"{[str(word) for word in words]!r}\n"
         "runpy.run_path('run_evaluation.py', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "onnxruntime not installed (pip install -r requirements-onnx.txt)" in done.stderr
+    assert (
+        done.returncode == 2
+        and "onnxruntime not installed (pip install -r requirements-onnx.txt)" in done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -181,13 +211,19 @@ class Tokenizer:
 
 @pytest.mark.parametrize("case", ["deberta-v2", "experts"])
 def test_other_structures_become_graphs(case, tmp_path):
-    """Other batches and lengths than the one that the graph was made with: relative positions; experts of each token."""
+    """Other batches and lengths than the one that the graph was made with: relative positions; experts of
+    each token."""
     if case == "experts":
         model = models.keep_layers(tiny_models.build(dtype=torch.float32), 1)
-        model = moe_bert.with_experts(model, attention=1, ffn=3, shared_fraction=0, noise="none", seed=0).eval()
+        model = moe_bert.with_experts(
+            model, attention=1, ffn=3, shared_fraction=0, noise="none", seed=0
+        ).eval()
     else:
-        model = models.keep_layers(models.crop(tiny_models.nest(tiny_models.build(case, dtype=torch.float32)), 60), 1)
-    found = exporting.export(model, "onnx", tmp_path / "onnx", Batches(0, 1, 2), tokenizer=Tokenizer(), card=str,
+        model = models.keep_layers(
+            models.crop(tiny_models.nest(tiny_models.build(case, dtype=torch.float32)), 60), 1
+        )
+    found = exporting.export(model, "onnx", tmp_path / "onnx", Batches(0, 1, 2), tokenizer=Tokenizer(),
+                             card=str,
                              task_kind="classification", batch_size=1)  # fmt: skip
     assert found["examples"] == 3 and found["largest_difference"] < 1e-5
 
@@ -204,7 +240,8 @@ def test_an_export_that_differs_is_not_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting, "save_model", spoil)
     with pytest.raises(RunError, match="differ from the model's"):
-        exporting.export(model, "compact", tmp_path / "compact", Batches(0, 1, 2), tokenizer=Tokenizer(), card=str,
+        exporting.export(model, "compact", tmp_path / "compact", Batches(0, 1, 2), tokenizer=Tokenizer(),
+                         card=str,
                          task_kind="classification", batch_size=2)  # fmt: skip
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,5 @@
-"""The table of families: what a row says is true of the installed transformers, and one row is all that any method needs."""
+"""The table of families: what a row says is true of the installed transformers, and one row is all that any
+method needs."""
 
 import subprocess
 import sys
@@ -25,7 +26,13 @@ def name(request):
 def test_names_of_settings(name):
     """Sizes and dropouts are settings of the family's config; DeBERTa's head reads one that is not listed."""
     family, config = families.of(name), transformers.AutoConfig.for_model(name).to_dict()
-    settings = {*family.sizes, *family.as_hidden, *family.hidn_dropout, *family.att_dropout, *family.cls_dropout}
+    settings = {
+        *family.sizes,
+        *family.as_hidden,
+        *family.hidn_dropout,
+        *family.att_dropout,
+        *family.cls_dropout,
+    }
     settings |= {family.head_size, family.key_heads} - {""}
     assert settings - config.keys() <= {"cls_dropout"}
     assert families.sizes(config) is not None and len(families.sizes(config)) == 4
@@ -41,11 +48,17 @@ def test_dropouts_arrive(name):
                 models.with_dropout(model, **{flag: value})
             continue
         made = models.with_dropout(model, **{flag: value})
-        assert value in [setting for module in made.modules() for setting in vars(module).values() if type(setting) is float]
+        assert value in [
+            setting
+            for module in made.modules()
+            for setting in vars(module).values()
+            if type(setting) is float
+        ]
 
 
 def test_stock_heads(name):
-    """A kind of task without a head is one that transformers has no class for; T5's would need the decoder."""
+    """A kind of task without a head is one that transformers has no class for; T5's would need the
+    decoder."""
     family = families.of(name)
     for kind in families.HEADS:
         exists = hasattr(transformers, family.class_name(kind))
@@ -66,25 +79,36 @@ def test_no_torch():
 
 def test_refusals():
     assert set(families.REFUSED).isdisjoint(families.FAMILIES)
-    with pytest.raises(CheckpointError, match="'albert' is not supported: all its layers are one and the same"):
+    with pytest.raises(
+        CheckpointError, match="'albert' is not supported: all its layers are one and the same"
+    ):
         families.of("albert")
     for family in families.FAMILIES.values():
         assert family.refuses.keys() <= families.USES.keys()
     assert families.refusal("moe-bert", "ffn experts") is None
-    assert "deberta-v2: its attention cannot be experts, as" in families.refusal("sparse-deberta-v2", "attention experts")
+    assert "deberta-v2: its attention cannot be experts, as" in families.refusal(
+        "sparse-deberta-v2", "attention experts"
+    )
 
 
 def test_heads_that_share_a_key():
-    """Six query heads on two keys: three are one, and students keep that; widths of what MiniLMv2 compares."""
+    """Six query heads on two keys: three are one, and students keep that; widths of what MiniLMv2
+    compares."""
     config = {"model_type": "eurobert", "num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 6,
               "num_key_value_heads": 2, "intermediate_size": 96, "head_dim": 8}  # fmt: skip
-    assert families.heads_per_key(config) == 3 and families.projection_widths(config, 1) == {"q": 48, "k": 16, "v": 16}
+    assert families.heads_per_key(config) == 3 and families.projection_widths(config, 1) == {
+        "q": 48,
+        "k": 16,
+        "v": 16,
+    }
     kept = {**config, "compression": {"heads": [2, 1]}}
     assert families.projection_widths(kept, 2) == {"q": 24, "k": 8, "v": 8}
     wanted = {"layers": 1, "hidden": 24, "heads": 3, "intermediate": 48}
     changes = families.resized(config, wanted)
     assert changes["num_key_value_heads"] == 1 and changes["head_dim"] == 8
-    with pytest.raises(CheckpointError, match="4 heads: expected a multiple of 3, as so many share a key and a value"):
+    with pytest.raises(
+        CheckpointError, match="4 heads: expected a multiple of 3, as so many share a key and a value"
+    ):
         families.resized(config, {**wanted, "heads": 4})
     assert families.heads_per_key({**config, "num_key_value_heads": None}) == 1
 
@@ -106,29 +130,54 @@ def save(folder, case, tokenizer, **settings):
 def test_minimoe_from_a_megatron_bert(demo_corpus, demo_tokenizer, small_demo, tmp_path):
     """MiniMoE's own teacher."""
     teacher = save(tmp_path / "teacher", "megatron-bert", demo_tokenizer, initializer_range=0.2)
-    run("run_minimoe.py", "--corpus", demo_corpus, "--teacher_model_path", teacher, *SHORT, *SIZES, "--num_relation_heads", 6,
+    run("run_minimoe.py", "--corpus", demo_corpus, "--teacher_model_path", teacher, *SHORT, *SIZES,
+        "--num_relation_heads", 6,
         "--output_dir", tmp_path / "student")  # fmt: skip
     results = read_json(tmp_path / "student" / "results.json")
     assert results["metrics"]["heldout"]["loss"] < 0.9 * results["hops"][0]["heldout_before"]["loss"]
     assert read_json(tmp_path / "student" / "ckpt" / "config.json")["model_type"] == "moe-megatron-bert"
-    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", tmp_path / "student", "--use_cpu",
+    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path",
+        tmp_path / "student", "--use_cpu",
         "--max_steps", 2, "--max_length", 24, "--output_dir", tmp_path / "tuned")  # fmt: skip
     assert read_json(tmp_path / "tuned" / "results.json")["model"]["experts"] == "1,4"
 
 
 def test_from_a_corpus_to_a_crop_with_grouped_keys(demo_corpus, demo_tokenizer, small_demo, tmp_path):
     """EuroBERT: MiniLMv2, fine-tuned, sparsified, distilled into its crop."""
-    teacher = save(tmp_path / "teacher", "eurobert grouped", demo_tokenizer, head_dim=6, initializer_range=0.2)
+    teacher = save(
+        tmp_path / "teacher", "eurobert grouped", demo_tokenizer, head_dim=6, initializer_range=0.2
+    )
     relations = ("--corpus", demo_corpus, "--teacher_model_path", teacher, *SHORT, *SIZES)
-    done = run("run_minilmv2.py", *relations, "--relations", "qk=1", "--output_dir", tmp_path / "small", code=2)
+    done = run(
+        "run_minilmv2.py", *relations, "--relations", "qk=1", "--output_dir", tmp_path / "small", code=2
+    )
     assert "--relations qk: the teacher's queries are 48 wide, its keys and values 24" in done.stderr
     run("run_minilmv2.py", *relations, "--num_relation_heads", 6, "--output_dir", tmp_path / "small")
     results = read_json(tmp_path / "small" / "results.json")
     assert results["metrics"]["heldout"]["loss"] < 0.9 * results["hops"][0]["heldout_before"]["loss"]
     task = ("--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--max_length", 24)
-    run("run_finetuning.py", *task, "--max_steps", 2, "--model_path", tmp_path / "small", "--output_dir", tmp_path / "tuned")
-    run("run_sparsification.py", *task, "--model_path", tmp_path / "tuned", "--grid", "0,50", "--output_dir", tmp_path / "nested")
-    run("run_distillation.py", *task, "--max_steps", 2, "--teacher_model_path", tmp_path / "nested", "--layer_or_sparsity", "50S",
+    run(
+        "run_finetuning.py",
+        *task,
+        "--max_steps",
+        2,
+        "--model_path",
+        tmp_path / "small",
+        "--output_dir",
+        tmp_path / "tuned",
+    )
+    run(
+        "run_sparsification.py",
+        *task,
+        "--model_path",
+        tmp_path / "tuned",
+        "--grid",
+        "0,50",
+        "--output_dir",
+        tmp_path / "nested",
+    )
+    run("run_distillation.py", *task, "--max_steps", 2, "--teacher_model_path", tmp_path / "nested",
+        "--layer_or_sparsity", "50S",
         "--output_dir", tmp_path / "crop")  # fmt: skip
     config = read_json(tmp_path / "crop" / "ckpt" / "config.json")
     assert config["model_type"] == "sparse-eurobert" and config["num_key_value_heads"] == 2

@@ -1,4 +1,5 @@
-"""TED's mathematics against loops in float64 and golden values; filters beside models, saved and read back."""
+"""TED's mathematics against loops in float64 and golden values; filters beside models, saved and read
+back."""
 
 import json
 import math
@@ -50,7 +51,9 @@ def batch_of(mask, labels, divisors=None):
 # ---- Golden values
 
 
-@pytest.mark.parametrize("interval, layers", [(1, range(12)), (2, [1, 3, 5, 7, 9, 11]), (3, [2, 5, 8, 11]), (4, [3, 7, 11])])
+@pytest.mark.parametrize(
+    "interval, layers", [(1, range(12)), (2, [1, 3, 5, 7, 9, 11]), (3, [2, 5, 8, 11]), (4, [3, 7, 11])]
+)
 def test_golden_layers(interval, layers):
     assert filtered_layers(12, interval) == [layer + 1 for layer in layers]
 
@@ -95,7 +98,9 @@ def test_golden_total():
     objective = LayerwiseObjective("regression", 10.0, 5000.0)
     says = Says(student, [torch.zeros(1, 1, 1).double()])
     terms = objective(
-        says, batch_of([[1]], torch.zeros(1).double()), (teacher, [torch.full((1, 1, 1), math.sqrt(0.001)).double()])
+        says,
+        batch_of([[1]], torch.zeros(1).double()),
+        (teacher, [torch.full((1, 1, 1), math.sqrt(0.001)).double()]),
     )
     assert [float(term) for term in terms.values()] == pytest.approx([0.5, 2.0, 5.0], rel=1e-6)
 
@@ -116,7 +121,10 @@ def gelu(value):
 
 
 def linear(vector, module):
-    return [sum(w * x for w, x in zip(row, vector)) + b for row, b in zip(module.weight.tolist(), module.bias.tolist())]
+    return [
+        sum(w * x for w, x in zip(row, vector)) + b
+        for row, b in zip(module.weight.tolist(), module.bias.tolist())
+    ]
 
 
 def random_weights(module, seed=1):
@@ -148,24 +156,32 @@ def test_filters_and_heads_reference(kind, nonlinear):
                 else:
                     assert logits[example, position].tolist() == pytest.approx(linear(vector, head))
     if kind == "classification":
-        assert all(torch.equal(a, b) for a, b in zip(stage(states), stage([state[:, :1] for state in states])))
+        assert all(
+            torch.equal(a, b) for a, b in zip(stage(states), stage([state[:, :1] for state in states]))
+        )
 
 
 def test_initial_weights():
     filters = Filters(filtered_layers(4, 1), hidden_size=64, output_dim=64, nonlinear=True)
     stage = FilterTraining(filters, kind="classification", output_dim=64, num_labels=2, dropout=0.1)
-    weights = torch.cat([p.detach().flatten() for name, p in stage.named_parameters() if name.endswith("weight")])
+    weights = torch.cat(
+        [p.detach().flatten() for name, p in stage.named_parameters() if name.endswith("weight")]
+    )
     assert float(weights.std()) == pytest.approx(0.02, rel=0.03) and abs(float(weights.mean())) < 1e-3
     assert all((p == 0).all() for name, p in stage.named_parameters() if name.endswith("bias"))
 
 
 @pytest.mark.parametrize("nonlinear", [False, True])
 def test_heads_on_means_reference(nonlinear):
-    """The mean over real tokens of what a filter makes, with loops; linear filters may be given the mean of the states."""
+    """The mean over real tokens of what a filter makes, with loops; linear filters may be given the mean of
+    the states."""
     filters = Filters([2, 4], hidden_size=5, output_dim=4, nonlinear=nonlinear)
     options = {"kind": "regression", "output_dim": 4, "num_labels": 1, "dropout": 0.5}
     stage = random_weights(FilterTraining(filters, **options, pooled=True))
-    states, mask = [draw(2, 4, 5, seed=seed) for seed in (7, 8)], torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool()
+    states, mask = (
+        [draw(2, 4, 5, seed=seed) for seed in (7, 8)],
+        torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool(),
+    )
     for layer, state, logits in zip("24", states, stage(states, mask)):
         module, head = filters[layer], stage.heads[layer]
         for example, length in enumerate((3, 4)):
@@ -191,7 +207,8 @@ LENGTHS = (5, 2, 4)
 
 @pytest.fixture
 def case():
-    """Logits and states of both sides for 3 examples of up to 5 tokens, 3 classes, 2 layers, 4 numbers a state."""
+    """Logits and states of both sides for 3 examples of up to 5 tokens, 3 classes, 2 layers, 4 numbers a
+    state."""
     mask = torch.tensor([[1] * length + [0] * (5 - length) for length in LENGTHS])
     batch = batch_of(mask, torch.tensor([2, 0, 1]))
     sides = [(draw(3, 3, seed=s), [draw(3, 5, 4, seed=s + 10), draw(3, 5, 4, seed=s + 20)]) for s in (1, 2)]
@@ -226,19 +243,29 @@ def test_parts_of_a_batch_add_up(case, pad_in_losses):
     whole = objective(Says(*case.student), case.batch, case.teacher)
     total = dict.fromkeys(whole, 0.0)
     for part in (slice(0, 1), slice(1, 3)):
-        (student, teacher) = ((z[part], [state[part] for state in states]) for z, states in (case.student, case.teacher))
-        batch = batch_of(case.batch.inputs["attention_mask"][part], case.batch.labels[part], case.batch.divisors)
+        (student, teacher) = (
+            (z[part], [state[part] for state in states]) for z, states in (case.student, case.teacher)
+        )
+        batch = batch_of(
+            case.batch.inputs["attention_mask"][part], case.batch.labels[part], case.batch.divisors
+        )
         for name, term in objective(Says(*student), batch, teacher).items():
             total[name] += float(term)
     assert total == pytest.approx({name: float(term) for name, term in whole.items()}, rel=1e-12)
 
 
 def test_distance_of_means_reference(case):
-    """Of states that are means, the mean over examples, layers and numbers; whatever padding there is, and however it is cut."""
+    """Of states that are means, the mean over examples, layers and numbers; whatever padding there is, and
+    however it is cut."""
     mask, sides = case.batch.mask, []
     for _, states in (case.student, case.teacher):
-        sides.append([torch.stack([state[e, :n].mean(0) for e, n in enumerate(LENGTHS)])[:, None] for state in states])
-        assert all(torch.allclose(mean_token(state, mask), mean, rtol=1e-12) for state, mean in zip(states, sides[-1]))
+        sides.append(
+            [torch.stack([state[e, :n].mean(0) for e, n in enumerate(LENGTHS)])[:, None] for state in states]
+        )
+        assert all(
+            torch.allclose(mean_token(state, mask), mean, rtol=1e-12)
+            for state, mean in zip(states, sides[-1])
+        )
     expected = 7 * sum((ours - theirs).square().mean() for ours, theirs in zip(*sides)) / 2
     objective = LayerwiseObjective("classification", 0.0, 7.0, pooled=True)
     logits = case.student[0]
@@ -247,7 +274,9 @@ def test_distance_of_means_reference(case):
     total = 0.0
     for part in (slice(0, 1), slice(1, 3)):
         ours, theirs = ([state[part] for state in states] for states in sides)
-        batch = batch_of(case.batch.inputs["attention_mask"][part], case.batch.labels[part], case.batch.divisors)
+        batch = batch_of(
+            case.batch.inputs["attention_mask"][part], case.batch.labels[part], case.batch.divisors
+        )
         total += float(objective(Says(logits[part], ours), batch, (None, theirs))["mse"])
     assert total == pytest.approx(float(expected), rel=1e-12)
 
@@ -257,7 +286,8 @@ def test_distance_of_means_reference(case):
 
 @pytest.mark.parametrize("nonlinear", [False, True])
 def test_pooled_filters_beside_a_model(nonlinear):
-    """What is seen is the mean over real tokens of what would be seen otherwise; more padding changes nothing."""
+    """What is seen is the mean over real tokens of what would be seen otherwise; more padding changes
+    nothing."""
     model, inputs = tiny_models.build(), tiny_models.inputs()
     filters = random_weights(models.new_filters(model, task="demo", nonlinear=nonlinear)[0])
     mask = inputs["attention_mask"].bool()
@@ -265,24 +295,38 @@ def test_pooled_filters_beside_a_model(nonlinear):
     seen = models.FilteredModel(model, filters, pooled=True)
     longer = {name: torch.nn.functional.pad(tensor, (0, 5)) for name, tensor in inputs.items()}
     for tensors in (inputs, longer):
-        for found, states in zip(seen(**tensors, output_hidden_states=True).hidden_states, plain, strict=True):
+        for found, states in zip(
+            seen(**tensors, output_hidden_states=True).hidden_states, plain, strict=True
+        ):
             wanted = torch.stack([state[real].mean(0) for state, real in zip(states, mask)])[:, None]
             assert found.shape == wanted.shape and torch.allclose(found, wanted, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", tiny_models.CASES)
 def test_filters_beside_any_model(name):
-    """Logits are the model's own, states its hidden states filtered; and a teacher like the student costs nothing."""
+    """Logits are the model's own, states its hidden states filtered; and a teacher like the student costs
+    nothing."""
     model = tiny_models.build(name)
     filters, spec = models.new_filters(model, task="demo", interval=2, output_dim=6)
     seen, inputs = models.FilteredModel(model, random_weights(filters)), tiny_models.inputs()
-    assert (spec.layers, spec.num_layers, spec.hidden_size, spec.output_dim) == ([2], tiny_models.LAYERS, 16, 6)
+    assert (spec.layers, spec.num_layers, spec.hidden_size, spec.output_dim) == (
+        [2],
+        tiny_models.LAYERS,
+        16,
+        6,
+    )
     stock, ours = model(**inputs, output_hidden_states=True), seen(**inputs, output_hidden_states=True)
-    assert torch.equal(ours.logits, stock.logits) and torch.equal(ours.logits, seen(**inputs, output_hidden_states=False).logits)
-    assert torch.allclose(ours.hidden_states[0], stock.hidden_states[2] @ filters["2"].weight.T + filters["2"].bias)
+    assert torch.equal(ours.logits, stock.logits) and torch.equal(
+        ours.logits, seen(**inputs, output_hidden_states=False).logits
+    )
+    assert torch.allclose(
+        ours.hidden_states[0], stock.hidden_states[2] @ filters["2"].weight.T + filters["2"].bias
+    )
     kind = "tagging" if stock.logits.dim() == 3 else "classification"
     labels = torch.zeros(stock.logits.shape[:-1], dtype=torch.int64)
-    batch = Batch(inputs, labels, range(3), {"examples": 3.0, "tokens": 20.0, "labels": float(labels.numel())})
+    batch = Batch(
+        inputs, labels, range(3), {"examples": 3.0, "tokens": 20.0, "labels": float(labels.numel())}
+    )
     terms = LayerwiseObjective(kind, 1.0, 1.0)(
         seen, batch, FrozenOutputs(models.freeze(seen), layers=[0], precision="fp32")(batch)
     )
@@ -297,15 +341,21 @@ def test_dropout_of_a_deberta_head_can_be_set():
 
 def test_more_padding_changes_no_loss():
     student, teacher = (tiny_models.build("deberta-v2", seed=seed) for seed in (0, 1))
-    ours, theirs = (models.FilteredModel(model, random_weights(models.new_filters(model, task="demo")[0], seed=9))
-                    for model in (student, teacher))  # fmt: skip
+    ours, theirs = (
+        models.FilteredModel(model, random_weights(models.new_filters(model, task="demo")[0], seed=9))
+        for model in (student, teacher)
+    )
     inputs = tiny_models.inputs()
     longer = {name: torch.nn.functional.pad(tensor, (0, 5)) for name, tensor in inputs.items()}
     found = []
     for tensors in (inputs, longer):
-        batch = Batch(tensors, torch.tensor([0, 1, 2]), range(3), {"examples": 3.0, "tokens": 20.0, "labels": 3.0})
+        batch = Batch(
+            tensors, torch.tensor([0, 1, 2]), range(3), {"examples": 3.0, "tokens": 20.0, "labels": 3.0}
+        )
         output = batch.through(theirs, output_hidden_states=True)
-        terms = LayerwiseObjective("classification", 1.0, 1.0)(ours, batch, (output.logits, output.hidden_states))
+        terms = LayerwiseObjective("classification", 1.0, 1.0)(
+            ours, batch, (output.logits, output.hidden_states)
+        )
         found.append([term.item() for term in terms.values()])
     assert found[0] == pytest.approx(found[1], rel=1e-9)
 
@@ -315,13 +365,23 @@ def test_stage_one_trains_filters_and_heads_alone():
     model = models.freeze(tiny_models.build())
     filters, spec = models.new_filters(model, task="demo")
     stage = FilterTraining(filters, kind="classification", output_dim=16, num_labels=3, dropout=0.0).double()
-    states = FrozenOutputs(model, layers=spec.layers, precision="fp32", pool=first_token)(SimpleNamespace(mask=None,
-        inputs=tiny_models.inputs(), through=lambda model, **options: model(**tiny_models.inputs(), **options)))[1]  # fmt: skip
+    states = FrozenOutputs(model, layers=spec.layers, precision="fp32", pool=first_token)(
+        SimpleNamespace(
+            mask=None,
+            inputs=tiny_models.inputs(),
+            through=lambda model, **options: model(**tiny_models.inputs(), **options),
+        )
+    )[1]
     logits = stage([state.double() for state in states])
     losses.task_loss(logits[1], torch.tensor([0, 1, 2]), kind="classification").backward()
     reached = {name for name, parameter in stage.named_parameters() if parameter.grad is not None}
-    assert reached == {name for name, _ in stage.named_parameters() if name.split(".")[1] == "2"} and len(reached) == 6
-    assert all(parameter.grad is None for parameter in model.parameters()) and not any(state.requires_grad for state in states)
+    assert (
+        reached == {name for name, _ in stage.named_parameters() if name.split(".")[1] == "2"}
+        and len(reached) == 6
+    )
+    assert all(parameter.grad is None for parameter in model.parameters()) and not any(
+        state.requires_grad for state in states
+    )
 
 
 # ---- Saved and read back
@@ -337,9 +397,13 @@ def saved(tmp_path):
 
 
 def test_saved_filters_are_bit_equal_and_the_model_is_stock(saved):
-    found, spec = models.load_filters(saved.folder, saved.model, task="mrpc", interval=1, output_dim=6, nonlinear=True)
+    found, spec = models.load_filters(
+        saved.folder, saved.model, task="mrpc", interval=1, output_dim=6, nonlinear=True
+    )
     assert spec == saved.spec and found.state_dict().keys() == saved.filters.state_dict().keys()
-    assert all(torch.equal(tensor, found.state_dict()[name]) for name, tensor in saved.filters.state_dict().items())
+    assert all(
+        torch.equal(tensor, found.state_dict()[name]) for name, tensor in saved.filters.state_dict().items()
+    )
     plain = models.load_model(saved.folder, kind="classification")
     assert type(plain) is type(saved.model) and not hasattr(plain.config, "compression")
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), saved.model.parameters()))
@@ -348,7 +412,8 @@ def test_saved_filters_are_bit_equal_and_the_model_is_stock(saved):
 @pytest.mark.parametrize("case, options, message", [
     ("bert", {"task": "rte"}, r"--task_name: mrpc of the filters, rte here"),
     ("bert", {"interval": 2}, r"--filter_interval 2: the checkpoint's filters are on layers 1, 2, 3"),
-    ("bert", {"token": "mean"}, "--filter_token mean: the checkpoint's filters were trained with --filter_token first"),
+    ("bert", {"token": "mean"},
+    "--filter_token mean: the checkpoint's filters were trained with --filter_token first"),
     ("bert", {"output_dim": 16}, r"--filter_output_dim 16: the checkpoint's filters make 6"),
     ({"num_hidden_layers": 2}, {}, r"number of layers: 3 of the filters, 2 here"),
     ({"hidden_size": 32}, {}, r"hidden size: 16 of the filters, 32 here"),
@@ -366,7 +431,8 @@ def without(name):
 @pytest.mark.parametrize("edit, message", [
     (without("2.0.bias"), "2.0.bias is missing"),
     (lambda tensors: tensors.update({"4.weight": torch.zeros(1)}), "4.weight is left over"),
-    (lambda tensors: tensors.update({"3.2.weight": torch.zeros(5, 16)}), r"3.2.weight is \[5, 16\], not \[6, 16\]"),
+    (lambda tensors: tensors.update({"3.2.weight": torch.zeros(5, 16)}),
+    r"3.2.weight is \[5, 16\], not \[6, 16\]"),
 ])  # fmt: skip
 def test_damaged_weights_are_refused(saved, edit, message):
     tensors = load_file(saved.folder / filter_specs.WEIGHTS)
@@ -397,7 +463,9 @@ def test_damaged_specifications_are_refused(saved, text, message):
     if text is None:
         file.unlink()
     else:
-        file.write_text(text if isinstance(text, str) else json.dumps({**json.loads(file.read_text()), **text}))
+        file.write_text(
+            text if isinstance(text, str) else json.dumps({**json.loads(file.read_text()), **text})
+        )
     with pytest.raises(CheckpointError, match=message):
         filter_specs.read(saved.folder)
 
@@ -414,7 +482,8 @@ def test_what_cannot_be_matched_is_shown():
 def spec_of(layers, above):
     """A specification of filters, whose heads were above chance, or not, or are not known."""
     heads = above and [
-        {"layer": layer, "metric": "acc", "score": 0.5 + layer / 100, "above": a} for layer, a in zip(layers, above)
+        {"layer": layer, "metric": "acc", "score": 0.5 + layer / 100, "above": a}
+        for layer, a in zip(layers, above)
     ]
     return filter_specs.FilterSpec("demo", layers[-1], 16, layers, 16, False, heads=heads)
 
@@ -425,7 +494,8 @@ def test_pairs_above_chance_on_both_sides():
     assert numbers == [2] and filter_specs.picked(teacher, numbers).layers == [6]
     assert [row["layer"] for row in filter_specs.picked(student, numbers).heads] == [3]
     with pytest.raises(
-        CheckpointError, match=r"above_chance: found no pair(.|\n)*student +1 +acc +0.5100 +True(.|\n)*teacher +4"
+        CheckpointError,
+        match=r"above_chance: found no pair(.|\n)*student +1 +acc +0.5100 +True(.|\n)*teacher +4",
     ):
         filter_specs.above_chance(spec_of([1, 2], [True, False]), spec_of([2, 4], [False, True]))
     with pytest.raises(CheckpointError, match="not known how the heads of the teacher's filters did"):
@@ -436,7 +506,9 @@ def test_filters_written_before_there_were_these_fields(saved):
     """They read the first token, and nothing is known of their heads."""
     file = saved.folder / filter_specs.SPEC
     values = json.loads(file.read_text())
-    file.write_text(json.dumps({name: value for name, value in values.items() if name not in ("pooled", "heads")}))
+    file.write_text(
+        json.dumps({name: value for name, value in values.items() if name not in ("pooled", "heads")})
+    )
     spec = filter_specs.read(saved.folder)
     assert spec == saved.spec and filter_specs.token_of(spec) == "first" and spec.heads is None
 

@@ -23,7 +23,9 @@ def test_help(script):
     code = (
         f"import sys; sys.argv = ['{script}.py', '--help']\nimport {script}\n"
         "try:\n    {0}.parse()\nexcept SystemExit as end:\n    print('CODE', end.code)\n"
-        "print('HEAVY', sorted({{'datasets', 'sklearn', 'matplotlib', 'onnx'}} & set(sys.modules)))".format(script)
+        "print('HEAVY', sorted({{'datasets', 'sklearn', 'matplotlib', 'onnx'}} & set(sys.modules)))".format(
+            script
+        )
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert "CODE 0" in done.stdout and "HEAVY []" in done.stdout, done.stdout[-500:] + done.stderr
@@ -31,15 +33,29 @@ def test_help(script):
 
 
 def test_students_are_spelled_one_way():
-    assert [flags.layer_or_sparsity(text) for text in ("4L", "4l", "90S", "90.0s", "2.5S")] == ["4L", "4L", "90S", "90S", "2.5S"]
-    assert flags.path_of_students("80,90S") == ["80S", "90S"] and flags.path_of_students("80S, 6,4L") == ["80S", "6L", "4L"]
+    assert [flags.layer_or_sparsity(text) for text in ("4L", "4l", "90S", "90.0s", "2.5S")] == [
+        "4L",
+        "4L",
+        "90S",
+        "90S",
+        "2.5S",
+    ]
+    assert flags.path_of_students("80,90S") == ["80S", "90S"] and flags.path_of_students("80S, 6,4L") == [
+        "80S",
+        "6L",
+        "4L",
+    ]
     assert flags.percentages("90,0,50S,90") == [0, 50, 90]
     for text in ("90", "S", "0L", "101S", "4X", "-1S"):
         with pytest.raises(argparse.ArgumentTypeError):
             flags.layer_or_sparsity(text)
 
 
-NESTED = {"model_type": "bert", "num_hidden_layers": 6, "compression": {"sparsity": 50, "grid": {"50": {}, "90": {}, "100": {}}}}
+NESTED = {
+    "model_type": "bert",
+    "num_hidden_layers": 6,
+    "compression": {"sparsity": 50, "grid": {"50": {}, "90": {}, "100": {}}},
+}
 
 
 @pytest.mark.parametrize(
@@ -58,11 +74,14 @@ def test_what_a_teacher_can_give(wanted, config, message):
 
 
 @pytest.mark.parametrize(
-    "path, message", [("90,80S", "higher sparsity"), ("4,6L", "fewer layers"), ("90,90S", "higher"), ("50,90S", None)]
+    "path, message",
+    [("90,80S", "higher sparsity"), ("4,6L", "fewer layers"), ("90,90S", "higher"), ("50,90S", None)],
 )
 def test_paths_must_shrink(path, message):
     problems = list(
-        flags.check_path(flags.path_of_students(path), {**NESTED, "compression": {"grid": {"50": 0, "80": 0, "90": 0}}})
+        flags.check_path(
+            flags.path_of_students(path), {**NESTED, "compression": {"grid": {"50": 0, "80": 0, "90": 0}}}
+        )
     )
     assert (problems == []) if message is None else any(message in problem for problem in problems)
 
@@ -80,13 +99,19 @@ def test_paths_must_shrink(path, message):
         ("kdbert_cls", "mrpc", {"model_type": "roberta"}, "roberta"),
         ("kdnomicbert_cls", "mrpc", {"model_type": "nomic_bert"}, None),
         ("kdnomic_bert_cls", "mrpc", {"model_type": "sparse-nomic_bert"}, None),
-        ("kdxlm-roberta-xl", "mrpc", {"model_type": "xlm-roberta"}, "the checkpoint's model_type is xlm-roberta"),
+        (
+            "kdxlm-roberta-xl",
+            "mrpc",
+            {"model_type": "xlm-roberta"},
+            "the checkpoint's model_type is xlm-roberta",
+        ),
         ("kdbart_cls", "mrpc", None, "found family 'bart'; expected one of bert, roberta"),
         ("minilmbert", "mrpc", None, "does not begin"),
     ],
 )
 def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):
-    args = SimpleNamespace(model_type=model_type, data_type=None, selection_metric=None, task_name=task, max_length=None,
+    args = SimpleNamespace(model_type=model_type, data_type=None, selection_metric=None, task_name=task,
+                           max_length=None,
                            **dict.fromkeys(flags.SPANS))  # fmt: skip
     problems = list(flags.model_types.check_model_type(args, tasks.get(task), config, objectives=OBJECTIVES))
     assert (problems == []) if message is None else message in problems[0], problems
@@ -95,7 +120,13 @@ def test_model_types_are_held_against_task_and_checkpoint(model_type, task, conf
 
 def test_objective_of_a_model_type():
     names = ("pkdbert_cls", "kdbert_cls", "ftbert", "sparsebert_ner", "kd")
-    assert [flags.model_types.objective_of(name, "x", OBJECTIVES) for name in names] == ["pkd", "kd", "ft", "sparse", "kd"]
+    assert [flags.model_types.objective_of(name, "x", OBJECTIVES) for name in names] == [
+        "pkd",
+        "kd",
+        "ft",
+        "sparse",
+        "kd",
+    ]
     assert flags.model_types.objective_of(None, "sparse", OBJECTIVES) == "sparse"
 
 
@@ -107,7 +138,9 @@ def test_where_checkpoints_are(tmp_path):
     with pytest.raises(CheckpointError, match="not finished"):
         checkpoints.resolve(tmp_path)
     (tmp_path / "results.json").write_text("{}")
-    assert checkpoints.resolve(tmp_path) == str(tmp_path / "ckpt") and checkpoints.read_config(tmp_path) == {"model_type": "bert"}
+    assert checkpoints.resolve(tmp_path) == str(tmp_path / "ckpt") and checkpoints.read_config(tmp_path) == {
+        "model_type": "bert"
+    }
     assert checkpoints.resolve("bert-base-uncased") == "bert-base-uncased"
     assert checkpoints.read_config("someone/bert") is None
     for bad in ("outputs/none", "./none", "/none/at/all", tmp_path / "args.json"):
@@ -120,11 +153,20 @@ def test_where_checkpoints_are(tmp_path):
 
 
 def test_card_says_how_to_load_and_names_no_folder():
-    args = SimpleNamespace(stage="distillation", teacher_model_path="/home/somebody/teacher", seed=1, precision="fp32",
+    args = SimpleNamespace(stage="distillation", teacher_model_path="/home/somebody/teacher", seed=1,
+                           precision="fp32",
                            num_train_epochs=1, max_train_samples=None, max_eval_samples=20)  # fmt: skip
-    provenance = {"command": ["/home/somebody/run.py", "--seed", "1"], "versions": {"torch": "2"}, "git_commit": "abc"}
+    provenance = {
+        "command": ["/home/somebody/run.py", "--seed", "1"],
+        "versions": {"torch": "2"},
+        "git_commit": "abc",
+    }
     results = {"task": "mrpc", "metrics": {"dev": {"acc": 0.5}}, "model": {"parameters": 1000}}
-    config = {"model_type": "sparse-bert", "architectures": ["SparseBertForSequenceClassification"], "compression": {}}
+    config = {
+        "model_type": "sparse-bert",
+        "architectures": ["SparseBertForSequenceClassification"],
+        "compression": {},
+    }
     text = cards.card(args, provenance, results, config)
     assert "AutoModelForSequenceClassification" in text and "import models" in text and "somebody" not in text
     assert "acc 0.5000" in text and "1,000" in text and "| scored on | 20 rows of dev |" in text

@@ -1,11 +1,13 @@
-"""Twenty updates of each script on the demo task: every logged number is the one kept in golden_runs.json, to the last bit.
+"""Twenty updates of each script on the demo task: every logged number is the one kept in golden_runs.json, to
+the last bit.
 
-If you meant to refactor, a failure here is a bug.  If you meant to change what a method does, write the file anew, in a commit of
-its own that says why:
+If you meant to refactor, a failure here is a bug.  If you meant to change what a method does, write the file
+anew, in a commit of its own that says why:
 
     python tests/test_golden_runs.py            # all, or the names of some
 
-Bits depend on the processor and on torch: on another machine than the file's, numbers are compared to 1e-4, weights not at all.
+Bits depend on the processor and on torch: on another machine than the file's, numbers are compared to 1e-4,
+weights not at all.
 """
 
 import json
@@ -24,7 +26,8 @@ from commands import run  # noqa: E402
 
 KEPT = HERE / "golden_runs.json"
 TIMED = {"examples_per_second", "eta_seconds"}
-TRAINED = ("--per_device_train_batch_size", 16, "--max_steps", 20, "--eval_interval", 10, "--log_interval", 1, "--use_cpu",
+TRAINED = ("--per_device_train_batch_size", 16, "--max_steps", 20, "--eval_interval", 10, "--log_interval", 1,
+           "--use_cpu",
            "--learning_rate", 1e-3, "--num_train_epochs", 4)  # fmt: skip
 DROPOUT = ("--hidn_dropout", 0.1, "--att_dropout", 0.1)
 TASK = ("--task_name", "demo", "--data_dir", "{data}")
@@ -35,31 +38,42 @@ TED = ("--student_model_path", "{student filters}", "--student_init", "stage1", 
 RUNS = {
     "finetuning": ("run_finetuning.py", *TASK, *TRAINED, *DROPOUT),
     "nested": ("run_sparsification.py", *TASK, "--use_cpu", "--model_path", "{finetuning}"),
-    "kd 2L": ("run_distillation.py", *TASK, *TRAINED, "--model_type", "kd", "--teacher_model_path", "{finetuning}",
+    "kd 2L": ("run_distillation.py", *TASK, *TRAINED, "--model_type", "kd", "--teacher_model_path",
+    "{finetuning}",
               "--layer_or_sparsity", "2L", "--temperature", 2, *DROPOUT),
-    "sparse 90S": ("run_distillation.py", *TASK, *TRAINED, "--teacher_model_path", "{nested}", "--layer_or_sparsity", "90S",
+    "sparse 90S": ("run_distillation.py", *TASK, *TRAINED, "--teacher_model_path", "{nested}",
+    "--layer_or_sparsity", "90S",
                    "--num_grad_accum_steps", 2, "--cache_teacher"),
-    "maxidisc": ("run_maxidisc.py", *TASK, *TRAINED, "--teacher_model_path", "{nested}", "--layer_or_sparsity_path", "70,90S"),
+    "maxidisc": ("run_maxidisc.py", *TASK, *TRAINED, "--teacher_model_path", "{nested}",
+    "--layer_or_sparsity_path", "70,90S"),
     "minidisc": ("run_minidisc.py", *TASK, *TRAINED, *DROPOUT, "--teacher_model_path", "{nested}"),
-    "stark": ("run_stark.py", *TASK, *TRAINED, "--teacher_model_path", "{finetuning}", "--student_model_path", "{kd 2L}",
+    "stark": ("run_stark.py", *TASK, *TRAINED, "--teacher_model_path", "{finetuning}", "--student_model_path",
+    "{kd 2L}",
               "--do_rewind", "--student_layer", 2, "--teacher_sparsities", 30),
-    "student": ("run_ted.py", *TASK, *TRAINED, "--mode", "ft", "--teacher_model_path", "{finetuning}", "--student_layer", 2),
+    "student": ("run_ted.py", *TASK, *TRAINED, "--mode", "ft", "--teacher_model_path", "{finetuning}",
+    "--student_layer", 2),
     "teacher filters": ("run_ted.py", *TASK, *TRAINED, "--mode", "filters", "--model_path", "{finetuning}",
                         "--filter_interval", 2),
-    "student filters": ("run_ted.py", *TASK, *TRAINED, "--mode", "filters", "--model_path", "{student}", "--cache_teacher"),
-    "ted kd": ("run_ted.py", *TASK, *TRAINED, "--mode", "kd", "--teacher_model_path", "{teacher filters}", *TED),
-    "ted lwd": ("run_ted.py", *TASK, *TRAINED, "--mode", "lwd", "--teacher_model_path", "{teacher filters}", *TED,
+    "student filters": ("run_ted.py", *TASK, *TRAINED, "--mode", "filters", "--model_path", "{student}",
+    "--cache_teacher"),
+    "ted kd": ("run_ted.py", *TASK, *TRAINED, "--mode", "kd", "--teacher_model_path", "{teacher filters}",
+    *TED),
+    "ted lwd": ("run_ted.py", *TASK, *TRAINED, "--mode", "lwd", "--teacher_model_path", "{teacher filters}",
+    *TED,
                 "--mse_alpha", 10, "--teacher_filter_interval", 2),
     "ted": ("run_ted.py", *TASK, *TRAINED, "--mode", "ted", "--teacher_model_path", "{teacher filters}", *TED,
             "--mse_alpha", 10),
-    "corpus": ("run_corpus.py", "--input", "{text}", "--tokenizer_name_or_path", "{finetuning}", "--max_seq_length", 32,
+    "corpus": ("run_corpus.py", "--input", "{text}", "--tokenizer_name_or_path", "{finetuning}",
+    "--max_seq_length", 32,
                "--num_workers", 1),
     "minilmv2": ("run_minilmv2.py", *CORPUS, *SIZES, *TRAINED, "--teacher_model_path", "{finetuning}",
                  "--num_relation_heads", 8),
-    "minimoe": ("run_minimoe.py", *CORPUS, *SIZES, *TRAINED, "--teacher_model_path", "{finetuning}", "--moe", "1,4",
+    "minimoe": ("run_minimoe.py", *CORPUS, *SIZES, *TRAINED, "--teacher_model_path", "{finetuning}", "--moe",
+    "1,4",
                 "--num_relation_heads", 8, "--relation_source", "extra"),
     "moe finetuning": ("run_finetuning.py", *TASK, *TRAINED, "--model_path", "{minimoe}"),
-    "evaluation": ("run_evaluation.py", *TASK, "--use_cpu", "--num_repeats", 0, "--compare", "--num_resamples", 200,
+    "evaluation": ("run_evaluation.py", *TASK, "--use_cpu", "--num_repeats", 0, "--compare",
+    "--num_resamples", 200,
                    "--teacher_model_path", "{finetuning}", "--model_path", "{sparse 90S}", "{minidisc}"),
 }  # fmt: skip
 
@@ -76,7 +90,8 @@ def _cpuinfo():
 
 
 def play(folder, data, names=tuple(RUNS)):
-    """Yield (name, what is compared) of the runs in a folder, one after the other.  data: the folder of the demo task."""
+    """Yield (name, what is compared) of the runs in a folder, one after the other.  data: the folder of the
+    demo task."""
     from data import demo
 
     text = folder / "reviews.txt"
@@ -92,20 +107,30 @@ def numbers(folder) -> dict:
     """Every number that a run logged and its metrics, and the hash of its weights."""
     from utils.files import read_json, sha256
 
-    results, logged, weights = read_json(folder / "results.json"), folder / "metrics.jsonl", folder / "ckpt/model.safetensors"
+    results, logged, weights = (
+        read_json(folder / "results.json"),
+        folder / "metrics.jsonl",
+        folder / "ckpt/model.safetensors",
+    )
     lines = logged.read_text().splitlines() if logged.exists() else []
     rows = [{key: value for key, value in json.loads(line).items() if key not in TIMED} for line in lines]
     found = {"rows": rows, "metrics": results.get("metrics", {})}
     for key in {"curve", "rewinds"} & {*results}:
-        found[key] = [{name: value for name, value in row.items() if name != "seconds"} for row in results[key]]
+        found[key] = [
+            {name: value for name, value in row.items() if name != "seconds"} for row in results[key]
+        ]
     if "rows" in results:  # an evaluation
-        found["models"] = [{name: value for name, value in row.items() if "/" in name} for row in results["rows"]]
+        found["models"] = [
+            {name: value for name, value in row.items() if "/" in name} for row in results["rows"]
+        ]
     return found | ({"weights": sha256(weights)} if weights.exists() else {})
 
 
 def flat(value, path=""):
     """{path: leaf} of nested lists and dicts."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    items = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    )
     if items is None:
         return {path: value}
     return {key: leaf for name, item in items for key, leaf in flat(item, f"{path}/{name}").items()}
@@ -137,11 +162,14 @@ def test_every_number_is_as_before(small):
         wanted, seen = flat(kept["runs"][name]), flat(json.loads(json.dumps(found)))
         if not same_machine:
             wanted, seen = ({k: v for k, v in leaves.items() if k != "/weights"} for leaves in (wanted, seen))
-        differ = [key for key in {*wanted, *seen} if not equal(wanted.get(key), seen.get(key), exact=same_machine)]
+        differ = [
+            key for key in {*wanted, *seen} if not equal(wanted.get(key), seen.get(key), exact=same_machine)
+        ]
         if differ:
             first = min(differ)
             wrong[name] = (
-                f"{len(differ)} of {len(wanted)} numbers, first {first}: {wanted.get(first)} then, {seen.get(first)} now"
+                f"{len(differ)} of {len(wanted)} numbers, first {first}: {wanted.get(first)} then, "
+                f"{seen.get(first)} now"
             )
     assert not wrong, "\n".join(f"{name}: {what}" for name, what in wrong.items())
 
@@ -165,4 +193,6 @@ if __name__ == "__main__":
         for name, found in play(folder, folder):
             if not sys.argv[1:] or name in sys.argv[1:]:
                 written["runs"][name] = found
-        KEPT.write_text(json.dumps({"machine": machine(), "runs": written["runs"]}, indent=1) + "\n", encoding="utf-8")
+        KEPT.write_text(
+            json.dumps({"machine": machine(), "runs": written["runs"]}, indent=1) + "\n", encoding="utf-8"
+        )

@@ -1,4 +1,5 @@
-"""The GPU benchmark on a CPU: its sections run from end to end on tiny sizes; what goes wrong in one is told and contained."""
+"""The GPU benchmark on a CPU: its sections run from end to end on tiny sizes; what goes wrong in one is told
+and contained."""
 
 import dataclasses
 import functools
@@ -41,7 +42,12 @@ def test_every_section(tmp_path, capsys):
         assert 0 <= row["padding"] < 1 and row["peak MiB"] > 100
     assert rows["minidisc"][1]["parts ms"].keys() >= {"teacher", "50%", "update"}
     assert [row["what"] for row in rows["experts"]] == ["block"] * 4 + ["student"] * 2
-    assert {row["attention"] for row in rows["attention"] if "ms" in row} >= {"eager", "sdpa", "sdpa, flash", "packed"}
+    assert {row["attention"] for row in rows["attention"] if "ms" in row} >= {
+        "eager",
+        "sdpa",
+        "sdpa, flash",
+        "packed",
+    }
     assert len(rows["stages"]) == 19 and {row["precision"] for row in rows["stages"]} == {"bf16"}
     assert rows["compile"][-1]["eager / compiled"] > 0
     assert "once for all" in printed and "at most" in printed and found["machine"]["cpu"] in printed
@@ -56,7 +62,8 @@ def test_no_gpu_is_an_error_of_its_own(tmp_path, capsys):
 
 
 def test_a_gpu_that_fails_is_an_error_of_each_row(tiny):
-    """As after a kernel that has failed: whatever touches the device raises, also where memory is looked at."""
+    """As after a kernel that has failed: whatever touches the device raises, also where memory is looked
+    at."""
     if torch.cuda.is_available():
         pytest.skip("there is one")
     found = list(machine.rows(dataclasses.replace(tiny, device="cuda")))
@@ -147,7 +154,9 @@ def test_exit_code_and_what_does_not_fit_in(tmp_path, monkeypatch, capsys):
 
 
 def test_forks_that_cannot_use_the_gpu_are_known():
-    error = "RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, ..."
+    error = (
+        "RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, ..."
+    )
     assert program.poisoned({"status": "failed", "rows": [{"what": "card", "error": error}]})
     assert program.poisoned({"status": "failed", "error": error, "rows": []})
     assert not program.poisoned({"status": "ok", "rows": [{"what": "card"}]})
@@ -166,7 +175,8 @@ def test_without_the_datasets_library_its_stages_are_left_out(tiny, monkeypatch)
 
 
 def test_a_wrong_gradient_is_seen():
-    """A method whose gradient is off by a thousandth in one tensor of a tenth of the whole, in float32 alone."""
+    """A method whose gradient is off by a thousandth in one tensor of a tenth of the whole, in float32
+    alone."""
 
     def case(place, shape):
         generator = torch.Generator().manual_seed(0)
@@ -185,7 +195,11 @@ def test_a_wrong_gradient_is_seen():
 
 def test_attention_that_sees_padding_is_seen(tiny, monkeypatch):
     """The packed way finds what plain products do, and would not if it took all sequences for one."""
-    monkeypatch.setattr(made_up, "TINY", {**made_up.BASE, "hidden_size": 192, "num_hidden_layers": 4, "intermediate_size": 384})
+    monkeypatch.setattr(
+        made_up,
+        "TINY",
+        {**made_up.BASE, "hidden_size": 192, "num_hidden_layers": 4, "intermediate_size": 384},
+    )
     sequences = attention.Sequences(4, 32, True, "cpu")
     right = {row["attention"]: row for row in attention.compare(sequences, tiny)}
     assert right["packed"]["passed"] and right["packed"]["difference"] < 0.01
@@ -195,7 +209,8 @@ def test_attention_that_sees_padding_is_seen(tiny, monkeypatch):
 
 
 def test_flops_of_any_length(tiny):
-    """The polynomial through three lengths is torch's own count at every other; a student's is counted as it is cropped."""
+    """The polynomial through three lengths is torch's own count at every other; a student's is counted as it
+    is cropped."""
     case = made_up.case(tiny, batch_size=4, num_batches=2)
     model = models.load_model(case.teacher, **case.kinds)
     for each in (model, models.crop(model, 90)):
@@ -242,4 +257,8 @@ def test_aims_are_of_a_gpu(tiny):
     on_gpu = dataclasses.replace(tiny, device="cuda")
     assert settings.aim(0.4, at_least=0.35, settings=on_gpu) == "at least 0.35: met"
     assert settings.aim(1.3, at_most=1.2, settings=on_gpu) == "at most 1.2: missed"
-    assert settings.aim(0.4, at_least=0.35, settings=tiny) == settings.aim(None, at_least=1, settings=on_gpu) == ""
+    assert (
+        settings.aim(0.4, at_least=0.35, settings=tiny)
+        == settings.aim(None, at_least=1, settings=on_gpu)
+        == ""
+    )

@@ -1,4 +1,5 @@
-"""Rows that --hold_out keeps apart: told by their text, unknown to every stage, inherited from the checkpoints."""
+"""Rows that --hold_out keeps apart: told by their text, unknown to every stage, inherited from the
+checkpoints."""
 
 import pytest
 from commands import run
@@ -21,7 +22,8 @@ def held_texts(first, **more):
 
 
 def test_a_rows_text_decides():
-    """Another order, more rows, other labels: the same texts are held out; every row is in one of the two parts."""
+    """Another order, more rows, other labels: the same texts are held out; every row is in one of the two
+    parts."""
     texts = [f"a sentence {i}" for i in range(1000)]
     held = held_texts(texts)
     assert 0.25 < len(held) / 1000 < 0.35
@@ -52,7 +54,8 @@ def test_a_share_that_leaves_nothing():
 
 
 def test_no_row_is_on_both_sides(small_demo):
-    """Train, scoring sample and held-out rows; --max_train_samples does not move a row from one side to the other."""
+    """Train, scoring sample and held-out rows; --max_train_samples does not move a row from one side to the
+    other."""
 
     def load(share, samples=None):
         options = {"data_dir": small_demo, "max_length": 64, "max_train_samples": samples, "hold_out": share}
@@ -64,7 +67,9 @@ def test_no_row_is_on_both_sides(small_demo):
     whole, held, fewer = load(0.0), load(0.2), load(0.2, 50)
     assert list(whole.selection) == ["dev"] and list(held.selection) == ["hold_out"] == list(fewer.selection)
     out = texts(held.selection["hold_out"])
-    assert sorted(texts(held.train) + out) == sorted(texts(whole.train)) and out == texts(fewer.selection["hold_out"])
+    assert sorted(texts(held.train) + out) == sorted(texts(whole.train)) and out == texts(
+        fewer.selection["hold_out"]
+    )
     assert len(fewer.train) == 50 and not {*texts(fewer.train)} & {*out}
     assert not {*texts(held.scoring_split("train", None))} & {*out}
 
@@ -75,7 +80,8 @@ def held(small_demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("held")
     base = ("--task_name", "demo", "--data_dir", small_demo, *SHORT)
     run("run_finetuning.py", *base, "--hold_out", 0.2, "--output_dir", folder / "teacher")
-    run("run_sparsification.py", *base[:4], "--use_cpu", "--model_path", folder / "teacher", "--grid", "0,50,70,80,90,95",
+    run("run_sparsification.py", *base[:4], "--use_cpu", "--model_path", folder / "teacher", "--grid",
+        "0,50,70,80,90,95",
         "--output_dir", folder / "nested")  # fmt: skip
     return base, folder
 
@@ -94,23 +100,66 @@ def test_the_share_is_recorded_and_inherited(held):
 def test_contradictions_and_teachers_without_a_record(held, tuned_demo, nested_demo, tmp_path):
     base, folder = held
     student = ("--student_layer", 2, "--output_dir", tmp_path / "run")
-    other = run("run_distillation.py", *base, *student, "--teacher_model_path", folder / "teacher", "--hold_out", 0.1, code=2)
+    other = run(
+        "run_distillation.py",
+        *base,
+        *student,
+        "--teacher_model_path",
+        folder / "teacher",
+        "--hold_out",
+        0.1,
+        code=2,
+    )
     assert "--teacher_model_path 0.2, --hold_out 0.1" in other.stderr
-    unknown = run("run_distillation.py", *base, *student, "--teacher_model_path", tuned_demo, "--hold_out", 0.1, code=2)
-    assert "--teacher_model_path: nothing in its config says" in unknown.stderr and "--teacher_saw_hold_out" in unknown.stderr
-    alone = run("run_distillation.py", *base, *student, "--teacher_model_path", tuned_demo, "--teacher_saw_hold_out", code=2)
+    unknown = run(
+        "run_distillation.py", *base, *student, "--teacher_model_path", tuned_demo, "--hold_out", 0.1, code=2
+    )
+    assert (
+        "--teacher_model_path: nothing in its config says" in unknown.stderr
+        and "--teacher_saw_hold_out" in unknown.stderr
+    )
+    alone = run(
+        "run_distillation.py",
+        *base,
+        *student,
+        "--teacher_model_path",
+        tuned_demo,
+        "--teacher_saw_hold_out",
+        code=2,
+    )
     assert "has a meaning only with --hold_out" in alone.stderr
     words = ("--model_path", folder / "teacher", "--scoring_split", "dev", "--output_dir", tmp_path / "run")
-    assert "--scoring_split dev: with --hold_out" in run("run_sparsification.py", *base[:4], *words, code=2).stderr
+    assert (
+        "--scoring_split dev: with --hold_out"
+        in run("run_sparsification.py", *base[:4], *words, code=2).stderr
+    )
 
 
 def test_students_choose_on_held_out_rows(held, tmp_path):
-    """Direct, MaxiDisc, MiniDisc: the chooser's metrics and dev's, the first hop's own slice, the record in the student."""
+    """Direct, MaxiDisc, MiniDisc: the chooser's metrics and dev's, the first hop's own slice, the record in
+    the student."""
     base, folder = held
     teacher = ("--teacher_model_path", folder / "nested")
-    run("run_distillation.py", *base, *teacher, "--layer_or_sparsity", "90S", "--output_dir", tmp_path / "direct")
-    run("run_maxidisc.py", *base, *teacher, "--layer_or_sparsity_path", "80,90S", "--output_dir", tmp_path / "maxi")
-    run("run_minidisc.py", *base, *teacher, "--candidates", "70,80", "--learning_rates", "1e-3,5e-4", "--output_dir",
+    run(
+        "run_distillation.py",
+        *base,
+        *teacher,
+        "--layer_or_sparsity",
+        "90S",
+        "--output_dir",
+        tmp_path / "direct",
+    )
+    run(
+        "run_maxidisc.py",
+        *base,
+        *teacher,
+        "--layer_or_sparsity_path",
+        "80,90S",
+        "--output_dir",
+        tmp_path / "maxi",
+    )
+    run("run_minidisc.py", *base, *teacher, "--candidates", "70,80", "--learning_rates", "1e-3,5e-4",
+        "--output_dir",
         tmp_path / "mini")  # fmt: skip
     for name in ("direct", "maxi", "mini"):
         results = read_json(tmp_path / name / "results.json")
@@ -122,22 +171,40 @@ def test_students_choose_on_held_out_rows(held, tmp_path):
     first, second = results["hops"]
     assert first["trained"] == [50, 70, 80, 90, 95] and second["trained"] == [90]
     assert [row["sparsity"] for row in first["table"]] == [70, 80] and first["pick"] in (70, 80)
-    assert list(results["last_metrics"]) == ["hold_out"] and results["slice_of_first_hop"]["sparsity"] == "90%"
+    assert (
+        list(results["last_metrics"]) == ["hold_out"] and results["slice_of_first_hop"]["sparsity"] == "90%"
+    )
     assert list(results["slice_of_first_hop"]["metrics"]) == ["hold_out", "dev"]
-    rates = [float(line.split('"lr": ')[1].split(",")[0]) for line in (tmp_path / "mini/metrics.jsonl").read_text().splitlines()
-             if '"lr"' in line]  # fmt: skip
+    rates = [
+        float(line.split('"lr": ')[1].split(",")[0])
+        for line in (tmp_path / "mini/metrics.jsonl").read_text().splitlines()
+        if '"lr"' in line
+    ]
     assert max(rates) <= 1e-3 and rates[-1] < 5e-4
 
 
 def test_evaluation_on_held_out_rows(held, tuned_demo, tmp_path):
     base, folder = held
-    words = (*base[:4], "--use_cpu", "--num_repeats", 0, "--split", "hold_out", "--output_dir", tmp_path / "run")
+    words = (
+        *base[:4],
+        "--use_cpu",
+        "--num_repeats",
+        0,
+        "--split",
+        "hold_out",
+        "--output_dir",
+        tmp_path / "run",
+    )
     run("run_evaluation.py", *words, "--model_path", folder / "teacher", folder / "nested")
     rows = read_json(tmp_path / "run/results.json")["rows"]
     assert all("hold_out/acc" in row for row in rows)
     teacher = read_json(folder / "teacher/results.json")["metrics"]["hold_out"]["acc"]
     assert rows[0]["hold_out/acc"] == teacher
     assert (
-        "nothing in its config" in run("run_evaluation.py", *words, "--model_path", folder / "teacher", tuned_demo, code=2).stderr
+        "nothing in its config"
+        in run("run_evaluation.py", *words, "--model_path", folder / "teacher", tuned_demo, code=2).stderr
     )
-    assert "no model's config says" in run("run_evaluation.py", *words, "--model_path", tuned_demo, code=2).stderr
+    assert (
+        "no model's config says"
+        in run("run_evaluation.py", *words, "--model_path", tuned_demo, code=2).stderr
+    )

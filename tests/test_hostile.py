@@ -1,6 +1,8 @@
-"""Checkpoints, tables, addresses and flags that mean harm or are nonsense: one message, or the right answer; never a traceback.
+"""Checkpoints, tables, addresses and flags that mean harm or are nonsense: one message, or the right answer;
+never a traceback.
 
-In this process, through the functions that every script uses; tests/test_bad_input.py has the scripts themselves.
+In this process, through the functions that every script uses; tests/test_bad_input.py has the scripts
+themselves.
 """
 
 import csv
@@ -27,7 +29,13 @@ from utils import checkpoints, evaluation_tables, files, logs, report
 from utils.errors import CheckpointError, DataError, FlagError, UserError, of_machine
 from utils.printable import message, printable
 
-SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+SIZES = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +69,10 @@ CONFIGS = {
     "size as text": ({"hidden_size": "16"}, "hidden_size: found '16'"),
     "three million layers": ({"num_hidden_layers": 3_000_000}, "num_hidden_layers: found 3000000"),
     "compression a list": ({"compression": []}, "compression: found []"),
-    "a word for a sparsity": ({"compression": grid({"heads": [1], "neurons": [1]}, "abc")}, "compression.grid.abc"),
+    "a word for a sparsity": (
+        {"compression": grid({"heads": [1], "neurons": [1]}, "abc")},
+        "compression.grid.abc",
+    ),
     "a point without heads": ({"compression": grid({"neurons": [1]})}, "compression.grid.50"),
     "labels a list": ({"id2label": ["no", "yes"]}, "id2label: found"),
     "code of the hub": ({"attn_implementation": "stranger/kernel"}, "attn_implementation"),
@@ -86,7 +97,8 @@ def test_config_that_is_none(text, copy):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"weight_map": []}', '{"weight_map": {"a": 5}}', '{"weight_map": {"a": "../outside.safetensors"}}',
+    "text", ["", "[]", "{", '{"weight_map": []}', '{"weight_map": {"a": 5}}',
+    '{"weight_map": {"a": "../outside.safetensors"}}',
              '{"weight_map": {"a": "/outside.safetensors"}}', "[" * 100_000],
 )  # fmt: skip
 def test_index_of_weights(text, copy):
@@ -128,7 +140,10 @@ def test_code_of_a_checkpoint_is_neither_run_nor_asked_for(tuned_demo, tmp_path,
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
     (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.setattr("sys.stdin", io.StringIO("yes\n" * 9))
-    for values in ({"auto_map": {"AutoConfig": "code.Mine"}, "model_type": "stranger"}, {"auto_map": {"AutoModel": "code.Mine"}}):
+    for values in (
+        {"auto_map": {"AutoConfig": "code.Mine"}, "model_type": "stranger"},
+        {"auto_map": {"AutoModel": "code.Mine"}},
+    ):
         edit(folder, **values)
         with pytest.raises(CheckpointError):
             load_tokenizer(folder)
@@ -147,12 +162,17 @@ def test_more_pieces_than_rows(tuned_demo, tmp_path):
         load_tokenizer(folder)
 
 
-@pytest.mark.parametrize("header", ["sentence1\tsentence2\tlabel\tlabel", "sentence1\tsentence1\tsentence2\tlabel"])
+@pytest.mark.parametrize(
+    "header", ["sentence1\tsentence2\tlabel\tlabel", "sentence1\tsentence1\tsentence2\tlabel"]
+)
 def test_two_columns_of_a_name(header, tmp_path):
     (tmp_path / "a.tsv").write_text(header + "\n" + "a\tb\tc\td"[: 2 * len(header.split("\t")) - 1] + "\n")
     with pytest.raises(DataError, match="found 2 columns called"):
         readers.read_table(
-            tmp_path / "a.tsv", readers.Table("sentence1", "sentence2", "label"), split="train", label_ids={"d": 0}
+            tmp_path / "a.tsv",
+            readers.Table("sentence1", "sentence2", "label"),
+            split="train",
+            label_ids={"d": 0},
         )
     (tmp_path / "a.csv").write_text("text,text\na,b\n")
     with pytest.raises(DataError, match="found 2 columns called text"):
@@ -171,7 +191,8 @@ def test_halves_of_surrogate_pairs_in_squad(key, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://[::1", "http://localhost:port/a.txt", "http://localhost:1/a.txt", "http://localhost:99999/a"]
+    "url",
+    ["http://[::1", "http://localhost:port/a.txt", "http://localhost:1/a.txt", "http://localhost:99999/a"],
 )
 def test_addresses(url, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.DOWNLOADED_DATASETS_PATH", tmp_path)
@@ -201,9 +222,15 @@ def test_no_formulas(name, tmp_path):
 def test_a_bad_run_is_a_line_of_the_report(metrics, tmp_path):
     for name, found in (("bad", metrics), ("good", {"dev": {"acc": 0.5}})):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "results.json").write_text(json.dumps({"stage": "finetuning", "task": "demo", "metrics": found}))
+        (tmp_path / name / "results.json").write_text(
+            json.dumps({"stage": "finetuning", "task": "demo", "metrics": found})
+        )
     text = report.write(tmp_path).read_text()
-    assert "good" in text and "bad" in text and [run.name for run in report.gather(tmp_path) if not run.problems] == ["good"]
+    assert (
+        "good" in text
+        and "bad" in text
+        and [run.name for run in report.gather(tmp_path) if not run.problems] == ["good"]
+    )
 
 
 TASK = ["--task_name", "demo"]
@@ -223,7 +250,9 @@ FLAGS = [
 ]
 
 
-@pytest.mark.parametrize("script, flags, said", FLAGS, ids=[" ".join(map(str, case[1][-2:]))[:60] for case in FLAGS])
+@pytest.mark.parametrize(
+    "script, flags, said", FLAGS, ids=[" ".join(map(str, case[1][-2:]))[:60] for case in FLAGS]
+)
 def test_flags(script, flags, said):
     with pytest.raises(FlagError, match=said):
         script.parse([str(word) for word in flags])
@@ -240,7 +269,8 @@ def test_student_of_another_width(whole, copy):
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["grid", "kind", "0"]), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["grid", "kind", "0"]), inner,
+    max_size=3),
     max_leaves=6,
 )  # fmt: skip
 KEYS = ["model_type", "architectures", "id2label", "label2id", "compression", "vocab_size", *SIZES]

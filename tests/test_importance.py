@@ -32,7 +32,8 @@ def test_halves_are_rounded_to_even():
 
 
 def reference(model, batch, labels, *, per_example):
-    """sum over batches of |d loss / d m|, times the batch size: one scalar factor per unit, one backward pass per example."""
+    """sum over batches of |d loss / d m|, times the batch size: one scalar factor per unit, one backward pass
+    per example."""
     totals = {"heads": torch.zeros(LAYERS, HEADS).double(), "neurons": torch.zeros(LAYERS, NEURONS).double()}
     signed = {unit: torch.zeros_like(total) for unit, total in totals.items()}
     for ids, mask, label in zip(batch["input_ids"], batch["attention_mask"].bool(), labels):
@@ -66,14 +67,17 @@ def score(model, batch, labels, *, per_example=False, sizes=(3,)):
 
 @pytest.mark.parametrize("per_example", [False, True])
 def test_against_loops(per_example):
-    """Mean loss over the batch, weighted by its size: the sum of the examples' gradients, before or after the absolute value."""
+    """Mean loss over the batch, weighted by its size: the sum of the examples' gradients, before or after the
+    absolute value."""
     model, batch, labels = build(), inputs(), torch.tensor([2, 0, 1])
     expected = reference(model, batch, labels, per_example=per_example)
     found = score(model, batch, labels, per_example=per_example)
     for unit in expected:
         assert torch.allclose(found[unit], expected[unit], rtol=1e-9, atol=1e-12), unit
     other = reference(model, batch, labels, per_example=not per_example)
-    assert not torch.allclose(expected["heads"], other["heads"], rtol=1e-2), "the two must differ for this to prove anything"
+    assert not torch.allclose(expected["heads"], other["heads"], rtol=1e-2), (
+        "the two must differ for this to prove anything"
+    )
 
 
 def test_parts_of_the_data_add_up():
@@ -89,12 +93,15 @@ def test_parts_of_the_data_add_up():
         assert torch.allclose(singles[unit], whole[unit], rtol=1e-9, atol=1e-13)
     doubled = {name: values.repeat(2, 1) for name, values in batch.items()}
     twice = score(model, doubled, labels.repeat(2), sizes=(6,))
-    assert all(torch.allclose(twice[unit], 2 * score(model, batch, labels)[unit], rtol=1e-9) for unit in twice)
+    assert all(
+        torch.allclose(twice[unit], 2 * score(model, batch, labels)[unit], rtol=1e-9) for unit in twice
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_per_example_in_every_family(case):
-    """The examples' own gradients add up to the batch's, and the units have one; no model gradient is left."""
+    """The examples' own gradients add up to the batch's, and the units have one; no model gradient is
+    left."""
     model = build(case)
     with models.scoring_masks(model, per_example=True) as masks:
         found = masks.gradients(output(model).square().sum())
@@ -108,7 +115,8 @@ def test_per_example_in_every_family(case):
 
 
 def test_a_masked_unit_does_not_matter():
-    """With a mask at zero the unit's own weights get no gradient, which is what makes the mask stand for the unit."""
+    """With a mask at zero the unit's own weights get no gradient, which is what makes the mask stand for the
+    unit."""
     model = build()
     with models.scoring_masks(model) as masks:
         with torch.no_grad():

@@ -1,7 +1,8 @@
-"""Every script is killed and interrupted, at a fixed sample of the moments that the two drivers try with --all.
+"""Every script is killed and interrupted, at a fixed sample of the moments that the two drivers try with
+--all.
 
-And what kill_driver.py and signal_driver.py cannot reach: the imports, the worker processes of run_corpus.py, a process that gets
-to no place to stop at.
+And what kill_driver.py and signal_driver.py cannot reach: the imports, the worker processes of run_corpus.py,
+a process that gets to no place to stop at.
 """
 
 import os
@@ -40,15 +41,18 @@ def test_killed_at_a_file_operation(name, places, tmp_path):
 
 
 TWO = {
-    "finetuning": [("start", (0,), signal.SIGTERM), ("update", (1,), signal.SIGINT), ("evaluation", (1,), signal.SIGTERM),
-                   ("saving", (0, 1), signal.SIGTERM), ("end", (0,), signal.SIGINT), ("test", (1,), signal.SIGTERM)],
+    "finetuning": [("start", (0,), signal.SIGTERM), ("update", (1,), signal.SIGINT), ("evaluation", (1,),
+    signal.SIGTERM),
+                   ("saving", (0, 1), signal.SIGTERM), ("end", (0,), signal.SIGINT), ("test", (1,),
+                   signal.SIGTERM)],
     "sparsification": [("scoring", (1,), signal.SIGTERM)],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TWO)
 def test_two_processes_stop_together(name, places, tmp_path):
-    """In each phase, where one of them or both get a signal: no hang, one exit code, the same bytes in the end."""
+    """In each phase, where one of them or both get a signal: no hang, one exit code, the same bytes in the
+    end."""
     case = reliability.Case(name, tmp_path / "try", places, processes=2)
     case.whole()
     for phase, who, number in TWO[name]:
@@ -68,8 +72,10 @@ def takes_signals(pid) -> bool:
 
 def start(*words, **options):
     """A script in a fresh interpreter and a session of its own."""
-    return subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env={**os.environ, **ENVIRONMENT}, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)  # fmt: skip
+    return subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env={**os.environ, **ENVIRONMENT},
+                            text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                            **options)  # fmt: skip
 
 
 def wait_for(condition, process, seconds=60):
@@ -91,10 +97,12 @@ def test_interrupted_in_the_imports(number, tmp_path):
 
 
 def test_interrupted_corpus_with_its_workers(corpus_tokenizer_dir, tmp_path):
-    """The whole group gets the signal, as from a terminal or a scheduler, when the workers have just been started."""
+    """The whole group gets the signal, as from a terminal or a scheduler, when the workers have just been
+    started."""
     document = "\n\n".join(document for document in text() if document)
     (tmp_path / "a.txt").write_text("\n\n".join([document] * (2_100_000 // len(document))))
-    flags = ("--input", tmp_path / "a.txt", "--tokenizer_name_or_path", corpus_tokenizer_dir, "--max_seq_length", 16,
+    flags = ("--input", tmp_path / "a.txt", "--tokenizer_name_or_path", corpus_tokenizer_dir,
+             "--max_seq_length", 16,
              "--num_workers", 2)  # fmt: skip
     parts = tmp_path / "parts" / "run"
     process = start("run_corpus.py", *flags, "--output_dir", parts)
@@ -120,10 +128,13 @@ def stuck(rank, seconds):
 
 
 def test_process_that_comes_to_no_place_to_stop_ends_in_time(places, tmp_path):
-    """One sleeps, the other waits for it: torchrun would kill both, which would not be their own exit code."""
+    """One sleeps, the other waits for it: torchrun would kill both, which would not be their own exit
+    code."""
     case = reliability.Case("finetuning", tmp_path / "try", places, processes=2)
     case.clear()
     began = time.time()
-    codes, printed = outcome(case.script, *case.flags, processes=2, before=[(stuck, (rank, 100)) for rank in range(2)])
+    codes, printed = outcome(
+        case.script, *case.flags, processes=2, before=[(stuck, (rank, 100)) for rank in range(2)]
+    )
     assert codes == [130, 130] and time.time() - began < 60, printed
     assert "no place to stop at within 1 seconds" in printed

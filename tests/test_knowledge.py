@@ -20,8 +20,12 @@ def test_the_losses_by_hand():
     student, teacher, label = torch.tensor([[1.0, 2, 3]]), torch.tensor([[3.0, 2, 1]]), torch.tensor([2])
     soft = losses.soft_label(student, teacher, kind="classification", temperature=2.0)
     hard = losses.task_loss(student, label, kind="classification")
-    divergence = knowledge.friendliness_loss(student, teacher, kind="classification", temperature=2.0, loss="kl")
-    assert [soft.item() / 4, soft.item(), hard.item()] == pytest.approx([1.3403480, 5.3613920, 0.4076059], abs=1e-6)
+    divergence = knowledge.friendliness_loss(
+        student, teacher, kind="classification", temperature=2.0, loss="kl"
+    )
+    assert [soft.item() / 4, soft.item(), hard.item()] == pytest.approx(
+        [1.3403480, 5.3613920, 0.4076059], abs=1e-6
+    )
     assert (soft + hard).item() / 2 == pytest.approx(2.8844990, abs=1e-6)
     assert divergence.item() == pytest.approx(1.2806269, abs=1e-6)
     student, teacher, scores = torch.tensor([[1.0], [2]]), torch.tensor([[2.0], [2]]), torch.tensor([1.0, 4])
@@ -32,14 +36,21 @@ def test_the_losses_by_hand():
 
 @pytest.mark.parametrize(
     "teacher, temperature, soft_ce, kl",
-    [(1.0, 1, -0.1966119, 0), (1.0, 2, -0.2350037, 0), (2.0, 1, -0.1049936, 0.1049936), (2.0, 2, -0.1966119, 0.1966119)],
+    [
+        (1.0, 1, -0.1966119, 0),
+        (1.0, 2, -0.2350037, 0),
+        (2.0, 1, -0.1049936, 0.1049936),
+        (2.0, 2, -0.1966119, 0.1966119),
+    ],
 )
 def test_the_gradients_by_hand(teacher, temperature, soft_ce, kl):
     """Student [1, 0]: the soft cross-entropy pulls at a teacher that agrees, the divergence does not."""
     for loss, expected in (("soft_ce", soft_ce), ("kl", kl)):
         logits = torch.tensor([[teacher, 0.0]], dtype=torch.float64, requires_grad=True)
         student = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
-        found = knowledge.friendliness_loss(student, logits, kind="classification", loss=loss, temperature=temperature)
+        found = knowledge.friendliness_loss(
+            student, logits, kind="classification", loss=loss, temperature=temperature
+        )
         (gradient,) = torch.autograd.grad(found, logits)
         assert gradient[0].tolist() == pytest.approx([expected, -expected], abs=1e-7)
 
@@ -57,12 +68,18 @@ def test_mixing_by_hand():
         assert mixed[0].tolist() == pytest.approx(expected, abs=1e-12)
         scaled = knowledge.knowledgeableness(express, 1e-6 * friendly, lam=lam)
         assert torch.allclose(scaled, mixed, rtol=1e-12)
-    assert importance.orders(knowledge.knowledgeableness(express, friendly, lam=0.5)).tolist() == [[0, 1]]  # a tie
+    assert importance.orders(knowledge.knowledgeableness(express, friendly, lam=0.5)).tolist() == [
+        [0, 1]
+    ]  # a tie
 
 
 def test_k_is_not_normalised_again():
-    """In layer 1 the two scores contradict, so that its norm is .8; normalised, its best unit would outlive layer 0's."""
-    express, friendly = torch.tensor([[0.96, 0.28], [0.8, 0.6]]).double(), torch.tensor([[0.96, 0.28], [0.8, -0.6]]).double()
+    """In layer 1 the two scores contradict, so that its norm is .8; normalised, its best unit would outlive
+    layer 0's."""
+    express, friendly = (
+        torch.tensor([[0.96, 0.28], [0.8, 0.6]]).double(),
+        torch.tensor([[0.96, 0.28], [0.8, -0.6]]).double(),
+    )
     mixed = knowledge.knowledgeableness(express, friendly, lam=0.5)
     assert torch.allclose(mixed, torch.tensor([[0.96, 0.28], [0.8, 0]]).double())
     assert importance.removed_counts(mixed, [75], normalised=True) == {75: [1, 2]}
@@ -87,20 +104,28 @@ def fixed_split(batch, labels, kind):
 
 
 def by_loops(teacher, trial, batch, labels, kind, args):
-    """{unit: (expressiveness, friendliness)}: a scalar factor per unit, a backward pass per example and loss, float64."""
+    """{unit: (expressiveness, friendliness)}: a scalar factor per unit, a backward pass per example and loss,
+    float64."""
     sizes, temperature = {"heads": HEADS, "neurons": NEURONS}, args.temperature
     totals = {unit: [torch.zeros(LAYERS, size).double() for _ in range(2)] for unit, size in sizes.items()}
     for rows in ((0, 1), (2,)):
-        of_batch = {unit: [torch.zeros(LAYERS, size).double() for _ in range(2)] for unit, size in sizes.items()}
+        of_batch = {
+            unit: [torch.zeros(LAYERS, size).double() for _ in range(2)] for unit, size in sizes.items()
+        }
         for row in rows:
             ids, mask, label = batch["input_ids"][row], batch["attention_mask"][row].bool(), labels[row]
             student = trial(input_ids=ids[None], attention_mask=mask[None].long()).logits[0].detach()
             factors = {
-                unit: [[torch.ones((), dtype=torch.float64, requires_grad=True) for _ in range(size)] for _ in range(LAYERS)]
+                unit: [
+                    [torch.ones((), dtype=torch.float64, requires_grad=True) for _ in range(size)]
+                    for _ in range(LAYERS)
+                ]
                 for unit, size in sizes.items()
             }
             hidden = teacher.bert.embeddings(ids[None])[0]
-            for layer, heads, neurons in zip(teacher.bert.encoder.layer, factors["heads"], factors["neurons"]):
+            for layer, heads, neurons in zip(
+                teacher.bert.encoder.layer, factors["heads"], factors["neurons"]
+            ):
                 hidden = bert_layer(layer, hidden, mask, heads, neurons)
             logits = teacher.classifier(torch.tanh(teacher.bert.pooler.dense(hidden[0])))
             if kind == "regression":
@@ -108,7 +133,9 @@ def by_loops(teacher, trial, batch, labels, kind, args):
             else:
                 p, q = (logits / temperature).softmax(-1), (student / temperature).softmax(-1)
                 task_loss = -F.log_softmax(logits, -1)[label]
-                soft = -(p * (q.log() - (p.log() if args.friendliness_loss == "kl" else 0))).sum()  # T^2, 1/2 cancel later
+                soft = -(
+                    p * (q.log() - (p.log() if args.friendliness_loss == "kl" else 0))
+                ).sum()  # T^2, 1/2 cancel later
             for unit in sizes:
                 for number, row_of_factors in enumerate(factors[unit]):
                     for which, loss in enumerate((task_loss, soft)):
@@ -116,31 +143,45 @@ def by_loops(teacher, trial, batch, labels, kind, args):
                         of_batch[unit][which][number] += torch.stack(gradient)
         for unit in sizes:
             totals[unit][0] += of_batch[unit][0].abs()
-            totals[unit][1] += -of_batch[unit][1] if args.friendliness_sign == "signed" else of_batch[unit][1].abs()
+            totals[unit][1] += (
+                -of_batch[unit][1] if args.friendliness_sign == "signed" else of_batch[unit][1].abs()
+            )
     return totals
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 @pytest.mark.parametrize("loss, sign", [("soft_ce", "abs"), ("soft_ce", "signed"), ("kl", "signed")])
 def test_scores_against_loops(kind, loss, sign):
-    """And: the student runs without gradients, neither model changes, and no parameter of either has a gradient afterwards."""
+    """And: the student runs without gradients, neither model changes, and no parameter of either has a
+    gradient afterwards."""
     number = 3 if kind == "classification" else 1
     teacher, trial = build(num_labels=number), models.keep_layers(build(num_labels=number, seed=1), 2)
     labels = torch.tensor([2, 0, 1]) if kind == "classification" else torch.tensor([2.0, 0.0, 1.5]).double()
     recorded = []
     trial.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
-    args = Namespace(seed=0, scoring_batch_size=2, temperature=2.0, friendliness_loss=loss, friendliness_sign=sign)
-    before = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in (teacher, trial)]
+    args = Namespace(
+        seed=0, scoring_batch_size=2, temperature=2.0, friendliness_loss=loss, friendliness_sign=sign
+    )
+    before = [
+        {name: tensor.clone() for name, tensor in model.state_dict().items()} for model in (teacher, trial)
+    ]
     found = run_stark.scores(
-        teacher, trial, fixed_split(inputs(), labels, kind), run=Namespace(args=args, device=torch.device("cpu"))
+        teacher,
+        trial,
+        fixed_split(inputs(), labels, kind),
+        run=Namespace(args=args, device=torch.device("cpu")),
     )
     assert recorded == [False, False]
     expected = by_loops(teacher, trial, inputs(), labels, kind, args)
     for unit in expected:
         express, friendly = (getattr(accumulator, unit) for accumulator in found)
         assert torch.allclose(express, expected[unit][0], rtol=1e-9, atol=1e-12)
-        assert torch.allclose(importance.normalise(friendly), importance.normalise(expected[unit][1]), rtol=1e-9, atol=1e-12)
-        assert ((friendly < 0).any() if sign == "signed" else (friendly >= 0).all()) and not torch.allclose(express, friendly)
+        assert torch.allclose(
+            importance.normalise(friendly), importance.normalise(expected[unit][1]), rtol=1e-9, atol=1e-12
+        )
+        assert ((friendly < 0).any() if sign == "signed" else (friendly >= 0).all()) and not torch.allclose(
+            express, friendly
+        )
     for model, old in zip((teacher, trial), before):
         assert all(parameter.grad is None for parameter in model.parameters())
         assert all(torch.equal(tensor, old[name]) for name, tensor in model.state_dict().items())

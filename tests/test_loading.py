@@ -1,4 +1,5 @@
-"""Checkpoints in and out: nothing is re-initialised in silence, and each thing that is wrong is said in one message."""
+"""Checkpoints in and out: nothing is re-initialised in silence, and each thing that is wrong is said in one
+message."""
 
 import hashlib
 import json
@@ -24,7 +25,11 @@ LABELS = ("no", "perhaps", "yes")
 @pytest.fixture
 def checkpoint(tmp_path):
     """A BERT fine-tuned for classification with three labels."""
-    model = build(dtype=torch.float32, id2label=dict(enumerate(LABELS)), label2id={name: i for i, name in enumerate(LABELS)})
+    model = build(
+        dtype=torch.float32,
+        id2label=dict(enumerate(LABELS)),
+        label2id={name: i for i, name in enumerate(LABELS)},
+    )
     models.save_model(model, tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
@@ -45,7 +50,9 @@ def edit(folder, change):
 
 def edit_config(folder, **settings):
     config = json.loads((folder / "config.json").read_text()) | settings
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    (folder / "config.json").write_text(
+        json.dumps({key: value for key, value in config.items() if value is not None})
+    )
 
 
 def cut(folder):
@@ -68,7 +75,9 @@ def sharded(folder):
 def test_round_trip(checkpoint):
     before = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
     model = models.load_model(checkpoint, kind="classification", label_names=LABELS)
-    assert not model.training and all(p.dtype == torch.float32 and p.requires_grad for p in model.parameters())
+    assert not model.training and all(
+        p.dtype == torch.float32 and p.requires_grad for p in model.parameters()
+    )
     models.save_model(model, checkpoint)
     assert hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest() == before
     assert sorted(file.name for file in checkpoint.iterdir()) == ["config.json", "model.safetensors"]
@@ -79,19 +88,33 @@ def test_round_trip(checkpoint):
     "damage, message",
     [
         (cut, r"model.safetensors: damaged or cut off"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b""), r"model.safetensors: damaged or cut off"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b""),
+            r"model.safetensors: damaged or cut off",
+        ),
         (pickle_only, r"only pickled weights \(pytorch_model.bin\).*convert them where you trust them"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"model.safetensors: not found"),
         (sharded, r"model-00001-of-00001.safetensors: not found"),
-        (lambda folder: (folder / "config.json").unlink(), r"neither a checkpoint \(config.json\) nor a run folder"),
+        (
+            lambda folder: (folder / "config.json").unlink(),
+            r"neither a checkpoint \(config.json\) nor a run folder",
+        ),
         (lambda folder: (folder / "config.json").write_text("{"), r"config.json: not valid JSON"),
-        (lambda folder: edit_config(folder, model_type="nonsense"), r"model_type 'nonsense' is not supported"),
+        (
+            lambda folder: edit_config(folder, model_type="nonsense"),
+            r"model_type 'nonsense' is not supported",
+        ),
         (lambda folder: edit_config(folder, hidden_size=32), r"53 of another size: .*\[16\], not \[32\]"),
         (
-            lambda folder: edit(folder, lambda tensors: tensors.pop("bert.encoder.layer.1.output.dense.bias")),
+            lambda folder: edit(
+                folder, lambda tensors: tensors.pop("bert.encoder.layer.1.output.dense.bias")
+            ),
             r"do not fit a BertForSequenceClassification: 1 missing: bert.encoder.layer.1.output.dense.bias",
         ),
-        (lambda folder: edit(folder, lambda tensors: tensors.pop("classifier.weight")), r"1 missing: classifier.weight"),
+        (
+            lambda folder: edit(folder, lambda tensors: tensors.pop("classifier.weight")),
+            r"1 missing: classifier.weight",
+        ),
         (
             lambda folder: edit(folder, lambda tensors: tensors.update({"bert.extra.weight": torch.ones(2)})),
             r"1 unexpected: bert.extra.weight",
@@ -113,7 +136,10 @@ def test_damaged(checkpoint, damage, message, new_head):
     [
         ("outputs/nowhere", "no such folder"),
         ("a/b/c", "no such folder"),
-        ("nobody/nothing-of-this-name", "neither a folder here nor a model that can be had from the Hugging Face hub"),
+        (
+            "nobody/nothing-of-this-name",
+            "neither a folder here nor a model that can be had from the Hugging Face hub",
+        ),
     ],
 )
 def test_nothing_there(path, message):
@@ -130,11 +156,21 @@ def test_nothing_there(path, message):
             ("yes", "perhaps", "no"),
             r"checkpoint: 0 no, 1 perhaps, 2 yes\n  task:       0 yes, 1 perhaps, 2 no",
         ),
-        ({}, "classification", ("no", "yes"), r"checkpoint: 0 no, 1 perhaps, 2 yes\n  task:       0 no, 1 yes"),
+        (
+            {},
+            "classification",
+            ("no", "yes"),
+            r"checkpoint: 0 no, 1 perhaps, 2 yes\n  task:       0 no, 1 yes",
+        ),
         ({}, "regression", (), r"one output, this checkpoint's has 3 labels"),
         ({}, "tagging", LABELS, r"has a head for classification or regression, the task is tagging"),
         ({}, "spans", (), r"has a head for classification or regression, the task is spans"),
-        ({"id2label": None, "label2id": None, "num_labels": 3}, "classification", ("a", "b"), r"0 LABEL_0, 1 LABEL_1, 2 LABEL_2"),
+        (
+            {"id2label": None, "label2id": None, "num_labels": 3},
+            "classification",
+            ("a", "b"),
+            r"0 LABEL_0, 1 LABEL_1, 2 LABEL_2",
+        ),
         ({"id2label": None}, "classification", ("yes", "perhaps", "no"), r"0 no, 1 perhaps, 2 yes"),
     ],
 )
@@ -167,7 +203,9 @@ def test_new_head(encoder, kind, names, caplog):
         torch.manual_seed(seed)
         model = models.load_model(encoder, kind=kind, label_names=names, new_head=True)
         heads.append([p.detach() for name, p in model.named_parameters() if not name.startswith("bert.")])
-    assert all(torch.equal(a, b) for a, b in zip(heads[0], heads[1])) and not torch.equal(heads[0][0], heads[2][0])
+    assert all(torch.equal(a, b) for a, b in zip(heads[0], heads[1])) and not torch.equal(
+        heads[0][0], heads[2][0]
+    )
     head = {"spans": "qa_outputs"}.get(kind, "classifier")
     assert f"new, randomly initialised: {head}.bias, {head}.weight" in caplog.text
     assert heads[0][0].shape == ({"regression": 1, "spans": 2}.get(kind, len(names)), 16)
@@ -183,7 +221,9 @@ def test_new_head(encoder, kind, names, caplog):
 def test_inputs_longer_than_the_positions_are_refused(checkpoint):
     most = models.load_model(checkpoint, kind="classification").config.max_position_embeddings
     models.load_model(checkpoint, kind="classification", max_length=most)
-    with pytest.raises(CheckpointError, match=f"found {most} positions; --max_length {most + 1} needs as many"):
+    with pytest.raises(
+        CheckpointError, match=f"found {most} positions; --max_length {most + 1} needs as many"
+    ):
         models.load_model(checkpoint, kind="classification", max_length=most + 1)
 
 
@@ -191,7 +231,9 @@ def test_a_missing_pooler_is_part_of_the_head(encoder, caplog):
     edit(encoder, lambda tensors: [tensors.pop(name) for name in [*tensors] if name.startswith("pooler.")])
     caplog.set_level(logging.INFO, "compression")
     models.load_model(encoder, kind="classification", label_names=LABELS, new_head=True)
-    assert "bert.pooler.dense.bias, bert.pooler.dense.weight, classifier.bias, classifier.weight" in caplog.text
+    assert (
+        "bert.pooler.dense.bias, bert.pooler.dense.weight, classifier.bias, classifier.weight" in caplog.text
+    )
     bare = models.load_model(encoder)
     assert bare.pooler is None
     models.save_model(models.crop(nest(bare), 80), encoder)
@@ -202,15 +244,22 @@ def test_a_missing_pooler_is_part_of_the_head(encoder, caplog):
 def test_pretraining_heads_may_be_left_over(tmp_path):
     model = transformers.BertForPreTraining(build(kind=None).config)
     models.save_model(model, tmp_path)
-    task = models.load_model(tmp_path, kind="tagging", label_names=LABELS, new_head=True)  # it has no pooler, either
-    assert torch.equal(models.encoder(task).embeddings.word_embeddings.weight, model.bert.embeddings.word_embeddings.weight)
+    task = models.load_model(
+        tmp_path, kind="tagging", label_names=LABELS, new_head=True
+    )  # it has no pooler, either
+    assert torch.equal(
+        models.encoder(task).embeddings.word_embeddings.weight, model.bert.embeddings.word_embeddings.weight
+    )
     base = models.load_model(tmp_path)
     assert torch.equal(base.pooler.dense.weight, model.bert.pooler.dense.weight)
 
 
-@pytest.mark.parametrize("case, kind", [(name, kind) for name, row in families.FAMILIES.items() for kind in row.tasks])
+@pytest.mark.parametrize(
+    "case, kind", [(name, kind) for name, row in families.FAMILIES.items() for kind in row.tasks]
+)
 def test_the_encoder_of_a_task_model(case, kind, tmp_path):
-    """With kind None the head is left aside, for stock and for cropped models; encoders without pooler stay without."""
+    """With kind None the head is left aside, for stock and for cropped models; encoders without pooler stay
+    without."""
     nested = nest(build(case, kind=kind, dtype=torch.float32))
     for model in (models.export_dense(nested), models.crop(nested, 80)):
         models.save_model(model, tmp_path)
@@ -223,7 +272,9 @@ def test_the_encoder_of_a_task_model(case, kind, tmp_path):
 @pytest.mark.parametrize("kind", ["classification", "regression", "spans"])
 def test_t5_is_an_encoder_here(kind, tmp_path):
     models.save_model(build("t5", kind=None, dtype=torch.float32), tmp_path)
-    with pytest.raises(CheckpointError, match=r"T5For\w+ needs the decoder.*take it for tagging, or another encoder for"):
+    with pytest.raises(
+        CheckpointError, match=r"T5For\w+ needs the decoder.*take it for tagging, or another encoder for"
+    ):
         models.load_model(tmp_path, kind=kind, label_names=LABELS, new_head=True)
 
 
@@ -231,13 +282,17 @@ def test_the_decoder_of_t5_is_left_aside(tmp_path):
     whole = transformers.T5ForConditionalGeneration(build("t5", kind=None).config).eval()
     whole.config.is_encoder_decoder = True
     models.save_model(whole, tmp_path)
-    for model in (models.load_model(tmp_path), models.load_model(tmp_path, kind="tagging", label_names=LABELS, new_head=True)):
+    for model in (
+        models.load_model(tmp_path),
+        models.load_model(tmp_path, kind="tagging", label_names=LABELS, new_head=True),
+    ):
         states = models.encoder(model)(**inputs()).last_hidden_state
         assert torch.equal(states, whole.encoder(**inputs()).last_hidden_state)
 
 
 def test_a_loaded_model_does_not_hang_on_its_file(checkpoint):
-    """transformers maps the file: rounding would depend on where in it a weight stands, and replacing it would be fatal."""
+    """transformers maps the file: rounding would depend on where in it a weight stands, and replacing it
+    would be fatal."""
     model = models.load_model(checkpoint, kind="classification", label_names=LABELS)
     assert {parameter.data_ptr() % 16 for parameter in model.parameters()} == {0}
     before = output(model)
@@ -268,7 +323,8 @@ def test_run_folders(checkpoint):
 
 
 def test_a_tokenizer_of_a_cropped_model(encoder_dir, tmp_path):
-    """The real encoder: stored in half precision, without a head; its tokenizer loads beside a cropped model."""
+    """The real encoder: stored in half precision, without a head; its tokenizer loads beside a cropped
+    model."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(encoder_dir)
     stored = load_file(encoder_dir / "model.safetensors")
     model = models.load_model(encoder_dir, kind="classification", label_names=("no", "yes"), new_head=True)
@@ -276,7 +332,9 @@ def test_a_tokenizer_of_a_cropped_model(encoder_dir, tmp_path):
     for name, parameter in models.encoder(model).named_parameters():
         assert torch.equal(parameter, stored[name].float())
     generator = torch.Generator().manual_seed(0)
-    models.sort_units(model, torch.rand(6, 12, generator=generator), torch.rand(6, 1536, generator=generator), grid=[90])
+    models.sort_units(
+        model, torch.rand(6, 12, generator=generator), torch.rand(6, 1536, generator=generator), grid=[90]
+    )
     models.save_model(models.crop(model, 90), tmp_path, tokenizer=tokenizer)
     again = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert again("a sentence", "and another").input_ids == tokenizer("a sentence", "and another").input_ids
@@ -285,10 +343,12 @@ def test_a_tokenizer_of_a_cropped_model(encoder_dir, tmp_path):
 
 
 def test_importing_models_is_cheap_and_enough(tmp_path):
-    """In a fresh process: no modelling code is imported with the package, and then the Auto classes load a cropped model."""
+    """In a fresh process: no modelling code is imported with the package, and then the Auto classes load a
+    cropped model."""
     models.save_model(models.crop(nest(build("mpnet", dtype=torch.float32)), 90), tmp_path)
     code = (
-        "import sys, models; loaded = [m for m in sys.modules if '.modeling_' in m and 'transformers.models.' in m "
+        "import sys, models; loaded = [m for m in sys.modules if '.modeling_' in m and "
+        "'transformers.models.' in m "
         "and not m.endswith('modeling_auto')]; assert not loaded, loaded\n"
         "from transformers import AutoConfig, AutoModelForSequenceClassification as Auto\n"
         f"model = Auto.from_pretrained({str(tmp_path)!r})\n"
@@ -302,4 +362,6 @@ def test_importing_models_is_cheap_and_enough(tmp_path):
 def test_freeze():
     model = models.freeze(build().train())
     assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
-    assert models.crop(nest(model), 50).classifier.weight.requires_grad, "a student of a frozen teacher is trained"
+    assert models.crop(nest(model), 50).classifier.weight.requires_grad, (
+        "a student of a frozen teacher is trained"
+    )

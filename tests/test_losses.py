@@ -59,13 +59,13 @@ def close(found, expected, rel=1e-12):
 # ---- Golden values
 
 
-LAST_DIGIT = 5e-7  # some golden values are a few units off in their 7th decimal (float32); the references below are exact
+# Some golden values are a few units off in their 7th decimal (float32); the references below are exact
+LAST_DIGIT = 5e-7
 STUDENT, TEACHER, LABEL = torch.tensor([[1.0, 2, 3]]), torch.tensor([[3.0, 2, 1]]), torch.tensor([2])
 
 
 @pytest.mark.parametrize(
-    "temperature, soft, half_sum",
-    [(1.0, 1.9828162, 1.1952111), (2.0, 5.3613920, 2.8844990)],
+    "temperature, soft, half_sum", [(1.0, 1.9828162, 1.1952111), (2.0, 5.3613920, 2.8844990)]
 )
 def test_golden_kd(temperature, soft, half_sum):
     """kdbert of MiniDisc is the half sum at T = 1, L_KD of StarK that at T = 2."""
@@ -86,8 +86,14 @@ def test_golden_divergence():
 
 
 def test_golden_regression():
-    student, teacher, labels = torch.tensor([[1.0], [2.0]]), torch.tensor([[2.0], [2.0]]), torch.tensor([1.0, 4.0])
-    soft = losses.soft_label(student, teacher, kind="regression", temperature=2.0)  # without effect on purpose
+    student, teacher, labels = (
+        torch.tensor([[1.0], [2.0]]),
+        torch.tensor([[2.0], [2.0]]),
+        torch.tensor([1.0, 4.0]),
+    )
+    soft = losses.soft_label(
+        student, teacher, kind="regression", temperature=2.0
+    )  # without effect on purpose
     task = losses.task_loss(student, labels, kind="regression")
     assert (float(soft), float(task), float(soft + task) / 2) == (0.5, 2.0, 1.25)
 
@@ -136,7 +142,9 @@ def test_golden_matched_layers(num_student, num_teacher, expected):
 
 def test_classification_reference(draw):
     student, teacher, labels = draw(B, C), draw(B, C), torch.tensor([0, 2, 1, 2])
-    expected = -sum(math.log(softmax(row)[label]) for row, label in zip(student.tolist(), labels.tolist())) / B
+    expected = (
+        -sum(math.log(softmax(row)[label]) for row, label in zip(student.tolist(), labels.tolist())) / B
+    )
     close(losses.task_loss(student, labels, kind="classification"), expected)
     for temperature in (0.5, 1.0, 2.0, 7.0):
         rows = zip(student.tolist(), teacher.tolist())
@@ -154,18 +162,28 @@ def test_regression_reference(draw):
 
 def test_tagging_reference(draw):
     student, teacher, labels = draw(B, L, C), draw(B, L, C), tags()
-    scored = [(example, position) for example in range(B) for position in range(L) if labels[example, position] >= 0]
+    scored = [
+        (example, position) for example in range(B) for position in range(L) if labels[example, position] >= 0
+    ]
     assert 0 < len(scored) < sum(LENGTHS)
     hard = -sum(math.log(softmax(student[at].tolist())[labels[at]]) for at in scored) / len(scored)
     close(losses.task_loss(student, labels, kind="tagging"), hard)
-    soft = 4 * sum(soft_cross_entropy(student[at].tolist(), teacher[at].tolist(), 2.0) for at in scored) / len(scored)
+    soft = (
+        4
+        * sum(soft_cross_entropy(student[at].tolist(), teacher[at].tolist(), 2.0) for at in scored)
+        / len(scored)
+    )
     close(losses.soft_label(student, teacher, kind="tagging", temperature=2.0, mask=labels != -100), soft)
 
 
 def test_hidden_states_reference(draw):
     student, teacher = [draw(B, L, D) for _ in range(3)], [draw(B, L, D) for _ in range(3)]
     real = [(example, position) for example in range(B) for position in range(LENGTHS[example])]
-    total = sum(squared_distance(student[state][at].tolist(), teacher[state][at].tolist()) for state in range(3) for at in real)
+    total = sum(
+        squared_distance(student[state][at].tolist(), teacher[state][at].tolist())
+        for state in range(3)
+        for at in real
+    )
     close(losses.hidden_states(student, teacher, mask_of()), total / (len(real) * 3 * D))
 
 
@@ -200,17 +218,23 @@ def batch_of(draw):
 
 
 TERMS = {
-    "task classification": lambda b, **k: losses.task_loss(b["logits"], b["classes"], kind="classification", **k),
+    "task classification": lambda b, **k: losses.task_loss(
+        b["logits"], b["classes"], kind="classification", **k
+    ),
     "task regression": lambda b, **k: losses.task_loss(b["score"], b["scores"], kind="regression", **k),
     "task tagging": lambda b, **k: losses.task_loss(b["token_logits"], b["tags"], kind="tagging", **k),
     "soft classification": lambda b, **k: losses.soft_label(
         b["logits"], b["target"], kind="classification", temperature=2.0, **k
     ),
-    "soft regression": lambda b, **k: losses.soft_label(b["score"], b["target_score"], kind="regression", **k),
+    "soft regression": lambda b, **k: losses.soft_label(
+        b["score"], b["target_score"], kind="regression", **k
+    ),
     "soft tagging": lambda b, **k: losses.soft_label(
         b["token_logits"], b["token_target"], kind="tagging", temperature=2.0, mask=b["tags"] >= 0, **k
     ),
-    "hidden": lambda b, **k: losses.hidden_states([b["first"], b["last"]], [b["target_first"], b["target_last"]], b["mask"], **k),
+    "hidden": lambda b, **k: losses.hidden_states(
+        [b["first"], b["last"]], [b["target_first"], b["target_last"]], b["mask"], **k
+    ),
     "patient": lambda b, **k: losses.patient(b["last"], b["target_last"], b["mask"], **k),
 }
 SEQUENCES = ("token_logits", "token_target", "first", "last", "target_first", "target_last", "tags", "mask")
@@ -227,7 +251,8 @@ def divisor_of(name, batch):
 
 @each_term
 def test_padding_leaves_the_loss_alone(draw, name):
-    """Five more columns of padding, filled with large values: the losses keep every bit, up to the order of summing."""
+    """Five more columns of padding, filled with large values: the losses keep every bit, up to the order of
+    summing."""
     batch = batch_of(draw)
     padded = dict(batch)
     for key in SEQUENCES:
@@ -263,7 +288,8 @@ def test_micro_batches_sum_to_the_whole(draw, name, cuts):
     batch = batch_of(draw)
     divisor = divisor_of(name, batch)
     parts = [
-        TERMS[name]({key: value[start:end] for key, value in batch.items()}, divisor=divisor) for start, end in pairwise(cuts)
+        TERMS[name]({key: value[start:end] for key, value in batch.items()}, divisor=divisor)
+        for start, end in pairwise(cuts)
     ]
     close(sum(parts), TERMS[name](batch).item())
 
@@ -284,9 +310,12 @@ def test_the_mean_over_nothing_is_zero(draw, name):
 
 @pytest.mark.parametrize("name", [name for name in TERMS if not name.startswith("task")])
 def test_student_equal_to_teacher_is_the_minimum(draw, name):
-    """At equality the gradient to the student is 0 and a step to any side raises the loss; distances are 0 there."""
+    """At equality the gradient to the student is 0 and a step to any side raises the loss; distances are 0
+    there."""
     batch = batch_of(draw)
-    targets = dict(zip(STUDENT_NAMES, ("target", "target_score", "token_target", "target_first", "target_last")))
+    targets = dict(
+        zip(STUDENT_NAMES, ("target", "target_score", "token_target", "target_first", "target_last"))
+    )
     equal = batch | {key: batch[target].clone().requires_grad_() for key, target in targets.items()}
     loss = TERMS[name](equal)
     gradients = torch.autograd.grad(loss, [equal[key] for key in targets], allow_unused=True)
@@ -296,7 +325,9 @@ def test_student_equal_to_teacher_is_the_minimum(draw, name):
     if not name.startswith("soft") or name == "soft regression":
         assert loss.item() == 0.0
     for _ in range(5):
-        aside = batch | {key: batch[target] + 0.1 * draw(*batch[target].shape) for key, target in targets.items()}
+        aside = batch | {
+            key: batch[target] + 0.1 * draw(*batch[target].shape) for key, target in targets.items()
+        }
         assert TERMS[name](aside) > loss
 
 
@@ -305,7 +336,9 @@ def test_student_equal_to_teacher_is_the_minimum(draw, name):
 @each_term
 def test_computed_in_float32(draw, name, dtype, autocast):
     """16-bit logits and states give, with and without autocast, just what their float32 copies give."""
-    batch = {key: value.to(dtype) if value.is_floating_point() else value for key, value in batch_of(draw).items()}
+    batch = {
+        key: value.to(dtype) if value.is_floating_point() else value for key, value in batch_of(draw).items()
+    }
     copies = {key: value.float() if value.is_floating_point() else value for key, value in batch.items()}
     expected = TERMS[name](copies)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):

@@ -13,22 +13,27 @@ def flags(small_demo, nested_demo, tmp_path, *more):
 
 
 def test_a_path_is_a_chain_of_direct_distillations(small_demo, nested_demo, tmp_path):
-    """80,90S ends with the bytes of run_distillation.py run twice by hand: nothing else happens between the hops."""
+    """80,90S ends with the bytes of run_distillation.py run twice by hand: nothing else happens between the
+    hops."""
     run("run_maxidisc.py", *flags(small_demo, nested_demo, tmp_path, "--layer_or_sparsity_path", "80,90S"),
         "--output_dir", tmp_path / "maxi")  # fmt: skip
     teacher = nested_demo
     for student in ("80S", "90S"):
-        run("run_distillation.py", "--task_name", "demo", "--data_dir", small_demo, *SHORT, "--teacher_model_path", teacher,
+        run("run_distillation.py", "--task_name", "demo", "--data_dir", small_demo, *SHORT,
+            "--teacher_model_path", teacher,
             "--layer_or_sparsity", student, "--output_dir", tmp_path / student)  # fmt: skip
         teacher = tmp_path / student
-    ours, theirs = (read_json(tmp_path / name / "ckpt" / "config.json")["compression"] for name in ("maxi", "90S"))
+    ours, theirs = (
+        read_json(tmp_path / name / "ckpt" / "config.json")["compression"] for name in ("maxi", "90S")
+    )
     assert ours == theirs and ours["sparsity"] == 90
     trial = read_json(tmp_path / "maxi" / "results.json")["trials_in_full"][0]
     assert trial["path"] == ["80S", "90S"] and len(trial["assistants"]) == 1
 
 
 def test_finished_hops_are_found_by_what_they_are(small_demo, nested_demo, tmp_path):
-    """Every path to 90S: the direct hop, trained before alone, is not trained again; with another rate it is."""
+    """Every path to 90S: the direct hop, trained before alone, is not trained again; with another rate it
+    is."""
     words = flags(small_demo, nested_demo, tmp_path)
     run("run_maxidisc.py", *words, "--layer_or_sparsity_path", "90S", "--output_dir", tmp_path / "direct")
     run("run_maxidisc.py", *words, "--all_paths", "--trunc_sparsity", 70, "--output_dir", tmp_path / "all")
@@ -37,21 +42,39 @@ def test_finished_hops_are_found_by_what_they_are(small_demo, nested_demo, tmp_p
     assert reused == {"90S": [True], "70S 90S": [False, False], "80S 90S": [False, False]}
     assert results["metrics"]["dev"]["acc"] == max(trial["score"] for trial in results["trials"])
     assert (tmp_path / "all" / "trials.png").stat().st_size > 10_000
-    run("run_maxidisc.py", *words, "--layer_or_sparsity_path", "90S", "--weight_decay", 0.1, "--output_dir", tmp_path / "other")
+    run(
+        "run_maxidisc.py",
+        *words,
+        "--layer_or_sparsity_path",
+        "90S",
+        "--weight_decay",
+        0.1,
+        "--output_dir",
+        tmp_path / "other",
+    )
     assert not any(read_json(tmp_path / "other" / "results.json")["trials_in_full"][0]["reused"])
 
 
 def test_killed_between_hops_ends_with_the_same_bytes(small_demo, nested_demo, tmp_path):
     def words(name):
         path = ("--layer_or_sparsity_path", "80S,3L,2L")
-        return (*flags(small_demo, nested_demo, tmp_path / name, *path), "--output_dir", tmp_path / name / "run")
+        return (
+            *flags(small_demo, nested_demo, tmp_path / name, *path),
+            "--output_dir",
+            tmp_path / name / "run",
+        )
 
     done = run("run_maxidisc.py", *words("whole"))
     folder = tmp_path / "parts" / "run"
-    for moment in (lambda: stage_done("80S")(folder), lambda: (folder / "state" / "80S-3L" / "latest").exists()):
+    for moment in (
+        lambda: stage_done("80S")(folder),
+        lambda: (folder / "state" / "80S-3L" / "latest").exists(),
+    ):
         assert kill_when(moment, "run_maxidisc.py", *words("parts"))
     run("run_maxidisc.py", *words("parts"))
-    assert done.stdout and sha256(folder / "ckpt/model.safetensors") == sha256(tmp_path / "whole/run/ckpt/model.safetensors")
+    assert done.stdout and sha256(folder / "ckpt/model.safetensors") == sha256(
+        tmp_path / "whole/run/ckpt/model.safetensors"
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,5 +88,11 @@ def test_killed_between_hops_ends_with_the_same_bytes(small_demo, nested_demo, t
     ],
 )
 def test_contradictory_paths(path, message, small_demo, nested_demo, tmp_path):
-    done = run("run_maxidisc.py", *flags(small_demo, nested_demo, tmp_path, "--layer_or_sparsity_path", path), code=2)
-    assert message in done.stderr and "--layer_or_sparsity_path" in done.stderr and "Traceback" not in done.stderr
+    done = run(
+        "run_maxidisc.py", *flags(small_demo, nested_demo, tmp_path, "--layer_or_sparsity_path", path), code=2
+    )
+    assert (
+        message in done.stderr
+        and "--layer_or_sparsity_path" in done.stderr
+        and "Traceback" not in done.stderr
+    )

@@ -39,12 +39,15 @@ def test_correlations_follow_their_formulas():
     pearson = (centred[0] * centred[1]).sum() / math.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())
     spearman = 1 - 6 * sum(d * d for d in (0, 0, 1, 1, 0)) / (5 * 24)
     found = metrics.score(("pearson", "spearman", "corr"), x, y)
-    assert found == pytest.approx({"pearson": pearson, "spearman": spearman, "corr": (pearson + spearman) / 2}, rel=1e-12)
+    assert found == pytest.approx(
+        {"pearson": pearson, "spearman": spearman, "corr": (pearson + spearman) / 2}, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["pearson", "spearman", "corr", "matthews_corrcoef", "f1"])
 def test_constant_predictions_score_0(name):
-    """Undefined is 0, not NaN: NaN is never better than the best score so far, and JSON has no word for it."""
+    """Undefined is 0, not NaN: NaN is never better than the best score so far, and JSON has no word for
+    it."""
     assert metrics.score((name,), [0, 0, 0], [0, 1, 1]) == {name: 0.0}
 
 
@@ -72,13 +75,22 @@ def spans(tags):
 def test_entities_equal_counted_spans():
     random = np.random.default_rng(0)
     tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
-    draw = [[[tags[i] for i in random.integers(0, 5, size)] for size in random.integers(1, 9, 200)] for _ in range(2)]
-    predicted = [sentence[: len(other)] + ["O"] * (len(other) - len(sentence)) for sentence, other in zip(*draw)]
+    draw = [
+        [[tags[i] for i in random.integers(0, 5, size)] for size in random.integers(1, 9, 200)]
+        for _ in range(2)
+    ]
+    predicted = [
+        sentence[: len(other)] + ["O"] * (len(other) - len(sentence)) for sentence, other in zip(*draw)
+    ]
     gold = draw[1]
     found, true = ([spans(sentence) for sentence in side] for side in (predicted, gold))
-    right, all_found, all_true = (sum(map(len, sets)) for sets in ([f & t for f, t in zip(found, true)], found, true))
+    right, all_found, all_true = (
+        sum(map(len, sets)) for sets in ([f & t for f, t in zip(found, true)], found, true)
+    )
     p, r = right / all_found, right / all_true
-    assert metrics.entities(predicted, gold) == pytest.approx({"precision": p, "recall": r, "f1": 2 * p * r / (p + r)})
+    assert metrics.entities(predicted, gold) == pytest.approx(
+        {"precision": p, "recall": r, "f1": 2 * p * r / (p + r)}
+    )
 
 
 def test_values_are_plain_floats():

@@ -1,4 +1,5 @@
-"""The objectives' terms on a tiny student and teacher: weights, golden values of one update, the teacher's cache."""
+"""The objectives' terms on a tiny student and teacher: weights, golden values of one update, the teacher's
+cache."""
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ def formula_weights(model, phase):
     for number, (name, tensor) in enumerate(sorted(model.state_dict().items())):
         index = torch.arange(tensor.numel(), dtype=torch.float64)
         values = ((37 * index**2 + 11 * index + 101 * number + phase) % 1009) / 504.5 - 1
-        scaled = 1 + 0.1 * values if "LayerNorm.weight" in name else (0.3 if tensor.dim() > 1 else 0.1) * values
+        scaled = (
+            1 + 0.1 * values if "LayerNorm.weight" in name else (0.3 if tensor.dim() > 1 else 0.1) * values
+        )
         tensor.copy_(scaled.reshape(tensor.shape))
     return model
 
@@ -26,7 +29,8 @@ def formula_weights(model, phase):
 def bert(layers, phase, kind=BertForSequenceClassification, num_labels=3):
     config = BertConfig(
         vocab_size=97, hidden_size=16, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=24,
-        max_position_embeddings=32, num_labels=num_labels, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        max_position_embeddings=32, num_labels=num_labels, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     return formula_weights(kind(config), phase).double().eval()
 
@@ -45,7 +49,8 @@ def batch(kind="classification"):
     return Batch({"input_ids": ids, "attention_mask": mask}, labels, np.arange(3), divisors)
 
 
-MODEL = {"classification": (BertForSequenceClassification, 3), "regression": (BertForSequenceClassification, 1),
+MODEL = {"classification": (BertForSequenceClassification, 3), "regression": (BertForSequenceClassification,
+                            1),
          "tagging": (BertForTokenClassification, 3)}  # fmt: skip
 
 
@@ -63,7 +68,8 @@ def targets(teacher, objective, data):
 @pytest.mark.parametrize("kind", MODEL)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_terms_beside_the_papers_table(name, kind):
-    """Each objective written out from its row of the table, with the losses' own tested functions and plain states."""
+    """Each objective written out from its row of the table, with the losses' own tested functions and plain
+    states."""
     student, teacher = pair(kind)
     objective, data = Objective(name, kind, matched_layers(2, 3), temperature=1.0), batch(kind)
     terms = objective(student, data, targets(teacher, objective, data))
@@ -87,7 +93,9 @@ def test_a_weight_of_zero_is_not_computed():
     """Without hidden states asked for, and without a teacher where nothing looks at it."""
     objective = Objective("sparse", "classification", matched_layers(2, 3), weights={"hidden": 0.0})
     assert objective.student_layers == [] and objective.needs_teacher
-    objective = Objective("kd", "classification", matched_layers(2, 3), weights={"soft_label": 0.0, "task": 1.0})
+    objective = Objective(
+        "kd", "classification", matched_layers(2, 3), weights={"soft_label": 0.0, "task": 1.0}
+    )
     assert not objective.needs_teacher
     assert set(objective(pair()[0], batch(), None)) == {"task"}
 
@@ -120,13 +128,17 @@ def one_update():
     gradient = torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None])
     optimizer.step()
     weights = torch.cat([p.detach().flatten() for p in student.parameters()])
-    stats = {"gradient_rms": gradient.square().mean().sqrt(), "weights_mean": weights.mean(), "weights_std": weights.std()}
+    stats = {
+        "gradient_rms": gradient.square().mean().sqrt(),
+        "weights_mean": weights.mean(),
+        "weights_std": weights.std(),
+    }
     return found | {name: value.item() for name, value in stats.items()}
 
 
 def test_golden_update():
-    """If you meant to refactor, a failure here is a bug; if you meant to change the method, update the numbers in a commit of
-    their own and say why."""
+    """If you meant to refactor, a failure here is a bug; if you meant to change the method, update the
+    numbers in a commit of their own and say why."""
     found = one_update()
     assert set(found) == set(GOLDEN)
     for name, value in GOLDEN.items():
@@ -151,7 +163,12 @@ class Three:
         longest = self.lengths[indices].max()
         inputs = {name: tensor[indices][:, :longest] for name, tensor in self.whole.inputs.items()}
         labels = self.whole.labels[indices]
-        return Batch(inputs, labels[:, :longest] if labels.ndim == 2 else labels, np.asarray(indices), self.whole.divisors)
+        return Batch(
+            inputs,
+            labels[:, :longest] if labels.ndim == 2 else labels,
+            np.asarray(indices),
+            self.whole.divisors,
+        )
 
 
 @pytest.mark.parametrize("kind", MODEL)

@@ -22,7 +22,9 @@ PARTS = [Part(layers, width, width // 4, 2 * width) for layers in (1, 2, 3) for 
 
 def whole_model(case="bert", **settings):
     """A tiny student: 16 wide, heads of 4, 32 neurons."""
-    return tiny_models.build(case, kind=None, **{**tiny_models.sized(case, heads=4, intermediate=32), **settings})
+    return tiny_models.build(
+        case, kind=None, **{**tiny_models.sized(case, heads=4, intermediate=32), **settings}
+    )
 
 
 # ---- Golden values of the method
@@ -32,7 +34,9 @@ def whole_model(case="bert", **settings):
     (6, 768, 66_955_008, 5.436e9), (4, 512, 28_763_648, 1.611e9), (3, 192, 7_330_944, 0.170e9),
 ])  # fmt: skip
 def test_sizes_of_the_published_parts(layers, hidden, parameters, macs):
-    args = run_minilmv2.parse(["--corpus", "c", "--teacher_model_path", "bert-base-uncased", "--ofa_layer", "6,4,3"])
+    args = run_minilmv2.parse(
+        ["--corpus", "c", "--teacher_model_path", "bert-base-uncased", "--ofa_layer", "6,4,3"]
+    )
     parts = flags.parts.parts(args)
     assert len(parts) == 15 and parts[-1] == Part(6, 768, 12, 3072) and args.relation_source == "extra"
     (part,) = [part for part in parts if (part.layers, part.hidden) == (layers, hidden)]
@@ -58,11 +62,14 @@ def test_a_part_answers_as_its_export_does(case):
         factor = torch.linspace(-1, 1, part.hidden, dtype=torch.float64)
         total = total + sum((tensor * factor).sum() for tensor in answer.values())
         # the same by hand: a stock model of its own, and projections cut out
-        exported = RelationEncoder(once_for_all.export(student.model, part), layer=part.layers, source="extra").double()
+        exported = RelationEncoder(
+            once_for_all.export(student.model, part), layer=part.layers, source="extra"
+        ).double()
         for kind, projection in exported.extra.items():
             whole = student.extra[kind]
             projection.weight.data, projection.bias.data = (
-                whole.weight.data[: part.hidden, : part.hidden].clone(), whole.bias.data[: part.hidden].clone()
+                whole.weight.data[: part.hidden, : part.hidden].clone(),
+                whole.bias.data[: part.hidden].clone()
             )  # fmt: skip
         assert not isinstance(exported.model, tuple) and type(exported.model) is type(student.model)
         expected = exported(**batch)
@@ -70,12 +77,16 @@ def test_a_part_answers_as_its_export_does(case):
         for kind, tensor in answer.items():
             assert torch.allclose(tensor, expected[kind], rtol=0, atol=1e-10)
         named = {name: tensor for name, tensor in exported.named_parameters() if tensor.requires_grad}
-        found = torch.autograd.grad(sum((tensor * factor).sum() for tensor in expected.values()), named.values())
+        found = torch.autograd.grad(
+            sum((tensor * factor).sum() for tensor in expected.values()), named.values()
+        )
         for name, gradient in zip(named, found):
             add_first(wanted[name], gradient, groups=groups_of(name, case))
     trained = {name: tensor for name, tensor in student.named_parameters() if tensor.requires_grad}
     for (name, _), gradient in zip(trained.items(), torch.autograd.grad(total, trained.values())):
-        assert torch.allclose(gradient, wanted[name], rtol=0, atol=1e-9 * max(1.0, float(gradient.abs().max()))), name
+        assert torch.allclose(
+            gradient, wanted[name], rtol=0, atol=1e-9 * max(1.0, float(gradient.abs().max()))
+        ), name
         assert gradient.abs().max() > 0 or name.endswith(("key.bias", "k_lin.bias", "key_proj.bias"))
 
 
@@ -95,13 +106,19 @@ def add_first(total, gradient, *, groups):
 def test_parts_own_nothing():
     student = RelationEncoder(whole_model(), layer=3, source="extra")
     module = once_for_all.OnceForAll(student, PARTS)
-    assert [name.removeprefix("student.") for name, _ in module.named_parameters()] == [n for n, _ in student.named_parameters()]
+    assert [name.removeprefix("student.") for name, _ in module.named_parameters()] == [
+        n for n, _ in student.named_parameters()
+    ]
     module.train()
     assert module("1L_8H", **tiny_models.inputs())["q"].requires_grad
-    assert all(parameter.is_meta for part in module.parts.values() for parameter in part.parameters()), "nothing is kept alive"
+    assert all(parameter.is_meta for part in module.parts.values() for parameter in part.parameters()), (
+        "nothing is kept alive"
+    )
     with torch.no_grad():
         before = module("1L_8H", **tiny_models.inputs())["q"]
-        assert not torch.equal(module("1L_8H", **tiny_models.inputs())["q"], before), "dropout acts in training"
+        assert not torch.equal(module("1L_8H", **tiny_models.inputs())["q"], before), (
+            "dropout acts in training"
+        )
         module.eval()
         again = [module("1L_8H", **tiny_models.inputs())["q"] for _ in range(2)]
     assert torch.equal(*again)
@@ -113,7 +130,8 @@ def test_parts_own_nothing():
 @pytest.fixture(scope="module")
 def base(demo_corpus, small_teacher):
     return ["--corpus", demo_corpus, "--teacher_model_path", small_teacher, *SHORT, "--ofa_layer", "2,1",
-            "--ofa_hidden", "24,16,8", "--student_heads", 3, "--num_relation_heads", 4, "--student_init", "slice"]  # fmt: skip
+            "--ofa_hidden", "24,16,8", "--student_heads", 3, "--num_relation_heads", 4, "--student_init",
+            "slice"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -133,25 +151,54 @@ def test_one_run_makes_many_students(finished, small_demo, tmp_path):
     assert heldout["loss"] == pytest.approx(sum(heldout[name] for name in NAMES) / 6)
     for name, row in zip(NAMES, results["students"]):
         assert row["heldout"] == heldout[name] < row["heldout_before"]
-        model, report = transformers.AutoModel.from_pretrained(finished / f"student_{name}", output_loading_info=True)
-        assert type(model) is transformers.BertModel and not report["missing_keys"] and not report["unexpected_keys"]
+        model, report = transformers.AutoModel.from_pretrained(
+            finished / f"student_{name}", output_loading_info=True
+        )
+        assert (
+            type(model) is transformers.BertModel
+            and not report["missing_keys"]
+            and not report["unexpected_keys"]
+        )
         assert cost.parameters(model) == row["parameters"]
-        assert (model.config.num_attention_heads, model.config.intermediate_size) == (row["hidden"] // 8, 4 * row["hidden"])
+        assert (model.config.num_attention_heads, model.config.intermediate_size) == (
+            row["hidden"] // 8,
+            4 * row["hidden"],
+        )
         assert "fill-mask" in (finished / f"student_{name}" / "README.md").read_text()
     whole, part = weights(finished / "ckpt"), weights(finished / "student_1L_16H")
-    assert all(torch.equal(tensor, whole[name][tuple(map(slice, tensor.shape))]) for name, tensor in part.items())
-    assert sha256(finished / "student_2L_24H" / "model.safetensors") == sha256(finished / "ckpt" / "model.safetensors")
+    assert all(
+        torch.equal(tensor, whole[name][tuple(map(slice, tensor.shape))]) for name, tensor in part.items()
+    )
+    assert sha256(finished / "student_2L_24H" / "model.safetensors") == sha256(
+        finished / "ckpt" / "model.safetensors"
+    )
     logged = [row for row in history(finished) if "lr" in row]
-    assert len(logged) == 12 and all({"relation/qq", "relation/kk", "relation/vv"} <= row.keys() for row in logged)
+    assert len(logged) == 12 and all(
+        {"relation/qq", "relation/kk", "relation/vv"} <= row.keys() for row in logged
+    )
     assert (finished / "heldout.png").read_bytes().startswith(b"\x89PNG")
-    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", finished / "student_1L_16H",
+    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path",
+        finished / "student_1L_16H",
         "--use_cpu", "--max_steps", 2, "--max_length", 24, "--output_dir", tmp_path / "tuned")  # fmt: skip
     assert read_json(tmp_path / "tuned" / "results.json")["num_steps"] == 2
 
 
 def test_the_first_loss_is_the_mean_of_the_parts(base, tmp_path):
-    """One update that moves nothing: what is logged before it is the mean over the parts of the held-out terms' kind."""
-    flags = [*base, "--hidn_dropout", 0, "--att_dropout", 0, "--max_steps", 1, "--learning_rate", 1e-30, "--weight_decay", 0]
+    """One update that moves nothing: what is logged before it is the mean over the parts of the held-out
+    terms' kind."""
+    flags = [
+        *base,
+        "--hidn_dropout",
+        0,
+        "--att_dropout",
+        0,
+        "--max_steps",
+        1,
+        "--learning_rate",
+        1e-30,
+        "--weight_decay",
+        0,
+    ]
     run("run_minilmv2.py", *flags, "--output_dir", tmp_path / "run")
     (step,) = [row for row in history(tmp_path / "run") if "lr" in row]
     heldout = read_json(tmp_path / "run" / "results.json")["metrics"]["heldout"]["loss"]
@@ -161,7 +208,9 @@ def test_the_first_loss_is_the_mean_of_the_parts(base, tmp_path):
 def test_killed_run_ends_with_the_same_bytes(finished, base, tmp_path):
     parts = tmp_path / "parts"
     for number in (5, 8):
-        assert kill_when(lambda number=number: at_row(number)(parts), "run_minilmv2.py", *base, "--output_dir", parts)
+        assert kill_when(
+            lambda number=number: at_row(number)(parts), "run_minilmv2.py", *base, "--output_dir", parts
+        )
     run("run_minilmv2.py", *base, "--output_dir", parts)
     assert history(parts) == history(finished) and not (parts / "state").exists()
     for name in NAMES:
@@ -172,7 +221,15 @@ def test_killed_run_ends_with_the_same_bytes(finished, base, tmp_path):
 def test_two_processes_are_one(base, tmp_path):
     flags = [*base, "--hidn_dropout", 0, "--att_dropout", 0, "--learning_rate", 1e-4]
     run("run_minilmv2.py", *flags, "--output_dir", tmp_path / "one")
-    run("run_minilmv2.py", *flags, "--output_dir", tmp_path / "two", "--per_device_train_batch_size", 8, processes=2)
+    run(
+        "run_minilmv2.py",
+        *flags,
+        "--output_dir",
+        tmp_path / "two",
+        "--per_device_train_batch_size",
+        8,
+        processes=2,
+    )
     one, two = weights(tmp_path / "one" / "ckpt"), weights(tmp_path / "two" / "ckpt")
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
 
@@ -187,10 +244,13 @@ def test_with_masked_tokens_too(base, tmp_path):
     (["--ofa_hidden", "768,500"], ["--ofa_hidden 500: no multiple of 64, the size of a head",
                                    "--num_relation_heads 32: does not divide --ofa_hidden 500"]),
     (["--ofa_layer", "6", "--layer", "6", "--student_path", "6,3L"], [
-        "--student_layer, --student_path: --ofa_layer, --ofa_hidden says what the student is; leave this out"]),
-    (["--ofa_layer", "6", "--relation_source", "last"], ["--relation_source last: --ofa_layer, --ofa_hidden needs extra"]),
+        "--student_layer, --student_path: --ofa_layer, --ofa_hidden says what the student is; leave this "
+        "out"]),
+    (["--ofa_layer", "6", "--relation_source", "last"],
+    ["--relation_source last: --ofa_layer, --ofa_hidden needs extra"]),
     (["--ofa_layer", "6", "--compile"], ["--compile: has no effect on once-for-all students"]),
-    (["--ofa_layer", "2", "--student_init", "layers"], ["needs a --student_hidden of 48, the teacher's; found 768"]),
+    (["--ofa_layer", "2", "--student_init", "layers"],
+    ["needs a --student_hidden of 48, the teacher's; found 768"]),
 ])  # fmt: skip
 def test_flags_that_do_not_fit(flags, messages, small_teacher):
     with pytest.raises(FlagError) as caught:

@@ -43,7 +43,8 @@ def texts(figure):
 
 
 def assert_readable(figure):
-    """No text overlaps another or leaves the picture, no legend stands among the lines; nothing is smaller than 9 points."""
+    """No text overlaps another or leaves the picture, no legend stands among the lines; nothing is smaller
+    than 9 points."""
     boxes = texts(figure)
     assert len(boxes) > 8
     for index, (text, box) in enumerate(boxes):
@@ -77,7 +78,9 @@ def test_tradeoff(tmp_path):
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[3:]])
 def test_tradeoff_without_an_assistant(tmp_path, rows):
     """Nothing is marked where nothing was chosen; one point, or no candidate at all, can be drawn too."""
-    figure = plots.tradeoff(tmp_path / "tradeoff.png", rows, chosen=None, metric="dev acc", title="no assistant", lam=0.2)
+    figure = plots.tradeoff(
+        tmp_path / "tradeoff.png", rows, chosen=None, metric="dev acc", title="no assistant", lam=0.2
+    )
     assert [line.get_marker() for axes in figure.axes for line in axes.lines] == ["o", "s"]
     assert len(drawn_with(figure.axes[0], "o")) == len(rows)
 
@@ -92,8 +95,13 @@ def test_curve(tmp_path):
 
 def test_curve_with_series_and_reference(tmp_path):
     rows = [row | {"series": "scored on train"} for row in ROWS]
-    rows += [{"sparsity": row["sparsity"], "metric": row["metric"] - 0.1, "series": "scored on dev"} for row in ROWS]
-    figure = plots.over_sparsity(tmp_path / "curve.png", rows, metric="dev F1", title=TITLE, reference=("teacher", 0.876))
+    rows += [
+        {"sparsity": row["sparsity"], "metric": row["metric"] - 0.1, "series": "scored on dev"}
+        for row in ROWS
+    ]
+    figure = plots.over_sparsity(
+        tmp_path / "curve.png", rows, metric="dev F1", title=TITLE, reference=("teacher", 0.876)
+    )
     (axes,) = figure.axes
     assert drawn_with(axes, "o")[0] == (50, 0.80) and drawn_with(axes, "s")[0] == (50, pytest.approx(0.70))
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
@@ -119,7 +127,10 @@ def test_curve_with_error_bars(tmp_path):
 
 def test_expert_shares_lie_within_their_panels(tmp_path):
     """Also those of a later panel that are larger than all of the first."""
-    rows = [{"step": step, "ffn/0": [0.25] * 4, "ffn/1": [share, 0.9 - share, 0.1]} for step, share in ((0, 0.85), (10, 0.4))]
+    rows = [
+        {"step": step, "ffn/0": [0.25] * 4, "ffn/1": [share, 0.9 - share, 0.1]}
+        for step, share in ((0, 0.85), (10, 0.4))
+    ]
     figure = plots.shares(tmp_path / "experts.png", rows, title=TITLE)
     first, second = figure.axes
     assert points(second.lines[1]) == [(0, 85), (10, 40)] and len(first.lines) == 5 and len(second.lines) == 4
@@ -135,7 +146,8 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 
 
 def test_nothing_is_imported_early_and_nothing_left_behind(tmp_path):
-    """matplotlib comes with the first picture, pyplot (windows, global state) never; settings are as before."""
+    """matplotlib comes with the first picture, pyplot (windows, global state) never; settings are as
+    before."""
     program = (
         "import sys\n"
         "from utils import plots\n"

@@ -22,7 +22,9 @@ from utils.errors import DataError
 
 def chunks_of(text, task, size, monkeypatch):
     """new_rows.read_parts of standard input."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text if isinstance(text, bytes) else text.encode())))
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BytesIO(text if isinstance(text, bytes) else text.encode()))
+    )
     return list(new_rows.read_parts("-", tasks.get(task), size=size))
 
 
@@ -30,7 +32,8 @@ def chunks_of(text, task, size, monkeypatch):
 
 
 def test_tables_in_parts(monkeypatch):
-    """Columns are found by name, labels are not read, quotes are text, blank lines at the end are no rows; rows are numbered."""
+    """Columns are found by name, labels are not read, quotes are text, blank lines at the end are no rows;
+    rows are numbered."""
     text = '\ufeffsentence\tlabel\n"good\t?\r\nbad\tnone\nfine\t\n\n\n'
     found = chunks_of(text, "sst2", 2, monkeypatch)
     assert [(part.ids, part.first, part.labels) for part in found] == [
@@ -62,7 +65,9 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("task, text, said", FAULTS, ids=[f"{case[0]} {number}" for number, case in enumerate(FAULTS)])
+@pytest.mark.parametrize(
+    "task, text, said", FAULTS, ids=[f"{case[0]} {number}" for number, case in enumerate(FAULTS)]
+)
 def test_what_does_not_fit(task, text, said, monkeypatch):
     with pytest.raises(DataError, match=said):
         chunks_of(text, task, 2, monkeypatch)
@@ -97,7 +102,8 @@ def answers(*words):
 
 
 def test_classes(tuned_demo, small_demo, tmp_path):
-    """As --do_infer writes them, whatever the size of the parts; probabilities are those of the named class."""
+    """As --do_infer writes them, whatever the size of the parts; probabilities are those of the named
+    class."""
     flags = ("--task_name", "demo", "--data_dir", small_demo, "--model_path", tuned_demo)
     file = small_demo / "demo" / "test.tsv"
     lines = answers(*flags, "--predict", file)
@@ -121,34 +127,47 @@ def demo_tokenizer(demo_dir):
 
 
 def test_scores(demo_tokenizer, tmp_path):
-    folder = save(tmp_path / "rater", transformers.BertForSequenceClassification, demo_tokenizer, num_labels=1)
-    (tmp_path / "new.tsv").write_text("sentence1\tsentence2\nthe soup\tthe hall\nthe tip was good\tthe menu\n")
+    folder = save(
+        tmp_path / "rater", transformers.BertForSequenceClassification, demo_tokenizer, num_labels=1
+    )
+    (tmp_path / "new.tsv").write_text(
+        "sentence1\tsentence2\nthe soup\tthe hall\nthe tip was good\tthe menu\n"
+    )
     lines = answers("--task_name", "stsb", "--model_path", folder, "--predict", tmp_path / "new.tsv")
     assert lines[0] == "index\tprediction" and [line.split("\t")[0] for line in lines[1:]] == ["0", "1"]
     assert all(0 <= float(line.split("\t")[1]) <= 5 for line in lines[1:])
 
 
 def test_tags(demo_tokenizer, tmp_path):
-    """One line for each word, a blank line behind each sentence; the file may have a column of labels or not."""
+    """One line for each word, a blank line behind each sentence; the file may have a column of labels or
+    not."""
     task = tasks.get("conll")
-    labels = {"id2label": dict(enumerate(task.label_names)), "label2id": {name: i for i, name in enumerate(task.label_names)}}
+    labels = {
+        "id2label": dict(enumerate(task.label_names)),
+        "label2id": {name: i for i, name in enumerate(task.label_names)},
+    }
     folder = save(tmp_path / "tagger", transformers.BertForTokenClassification, demo_tokenizer, **labels)
     (tmp_path / "words.txt").write_text("soup\nwas\ngood\n\nwaiter\n")
     (tmp_path / "tagged.txt").write_text("soup O\nwas O\ngood O\n\nwaiter B-PER\n")
     lines = answers("--task_name", "conll", "--model_path", folder, "--predict", tmp_path / "words.txt")
     assert [line.split(" ")[0] for line in lines] == ["soup", "was", "good", "", "waiter", ""]
     assert {line.split(" ")[1] for line in lines if line} <= set(task.label_names)
-    assert answers("--task_name", "conll", "--model_path", folder, "--predict", tmp_path / "tagged.txt") == lines
+    assert (
+        answers("--task_name", "conll", "--model_path", folder, "--predict", tmp_path / "tagged.txt") == lines
+    )
 
 
 def test_spans(tmp_path, monkeypatch):
-    """A JSON object for each question, in the file's order; the answers are those of the whole file, in parts too."""
+    """A JSON object for each question, in the file's order; the answers are those of the whole file, in parts
+    too."""
     data = tiny_squad.write(tmp_path / "data") / "squad2" / "test-v2.0.json"
     tokenizer = load_tokenizer(tiny_squad.encoder(tmp_path / "encoder"))
     folder = save(tmp_path / "reader", transformers.BertForQuestionAnswering, tokenizer)
     words = ("--task_name", "squad2", "--model_path", folder, *tiny_squad.LENGTHS)
     found = [json.loads(line) for line in answers(*words, "--predict", data)]
-    entries = [q for article in json.loads(data.read_text())["data"] for p in article["paragraphs"] for q in p["qas"]]
+    entries = [
+        q for article in json.loads(data.read_text())["data"] for p in article["paragraphs"] for q in p["qas"]
+    ]
     assert [each["id"] for each in found] == [entry["id"] for entry in entries] and len(found) == 12
     assert any(each["prediction"] for each in found)
     task = tasks.get("squad2")
@@ -159,7 +178,9 @@ def test_spans(tmp_path, monkeypatch):
     lines = []
     for part in parts:
         split = tokenise_examples(part, tokenizer, task=task, max_length=40, spans=options)
-        lines += answer_lines.of_split(split, evaluation.logits(model, split, batch_size=4, device=model.device))
+        lines += answer_lines.of_split(
+            split, evaluation.logits(model, split, batch_size=4, device=model.device)
+        )
     assert [json.loads(line)["prediction"] for line in lines] == [each["prediction"] for each in found]
 
 
@@ -167,13 +188,18 @@ def test_spans(tmp_path, monkeypatch):
 
 
 def test_standard_input_is_answered_as_it_comes(tuned_demo, small_demo):
-    """Two rows are answered while the pipe is open; the reader of the answers may leave without a word from us."""
-    words = ["run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--model_path", tuned_demo,
+    """Two rows are answered while the pipe is open; the reader of the answers may leave without a word from
+    us."""
+    words = ["run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu",
+             "--model_path", tuned_demo,
              "--predict", "-", "--per_device_eval_batch_size", "2"]  # fmt: skip
-    process = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env={**os.environ, **ENVIRONMENT},
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env={**os.environ,
+                               **ENVIRONMENT},
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
     process.stdin.write(
-        "sentence1\tsentence2\nthe soup was good .\tthe guest liked the food .\nthe tip was bad .\tthe guest left .\n"
+        "sentence1\tsentence2\nthe soup was good .\tthe guest liked the food .\nthe tip was bad .\tthe guest "
+        "left .\n"
     )
     process.stdin.flush()
     first = [process.stdout.readline().split("\t")[0] for _ in range(3)]
@@ -196,9 +222,11 @@ def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tm
         ("demo", tmp_path / "empty", "neither a checkpoint (config.json) nor a run folder"),
     ]
     for task, path, said in cases:
-        done = run("run_evaluation.py", "--task_name", task, "--data_dir", small_demo, "--use_cpu", "--model_path", path,
+        done = run("run_evaluation.py", "--task_name", task, "--data_dir", small_demo, "--use_cpu",
+                   "--model_path", path,
                    "--predict", tmp_path / "words.txt", code=2)  # fmt: skip
         assert f"--model_path: {path}" in done.stderr and said in done.stderr and not done.stdout, done.stderr
-    done = run("run_evaluation.py", "--task_name", "demo", "--use_cpu", "--model_path", tuned_demo, "--predict",
+    done = run("run_evaluation.py", "--task_name", "demo", "--use_cpu", "--model_path", tuned_demo,
+               "--predict",
                tmp_path / "none", code=2)  # fmt: skip
     assert f"{tmp_path / 'none'}: cannot be read" in done.stderr

@@ -1,4 +1,5 @@
-"""Queries, keys and values of every row of the architecture table; which parameters train; students of other sizes; masking."""
+"""Queries, keys and values of every row of the architecture table; which parameters train; students of other
+sizes; masking."""
 
 import pytest
 import tiny_models
@@ -22,7 +23,8 @@ QKV = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 
 
 def direct(model, layer, batch):
-    """Q, K, V of a layer computed from what goes into its attention in an ordinary pass through the whole model."""
+    """Q, K, V of a layer computed from what goes into its attention in an ordinary pass through the whole
+    model."""
     block, seen = architectures.blocks(model)[layer - 1], []
 
     def note(module, args, kwargs):
@@ -32,7 +34,10 @@ def direct(model, layer, batch):
     model(**batch)
     handle.remove()
     if block.fused_qkv:
-        weights, biases = block.query.weight.chunk(3), [None] * 3 if block.query.bias is None else block.query.bias.chunk(3)
+        weights, biases = (
+            block.query.weight.chunk(3),
+            [None] * 3 if block.query.bias is None else block.query.bias.chunk(3),
+        )
     else:
         weights, biases = zip(*[(each.weight, each.bias) for each in (block.query, block.key, block.value)])
     return {kind: F.linear(seen[0], weight, bias) for kind, weight, bias in zip("qkv", weights, biases)}
@@ -64,7 +69,8 @@ def test_captures_are_the_projections_and_nothing_runs_behind_them(case, layer):
                                      {"source": "extra", "vocabulary": True}], ids=str)  # fmt: skip
 @pytest.mark.parametrize("case", tiny_models.CASES)
 def test_what_trains_is_what_gets_a_gradient(case, options):
-    """DDP waits for every parameter that asks for a gradient, so each must get one; a frozen one must not have mattered."""
+    """DDP waits for every parameter that asks for a gradient, so each must get one; a frozen one must not
+    have mattered."""
     model, batch = tiny_models.build(case, kind=None), tiny_models.inputs()
     encoder = RelationEncoder(model, layer=3, **options)
     chosen = {"chosen_BL": batch["attention_mask"].bool()} if "vocabulary" in options else {}
@@ -75,8 +81,10 @@ def test_what_trains_is_what_gets_a_gradient(case, options):
     assert all("pooler" in name for name in dead) == ("source" in options or "vocabulary" in options)
 
 
-@pytest.mark.parametrize("case, trained, tensors", [("bert", 91, 103), ("roberta", 91, 103), ("mpnet", 91, 103),
-    ("electra", 93, 103), ("deberta-v2", 93, 103), ("distilbert", 90, 100), ("modernbert", 33, 38)])  # fmt: skip
+@pytest.mark.parametrize("case, trained, tensors", [("bert", 91, 103), ("roberta", 91, 103), ("mpnet", 91,
+                         103),
+    ("electra", 93, 103), ("deberta-v2", 93, 103), ("distilbert", 90, 100), ("modernbert", 33,
+    38)])  # fmt: skip
 def test_numbers_of_tensors_of_six_layers(case, trained, tensors):
     settings = {"n_layers" if case == "distilbert" else "num_hidden_layers": 6}
     if case == "deberta-v2":
@@ -84,7 +92,9 @@ def test_numbers_of_tensors_of_six_layers(case, trained, tensors):
     model = tiny_models.build(case, kind=None, **settings)
     found = [parameter.requires_grad for parameter in RelationEncoder(model, layer=6).parameters()]
     assert (sum(found), len(found)) == (trained, tensors)
-    extra = RelationEncoder(tiny_models.build("bert", kind=None, num_hidden_layers=6), layer=6, source="extra")
+    extra = RelationEncoder(
+        tiny_models.build("bert", kind=None, num_hidden_layers=6), layer=6, source="extra"
+    )
     assert sum(parameter.requires_grad for parameter in extra.parameters()) == 107
 
 
@@ -122,16 +132,23 @@ def golden_pair(layer, source="last"):
     sides = []
     for depth, width, phase in ((3, 48, 0), (2, 24, 7)):
         config = transformers.BertConfig(
-            vocab_size=97, hidden_size=width, num_hidden_layers=depth, num_attention_heads=4, intermediate_size=4 * width,
+            vocab_size=97, hidden_size=width, num_hidden_layers=depth, num_attention_heads=4,
+            intermediate_size=4 * width,
             max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         )  # fmt: skip
         model = transformers.BertModel(config).double()
         formula(model, phase)
         sides.append(model)
-    teacher, student = RelationEncoder(models.freeze(sides[0]), layer=layer), RelationEncoder(sides[1], layer=2, source=source)
+    teacher, student = (
+        RelationEncoder(models.freeze(sides[0]), layer=layer),
+        RelationEncoder(sides[1], layer=2, source=source),
+    )
     if source == "extra":
-        named = {f"{name}.{part}": getattr(student.extra[name[0]], part) for name in ("key", "query", "value")
-                 for part in ("bias", "weight")}  # fmt: skip
+        named = {
+            f"{name}.{part}": getattr(student.extra[name[0]], part)
+            for name in ("key", "query", "value")
+            for part in ("bias", "weight")
+        }
         formula(student, 13, named)
     return teacher, student.train()
 
@@ -142,7 +159,12 @@ def golden_batch(left=0, right=0):
     mask = (torch.arange(8) < lengths[:, None]).long()
     positions = torch.arange(8).repeat(2, 1)
     ids, mask, positions = (F.pad(each, (left, right)) for each in (ids * mask, mask, positions))
-    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "token_type_ids": torch.zeros_like(ids)}
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "position_ids": positions,
+        "token_type_ids": torch.zeros_like(ids),
+    }
     return Batch(inputs, None, None, {"examples": 2.0, "tokens": 13.0})
 
 
@@ -168,9 +190,12 @@ def test_golden_step(layer, parts, token, gradients):
     assert [term.item() for term in terms.values()] == pytest.approx(parts, abs=1e-11)
     sum(terms.values()).backward()
     attention = student.model.encoder.layer[1].attention.self
-    watched = [[student.model.embeddings.word_embeddings.weight], [attention.query.weight], [attention.key.bias],
+    watched = [[student.model.embeddings.word_embeddings.weight], [attention.query.weight],
+               [attention.key.bias],
                [attention.value.weight]]  # fmt: skip
-    assert [norm(*student.parameters()), *(norm(*each) for each in watched)] == pytest.approx(gradients, abs=1e-11)
+    assert [norm(*student.parameters()), *(norm(*each) for each in watched)] == pytest.approx(
+        gradients, abs=1e-11
+    )
     assert sum(parameter.requires_grad for parameter in student.parameters()) == 27
     assert student.model.encoder.layer[0].attention.self.key.bias.grad.abs().max() < 1e-15
     assert sum(step(layer, weighting="token")[1].values()).item() == pytest.approx(token, abs=1e-11)
@@ -186,14 +211,23 @@ def test_golden_step_on_extra_projections():
     sum(terms.values()).backward()
     assert norm(*student.parameters()) == pytest.approx(1.329125786254, abs=1e-11)
     assert sum(parameter.requires_grad for parameter in student.parameters()) == 43
-    assert sum(step(3, source="extra", weighting="token")[1].values()).item() == pytest.approx(0.429290897534, abs=1e-11)
+    assert sum(step(3, source="extra", weighting="token")[1].values()).item() == pytest.approx(
+        0.429290897534, abs=1e-11
+    )
 
 
 def test_ten_golden_updates_move_the_student_only():
     teacher, student = golden_pair(3)
-    before = [{name: parameter.clone() for name, parameter in side.named_parameters()} for side in (teacher, student)]
-    optimizer = torch.optim.AdamW([parameter for parameter in student.parameters() if parameter.requires_grad],
-                                  lr=1e-3, eps=1e-6, weight_decay=0.01)  # fmt: skip
+    before = [
+        {name: parameter.clone() for name, parameter in side.named_parameters()}
+        for side in (teacher, student)
+    ]
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in student.parameters() if parameter.requires_grad],
+        lr=1e-3,
+        eps=1e-6,
+        weight_decay=0.01,
+    )
     objective, losses = RelationObjective(teacher, relations=QKV, num_heads=6, weighting="sequence"), []
     for _ in range(10):
         loss = sum(objective(student, golden_batch()).values())
@@ -201,18 +235,29 @@ def test_ten_golden_updates_move_the_student_only():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses == pytest.approx([1.242159965, 1.193423035, 1.148446403, 1.106683422, 1.067773456, 1.031439077, 0.997417404,
+    assert losses == pytest.approx([1.242159965, 1.193423035, 1.148446403, 1.106683422, 1.067773456,
+                                   1.031439077, 0.997417404,
                                     0.965454267, 0.935332401, 0.906882238], abs=2e-9)  # fmt: skip
     assert all(torch.equal(parameter, before[0][name]) for name, parameter in teacher.named_parameters())
     same = [name for name, parameter in student.named_parameters() if torch.equal(parameter, before[1][name])]
-    assert same == [name for name, parameter in student.named_parameters() if not parameter.requires_grad] and len(same) == 12
+    assert (
+        same == [name for name, parameter in student.named_parameters() if not parameter.requires_grad]
+        and len(same) == 12
+    )
 
 
 # ---- Students
 
 
 def hop(layers=2, hidden=8, heads=2, intermediate=6):
-    return Hop(teacher_layer=3, relation_heads=4, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate)
+    return Hop(
+        teacher_layer=3,
+        relation_heads=4,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        intermediate=intermediate,
+    )
 
 
 @pytest.mark.parametrize("case", tiny_models.CASES)
@@ -221,18 +266,33 @@ def test_students_of_every_family(case, init, tmp_path):
     """Built, run, saved as stock models and loaded as such, to the same output."""
     teacher = tiny_models.build(case, kind=None, dtype=torch.float32)
     student = resized(teacher, hop(), init=init, seed=1)
-    assert len(architectures.layers(student)) == 2 and type(student) is type(teacher) and student.config.hidden_size == 8
+    assert (
+        len(architectures.layers(student)) == 2
+        and type(student) is type(teacher)
+        and student.config.hidden_size == 8
+    )
     shared = families.heads_per_key(teacher.config.to_dict())
-    assert architectures.blocks(student)[0].num_heads == 2 / shared and architectures.blocks(student)[0].num_neurons == 6
+    assert (
+        architectures.blocks(student)[0].num_heads == 2 / shared
+        and architectures.blocks(student)[0].num_neurons == 6
+    )
     answer = RelationEncoder(student, layer=2)(**tiny_models.inputs())
-    assert {kind: tensor.shape[2] for kind, tensor in answer.items()} == {"q": 8, "k": 8 / shared, "v": 8 / shared}
-    assert families.projection_widths(student.config.to_dict(), 2) == {kind: each.shape[2] for kind, each in answer.items()}
+    assert {kind: tensor.shape[2] for kind, tensor in answer.items()} == {
+        "q": 8,
+        "k": 8 / shared,
+        "v": 8 / shared,
+    }
+    assert families.projection_widths(student.config.to_dict(), 2) == {
+        kind: each.shape[2] for kind, each in answer.items()
+    }
     expected = tiny_models.output(student)
     models.save_model(student, tmp_path)
     auto = transformers.T5EncoderModel if case.startswith("t5") else transformers.AutoModel
     stock, report = auto.from_pretrained(tmp_path, output_loading_info=True)
     assert (
-        not report["missing_keys"] and not report["unexpected_keys"] and torch.equal(tiny_models.output(stock.eval()), expected)
+        not report["missing_keys"]
+        and not report["unexpected_keys"]
+        and torch.equal(tiny_models.output(stock.eval()), expected)
     )
     same = resized(teacher, hop(), init=init, seed=1).state_dict()
     assert all(torch.equal(tensor, same[name]) for name, tensor in student.state_dict().items())
@@ -247,7 +307,9 @@ def test_a_student_of_the_teachers_own_size_is_the_teacher(case):
         return
     target = RelationEncoder(models.freeze(teacher), layer=3)(**tiny_models.inputs())
     answer = RelationEncoder(student, layer=3)(**tiny_models.inputs())
-    losses = relation_losses(answer, target, tiny_models.inputs()["attention_mask"].bool(), relations=QKV, num_heads=4)
+    losses = relation_losses(
+        answer, target, tiny_models.inputs()["attention_mask"].bool(), relations=QKV, num_heads=4
+    )
     assert max(loss.item() for loss in losses.values()) < 1e-9
 
 
@@ -257,9 +319,13 @@ def test_slices_are_first_rows_and_columns_of_every_kth_layer():
     ours, theirs = (side.state_dict() for side in (student, teacher))
     for layer, source in ((0, 0), (1, 3)):
         found = ours[f"encoder.layer.{layer}.intermediate.dense.weight"]
-        assert torch.allclose(found, theirs[f"encoder.layer.{source}.intermediate.dense.weight"][:6, :8], atol=1e-7)
+        assert torch.allclose(
+            found, theirs[f"encoder.layer.{source}.intermediate.dense.weight"][:6, :8], atol=1e-7
+        )
     assert torch.allclose(
-        ours["embeddings.word_embeddings.weight"], theirs["embeddings.word_embeddings.weight"][:, :8], atol=1e-7
+        ours["embeddings.word_embeddings.weight"],
+        theirs["embeddings.word_embeddings.weight"][:, :8],
+        atol=1e-7,
     )
     fused = tiny_models.build("modernbert", kind=None)
     sliced = resized(fused, hop(), init="slice", seed=1).double()
@@ -278,8 +344,10 @@ def test_slices_are_first_rows_and_columns_of_every_kth_layer():
     (transformers.BertConfig(), 12, 384, 1536, 33_360_000),
     (transformers.BertConfig(), 6, 768, 3072, 66_955_008),
     (transformers.BertConfig(), 6, 384, 3072, 29_800_320),
-    (transformers.RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1), 6, 384, 1536, 30_294_912),
-    (transformers.XLMRobertaConfig(vocab_size=250002, max_position_embeddings=514, type_vocab_size=1), 6, 384, 1536, 106_993_920),
+    (transformers.RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1), 6, 384,
+    1536, 30_294_912),
+    (transformers.XLMRobertaConfig(vocab_size=250002, max_position_embeddings=514, type_vocab_size=1), 6, 384,
+    1536, 106_993_920),
 ])  # fmt: skip
 def test_published_parameter_counts(config, layers, hidden, intermediate, parameters):
     made = resized_config(config, layers=layers, hidden=hidden, heads=12, intermediate=intermediate)

@@ -13,7 +13,8 @@ B, L, R, WIDTHS = 2, 5, 2, {"teacher": 8, "student": 4}
 LENGTHS = (5, 3)
 QKV = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 SEQUENCE = {
-    "qq": 1.058614484318, "kk": 1.000062369809, "vv": 0.401587025629, "qk": 0.757771758969, "kq": 1.125434757270,
+    "qq": 1.058614484318, "kk": 1.000062369809, "vv": 0.401587025629, "qk": 0.757771758969,
+    "kq": 1.125434757270,
     "qv": 1.199180428330, "vq": 1.077571495783, "kv": 1.157913787751, "vk": 0.722953775483,
 }  # fmt: skip
 TOKEN = {"qq": 1.138825041879, "kk": 1.010439263652, "vv": 0.432171813738, "qk": 0.846441780899}
@@ -27,7 +28,9 @@ def golden(side, dtype=torch.float64):
     """{"q": [B, L, D], ...} by the formula."""
     width, phase = WIDTHS[side], float(side == "student")
     index = torch.arange(B * L * width, dtype=torch.float64)
-    vectors = [(1.5 * torch.sin(0.37 * index * (k + 1) + phase)).view(B, L, width).to(dtype) for k in range(3)]
+    vectors = [
+        (1.5 * torch.sin(0.37 * index * (k + 1) + phase)).view(B, L, width).to(dtype) for k in range(3)
+    ]
     return {kind: tensor.requires_grad_(side == "student") for kind, tensor in zip("qkv", vectors)}
 
 
@@ -35,7 +38,10 @@ def draw(lengths, widths, num_tokens, seed=0):
     """(student, teacher, mask) of random vectors, float64."""
     generator = torch.Generator().manual_seed(seed)
     sides = [
-        {kind: torch.randn(len(lengths), num_tokens, width, generator=generator, dtype=torch.float64) for kind in "qkv"}
+        {
+            kind: torch.randn(len(lengths), num_tokens, width, generator=generator, dtype=torch.float64)
+            for kind in "qkv"
+        }
         for width in widths
     ]
     for tensor in sides[0].values():
@@ -51,7 +57,10 @@ def loss_of(student, teacher, mask, **options):
 def probabilities(left, right, head, position, length, size):
     """P of one row, by loops over keys and features."""
     columns = range(head * size, (head + 1) * size)
-    scores = [sum(float(left[position, c]) * float(right[key, c]) for c in columns) / math.sqrt(size) for key in range(length)]
+    scores = [
+        sum(float(left[position, c]) * float(right[key, c]) for c in columns) / math.sqrt(size)
+        for key in range(length)
+    ]
     powers = [math.exp(score) for score in scores]
     return [power / sum(powers) for power in powers]
 
@@ -65,7 +74,11 @@ def by_loops(student, teacher, lengths, pair, num_heads):
             for position in range(length):
                 rows = [
                     probabilities(
-                        *(side[kind][b].detach() for kind in pair), head, position, length, side["q"].shape[2] // num_heads
+                        *(side[kind][b].detach() for kind in pair),
+                        head,
+                        position,
+                        length,
+                        side["q"].shape[2] // num_heads,
                     )
                     for side in (teacher, student)
                 ]
@@ -80,7 +93,9 @@ def by_autograd(student, teacher, mask, pair, num_heads):
     for b, length in enumerate(mask.sum(1).tolist()):
         logs = []
         for side in (teacher, student):
-            left, right = (side[kind][b][mask[b]].unflatten(1, (num_heads, -1)).transpose(0, 1) for kind in pair)
+            left, right = (
+                side[kind][b][mask[b]].unflatten(1, (num_heads, -1)).transpose(0, 1) for kind in pair
+            )
             logs.append((left @ right.transpose(1, 2) / math.sqrt(left.shape[2])).log_softmax(-1))
         total = total + (logs[0].exp() * (logs[0] - logs[1])).sum() / (num_heads * length)
     return total / len(mask)
@@ -92,12 +107,16 @@ def by_autograd(student, teacher, mask, pair, num_heads):
 def test_golden_losses():
     student, teacher, mask = golden("student"), golden("teacher"), mask_of()
     found = loss_of(student, teacher, mask, relations=dict.fromkeys(SEQUENCE, 1.0))
-    assert {name: pytest.approx(value, abs=1e-11) for name, value in SEQUENCE.items()} == {k: v.item() for k, v in found.items()}
+    assert {name: pytest.approx(value, abs=1e-11) for name, value in SEQUENCE.items()} == {
+        k: v.item() for k, v in found.items()
+    }
     for name, value in TOKEN.items():
         found = loss_of(student, teacher, mask, relations={name: 1.0}, weighting="token")
         assert found[name].item() == pytest.approx(value, abs=1e-11)
     assert sum(loss_of(student, teacher, mask).values()).item() == pytest.approx(2.460263879756, abs=1e-11)
-    assert sum(loss_of(student, teacher, mask, weighting="token").values()).item() == pytest.approx(0.860478706423, abs=1e-11)
+    assert sum(loss_of(student, teacher, mask, weighting="token").values()).item() == pytest.approx(
+        0.860478706423, abs=1e-11
+    )
 
 
 @pytest.mark.parametrize("weighting, names, norms", [
@@ -108,7 +127,9 @@ def test_golden_losses():
 def test_golden_gradients(weighting, names, norms):
     student = golden("student")
     wanted = dict.fromkeys(names.split(), 1.0)
-    sum(loss_of(student, golden("teacher"), mask_of(), relations=wanted, weighting=weighting).values()).backward()
+    sum(
+        loss_of(student, golden("teacher"), mask_of(), relations=wanted, weighting=weighting).values()
+    ).backward()
     assert {kind: student[kind].grad.norm().item() for kind in norms} == pytest.approx(norms, abs=1e-11)
     assert all((student[kind].grad[1, 3:] == 0).all() for kind in norms)
 
@@ -116,7 +137,9 @@ def test_golden_gradients(weighting, names, norms):
 def test_weights_multiply_losses():
     student, teacher, mask = golden("student"), golden("teacher"), mask_of()
     found = loss_of(student, teacher, mask, relations={"qq": 2.0, "kv": 0.5})
-    assert found["qq"].item() == pytest.approx(2 * SEQUENCE["qq"]) and found["kv"].item() == pytest.approx(SEQUENCE["kv"] / 2)
+    assert found["qq"].item() == pytest.approx(2 * SEQUENCE["qq"]) and found["kv"].item() == pytest.approx(
+        SEQUENCE["kv"] / 2
+    )
     found = loss_of(student, teacher, mask, relations={"qq": 3.0, "kk": 1.0}, weighting="token")
     assert sum(found.values()).item() == pytest.approx((3 * TOKEN["qq"] + TOKEN["kk"]) / 4)
 
@@ -132,8 +155,12 @@ def test_loss_is_that_of_loops(num_heads):
         found = loss_of(student, teacher, mask, relations={pair: 1.0}, num_heads=num_heads)[pair].item()
         means = by_loops(student, teacher, lengths, pair, num_heads)
         assert found == pytest.approx(sum(means) / len(means), rel=1e-10)
-        found = loss_of(student, teacher, mask, relations={pair: 1.0}, num_heads=num_heads, weighting="token")[pair].item()
-        assert found == pytest.approx(sum(n * mean for n, mean in zip(lengths, means)) / sum(lengths), rel=1e-10)
+        found = loss_of(
+            student, teacher, mask, relations={pair: 1.0}, num_heads=num_heads, weighting="token"
+        )[pair].item()
+        assert found == pytest.approx(
+            sum(n * mean for n, mean in zip(lengths, means)) / sum(lengths), rel=1e-10
+        )
 
 
 @pytest.mark.parametrize("pair", RELATIONS)
@@ -142,22 +169,34 @@ def test_gradient_is_that_of_autograd(pair):
     loss = loss_of(student, teacher, mask, relations={pair: 1.7}, num_heads=3)[pair]
     theirs = 1.7 * by_autograd(student, teacher, mask, pair, 3)
     kinds = sorted({*pair})
-    for ours, plain in zip(*(torch.autograd.grad(0.3 * term, [student[kind] for kind in kinds]) for term in (loss, theirs))):
+    for ours, plain in zip(
+        *(torch.autograd.grad(0.3 * term, [student[kind] for kind in kinds]) for term in (loss, theirs))
+    ):
         assert (ours - plain).abs().max() < 1e-12 and plain.abs().max() > 1e-3
 
 
 def test_float32_is_near_and_stays_so_under_autocast():
     student, teacher, mask = draw((40, 17), (48, 96), 40)
     exact = loss_of(student, teacher, mask, num_heads=12)
-    half = [{kind: tensor.detach().to(torch.bfloat16).requires_grad_() for kind, tensor in side.items()}
-            for side in (student, teacher)]  # fmt: skip
-    plain = loss_of(*[{kind: tensor.float() for kind, tensor in side.items()} for side in (student, teacher)], mask, num_heads=12)
-    assert {k: v.item() for k, v in plain.items()} == pytest.approx({k: v.item() for k, v in exact.items()}, rel=1e-5)
+    half = [
+        {kind: tensor.detach().to(torch.bfloat16).requires_grad_() for kind, tensor in side.items()}
+        for side in (student, teacher)
+    ]
+    plain = loss_of(
+        *[{kind: tensor.float() for kind, tensor in side.items()} for side in (student, teacher)],
+        mask,
+        num_heads=12,
+    )
+    assert {k: v.item() for k, v in plain.items()} == pytest.approx(
+        {k: v.item() for k, v in exact.items()}, rel=1e-5
+    )
     with torch.autocast("cpu", torch.bfloat16):
         found = loss_of(*half, mask, num_heads=12)
     rounded = [{kind: tensor.double() for kind, tensor in side.items()} for side in half]
     exact = {k: v.item() for k, v in loss_of(*rounded, mask, num_heads=12).items()}
-    assert {k: v.item() for k, v in found.items()} == pytest.approx(exact, rel=1e-5)  # a matmul in bf16 is 1e-2 away
+    assert {k: v.item() for k, v in found.items()} == pytest.approx(
+        exact, rel=1e-5
+    )  # a matmul in bf16 is 1e-2 away
     assert found["qq"].dtype == torch.float32
     found["qq"].backward()
     assert half[0]["q"].grad.dtype == torch.bfloat16 and half[0]["k"].grad is None
@@ -177,7 +216,8 @@ def test_teacher_equal_to_student_is_zero():
 
 @pytest.mark.parametrize("weighting", ["sequence", "token"])
 def test_padding_leaves_it_alone(weighting):
-    """More padding, on either side and full of large numbers: same losses, same gradients, none on padding."""
+    """More padding, on either side and full of large numbers: same losses, same gradients, none on
+    padding."""
     student, teacher, mask = draw((7, 3, 1), (6, 12), 7)
     relation = {"qq": 1.0, "kv": 1.0}
     before = loss_of(student, teacher, mask, relations=relation, num_heads=3, weighting=weighting)
@@ -194,7 +234,9 @@ def test_padding_leaves_it_alone(weighting):
                 sides[-1][kind] = padded.requires_grad_()
         after = loss_of(*sides, wider, relations=relation, num_heads=3, weighting=weighting)
         sum(after.values()).backward()
-        assert {k: v.item() for k, v in after.items()} == pytest.approx({k: v.item() for k, v in before.items()}, rel=1e-12)
+        assert {k: v.item() for k, v in after.items()} == pytest.approx(
+            {k: v.item() for k, v in before.items()}, rel=1e-12
+        )
         for kind in "qkv":
             assert torch.allclose(sides[0][kind].grad[wider], student[kind].grad[mask], atol=1e-14)
             assert (sides[0][kind].grad[~wider] == 0).all()
@@ -231,7 +273,9 @@ def test_chunks_agree():
                       *torch.autograd.grad(sum(losses.values()), [student["q"], student["k"]])))  # fmt: skip
     for qq, qk, q_gradient, k_gradient in found[1:]:
         assert (qq, qk) == pytest.approx(found[0][:2], rel=1e-13)
-        assert torch.allclose(q_gradient, found[0][2], atol=1e-15) and torch.allclose(k_gradient, found[0][3], atol=1e-15)
+        assert torch.allclose(q_gradient, found[0][2], atol=1e-15) and torch.allclose(
+            k_gradient, found[0][3], atol=1e-15
+        )
 
 
 def test_heads_matter_and_their_number_must_divide():
@@ -244,10 +288,13 @@ def test_heads_matter_and_their_number_must_divide():
 
 
 def test_nothing_is_kept_where_no_gradient_is_wanted():
-    """Kept for the backward pass: one tensor of the shape of the vectors where m = n, two where not; without gradient none."""
+    """Kept for the backward pass: one tensor of the shape of the vectors where m = n, two where not; without
+    gradient none."""
     student, teacher, mask = draw((7, 3), (6, 12), 7)
     kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tuple(tensor.shape)), lambda _: None):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tuple(tensor.shape)), lambda _: None
+    ):
         loss_of(student, teacher, mask, relations={"qq": 1.0}, num_heads=3)
         assert kept == [(2, 7, 6)]
         loss_of(student, teacher, mask, relations={"kv": 1.0}, num_heads=3)

@@ -1,4 +1,5 @@
-"""The benchmark runs from end to end, and both of its sides compute the same; its numbers are for a quiet machine."""
+"""The benchmark runs from end to end, and both of its sides compute the same; its numbers are for a quiet
+machine."""
 
 import json
 
@@ -7,7 +8,18 @@ import torch
 
 from benchmarks import naive_relations, relation_speed
 
-SMALL = ["--batch_size", "2", "--num_tokens", "12", "--vocabulary", "1100", "--num_rounds", "1", "--num_steps", "1"]
+SMALL = [
+    "--batch_size",
+    "2",
+    "--num_tokens",
+    "12",
+    "--vocabulary",
+    "1100",
+    "--num_rounds",
+    "1",
+    "--num_steps",
+    "1",
+]
 
 
 def test_both_losses_are_one():
@@ -30,11 +42,15 @@ def test_the_naive_step_knows_lengths():
     ids = torch.arange(12).view(2, 6) + 3
     layers = {"student_layer": 6, "teacher_layer": 12, "num_heads": 48}
     mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
-    whole = naive_relations.loss_of_models(student, teacher, {"input_ids": ids, "attention_mask": mask}, **layers)
+    whole = naive_relations.loss_of_models(
+        student, teacher, {"input_ids": ids, "attention_mask": mask}, **layers
+    )
     parts = [
-        naive_relations.loss_of_models(student, teacher, {"input_ids": row[None], "attention_mask": torch.ones_like(row[None])},
-                                       **layers) for row in (ids[0], ids[1, :4])
-    ]  # fmt: skip
+        naive_relations.loss_of_models(
+            student, teacher, {"input_ids": row[None], "attention_mask": torch.ones_like(row[None])}, **layers
+        )
+        for row in (ids[0], ids[1, :4])
+    ]
     assert whole.item() == pytest.approx(sum(part.item() for part in parts) / 2, rel=1e-4)
 
 

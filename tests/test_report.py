@@ -1,4 +1,5 @@
-"""The report: what it gathers, what it draws where, that it needs no other file, and that its tables sort in a browser."""
+"""The report: what it gathers, what it draws where, that it needs no other file, and that its tables sort in
+a browser."""
 
 import json
 import re
@@ -23,7 +24,9 @@ def write(folder, results=None, rows=(), *, end="\n"):
     if results is not None:
         (folder / "results.json").write_text(results if isinstance(results, str) else json.dumps(results))
     if rows:
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + end.removeprefix("\n"))
+        (folder / "metrics.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows) + end.removeprefix("\n")
+        )
     return folder
 
 
@@ -36,28 +39,49 @@ def runs(tmp_path):
     """A folder with runs of several stages."""
     parent = tmp_path / "runs"
     train = [
-        {"stage": "train", "step": step, "loss": 1 / step, "task": 0.7 / step, "hidden": 0.3 / step, "lr": 1e-5}
+        {
+            "stage": "train",
+            "step": step,
+            "loss": 1 / step,
+            "task": 0.7 / step,
+            "hidden": 0.3 / step,
+            "lr": 1e-5,
+        }
         for step in (1, 2)
     ]
     model = {"macs": 1_358_954_496, "parameters": 22_713_986, "sparsity": 0.0, "layers": 6}
-    tuned = {"stage": "finetuning", "task": "mrpc", "metrics": {"dev": {"acc": 0.81, "f1": 0.87}}, "model": model}
+    tuned = {
+        "stage": "finetuning",
+        "task": "mrpc",
+        "metrics": {"dev": {"acc": 0.81, "f1": 0.87}},
+        "model": model,
+    }
     write(parent / "teacher", {**tuned, "best_step": 2, "seconds": 12.5}, [*train, scores(2, 0.81)])
     curve = [{"sparsity": 0, "f1": 0.86, "macs": 1e9}, {"sparsity": 90, "f1": 0.5, "macs": 1e8}]
     write(parent / "nested", {**tuned, "stage": "sparsification", "curve": curve})
     write(parent / "a" / "minidisc<90>", {
-        "stage": "minidisc", "task": "mrpc", "metrics": {"train_part": {"f1": 0.99}, "dev": {"acc": 0.75, "f1": 0.84}},
+        "stage": "minidisc", "task": "mrpc", "metrics": {"train_part": {"f1": 0.99}, "dev": {"acc": 0.75,
+        "f1": 0.84}},
         "model": {**model, "macs": 134_676_480, "sparsity": 90.0},
         "hops": [{"iteration": 1, "pick": 85, "t": 0.93, "table": TABLE},
                  {"iteration": 2, "pick": 90, "t": 0.84, "table": TABLE[:1]}],
     })  # fmt: skip
-    distilled = {"stage": "minimoe", "metrics": {"heldout": {"qq": 0.1, "loss": 0.3}}, "model": {"experts": "1,2"}}
-    shares = [{"stage": "train", "step": step, "loss": 0.5, "experts/ffn/0": [0.25, 0.75]} for step in (1, 2, 3)]
+    distilled = {
+        "stage": "minimoe",
+        "metrics": {"heldout": {"qq": 0.1, "loss": 0.3}},
+        "model": {"experts": "1,2"},
+    }
+    shares = [
+        {"stage": "train", "step": step, "loss": 0.5, "experts/ffn/0": [0.25, 0.75]} for step in (1, 2, 3)
+    ]
     write(parent / "experts", distilled, shares)
     speed = {"1x128": {"median_ms": 5.0}, "32x128": {"median_ms": 150.0}}
-    write(parent / "table", {"stage": "evaluation", "task": "mrpc", "metrics": {}, "hardware": "a <fast> machine", "rows": [
+    write(parent / "table", {"stage": "evaluation", "task": "mrpc", "metrics": {},
+          "hardware": "a <fast> machine", "rows": [
         {"name": "teacher", "runtime": "torch", "teacher": True, "dev/f1": 0.87, "macs": 1e9, "speed": speed},
         {"name": "student", "runtime": "onnx", "teacher": False, "dev/f1": 0.84, "macs": 1e8, "speed": speed,
-         "compared_with": "teacher", "difference": {"dev/f1": {"difference": -0.03, "low": -0.05, "high": -0.01}}},
+         "compared_with": "teacher", "difference": {"dev/f1": {"difference": -0.03, "low": -0.05,
+         "high": -0.01}}},
     ]})  # fmt: skip
     write(parent / "unfinished", None, train, end='\n{"stage": "tra')
     write(parent / "damaged", '{"stage": "finetuning", ')
@@ -76,7 +100,11 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        self.references += [value for name, value in attributes if name in ("src", "href", "data") and not value.startswith("#")]
+        self.references += [
+            value
+            for name, value in attributes
+            if name in ("src", "href", "data") and not value.startswith("#")
+        ]
         if tag == "table":
             self.tables.append([])
         if tag == "tr":
@@ -98,7 +126,8 @@ class Page(HTMLParser):
 
 
 def test_page(runs):
-    """Well-formed, without references to anything else; every run is in it, and the things that are drawn of it."""
+    """Well-formed, without references to anything else; every run is in it, and the things that are drawn of
+    it."""
     path = report.write(runs)
     text = path.read_text(encoding="utf-8")
     page = Page(text)
@@ -108,14 +137,21 @@ def test_page(runs):
     found = {row[0]: dict(zip(head, row)) for row in rows}
     assert list(found) == ["a/minidisc<90>", "damaged", "experts", "nested", "teacher", "unfinished"]
     assert (
-        found["a/minidisc<90>"] | {"split": "dev", "metric": "f1", "value": "0.8400", "sparsity": "90", "MACs": "134.7M"}
+        found["a/minidisc<90>"]
+        | {"split": "dev", "metric": "f1", "value": "0.8400", "sparsity": "90", "MACs": "134.7M"}
         == found["a/minidisc<90>"]
     )
     assert found["experts"]["metric"] == "loss" and found["unfinished"]["stage"] == "unfinished"
     assert found["teacher"]["other metrics"] == "acc 0.8100" and found["teacher"]["seconds"] == "12.5"
     assert "damaged: results.json: " in text
-    for caption in ("mrpc: dev f1", "train: loss terms", "train: dev", "train: experts/ffn/0, tokens of each expert (%)",
-                    "dev f1 of its crops", "trade-off t(A) = metric + lambda x sparsity"):  # fmt: skip
+    for caption in (
+        "mrpc: dev f1",
+        "train: loss terms",
+        "train: dev",
+        "train: experts/ffn/0, tokens of each expert (%)",
+        "dev f1 of its crops",
+        "trade-off t(A) = metric + lambda x sparsity",
+    ):
         assert f"<figcaption>{caption}</figcaption>" in text, caption
     assert "Hop 1: the assistant at 85% is chosen, t(A) = 0.9300" in text and "Hop 2" not in text
     evaluation = next(rows for rows in page.tables if rows[0][0] == "model")
@@ -126,21 +162,33 @@ def test_terms_shares_and_crops_are_drawn_as_they_are(runs):
     """Each loss term is a line of its own through its values; an expert's share stands in percent."""
     text = report.write(runs).read_text(encoding="utf-8")
     details = re.search(r'<details id="teacher".*?</details>', text, re.S).group()
-    assert {name: re.findall(rf"<title>{name}: (\S+), (\S+)</title>", details) for name in ("loss", "task", "hidden")} == {
-        "loss": [("1", "1"), ("2", "0.5")], "task": [("1", "0.7"), ("2", "0.35")], "hidden": [("1", "0.3"), ("2", "0.15")],
+    assert {name: re.findall(rf"<title>{name}: (\S+), (\S+)</title>", details) for name in ("loss", "task",
+                             "hidden")} == {
+        "loss": [("1", "1"), ("2", "0.5")], "task": [("1", "0.7"), ("2", "0.35")], "hidden": [("1", "0.3"),
+        ("2", "0.15")],
     }  # fmt: skip
     assert "lr: " not in details
     details = re.search(r'<details id="experts".*?</details>', text, re.S).group()
-    assert re.findall(r"<title>expert (\d): (\d), (\d+)</title>", details)[:2] == [("0", "1", "25"), ("0", "2", "25")]
+    assert re.findall(r"<title>expert (\d): (\d), (\d+)</title>", details)[:2] == [
+        ("0", "1", "25"),
+        ("0", "2", "25"),
+    ]
 
 
 def test_charts():
-    """Places grow with values, also on logarithmic axes; what cannot be drawn is left out; long series are thinned."""
-    text = chart([Series("a", [(1, 10), (10, 20), (100, 40), (0, 5), (5, float("nan"))])], x="x", y="y", log_x=True)
+    """Places grow with values, also on logarithmic axes; what cannot be drawn is left out; long series are
+    thinned."""
+    text = chart(
+        [Series("a", [(1, 10), (10, 20), (100, 40), (0, 5), (5, float("nan"))])], x="x", y="y", log_x=True
+    )
     (path,) = re.findall(r'polyline points="([^"]+)"', text)
     places = [tuple(map(float, point.split(","))) for point in path.split()]
-    assert len(places) == 3 and places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.2)
-    assert places[1][1] - places[2][1] == pytest.approx(2 * (places[0][1] - places[1][1]), abs=0.2)  # upwards, linear
+    assert len(places) == 3 and places[1][0] - places[0][0] == pytest.approx(
+        places[2][0] - places[1][0], abs=0.2
+    )
+    assert places[1][1] - places[2][1] == pytest.approx(
+        2 * (places[0][1] - places[1][1]), abs=0.2
+    )  # upwards, linear
     assert chart([Series("a", []), Series("b", [(-1, 1)])], x="x", y="y", log_x=True) == ""
     assert "<polyline" not in chart([Series("a", [(1, 1)])], x="x", y="y")
     text = chart([Series("a", [(i, i) for i in range(10_001)])], x="x", y="y")
@@ -153,21 +201,41 @@ def test_charts():
 
 @pytest.mark.parametrize(
     "value, text",
-    [(0, "0"), (0.85, "0.85"), (1358954496, "1.359G"), (22713986, "22.71M"), (1500, "1.5k"), (3e-5, "3e-05"), (-0.5, "-0.5")],
+    [
+        (0, "0"),
+        (0.85, "0.85"),
+        (1358954496, "1.359G"),
+        (22713986, "22.71M"),
+        (1500, "1.5k"),
+        (3e-5, "3e-05"),
+        (-0.5, "-0.5"),
+    ],
 )
 def test_numbers(value, text):
     assert number(value) == text
 
 
 def test_tables_know_their_numbers():
-    text = table([{"a": 2, "b": None, "c": "<x>"}, {"a": 10.0, "b": None, "c": Html("<b>y</b>")}], runs=["r", "s"], chosen=1)
+    text = table(
+        [{"a": 2, "b": None, "c": "<x>"}, {"a": 10.0, "b": None, "c": Html("<b>y</b>")}],
+        runs=["r", "s"],
+        chosen=1,
+    )
     assert 'data-value="2"' in text and 'data-value="10.0"' in text and ">b<" not in text
-    assert "&lt;x&gt;" in text and "<b>y</b>" in text and text.count('class="chosen"') == 1 and text.count("data-run") == 2
+    assert (
+        "&lt;x&gt;" in text
+        and "<b>y</b>" in text
+        and text.count('class="chosen"') == 1
+        and text.count("data-run") == 2
+    )
 
 
 def test_the_script(tuned_demo, tmp_path):
     done = run("run_evaluation.py", "--report", tuned_demo.parent, "--output_dir", tmp_path)
-    assert done.stdout.strip() == str(tmp_path / "report.html") and "finetuning" in (tmp_path / "report.html").read_text()
+    assert (
+        done.stdout.strip() == str(tmp_path / "report.html")
+        and "finetuning" in (tmp_path / "report.html").read_text()
+    )
     done = run("run_evaluation.py", "--report", tmp_path / "none", code=2)
     assert "--report: found no folder" in done.stderr
     (tmp_path / "empty").mkdir()
@@ -181,7 +249,8 @@ def browser():
 
 @pytest.mark.skipif(browser() is None, reason="needs chromium")
 def test_sorting_filter_and_links_in_a_browser(runs):
-    """Clicks on a column: up, then down, numbers as numbers, empty cells last; the filter hides; a link opens a run."""
+    """Clicks on a column: up, then down, numbers as numbers, empty cells last; the filter hides; a link opens
+    a run."""
     path = report.write(runs)
     text = path.read_text(encoding="utf-8")
     probe = """
@@ -199,7 +268,8 @@ def test_sorting_filter_and_links_in_a_browser(runs):
       }, 200);
     </script>"""
     path.write_text(text.replace("</body>", probe + "</body>"), encoding="utf-8")
-    done = subprocess.run([browser(), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom",
+    done = subprocess.run([browser(), "--headless", "--no-sandbox", "--disable-gpu",
+                          "--virtual-time-budget=2000", "--dump-dom",
                            path.as_uri()], capture_output=True, text=True, timeout=60)  # fmt: skip
     told = unescape(re.search(r"<body>(\[.*\])</body>", done.stdout, re.S)[1])
     up, down, filtered, opened = json.loads(told)

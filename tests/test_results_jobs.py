@@ -1,4 +1,5 @@
-"""results/: the list of jobs against the scripts' own flags, the command that runs it on the demo task, tables and verdicts."""
+"""results/: the list of jobs against the scripts' own flags, the command that runs it on the demo task,
+tables and verdicts."""
 
 import fcntl
 import importlib
@@ -24,32 +25,54 @@ from utils import bootstrap, files
 from utils.filter_specs import FilterSpec, filtered_layers
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536, "vocab_size": 30522}
+SIZES = {
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "vocab_size": 30522,
+}
 SMALL = {"model_type": "bert", **SIZES}
-BASE = {"model_type": "mpnet", **SIZES, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
+BASE = {
+    "model_type": "mpnet",
+    **SIZES,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "intermediate_size": 3072,
+}
 
 
 # ---- The list
 
 
 def test_every_job_is_complete_and_comes_after_what_it_needs():
-    """All references name kinds that stand before, so there are no cycles; only what is scored on hold-out rows chooses."""
+    """All references name kinds that stand before, so there are no cycles; only what is scored on hold-out
+    rows chooses."""
     jobs, seen = listed.all_jobs(), set()
-    assert len({job.name for job in jobs.values()}) == len(jobs) and {job.block for job in jobs.values()} == {*listed.BLOCKS}
+    assert len({job.name for job in jobs.values()}) == len(jobs) and {job.block for job in jobs.values()} == {
+        *listed.BLOCKS
+    }
     for name, job in jobs.items():
         assert name == job.name and name.startswith(f"{job.block}/") and job.study in "AB"
         for value in [*job.references(listed.Run), *job.references(listed.Chosen)]:
             tried = jobs.of(value.kind, getattr(value, "seed", listed.FIRST))
             assert tried and {other.name for other in tried} <= seen, f"{name} needs {value}"
             if isinstance(value, listed.Chosen) or len(tried) > 1:
-                assert len(tried) == 3 and all(float(other.flags["--hold_out"]) > 0 for other in tried), f"{name}: {value}"
-                assert all(value.flag in other.flags for other in tried) if isinstance(value, listed.Chosen) else True
+                assert len(tried) == 3 and all(float(other.flags["--hold_out"]) > 0 for other in tried), (
+                    f"{name}: {value}"
+                )
+                assert (
+                    all(value.flag in other.flags for other in tried)
+                    if isinstance(value, listed.Chosen)
+                    else True
+                )
         seen.add(name)
     assert sum(share for _, share in listed.BLOCKS.values()) < 120
 
 
 def test_each_side_tries_three_rates_and_gets_all_updates():
-    """Direct students train for both hops' epochs; systems that are compared have the same seeds, rows and hold-out share."""
+    """Direct students train for both hops' epochs; systems that are compared have the same seeds, rows and
+    hold-out share."""
     jobs = listed.all_jobs()
     for kind in jobs.kinds():
         if "_minidisc_" not in kind:
@@ -57,7 +80,9 @@ def test_each_side_tries_three_rates_and_gets_all_updates():
         block, task = kind.split("/")[0], kind.split("/")[1].split("_")[0]
         size = "90S" if "lam" in kind else kind.rsplit("_", 1)[1]
         direct, ours = jobs.of(f"{block}/{task}_direct_{size}"), jobs.of(kind)
-        assert {job.flags["--num_train_epochs"] for job in direct} == {2 * job.flags["--num_train_epochs"] for job in ours}
+        assert {job.flags["--num_train_epochs"] for job in direct} == {
+            2 * job.flags["--num_train_epochs"] for job in ours
+        }
         assert {job.seed for job in ours} <= {job.seed for job in direct}
         for flag in ("--hold_out", "--max_train_samples", "--task_name", "--per_device_train_batch_size"):
             assert len({job.flags.get(flag) for job in [*direct, *ours]}) == 1, (kind, flag)
@@ -72,13 +97,21 @@ class First(Runner):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A runner, and all run folders as they are when everything is finished, as far as the flags' checks look at them."""
+    """A runner, and all run folders as they are when everything is finished, as far as the flags' checks look
+    at them."""
     folder = tmp_path_factory.mktemp("written")
     for name, config in (("small", SMALL), ("base", BASE)):
         (folder / name).mkdir()
         files.write_json(folder / name / "config.json", config)
-    places = {"MODEL": folder / "small", "BASE_MODEL": folder / "base", "DATA_DIR": ROOT.parent / "shared" / "datasets"}
-    environment = {name: str(path) for name, path in {**places, "OUTPUT": folder / "out", "RECORDS": folder / "kept"}.items()}
+    places = {
+        "MODEL": folder / "small",
+        "BASE_MODEL": folder / "base",
+        "DATA_DIR": ROOT.parent / "shared" / "datasets",
+    }
+    environment = {
+        name: str(path)
+        for name, path in {**places, "OUTPUT": folder / "out", "RECORDS": folder / "kept"}.items()
+    }
     runner = First(listed.all_jobs(), environment=environment)
     for job in runner.jobs.values():
         if job.script.endswith(".py"):
@@ -87,11 +120,17 @@ def written(tmp_path_factory):
 
 
 def write(runner, job):
-    """A finished run of a job: args.json, results.json, and in ckpt/ the config and the filters that it would have."""
+    """A finished run of a job: args.json, results.json, and in ckpt/ the config and the filters that it would
+    have."""
     words = runner.words(job)
     given = dict(itertools.pairwise(words))
     source = next(
-        (given[flag] for flag in ("--student_model_path", "--model_path", "--teacher_model_path") if flag in given), None
+        (
+            given[flag]
+            for flag in ("--student_model_path", "--model_path", "--teacher_model_path")
+            if flag in given
+        ),
+        None,
     )
     folder = runner.folder(job) / "ckpt"
     folder.mkdir(parents=True)
@@ -99,12 +138,18 @@ def write(runner, job):
         (folder.parent / name).write_text("{}")
     if source is None:
         return
-    config = next(files.read_json(path) for place in ("", "ckpt") if (path := Path(source) / place / "config.json").exists())
+    config = next(
+        files.read_json(path)
+        for place in ("", "ckpt")
+        if (path := Path(source) / place / "config.json").exists()
+    )
     if "--hold_out" in given:
         config["hold_out"] = {**config.get("hold_out", {}), given["--task_name"]: float(given["--hold_out"])}
     if job.script == "run_sparsification.py":
         config["compression"] = {"sparsity": 0, "grid": {point: {} for point in given["--grid"].split(",")}}
-    part = given.get("--layer_or_sparsity", f"{given.get('--student_sparsity', given.get('--target_sparsity', ''))}S")
+    part = given.get(
+        "--layer_or_sparsity", f"{given.get('--student_sparsity', given.get('--target_sparsity', ''))}S"
+    )
     if job.script in ("run_distillation.py", "run_minidisc.py") and part != "S":
         grid = {point: {} for point in config["compression"]["grid"] if float(point) >= float(part[:-1])}
         config["compression"] = {"sparsity": float(part[:-1]), "grid": grid}
@@ -119,7 +164,16 @@ def write(runner, job):
     if given.get("--mode") == "filters":
         layers = filtered_layers(config["num_hidden_layers"], int(given.get("--filter_interval", 1)))
         heads = [
-            {"layer": n, "metric": "acc", "score": 0.6, "baseline": 0.5, "low": 0.1, "high": 0.2, "above": True} for n in layers
+            {
+                "layer": n,
+                "metric": "acc",
+                "score": 0.6,
+                "baseline": 0.5,
+                "low": 0.1,
+                "high": 0.2,
+                "above": True,
+            }
+            for n in layers
         ]
         width = config["hidden_size"]
         spec = FilterSpec(given["--task_name"], config["num_hidden_layers"], width, layers, width, False,
@@ -128,7 +182,8 @@ def write(runner, job):
 
 
 def test_every_command_is_accepted_by_its_script(written):
-    """Each command line passes the script's own checks, against configs like those that the jobs before it leave."""
+    """Each command line passes the script's own checks, against configs like those that the jobs before it
+    leave."""
     has_onnx = importlib.util.find_spec("onnxscript") is not None
     for job in written.jobs.values():
         if not job.script.endswith(".py") or ("--export" in job.flags and not has_onnx):
@@ -136,14 +191,19 @@ def test_every_command_is_accepted_by_its_script(written):
         words = written.words(job)
         args = importlib.import_module(words[0].removesuffix(".py")).parse(words[1:])
         assert args.output_dir == str(written.folder(job)), job.name
-        assert getattr(args, "hold_out", None) == job.flags.get("--hold_out", getattr(args, "hold_out", None)), job.name
+        assert getattr(args, "hold_out", None) == job.flags.get(
+            "--hold_out", getattr(args, "hold_out", None)
+        ), job.name
 
 
 def test_names_on_the_command_line():
     """Studies, blocks, kinds and jobs; in the list's order, each once; a wrong name says what is near."""
     jobs = listed.all_jobs()
     assert {job.study for job in chosen(jobs, ["A"])} == {"A"} and chosen(jobs, ["all"]) == [*jobs.values()]
-    assert [job.name for job in chosen(jobs, ["B1/mrpc_nested", "B1/mrpc_teacher"])] == ["B1/mrpc_teacher", "B1/mrpc_nested"]
+    assert [job.name for job in chosen(jobs, ["B1/mrpc_nested", "B1/mrpc_teacher"])] == [
+        "B1/mrpc_teacher",
+        "B1/mrpc_nested",
+    ]
     assert len(chosen(jobs, ["B1/mrpc_direct_90S", "B1/mrpc_direct_90S_777"])) == 5
     with pytest.raises(Failed, match="B1/mrpc_teacher"):
         chosen(jobs, ["B1/mrpc_techer"])
@@ -155,9 +215,18 @@ def test_names_on_the_command_line():
 def demo_jobs():
     """A teacher of many updates; two students of it, and one that learns from the better of them."""
     jobs = Jobs()
-    data = {"--task_name": "demo", "--data_dir": "$DATA_DIR", "--use_cpu": True, "--hold_out": 0.2, "--log_interval": 1, **SCORED}
+    data = {
+        "--task_name": "demo",
+        "--data_dir": "$DATA_DIR",
+        "--use_cpu": True,
+        "--hold_out": 0.2,
+        "--log_interval": 1,
+        **SCORED,
+    }
     train = {**data, "--per_device_train_batch_size": 16}
-    jobs.add("D1/teacher", "run_finetuning.py", {**train, "--num_train_epochs": 12, "--num_patience_epochs": 12})
+    jobs.add(
+        "D1/teacher", "run_finetuning.py", {**train, "--num_train_epochs": 12, "--num_patience_epochs": 12}
+    )
     student = {**train, "--num_train_epochs": 1, "--layer_or_sparsity": "2L"}
     flags = {**student, "--teacher_model_path": Run("D1/teacher")}
     jobs.add("D1/direct", "run_distillation.py", flags, seeds=(776,), rates=("1e-3", "0.1"))
@@ -173,7 +242,8 @@ def environment(tmp_path, small_demo):
 
 
 def test_a_miniature_is_interrupted_continued_and_made_again(environment, small_demo, capfd):
-    """A job stopped in training and continued; its weights gone, and made again when a job that needs them is run."""
+    """A job stopped in training and continued; its weights gone, and made again when a job that needs them is
+    run."""
     jobs = demo_jobs()
     teacher, direct = jobs["D1/teacher"], jobs["D1/direct_776_1e-3"]
     runner = Runner(jobs, environment=environment)
@@ -187,7 +257,11 @@ def test_a_miniature_is_interrupted_continued_and_made_again(environment, small_
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(Stopped):
         runner.make(direct)
-    assert runner.state(teacher) == "begun" and runner.state(direct) == "open" and not runner.record(teacher).exists()
+    assert (
+        runner.state(teacher) == "begun"
+        and runner.state(direct) == "open"
+        and not runner.record(teacher).exists()
+    )
     runner = Runner(jobs, environment=environment)
     runner.make(teacher)
     kept = runner.record(teacher)
@@ -195,9 +269,13 @@ def test_a_miniature_is_interrupted_continued_and_made_again(environment, small_
     assert not (kept / "ckpt").exists() and not (kept / "predictions").exists()
     lines, results = (kept / "dev.txt").read_text().splitlines(), files.read_json(kept / "results.json")
     gold = [line.split("\t")[-1] for line in (small_demo / "demo" / "dev.tsv").read_text().splitlines()[1:]]
-    assert results["metrics"]["dev"]["acc"] == np.mean([found == label for found, label in zip(lines, gold, strict=True)])
+    assert results["metrics"]["dev"]["acc"] == np.mean(
+        [found == label for found, label in zip(lines, gold, strict=True)]
+    )
     cost = files.read_json(kept / "cost.json")["seconds"]
-    assert records.hours(kept) == cost["cpu"] / 3600 > 2 / 3600  # both pieces: the libraries alone take a second each
+    assert (
+        records.hours(kept) == cost["cpu"] / 3600 > 2 / 3600
+    )  # both pieces: the libraries alone take a second each
 
     before = (kept / "args.json").read_bytes()
     shutil.rmtree(runner.folder(teacher) / "ckpt")
@@ -221,7 +299,8 @@ def test_the_time_is_over(environment):
 
 
 def test_jobs_that_fail(environment, capfd, monkeypatch):
-    """The script's own message is shown, what needs the job is not run, others are; and nobody runs a job that is being run."""
+    """The script's own message is shown, what needs the job is not run, others are; and nobody runs a job
+    that is being run."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     jobs = Jobs()
@@ -245,10 +324,14 @@ def pretend(runner, job, *, hold_out, cpu=36.0, **more):
     """A record with this score on hold-out rows."""
     record = runner.record(job)
     record.mkdir(parents=True)
-    files.write_json(record / "args.json", {"settings": {"selection_metric": "acc", **more.pop("settings", {})}})
+    files.write_json(
+        record / "args.json", {"settings": {"selection_metric": "acc", **more.pop("settings", {})}}
+    )
     metrics = {"hold_out": {"acc": hold_out}, **more.pop("metrics", {})}
     last = {"last_metrics": {"hold_out": {"acc": hold_out - 0.1}}}
-    files.write_json(record / "results.json", {"metrics": metrics, "best_step": 3, "num_steps": 4, **last, **more})
+    files.write_json(
+        record / "results.json", {"metrics": metrics, "best_step": 3, "num_steps": 4, **last, **more}
+    )
     files.write_json(record / "cost.json", {"seconds": {"cpu": cpu, "wall": 2 * cpu}, "machine": ""})
     return record
 
@@ -275,7 +358,10 @@ def test_the_prediction(environment):
     folder = predictor.folder(job)
     folder.mkdir(parents=True)
     files.write_json(folder / "results.json", {"data": {"train": 130, "hold_out": 32}, "metrics": {}})
-    rows = [{"stage": "train", "step": step, "examples_per_second": speed} for step, speed in ((10, 1), (20, 8), (50, 8))]
+    rows = [
+        {"stage": "train", "step": step, "examples_per_second": speed}
+        for step, speed in ((10, 1), (20, 8), (50, 8))
+    ]
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     files.write_json(folder.with_name("teacher.cost.json"), {"cpu": 150.0, "wall": 150.0})
     update, planned = 16 / 8, 12 * 9  # 130 rows are 9 batches of 16
@@ -321,7 +407,8 @@ def test_every_claim_compares_kinds_of_the_list():
 
 
 def test_tables_from_records(environment, tmp_path, capsys, monkeypatch):
-    """Two systems on a dev set of eight rows: chosen rates, means, the interval beside one counted out by hand."""
+    """Two systems on a dev set of eight rows: chosen rates, means, the interval beside one counted out by
+    hand."""
     names, gold = ("mrpc_direct_90S", "mrpc_minidisc_90S"), [1, 1, 1, 1, 0, 0, 0, 0]
     folder = tmp_path / "data" / "mrpc"
     folder.mkdir(parents=True)
@@ -345,8 +432,8 @@ def test_tables_from_records(environment, tmp_path, capsys, monkeypatch):
     tables.main(["B1"])
     printed = capsys.readouterr().out
     assert (
-        "| mrpc_direct_90S | f1 0.6667 +- 0.0000, acc 0.7500 +- 0.0000 | 0.8000 +- 0.0000 | 0.7000 +- 0.0000 | 3 | 0.0003 |"
-        in printed
+        "| mrpc_direct_90S | f1 0.6667 +- 0.0000, acc 0.7500 +- 0.0000 | 0.8000 +- 0.0000 | 0.7000 +- 0.0000 "
+        "| 3 | 0.0003 |" in printed
     )
     assert "| 80S, 80S, 80S | 9 | 0.03 |" in printed
     system, base = (systems.systems(runner)[f"B1/{name}"] for name in reversed(names))
@@ -354,13 +441,20 @@ def test_tables_from_records(environment, tmp_path, capsys, monkeypatch):
     assert found["difference"] == pytest.approx(6 / 7 - 4 / 6) and found["seeds"] == 3
     (counts_RN,) = bootstrap.draws(8, 4000, seed=0)
     gaps = []
-    for both, one, *rest in counts_RN:  # the row that both miss, the one that direct alone misses, two more, the negative ones
+    for (
+        both,
+        one,
+        *rest,
+    ) in counts_RN:  # the row that both miss, the one that direct alone misses, two more, the negative ones
         right, missed = rest[0] + rest[1], both + one
         scores = [
-            2 * hits / (2 * hits + misses) if misses + hits else 0 for hits, misses in ((right, missed), (right + one, both))
+            2 * hits / (2 * hits + misses) if misses + hits else 0
+            for hits, misses in ((right, missed), (right + one, both))
         ]
         gaps.append(scores[1] - scores[0])
-    assert (found["low"], found["high"]) == pytest.approx((np.percentile(gaps, 2.5), np.percentile(gaps, 97.5)))
+    assert (found["low"], found["high"]) == pytest.approx(
+        (np.percentile(gaps, 2.5), np.percentile(gaps, 97.5))
+    )
     line = next(line for line in printed.splitlines() if "B1/mrpc_minidisc_90S - B1/mrpc_direct_90S" in line)
     assert "| MRPC, f1 | +19.05 | " in line and line.endswith("| 3 | not confirmed here |")
 
@@ -369,17 +463,26 @@ def test_the_figure(environment, tmp_path):
     """Seed by seed over no assistant; MiniDisc's share of MaxiDisc's hours with one seed."""
     runner = Runner(listed.all_jobs(), environment=environment)
     for job in runner.jobs.values():
-        f1 = {"direct": 0.8, "over": 0.81, "assistant": 0.9, "minidisc": 0.82}.get(job.kind.removeprefix("A1/qqp_").split("_")[0])
+        f1 = {"direct": 0.8, "over": 0.81, "assistant": 0.9, "minidisc": 0.82}.get(
+            job.kind.removeprefix("A1/qqp_").split("_")[0]
+        )
         if job.block == "A1" and f1 and not any(f"_{s}S_" in job.name for s in (30, 40, 60, 80)):
             f1 += 0.01 * (job.seed - 777) * ("over" in job.kind)
             more = {"settings": {"task_name": "qqp"}, "metrics": {"dev": {"f1": f1}}}
             if "minidisc" in job.kind:
                 more["slice_of_first_hop"] = {"metrics": {"dev": {"f1": 0.7}}}
             record = pretend(runner, job, hold_out=0.5 - 0.1 * job.name.endswith("1e-4"), cpu=360.0, **more)
-            if "minidisc" in job.kind:  # 50 is the best model, 80 the next at lambda .2, 70 at its best in the second epoch
+            if (
+                "minidisc" in job.kind
+            ):  # 50 is the best model, 80 the next at lambda .2, 70 at its best in the second epoch
                 scores = [{50: 0.80, 70: 0.76, 80: 0.75}, {50: 0.79, 70: 0.775, 80: 0.74}]
-                lines = [{"stage": "iteration_1", "choice": {"table": [{"sparsity": s, "metric": m} for s, m in each.items()]}}
-                         for each in scores]  # fmt: skip
+                lines = [
+                    {
+                        "stage": "iteration_1",
+                        "choice": {"table": [{"sparsity": s, "metric": m} for s, m in each.items()]},
+                    }
+                    for each in scores
+                ]
                 (record / "metrics.jsonl").write_text(
                     "".join(f"{json.dumps(line)}\n" for line in [*lines, {"stage": "iteration_1"}])
                 )
@@ -390,7 +493,9 @@ def test_the_figure(environment, tmp_path):
     assert "| .7 |  |  |  | 0.8874 | 0.8428 | -0.08 |" in lines
     # MaxiDisc here: none, and two paths of two hops, with one seed five runs of a tenth of an hour
     lines = figure.choices(found).splitlines()
-    assert "| 0.2 | 70S, 70S, 70S | 0.8200 +- 0.0000 | 0.7000 +- 0.0000 | 0.10 | 0.20 |" in lines  # .915 beside .91 and .90
+    assert (
+        "| 0.2 | 70S, 70S, 70S | 0.8200 +- 0.0000 | 0.7000 +- 0.0000 | 0.10 | 0.20 |" in lines
+    )  # .915 beside .91 and .90
     assert "| 0 | 50S, 50S, 50S | 0.8200 | 0.7000 | 0.10 | 0.20 |" in lines
     assert "| 0.3 | 80S, 80S, 80S | 0.8200 | 0.7000 | 0.10 | 0.20 |" in lines  # .99 beside .985
     drawn = figure.draw(found, tmp_path / "figure.png")
@@ -402,7 +507,10 @@ def test_predictions_of_tags_are_a_sentence_on_each_line(tmp_path):
     run = tmp_path / "run"
     (run / "predictions").mkdir(parents=True)
     (run / "predictions" / "conll_dev.txt").write_text("EU B-ORG B-ORG\nrejects O O\n\nPeter B-PER O\n")
-    for name, value in (("args.json", {}), ("results.json", {"predictions": {"dev": "predictions/conll_dev.txt"}})):
+    for name, value in (
+        ("args.json", {}),
+        ("results.json", {"predictions": {"dev": "predictions/conll_dev.txt"}}),
+    ):
         files.write_json(run / name, value)
     records.keep(run, tmp_path / "kept", seconds={})
     assert verdicts.predictions(tmp_path / "kept", tasks.get("conll")) == [["B-ORG", "O"], ["O"]]

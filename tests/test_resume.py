@@ -1,7 +1,8 @@
 """Runs that are killed at any moment and started again end with the same bytes as runs that were not.
 
-The moments are recognised by what is on the disk: rows of metrics.jsonl (in the middle of an epoch), the folder `tmp` (while a
-snapshot is being written), a new snapshot (just after), a finished stage (between the iterations of MiniDisc).
+The moments are recognised by what is on the disk: rows of metrics.jsonl (in the middle of an epoch), the
+folder `tmp` (while a snapshot is being written), a new snapshot (just after), a finished stage (between the
+iterations of MiniDisc).
 """
 
 import pytest
@@ -19,11 +20,15 @@ DISTIL = ("--teacher_model_path", "{nested}")
 CASES = {
     "finetuning": ("run_finetuning.py", (), [at_row(4), while_saving(5), at_row(7)]),
     "finetuning accumulated": ("run_finetuning.py",
-                               ("--num_grad_accum_steps", 3, "--eval_interval", 2), [while_saving(3), at_row(4)]),
-    "distillation": ("run_distillation.py", (*DISTIL, "--layer_or_sparsity", "90S"), [at_row(3), while_saving(6)]),
-    "distillation cached": ("run_distillation.py", (*DISTIL, "--layer_or_sparsity", "3L", "--cache_teacher"), [at_row(7)]),
+                               ("--num_grad_accum_steps", 3, "--eval_interval", 2), [while_saving(3),
+                               at_row(4)]),
+    "distillation": ("run_distillation.py", (*DISTIL, "--layer_or_sparsity", "90S"), [at_row(3),
+    while_saving(6)]),
+    "distillation cached": ("run_distillation.py", (*DISTIL, "--layer_or_sparsity", "3L", "--cache_teacher"),
+    [at_row(7)]),
     "minidisc": ("run_minidisc.py", DISTIL, [at_row(7), stage_done("iteration_1"), at_row(22)]),
-    "minidisc sandwich": ("run_minidisc.py", (*DISTIL, "--train_grid", "sandwich", "--num_sandwich", 1, "--final_hop", "grid"),
+    "minidisc sandwich": ("run_minidisc.py", (*DISTIL, "--train_grid", "sandwich", "--num_sandwich", 1,
+    "--final_hop", "grid"),
                           [while_saving(6)]),
 }  # fmt: skip
 
@@ -31,7 +36,10 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_killed_run_ends_with_the_same_bytes(name, small_demo, nested_demo, tmp_path):
     script, flags, moments = CASES[name]
-    flags = [str(word).format(nested=nested_demo) for word in ("--task_name", "demo", "--data_dir", small_demo, *SHORT, *flags)]
+    flags = [
+        str(word).format(nested=nested_demo)
+        for word in ("--task_name", "demo", "--data_dir", small_demo, *SHORT, *flags)
+    ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(script, *flags, "--output_dir", whole)
     for moment in moments:
@@ -49,18 +57,25 @@ def test_killed_run_ends_with_the_same_bytes(name, small_demo, nested_demo, tmp_
     # once more: reported, not trained
     before = sha256(parts / "log.txt")
     again = run(script, *flags, "--output_dir", parts)
-    assert again.stdout == done.stdout and "finished before" in again.stderr and before != sha256(parts / "log.txt")
+    assert (
+        again.stdout == done.stdout
+        and "finished before" in again.stderr
+        and before != sha256(parts / "log.txt")
+    )
 
 
 def test_interrupt_saves_and_exits_with_130(small_demo, tmp_path):
     flags = ["--task_name", "demo", "--data_dir", small_demo, *SHORT, "--save_minutes", 60]
-    assert kill_when(lambda: num_rows(tmp_path / "parts") >= 6, "run_finetuning.py", *flags, "--output_dir", tmp_path / "parts",
+    assert kill_when(lambda: num_rows(tmp_path / "parts") >= 6, "run_finetuning.py", *flags, "--output_dir",
+                     tmp_path / "parts",
                      signal="interrupt")  # fmt: skip
     state = read_json(next(tmp_path.glob("parts/state/train/snapshot-*/state.json")))
     assert state["step"] >= 5
     run("run_finetuning.py", *flags, "--output_dir", tmp_path / "parts")
     run("run_finetuning.py", *flags, "--output_dir", tmp_path / "whole")
-    assert sha256(tmp_path / "parts/ckpt/model.safetensors") == sha256(tmp_path / "whole/ckpt/model.safetensors")
+    assert sha256(tmp_path / "parts/ckpt/model.safetensors") == sha256(
+        tmp_path / "whole/ckpt/model.safetensors"
+    )
 
 
 def test_changed_settings_are_refused(small_demo, tmp_path):
@@ -76,7 +91,16 @@ def test_changed_settings_are_refused(small_demo, tmp_path):
 
 
 def test_dry_run_leaves_nothing_behind(small_demo, tmp_path, nested_demo):
-    flags = ["--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--dry_run", "--output_dir", tmp_path / "run"]
+    flags = [
+        "--task_name",
+        "demo",
+        "--data_dir",
+        small_demo,
+        "--use_cpu",
+        "--dry_run",
+        "--output_dir",
+        tmp_path / "run",
+    ]
     run("run_finetuning.py", *flags)
     run("run_minidisc.py", *flags, "--teacher_model_path", nested_demo)
     assert not list(tmp_path.iterdir())

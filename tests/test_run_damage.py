@@ -1,4 +1,5 @@
-"""Run folders that something has damaged, and machines that refuse: one message that names the file, exit code 2."""
+"""Run folders that something has damaged, and machines that refuse: one message that names the file, exit
+code 2."""
 
 import json
 import os
@@ -58,16 +59,21 @@ FAULTS = (cut, empty, binary, a_list, deep, digits, a_folder)
 SNAPSHOT = "state/train/SNAPSHOT"
 DAMAGED = [
     *(("args.json", fault) for fault in FAULTS),
-    *(("args.json", of(**values)) for values in ({"stage": 5}, {"settings": []}, {"inputs": None}, {"versions": "x"},
-      {"git_commit": 1}, {"processes": "two"}, {"resumed": "x"}, {"resumed": [1]}, {"resumed": [{"versions": {}}]})),
+    *(("args.json", of(**values)) for values in ({"stage": 5}, {"settings": []}, {"inputs": None},
+    {"versions": "x"},
+      {"git_commit": 1}, {"processes": "two"}, {"resumed": "x"}, {"resumed": [1]},
+      {"resumed": [{"versions": {}}]})),
     *(("results.json", fault) for fault in FAULTS),
-    *(("results.json", of(**values)) for values in ({"stage": None}, {"metrics": 1}, {"metrics": {"dev": 0.5}})),
+    *(("results.json", of(**values)) for values in ({"stage": None}, {"metrics": 1},
+    {"metrics": {"dev": 0.5}})),
     *(("metrics.jsonl", fault) for fault in (binary, a_list, a_folder)),
     *(("state/seconds", fault) for fault in (empty, binary, a_list, a_folder)),
     *(("state/train/latest", fault) for fault in FAULTS),
     *((f"{SNAPSHOT}/state.json", fault) for fault in FAULTS),
-    *((f"{SNAPSHOT}/state.json", of(**values)) for values in ({"done": "yes"}, {"done": True, "last": None}, {"position": 1.5},
-      {"step": True}, {"best": 1}, {"best": {"value": "high"}}, {"best": {"value": 1.0, "metrics": [], "choice": {}}},
+    *((f"{SNAPSHOT}/state.json", of(**values)) for values in ({"done": "yes"}, {"done": True, "last": None},
+    {"position": 1.5},
+      {"step": True}, {"best": 1}, {"best": {"value": "high"}}, {"best": {"value": 1.0, "metrics": [],
+      "choice": {}}},
       {"scaler": []}, {"seconds": "long"}, {"tensors": []})),
     *((f"{SNAPSHOT}/state.safetensors", fault) for fault in (cut, empty, binary, a_list, a_folder)),
     (f"{SNAPSHOT}/best", lambda path: shutil.rmtree(path)),
@@ -85,7 +91,9 @@ def read_all(folder):
     snapshots.read(snapshots.latest(folder / "state/train"), "cpu")
 
 
-@pytest.mark.parametrize("name, fault", DAMAGED, ids=[f"{n} {case[0]} {case[1].__name__}" for n, case in enumerate(DAMAGED)])
+@pytest.mark.parametrize(
+    "name, fault", DAMAGED, ids=[f"{n} {case[0]} {case[1].__name__}" for n, case in enumerate(DAMAGED)]
+)
 def test_damaged_files(name, fault, unfinished, tuned_demo):
     """An error of the user's that names the file, says what was found, and what to do."""
     shutil.copy(tuned_demo / "results.json", unfinished)
@@ -99,8 +107,10 @@ def test_damaged_files(name, fault, unfinished, tuned_demo):
 
 
 IN_SCRIPTS = [
-    ("args.json", empty), ("args.json", a_folder), ("metrics.jsonl", a_list), ("metrics.jsonl", a_folder), ("log.txt", a_folder),
-    ("state/train/latest", a_list), (f"{SNAPSHOT}/state.json", a_folder), (f"{SNAPSHOT}/state.safetensors", cut),
+    ("args.json", empty), ("args.json", a_folder), ("metrics.jsonl", a_list), ("metrics.jsonl", a_folder),
+    ("log.txt", a_folder),
+    ("state/train/latest", a_list), (f"{SNAPSHOT}/state.json", a_folder), (f"{SNAPSHOT}/state.safetensors",
+    cut),
     (f"{SNAPSHOT}/best", shutil.rmtree), ("state/seconds", a_folder),
 ]  # fmt: skip
 
@@ -121,7 +131,9 @@ def test_damaged_files_meet_a_script(name, fault, unfinished):
 
 def test_a_damaged_result_meets_a_script(tuned, small_demo):
     empty(tuned / "results.json")
-    one_message(run("run_finetuning.py", *command(tuned), code=2), tuned / "results.json", "--overwrite starts afresh")
+    one_message(
+        run("run_finetuning.py", *command(tuned), code=2), tuned / "results.json", "--overwrite starts afresh"
+    )
     one_message(run("run_finetuning.py", *command(tuned), "--do_test", code=2), tuned / "results.json")
     shutil.rmtree(tuned / "ckpt")
     flags = [
@@ -148,11 +160,21 @@ def test_a_last_line_that_was_cut(unfinished):
 
 def test_a_damaged_hop(nested_demo, small_demo, tmp_path):
     """A finished hop of another run whose record is no JSON."""
-    flags = [*FINE, "--data_dir", small_demo, "--teacher_model_path", nested_demo, "--layer_or_sparsity_path", "90S"]
+    flags = [
+        *FINE,
+        "--data_dir",
+        small_demo,
+        "--teacher_model_path",
+        nested_demo,
+        "--layer_or_sparsity_path",
+        "90S",
+    ]
     run("run_maxidisc.py", *flags, "--output_dir", tmp_path / "a")
     hop = next(tmp_path.glob("hops/*/hop.json"))
     cut(hop)
-    one_message(run("run_maxidisc.py", *flags, "--output_dir", tmp_path / "b", code=2), hop, f"remove {hop.parent}")
+    one_message(
+        run("run_maxidisc.py", *flags, "--output_dir", tmp_path / "b", code=2), hop, f"remove {hop.parent}"
+    )
 
 
 # ---- What the machine refuses
@@ -162,7 +184,9 @@ def test_a_damaged_hop(nested_demo, small_demo, tmp_path):
 def small_disk(tmp_path):
     """A file system of 4 MB."""
     (tmp_path / "disk").mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", tmp_path / "disk"], capture_output=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", tmp_path / "disk"], capture_output=True
+    )
     if done.returncode:
         pytest.skip(f"needs to mount a file system: {done.stderr.decode().strip()}")
     yield tmp_path / "disk"
@@ -175,7 +199,14 @@ def test_a_full_disk_keeps_the_run_that_was_there(small_disk, tuned_demo, small_
     before = content(small_disk / "run")
     flags = ["run_finetuning.py", *FINE, "--data_dir", small_demo, "--output_dir", small_disk / "run"]
     done = run(*flags, "--overwrite", code=2)
-    one_message(done, small_disk / "run/state/train", "No space left on device", "make room", "replaced-1", "continues")
+    one_message(
+        done,
+        small_disk / "run/state/train",
+        "No space left on device",
+        "make room",
+        "replaced-1",
+        "continues",
+    )
     kept = content(small_disk / "run/replaced-1")
     assert {name: kept[name] for name in before} == before
     subprocess.run(["mount", "-o", "remount,size=40m", small_disk], check=True)
@@ -206,7 +237,10 @@ def test_a_tracker_that_cannot_write(small_disk, monkeypatch, caplog, capfd):
     for step in range(3000):
         metrics.add("train", step, {"loss": 1.0})
     metrics.sync("train")
-    assert "switched off: [Errno 28] No space left on device" in caplog.text and "Traceback" not in capfd.readouterr().err
+    assert (
+        "switched off: [Errno 28] No space left on device" in caplog.text
+        and "Traceback" not in capfd.readouterr().err
+    )
 
 
 def test_streams_that_are_full(tuned, small_demo, tmp_path):
@@ -235,9 +269,11 @@ def test_streams_that_are_full(tuned, small_demo, tmp_path):
 
 
 LIMITED = [  # the largest file that can be written, a script and its flags, what the message says
-    (100_000, ["run_evaluation.py", "--model_path", "{run}", "--export", "dense", "--export_dir", "{tmp}/ex"], ["{tmp}/ex/"]),
+    (100_000, ["run_evaluation.py", "--model_path", "{run}", "--export", "dense", "--export_dir", "{tmp}/ex"],
+    ["{tmp}/ex/"]),
     (100_000, ["run_sparsification.py", "--model_path", "{run}"], ["{tmp}/new/state"]),
-    (3_000, ["run_corpus.py", "--input", "{tmp}/text", "--tokenizer_name_or_path", "{run}", "--num_workers", 2], ["{tmp}/new/"]),
+    (3_000, ["run_corpus.py", "--input", "{tmp}/text", "--tokenizer_name_or_path", "{run}", "--num_workers",
+    2], ["{tmp}/new/"]),
     (100_000, ["deberta_scripts/get_model.py", "{run}/ckpt", "{tmp}/made"], ["{tmp}/made"]),
 ]  # fmt: skip
 
@@ -250,7 +286,15 @@ def test_no_room(size, words, said, tuned, small_demo, tmp_path):
     if words[0].startswith("run_"):
         words += ["--output_dir", str(tmp_path / "new")]
     if words[0] in ("run_evaluation.py", "run_sparsification.py"):
-        words += ["--task_name", "demo", "--data_dir", str(small_demo), "--use_cpu", "--max_eval_samples", "16"]
+        words += [
+            "--task_name",
+            "demo",
+            "--data_dir",
+            str(small_demo),
+            "--use_cpu",
+            "--max_eval_samples",
+            "16",
+        ]
     done = run("tests/constrained.py", f"file_size={size}", "--", *words, code=2)
     one_message(done, "File too large", *(word.format(tmp=tmp_path) for word in said))
     assert not list(tmp_path.rglob("*.tmp")) and not list((tmp_path / "ex").glob("*"))
@@ -259,7 +303,9 @@ def test_no_room(size, words, said, tuned, small_demo, tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="for root every file can be written")
 def test_a_log_of_somebody_else(unfinished):
     (unfinished / "log.txt").chmod(0o444)
-    one_message(run("run_finetuning.py", *command(unfinished), code=2), unfinished / "log.txt", "Permission denied")
+    one_message(
+        run("run_finetuning.py", *command(unfinished), code=2), unfinished / "log.txt", "Permission denied"
+    )
 
 
 WRONG_PLACES = [  # flags, what the message says
@@ -279,18 +325,34 @@ def test_wrong_places(words, said, small_demo, tmp_path):
     (tmp_path / "file").write_text("a file")
     (tmp_path / "nowhere").symlink_to(tmp_path / "nothing")
     (tmp_path / "ring").symlink_to(tmp_path / "ring")
-    flags = [*FINE, "--data_dir", small_demo, "--output_dir", tmp_path / "run", *(word.format(tmp=tmp_path) for word in words)]
+    flags = [
+        *FINE,
+        "--data_dir",
+        small_demo,
+        "--output_dir",
+        tmp_path / "run",
+        *(word.format(tmp=tmp_path) for word in words),
+    ]
     before = content(tmp_path)
     one_message(run("run_finetuning.py", *flags, code=2), *(word.format(tmp=tmp_path) for word in said))
     assert content(tmp_path) == before
 
 
 def test_other_wrong_places(nested_demo, tuned_demo, small_demo, tmp_path):
-    """Folders where files are read and files where folders are: --hops_dir, --report, --predict, --corpus, --export_dir."""
+    """Folders where files are read and files where folders are: --hops_dir, --report, --predict, --corpus,
+    --export_dir."""
     (tmp_path / "file").write_text("a file")
     task = ["--task_name", "demo", "--data_dir", small_demo, "--use_cpu"]
     path, model = tmp_path / "file", ["--model_path", tuned_demo]
-    hops = [*FINE, "--data_dir", small_demo, "--teacher_model_path", nested_demo, "--layer_or_sparsity_path", "90S"]
+    hops = [
+        *FINE,
+        "--data_dir",
+        small_demo,
+        "--teacher_model_path",
+        nested_demo,
+        "--layer_or_sparsity_path",
+        "90S",
+    ]
     for words, said in (
         (["run_maxidisc.py", *hops, "--hops_dir", path], path),
         (["run_evaluation.py", "--report", path], path),

@@ -1,6 +1,8 @@
-"""Run folders: what is the user's stays, two runs never share one, what a kill, a full disk or an editor leaves is one message.
+"""Run folders: what is the user's stays, two runs never share one, what a kill, a full disk or an editor
+leaves is one message.
 
-Most cases are rows of tables; each is a script in a process of its own, or its parse() where nothing else can be reached.
+Most cases are rows of tables; each is a script in a process of its own, or its parse() where nothing else can
+be reached.
 """
 
 import errno
@@ -30,7 +32,8 @@ from utils.errors import FlagError, RunError
 
 def test_overwrite_leaves_foreign_files_where_they_are(tuned, small_demo):
     """Also through a link, and where the run folder is the working directory."""
-    mine = {"my_notes.txt": "mine", "analysis/table.txt": "too", "ckpt.tmp/x": "x", "args.json.tmp": "y", "replaced-1/a": "z",
+    mine = {"my_notes.txt": "mine", "analysis/table.txt": "too", "ckpt.tmp/x": "x", "args.json.tmp": "y",
+        "replaced-1/a": "z",
             "table.csv": "not an evaluation's", "onnx/model.onnx": "exported"}  # fmt: skip
     for name, text in mine.items():
         (tuned / name).parent.mkdir(exist_ok=True)
@@ -39,7 +42,17 @@ def test_overwrite_leaves_foreign_files_where_they_are(tuned, small_demo):
     flags = [*FINE, "--data_dir", small_demo, "--overwrite"]
     old = json.loads((tuned / "args.json").read_text())["started"]
     run("run_finetuning.py", *flags, "--output_dir", tuned.parent / "link")
-    done = run("tests/constrained.py", f"cwd={tuned}", "--", "run_finetuning.py", *flags, "--seed", 5, "--output_dir", ".")
+    done = run(
+        "tests/constrained.py",
+        f"cwd={tuned}",
+        "--",
+        "run_finetuning.py",
+        *flags,
+        "--seed",
+        5,
+        "--output_dir",
+        ".",
+    )
     assert done.stdout == "ckpt\n" and (tuned.parent / "link").is_symlink()
     assert json.loads((tuned / "args.json").read_text())["settings"]["seed"] == 5 and old
     assert {name: (tuned / name).read_text() for name in mine} == mine
@@ -47,9 +60,16 @@ def test_overwrite_leaves_foreign_files_where_they_are(tuned, small_demo):
 
 
 def test_overwrite_of_what_is_not_ours_is_refused(tmp_path, small_demo, tuned):
-    """Another program's args.json, a marker that is not ours, a file of the user's in ckpt/ or predictions/."""
-    for name, text in (("args.json", '{"lr": 1}'), ("args.json", '{"stage": "finetuning", "settings": {}}'), ("args.json", "[]"),
-                       ("args.json", "{"), (".run_folder", "mine"), ("results.json", "{}")):  # fmt: skip
+    """Another program's args.json, a marker that is not ours, a file of the user's in ckpt/ or
+    predictions/."""
+    for name, text in (
+        ("args.json", '{"lr": 1}'),
+        ("args.json", '{"stage": "finetuning", "settings": {}}'),
+        ("args.json", "[]"),
+        ("args.json", "{"),
+        (".run_folder", "mine"),
+        ("results.json", "{}"),
+    ):
         (tmp_path / "theirs").mkdir()
         (tmp_path / "theirs" / name).write_text(text)
         before = content(tmp_path)
@@ -82,7 +102,8 @@ def test_a_run_from_before_the_marker(tuned, small_demo):
 
 
 def test_the_old_run_stays_until_there_is_a_new_one(tuned, small_demo):
-    """No file larger than a hundredth of the weights can be written: the new run has no state, the old one is whole and named."""
+    """No file larger than a hundredth of the weights can be written: the new run has no state, the old one is
+    whole and named."""
     before = content(tuned)
     flags = ["run_finetuning.py", *FINE, "--data_dir", small_demo, "--output_dir", tuned]
     done = run("tests/constrained.py", "file_size=20000", "--", *flags, "--overwrite", code=2)
@@ -95,12 +116,18 @@ def test_the_old_run_stays_until_there_is_a_new_one(tuned, small_demo):
 
 
 def test_killed_anywhere_while_it_replaces_a_run(tmp_path):
-    """SIGKILL at each operation until the new run has begun: the next start finds the old run whole, or aside and the new one."""
+    """SIGKILL at each operation until the new run has begun: the next start finds the old run whole, or aside
+    and the new one."""
     ends = []
     while "new" not in ends[-1:]:
         folder = tmp_path / str(len(ends))
         (folder / "ckpt").mkdir(parents=True)
-        for name, text in (("args.json", json.dumps(RECORD)), ("results.json", "{}"), ("ckpt/config.json", "{}"), ("mine", "x")):
+        for name, text in (
+            ("args.json", json.dumps(RECORD)),
+            ("results.json", "{}"),
+            ("ckpt/config.json", "{}"),
+            ("mine", "x"),
+        ):
             (folder / name).write_text(text)
         before = content(folder)
         child = os.fork()
@@ -111,14 +138,22 @@ def test_killed_anywhere_while_it_replaces_a_run(tmp_path):
             files.write_json(folder / "args.json", {**RECORD, "settings": {"seed": 1}})
             os._exit(0)
         _, code = os.waitpid(child, 0)
-        assert code == (0 if (folder / "args.json").exists() and "seed" in (folder / "args.json").read_text() else signal.SIGKILL)
+        assert code == (
+            0
+            if (folder / "args.json").exists() and "seed" in (folder / "args.json").read_text()
+            else signal.SIGKILL
+        )
         run_lock.lock(folder)
         run_folder.put_back(folder)
         run_folder.clean(folder, finished=False)
         kept = content(folder)
         ends.append("new" if "seed" in kept["args.json"].decode() else "old")
         if ends[-1] == "new":
-            kept |= {name.removeprefix("replaced-1/"): kept[name] for name in list(kept) if name.startswith("replaced-1/")}
+            kept |= {
+                name.removeprefix("replaced-1/"): kept[name]
+                for name in list(kept)
+                if name.startswith("replaced-1/")
+            }
         assert {name: kept[name] for name in before} == before and not list(folder.rglob("*.tmp"))
     assert len(ends) > 10
 
@@ -129,8 +164,16 @@ def test_killed_anywhere_while_it_replaces_a_run(tmp_path):
 SCRIPTS = {  # the flags that a script needs besides the one in question, which may be any of them
     "run_finetuning.py": {"--task_name": "demo", "--model_path": "other"},
     "run_sparsification.py": {"--task_name": "demo", "--model_path": "other"},
-    "run_distillation.py": {"--task_name": "demo", "--teacher_model_path": "other", "--layer_or_sparsity": "2L"},
-    "run_maxidisc.py": {"--task_name": "demo", "--teacher_model_path": "other", "--layer_or_sparsity_path": "2L"},
+    "run_distillation.py": {
+        "--task_name": "demo",
+        "--teacher_model_path": "other",
+        "--layer_or_sparsity": "2L",
+    },
+    "run_maxidisc.py": {
+        "--task_name": "demo",
+        "--teacher_model_path": "other",
+        "--layer_or_sparsity_path": "2L",
+    },
     "run_minidisc.py": {"--task_name": "demo", "--teacher_model_path": "other"},
     "run_stark.py": {"--task_name": "demo", "--teacher_model_path": "other", "--student_model_path": "other"},
     "run_ted.py": {
@@ -149,19 +192,31 @@ INPUTS = [
     ("run_finetuning.py", {"--model_path": "run"}, "is the run folder"),
     ("run_finetuning.py", {"--model_path": "run/ckpt"}, "lies in the run folder"),
     ("run_finetuning.py", {"--model_path": "link/nested"}, "lies in the run folder"),
-    ("run_finetuning.py", {"--model_path": "other", "--output_dir": "other/new"}, "the run folder lies in it"),
+    (
+        "run_finetuning.py",
+        {"--model_path": "other", "--output_dir": "other/new"},
+        "the run folder lies in it",
+    ),
     ("run_finetuning.py", {"--data_dir": "run/data"}, "lies in the run folder"),
     ("run_finetuning.py", {"--data_dir": "run"}, "is the run folder"),
     ("run_sparsification.py", {"--model_path": "run/nested"}, "lies in the run folder"),
     ("run_distillation.py", {"--teacher_model_path": "run/nested"}, "lies in the run folder"),
-    ("run_distillation.py", {"--student_model_path": "run/nested", "--layer_or_sparsity": None}, "lies in the run folder"),
+    (
+        "run_distillation.py",
+        {"--student_model_path": "run/nested", "--layer_or_sparsity": None},
+        "lies in the run folder",
+    ),
     ("run_maxidisc.py", {"--teacher_model_path": "run/nested"}, "lies in the run folder"),
     ("run_maxidisc.py", {"--hops_dir": "run/hops"}, "lies in the run folder"),
     ("run_minidisc.py", {"--teacher_model_path": "run/nested"}, "lies in the run folder"),
     ("run_stark.py", {"--student_model_path": "run/nested"}, "lies in the run folder"),
     ("run_ted.py", {"--student_model_path": "run/nested"}, "lies in the run folder"),
     ("run_minilmv2.py", {"--corpus": "run/corpus"}, "lies in the run folder"),
-    ("run_minilmv2.py", {"--corpus": "run/text/*.txt", "--streaming": "", "--max_steps": "3"}, "lies in the run folder"),
+    (
+        "run_minilmv2.py",
+        {"--corpus": "run/text/*.txt", "--streaming": "", "--max_steps": "3"},
+        "lies in the run folder",
+    ),
     ("run_minilmv2.py", {"--tokenizer_name_or_path": "run/nested"}, "lies in the run folder"),
     ("run_minimoe.py", {"--corpus": "run/corpus"}, "lies in the run folder"),
     ("run_evaluation.py", {"--model_path": "run/nested"}, "lies in the run folder"),
@@ -189,7 +244,9 @@ def crowded(tmp_path_factory, tuned_demo, nested_demo, built_corpus) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("script, given, said", INPUTS, ids=[f"{n} {case[0]}" for n, case in enumerate(INPUTS)])
+@pytest.mark.parametrize(
+    "script, given, said", INPUTS, ids=[f"{n} {case[0]}" for n, case in enumerate(INPUTS)]
+)
 def test_an_input_in_the_run_folder(script, given, said, crowded, small_demo, monkeypatch):
     """Refused while the flags are read, with and without --overwrite: nothing is generated or removed."""
     monkeypatch.chdir(crowded)
@@ -209,19 +266,34 @@ def test_an_input_in_the_run_folder(script, given, said, crowded, small_demo, mo
 def test_an_input_that_a_config_names(crowded, tmp_path):
     """Text in the run folder that only the JSON file of --input leads to."""
     (tmp_path / "corpus.json").write_text(json.dumps({"urls": [str(crowded / "run/text/*.txt")]}))
-    flags = ["--input", tmp_path / "corpus.json", "--sentences_only", "--num_workers", 1, "--output_dir", crowded / "run"]
+    flags = [
+        "--input",
+        tmp_path / "corpus.json",
+        "--sentences_only",
+        "--num_workers",
+        1,
+        "--output_dir",
+        crowded / "run",
+    ]
     before = content(crowded)
-    one_message(run("run_corpus.py", *flags, "--overwrite", code=2), crowded / "run/text/a.txt", "lies in the run folder")
+    one_message(
+        run("run_corpus.py", *flags, "--overwrite", code=2),
+        crowded / "run/text/a.txt",
+        "lies in the run folder",
+    )
     assert content(crowded) == before
 
 
 def test_what_may_lie_there(crowded, small_demo, monkeypatch):
-    """A run folder below the data folder, whose files are read by name; a hub name that begins like the run folder."""
+    """A run folder below the data folder, whose files are read by name; a hub name that begins like the run
+    folder."""
     monkeypatch.chdir(crowded)
     parse = importlib.import_module("run_finetuning").parse
-    for words in (["--data_dir", str(small_demo), "--output_dir", str(small_demo / "runs/1")],
-                  ["--data_dir", str(small_demo / "demo"), "--output_dir", str(small_demo / "demo/run")],
-                  ["--data_dir", str(small_demo), "--model_path", "run2/model", "--output_dir", "run2"]):  # fmt: skip
+    for words in (
+        ["--data_dir", str(small_demo), "--output_dir", str(small_demo / "runs/1")],
+        ["--data_dir", str(small_demo / "demo"), "--output_dir", str(small_demo / "demo/run")],
+        ["--data_dir", str(small_demo), "--model_path", "run2/model", "--output_dir", "run2"],
+    ):
         parse(["--task_name", "demo", *words])
 
 
@@ -232,7 +304,11 @@ def test_paths_that_no_machine_takes(script, crowded, small_demo, monkeypatch):
     data = {"--data_dir": str(small_demo)} if "--task_name" in SCRIPTS[script] else {}
     given = {**SCRIPTS[script], **data, "--output_dir": "new"}
     parse = importlib.import_module(script.removesuffix(".py")).parse
-    flags = [flag for flag in given if flag in ("--corpus", "--input") or flag.endswith(("_model_path", "--model_path", "_dir"))]
+    flags = [
+        flag
+        for flag in given
+        if flag in ("--corpus", "--input") or flag.endswith(("_model_path", "--model_path", "_dir"))
+    ]
     for flag in flags:
         for path, said in (
             ("x" * 300, "File name too long"),
@@ -256,14 +332,27 @@ run_lock.lock({str(folder)!r}, shared={shared})
 print("held", flush=True)
 sys.stdin.read()
 """
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     return process
 
 
 def test_two_starts_into_one_folder(tmp_path, small_demo):
-    """The second, with another seed, is refused while the first works, and says who it is; a killed one lets go."""
-    flags = ["--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir", tmp_path / "run", "--log_interval", 1]
+    """The second, with another seed, is refused while the first works, and says who it is; a killed one lets
+    go."""
+    flags = [
+        "--task_name",
+        "demo",
+        "--data_dir",
+        small_demo,
+        "--use_cpu",
+        "--output_dir",
+        tmp_path / "run",
+        "--log_interval",
+        1,
+    ]
     said = []
 
     def second():
@@ -276,7 +365,10 @@ def test_two_starts_into_one_folder(tmp_path, small_demo):
     for done in said:
         one_message(done, "another run works in it (process ")
     rows = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert rows == sorted({*rows}) and json.loads((tmp_path / "run/args.json").read_text())["settings"]["seed"] == 1
+    assert (
+        rows == sorted({*rows})
+        and json.loads((tmp_path / "run/args.json").read_text())["settings"]["seed"] == 1
+    )
     one_message(run("run_finetuning.py", *flags, "--seed", 2, code=2), "--seed: 1 in the run, 2 now")
 
 
@@ -304,7 +396,9 @@ run_lock.share({str(tmp_path)!r})
 print("held", flush=True)
 sys.stdin.read()
 """
-    main = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    main = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert main.stdout.readline() == "held\n"
     worker = holder(tmp_path, shared=True)
     main.kill()
@@ -342,12 +436,15 @@ def test_a_finished_run_is_reported_while_it_is_in_use(tuned):
 
 @pytest.mark.parametrize("umask", ["002", "027", "077"])
 def test_files_have_the_permissions_of_the_umask(umask, tmp_path, small_demo):
-    run("tests/constrained.py", f"umask={umask}", "--", "run_finetuning.py", *FINE, "--data_dir", small_demo, "--do_train",
+    run("tests/constrained.py", f"umask={umask}", "--", "run_finetuning.py", *FINE, "--data_dir", small_demo,
+        "--do_train",
         "--do_infer", "--infer_split", "dev", "--output_dir", tmp_path / "run")  # fmt: skip
     for path in [tmp_path / "run", *(tmp_path / "run").rglob("*")]:
         mode = (0o777 if path.is_dir() else 0o666) & ~int(umask, 8)
         assert stat.S_IMODE(path.stat().st_mode) == mode, path
-    assert (tmp_path / "run/ckpt/model.safetensors").exists() and list((tmp_path / "run/predictions").iterdir())
+    assert (tmp_path / "run/ckpt/model.safetensors").exists() and list(
+        (tmp_path / "run/predictions").iterdir()
+    )
 
 
 def test_temporary_names_are_not_followed(tmp_path, tuned, small_demo):
@@ -372,9 +469,32 @@ def test_an_export_leaves_its_neighbours_alone(tmp_path, tuned, small_demo):
     for folder in (tmp_path / "ex/dense.tmp", dead):
         folder.mkdir(parents=True)
         (folder / "mine").write_text("x")
-    flags = ["--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--max_eval_samples", 16, "--model_path", tuned]
-    run("run_evaluation.py", *flags, "--export", "dense", "--export_dir", tmp_path / "ex", "--output_dir", tmp_path / "eval")
-    assert (tmp_path / "ex/dense.tmp/mine").exists() and (tmp_path / "ex/dense/config.json").exists() and not dead.exists()
+    flags = [
+        "--task_name",
+        "demo",
+        "--data_dir",
+        small_demo,
+        "--use_cpu",
+        "--max_eval_samples",
+        16,
+        "--model_path",
+        tuned,
+    ]
+    run(
+        "run_evaluation.py",
+        *flags,
+        "--export",
+        "dense",
+        "--export_dir",
+        tmp_path / "ex",
+        "--output_dir",
+        tmp_path / "eval",
+    )
+    assert (
+        (tmp_path / "ex/dense.tmp/mine").exists()
+        and (tmp_path / "ex/dense/config.json").exists()
+        and not dead.exists()
+    )
 
 
 def test_what_another_process_is_writing_stays(tmp_path):
@@ -395,7 +515,9 @@ def test_a_report_of_the_users_own(tmp_path, tuned):
     run("run_evaluation.py", "--report", tmp_path)
     run("run_evaluation.py", "--report", tmp_path)  # replaces its own
     (tmp_path / "report.html").write_text("<html>mine</html>")
-    one_message(run("run_evaluation.py", "--report", tmp_path, code=2), tmp_path / "report.html", "--output_dir")
+    one_message(
+        run("run_evaluation.py", "--report", tmp_path, code=2), tmp_path / "report.html", "--output_dir"
+    )
     assert (tmp_path / "report.html").read_text() == "<html>mine</html>"
 
 
@@ -405,11 +527,19 @@ def test_get_model_keeps_what_it_would_not_write(tmp_path, tuned):
     for _ in range(2):
         run("deberta_scripts/get_model.py", tmp_path / "model", tmp_path / "made")
     (tmp_path / "made/notes").mkdir()
-    one_message(run("deberta_scripts/get_model.py", tmp_path / "model", tmp_path / "made", code=2), "notes", "would be lost")
-    assert (tmp_path / "made/notes").is_dir() and sorted(os.listdir(tmp_path)) == ["made", "model", "run"]
-    one_message(run("deberta_scripts/get_model.py", "no/such/model", tmp_path / "new", code=2), "no/such/model")
     one_message(
-        run("deberta_scripts/get_model.py", tmp_path / "run", tmp_path / "new", code=2), tmp_path / "run", "pytorch_model.bin"
+        run("deberta_scripts/get_model.py", tmp_path / "model", tmp_path / "made", code=2),
+        "notes",
+        "would be lost",
+    )
+    assert (tmp_path / "made/notes").is_dir() and sorted(os.listdir(tmp_path)) == ["made", "model", "run"]
+    one_message(
+        run("deberta_scripts/get_model.py", "no/such/model", tmp_path / "new", code=2), "no/such/model"
+    )
+    one_message(
+        run("deberta_scripts/get_model.py", tmp_path / "run", tmp_path / "new", code=2),
+        tmp_path / "run",
+        "pytorch_model.bin",
     )
     assert not (tmp_path / "new").exists()
 
@@ -419,13 +549,24 @@ def test_get_model_keeps_what_it_would_not_write(tmp_path, tuned):
 
 def test_a_folder_that_has_only_begun(tmp_path, small_demo):
     """The marker, whole or cut; what was being written; args.json.tmp of the time before the marker."""
-    for names in ([".run_folder"], [".run_folder", ".args.json.0123456789abcdef.tmp"], [".args.json.0123456789abcdef.tmp"],
-                  ["args.json.tmp"], []):  # fmt: skip
+    for names in (
+        [".run_folder"],
+        [".run_folder", ".args.json.0123456789abcdef.tmp"],
+        [".args.json.0123456789abcdef.tmp"],
+        ["args.json.tmp"],
+        [],
+    ):
         (tmp_path / "run").mkdir()
         for name in names:
             (tmp_path / "run" / name).touch()
-        assert run_folder.take(tmp_path / "run", RECORD, Namespace(overwrite=False), answers=False) == ("new", 0.0)
-        assert run_folder.take(tmp_path / "run", RECORD, Namespace(overwrite=True), answers=False) == ("new", 0.0)
+        assert run_folder.take(tmp_path / "run", RECORD, Namespace(overwrite=False), answers=False) == (
+            "new",
+            0.0,
+        )
+        assert run_folder.take(tmp_path / "run", RECORD, Namespace(overwrite=True), answers=False) == (
+            "new",
+            0.0,
+        )
         if names == ["args.json.tmp"]:
             run("run_finetuning.py", *FINE, "--data_dir", small_demo, "--output_dir", tmp_path / "run")
             assert sorted(os.listdir(tmp_path / "run"))[:2] == [".run_folder", "args.json"]
@@ -433,7 +574,8 @@ def test_a_folder_that_has_only_begun(tmp_path, small_demo):
 
 
 def test_killed_after_results_json(tuned):
-    """The state, the run that was replaced and half a file go when the run is reported; foreign files stay."""
+    """The state, the run that was replaced and half a file go when the run is reported; foreign files
+    stay."""
     (tuned / "state/train").mkdir(parents=True)
     (tuned / "replaced-3").mkdir()
     for name in (
@@ -463,7 +605,9 @@ def test_a_killed_dry_run(tmp_path, small_demo):
         room.mkdir()
     flags = [*FINE, "--data_dir", small_demo, "--output_dir", rooms[1] / "run"]
     words = ["tests/constrained.py", f"tmp={rooms[0]}", "--", "run_finetuning.py", *flags]
-    assert kill_when(lambda: [*rooms[0].glob("*/args.json"), *rooms[0].glob(".*/args.json")], *words, "--dry_run")
+    assert kill_when(
+        lambda: [*rooms[0].glob("*/args.json"), *rooms[0].glob(".*/args.json")], *words, "--dry_run"
+    )
     assert len(os.listdir(rooms[0])) == 1 and not os.listdir(rooms[1])
     with files.new_file(rooms[0] / "bert-compression-dry-run"):
         run(*words)
@@ -475,9 +619,30 @@ def test_a_killed_dry_run(tmp_path, small_demo):
 def test_an_export_that_was_killed_is_made_again(tmp_path, tuned, small_demo):
     """The same command continues although the folder is there, which another run's would not."""
     (tmp_path / "ex").mkdir()
-    flags = ["--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--max_eval_samples", 16, "--model_path", tuned]
-    words = ["run_evaluation.py", *flags, "--export", "dense", "--export_dir", tmp_path / "ex", "--output_dir", tmp_path / "eval"]
-    assert kill_when(lambda: (tmp_path / "ex/dense").exists() and not (tmp_path / "eval/results.json").exists(), *words)
+    flags = [
+        "--task_name",
+        "demo",
+        "--data_dir",
+        small_demo,
+        "--use_cpu",
+        "--max_eval_samples",
+        16,
+        "--model_path",
+        tuned,
+    ]
+    words = [
+        "run_evaluation.py",
+        *flags,
+        "--export",
+        "dense",
+        "--export_dir",
+        tmp_path / "ex",
+        "--output_dir",
+        tmp_path / "eval",
+    ]
+    assert kill_when(
+        lambda: (tmp_path / "ex/dense").exists() and not (tmp_path / "eval/results.json").exists(), *words
+    )
     run(*words)
     assert "finished before" in run(*words).stderr
     one_message(run(*words, "--overwrite", code=2), tmp_path / "ex/dense", "exists")
@@ -487,7 +652,8 @@ def test_an_export_that_was_killed_is_made_again(tmp_path, tuned, small_demo):
 
 
 def test_continued_under_other_versions(unfinished):
-    """They are named in the log and kept in args.json, each once; a run that is only reported has nothing to say."""
+    """They are named in the log and kept in args.json, each once; a run that is only reported has nothing to
+    say."""
     record = json.loads((unfinished / "args.json").read_text())
     now, commit = record["versions"]["torch"], record["git_commit"]
     record["versions"]["torch"], record["git_commit"] = "1.0", "abc"
@@ -500,7 +666,9 @@ def test_continued_under_other_versions(unfinished):
     assert f"torch {now} (before: 1.0), commit {commit} (before: abc)" in (unfinished / "log.txt").read_text()
     assert "versions" not in run(*words).stderr and "versions" not in run(*words).stderr
     record = json.loads((unfinished / "args.json").read_text())
-    assert record["versions"]["torch"] == "1.0" and [part["versions"]["torch"] for part in record["resumed"]] == [now]
+    assert record["versions"]["torch"] == "1.0" and [
+        part["versions"]["torch"] for part in record["resumed"]
+    ] == [now]
     card = (unfinished / "ckpt/README.md").read_text()
     assert "torch 1.0" in card and f"torch {now}" in card and f"| commit | abc; then {commit} |" in card
 
@@ -509,15 +677,23 @@ def test_continued_under_other_versions(unfinished):
 
 
 def test_all_that_runs_write_is_known(tuned_demo, nested_demo, built_corpus):
-    """What has no known name would be left behind by --overwrite: names in the sources, and what runs have in their folders."""
+    """What has no known name would be left behind by --overwrite: names in the sources, and what runs have in
+    their folders."""
     for folder in (tuned_demo, nested_demo, built_corpus):
         stage = run_folder.read_record(folder)["stage"]
         assert all(run_folder.is_own(name, stage) or name == ".run_folder" for name in os.listdir(folder))
         assert run_folder.status(folder, RECORD, overwrite=True) == ("new", None)
-    sources = [*ROOT.glob("run_*.py"), *(path for name in ("data", "models", "utils") for path in (ROOT / name).rglob("*.py"))]
+    sources = [
+        *ROOT.glob("run_*.py"),
+        *(path for name in ("data", "models", "utils") for path in (ROOT / name).rglob("*.py")),
+    ]
     found = set()
     for path in sources:
         stage = path.stem.removeprefix("run_") if path.parent == ROOT else None
         for pattern in (r'run\.folder / f?"([^"/]+)"', r'run\.keep\([^,]+, f?"([^"]+)"'):
-            found |= {(stage, re.sub(r"\{[^}]*\}", "1", name)) for name in re.findall(pattern, path.read_text())}
-    assert len(found) > 8 and not [(stage, name) for stage, name in found if not run_folder.is_own(name, stage)]
+            found |= {
+                (stage, re.sub(r"\{[^}]*\}", "1", name)) for name in re.findall(pattern, path.read_text())
+            }
+    assert len(found) > 8 and not [
+        (stage, name) for stage, name in found if not run_folder.is_own(name, stage)
+    ]

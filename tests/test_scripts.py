@@ -1,8 +1,9 @@
-"""The command lines of the bash scripts and of the README, through the parsers of the scripts that they call; nothing is trained.
+"""The command lines of the bash scripts and of the README, through the parsers of the scripts that they call;
+nothing is trained.
 
-Each command runs where `python` only writes down what it is called with. Then the folders that all these calls read and write are
-made, with no more than configs in them, and each call is parsed among them: its flags, values and choices, and whether another
-call writes what it reads.
+Each command runs where `python` only writes down what it is called with. Then the folders that all these
+calls read and write are made, with no more than configs in them, and each call is parsed among them: its
+flags, values and choices, and whether another call writes what it reads.
 """
 
 import functools
@@ -20,7 +21,7 @@ from data import tasks
 from utils.errors import FlagError
 
 PYTHON = """#!/usr/bin/env bash
-# A call of a run_*.py: how many words, the words. What bash scripts ask for is answered: grid.py's best epochs and rate.
+# A call of a run_*.py: how many words, the words. What scripts ask for is answered: grid.py's choice.
 if [[ $* == *"grid.py pick"* ]]; then echo 3 2e-5; fi
 while [ $# -gt 0 ] && [[ $1 != run_*.py ]]; do shift; done
 if [ $# -gt 0 ]; then printf '%s\\0' $# "$@" >>"$CALLS"; fi
@@ -45,11 +46,19 @@ def in_blocks(text):
 
 def all_commands():
     """Every bash script, with its default values and as its header says, and the README's commands."""
-    found = [f"bash bert_scripts/{path.name}" for path in sorted(ROOT.glob("bert_scripts/*.sh")) if path.name != "setup.sh"]
+    found = [
+        f"bash bert_scripts/{path.name}"
+        for path in sorted(ROOT.glob("bert_scripts/*.sh"))
+        if path.name != "setup.sh"
+    ]
     for path in sorted(ROOT.glob("deberta_scripts/run_*.sh")):
         sizes = ("base", "xsmall") if "SIZE:-" in path.read_text() else ("-",)
-        found += [f"TASK={task} SIZE={size} bash deberta_scripts/{path.name}" for task in NINE for size in sizes]
-    found += [command for path in sorted(ROOT.glob("*_scripts/*.sh")) for command in in_header(path.read_text())]
+        found += [
+            f"TASK={task} SIZE={size} bash deberta_scripts/{path.name}" for task in NINE for size in sizes
+        ]
+    found += [
+        command for path in sorted(ROOT.glob("*_scripts/*.sh")) for command in in_header(path.read_text())
+    ]
     found += in_blocks((ROOT / "README.md").read_text())
     return [*dict.fromkeys(re.sub("  +#.*", "", command) for command in found)]
 
@@ -61,7 +70,8 @@ COMMANDS = all_commands()
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A folder like the repository with the bash scripts alone, and beside it programs that write down their calls."""
+    """A folder like the repository with the bash scripts alone, and beside it programs that write down their
+    calls."""
     folder = tmp_path_factory.mktemp("scripts") / "repository"
     for path in [*ROOT.glob("*_scripts/*.sh"), *ROOT.glob("*.txt")]:
         (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +90,9 @@ def calls_of(command, folder):
     record.write_text("")
     path = f"{folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": path, "CALLS": record, "VIRTUAL_ENV": folder, "SEEDS": "776"}
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     words, calls = record.read_text().split("\0")[:-1], []
     while words:
@@ -115,7 +127,8 @@ GRID = "0,10,20,30,40,50,60,70,80,85,90,95"
 
 
 def config_of(path, calls):
-    """The config of a checkpoint, pretrained or written by one of these calls {output_dir: call}; None where there is none."""
+    """The config of a checkpoint, pretrained or written by one of these calls {output_dir: call}; None where
+    there is none."""
     if path in PRETRAINED or path not in calls:
         return PRETRAINED.get(path)
     script, *words = calls[path]
@@ -150,18 +163,31 @@ def part(config, given):
     """The student, where flags say that it is a part of what it starts from."""
     wanted = given.get("layer_or_sparsity") or given.get("layer_or_sparsity_path", "").rpartition(",")[2]
     layers = given.get("student_layer") or (wanted[:-1] if wanted.endswith("L") else None)
-    percent = given.get("student_sparsity") or given.get("target_sparsity") or (wanted[:-1] if wanted.endswith("S") else None)
+    percent = (
+        given.get("student_sparsity")
+        or given.get("target_sparsity")
+        or (wanted[:-1] if wanted.endswith("S") else None)
+    )
     if layers:
         return {**config, "num_hidden_layers": int(layers)}
     if percent:
-        return {**config, "model_type": f"sparse-{config['model_type']}", "compression": grid(int(percent), [percent])}
+        return {
+            **config,
+            "model_type": f"sparse-{config['model_type']}",
+            "compression": grid(int(percent), [percent]),
+        }
     return config
 
 
 def filtered(config, given):
     """A model with filters beside it: what filters.json says."""
     number, interval = config["num_hidden_layers"], int(given.get("filter_interval", 1))
-    spec = {"task": given["task_name"], "num_layers": number, "hidden_size": config["hidden_size"], "nonlinear": False}
+    spec = {
+        "task": given["task_name"],
+        "num_layers": number,
+        "hidden_size": config["hidden_size"],
+        "nonlinear": False,
+    }
     spec["layers"] = [*range(interval, number + 1, interval)]
     spec["output_dim"] = int(given.get("filter_output_dim", config["hidden_size"]))
     return {**config, "filters": spec}
@@ -182,7 +208,8 @@ def write(folder, config, *, is_run):
 
 @pytest.fixture(scope="module")
 def written(copy):
-    """{command: its calls}.  The folder has what they read; that beside it has the same, written by calls with --hold_out 0.1."""
+    """{command: its calls}.  The folder has what they read; that beside it has the same, written by calls
+    with --hold_out 0.1."""
     made = {command: calls_of(command, copy) for command in COMMANDS}
     folders = {}
     for call in (call for calls in made.values() for call in calls):
@@ -220,10 +247,25 @@ def test_every_command_is_accepted(command, written, copy, monkeypatch):
         ("bert_scripts/run_ted_mrpc.sh", "--task_name", "--task", "--task: no such flag"),
         ("bert_scripts/run_ted_mrpc.sh", "stage1 ", "stage3 ", "--student_init: 'stage3' is not one of"),
         ("bert_scripts/run_ted_mrpc.sh", "3e-5", "3e-5,", "--learning_rate: '3e-5,' is not a number above 0"),
-        ("bert_scripts/run_ted_mrpc.sh", "--mode ted", "--mode kd", "--mse_alpha: has no meaning with --mode kd"),
-        ("bert_scripts/run_minidisc_rte.sh", "sparsebert_cls", "sparsebert_ner", "rte is a classification task"),
+        (
+            "bert_scripts/run_ted_mrpc.sh",
+            "--mode ted",
+            "--mode kd",
+            "--mse_alpha: has no meaning with --mode kd",
+        ),
+        (
+            "bert_scripts/run_minidisc_rte.sh",
+            "sparsebert_cls",
+            "sparsebert_ner",
+            "rte is a classification task",
+        ),
         ("bert_scripts/run_minidisc_rte.sh", "TARGET:-90", "TARGET:-91", "91S: not in the teacher's grid"),
-        ("bert_scripts/run_minidisc_rte.sh", "sparsification/rte", "sparsification/ret", "ret: no such folder"),
+        (
+            "bert_scripts/run_minidisc_rte.sh",
+            "sparsification/rte",
+            "sparsification/ret",
+            "ret: no such folder",
+        ),
         ("deberta_scripts/run_ted.sh", "--kl_alpha", "--kl_alhpa", "--kl_alhpa: no such flag"),
     ],
 )
@@ -239,7 +281,8 @@ def test_a_broken_command_is_refused(script, before, after, message, written, co
 
 
 def test_the_table_of_published_settings(written):
-    """Pairs of sizes, batches in parts, dropouts, weights: one cell of each kind, as TED's scripts have it."""
+    """Pairs of sizes, batches in parts, dropouts, weights: one cell of each kind, as TED's scripts have
+    it."""
 
     def call(command):
         (words,) = written[command]
@@ -253,12 +296,17 @@ def test_the_table_of_published_settings(written):
     assert "--cls_dropout 0 --hidn_dropout 0 --att_dropout 0 " in tuned
     assert "dropout" not in call("TASK=cola SIZE=base bash deberta_scripts/run_finetuning.sh")
     squad = call("TASK=squad2 SIZE=base bash deberta_scripts/run_finetuning.sh")
-    assert "--per_device_train_batch_size 24 " in squad and "--num_grad_accum_steps 2 " in squad and "--doc_stride 128 " in squad
+    assert (
+        "--per_device_train_batch_size 24 " in squad
+        and "--num_grad_accum_steps 2 " in squad
+        and "--doc_stride 128 " in squad
+    )
     assert "--kl_alpha 10 --mse_alpha 5000 " in call("TASK=squad2 SIZE=- bash deberta_scripts/run_ted.sh")
 
 
 @pytest.mark.parametrize(
-    "variables, message", [("TASK=mrcp", "found mrcp, expected one of mnli qqp"), ("TASK=mrpc SIZE=large", "found large")]
+    "variables, message",
+    [("TASK=mrcp", "found mrcp, expected one of mnli qqp"), ("TASK=mrpc SIZE=large", "found large")],
 )
 def test_tasks_and_sizes_that_have_no_settings(variables, message):
     command = f"env {variables} bash deberta_scripts/run_learn_filters.sh".split()

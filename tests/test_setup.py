@@ -1,4 +1,5 @@
-"""The environment that scripts run in: an active one is not changed, else .venv is made; ranges and tested versions agree."""
+"""The environment that scripts run in: an active one is not changed, else .venv is made; ranges and tested
+versions agree."""
 
 import os
 import re
@@ -39,7 +40,9 @@ def test_every_requirement_has_a_tested_version():
     tested = dict(missing.requirements(ROOT / "constraints.txt"))
     exact = {name: spec for name, spec in wanted.items() if spec.startswith("==")}
     assert {*tested} == {*wanted} - {*exact} and all(spec.startswith("==") for spec in tested.values())
-    assert all(missing.fits(tested[name].removeprefix("=="), spec) for name, spec in wanted.items() if name in tested)
+    assert all(
+        missing.fits(tested[name].removeprefix("=="), spec) for name, spec in wanted.items() if name in tested
+    )
 
 
 def sourced(folder, **environment):
@@ -47,9 +50,19 @@ def sourced(folder, **environment):
     (folder / "bert_scripts").mkdir(exist_ok=True)
     for name in ("setup.sh", "missing.py"):
         (folder / "bert_scripts" / name).write_text((ROOT / "bert_scripts" / name).read_text())
-    kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHON")}
-    command = ["bash", "-c", "set -euo pipefail; source bert_scripts/setup.sh requirements.txt; command -v python"]
-    return subprocess.run(command, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, timeout=120)
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHON")
+    }
+    command = [
+        "bash",
+        "-c",
+        "set -euo pipefail; source bert_scripts/setup.sh requirements.txt; command -v python",
+    ]
+    return subprocess.run(
+        command, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.fixture
@@ -60,20 +73,28 @@ def active():
 
 
 def test_an_active_environment_is_not_changed(active, tmp_path):
-    """What is missing or too old is listed with the command, which names nothing else, and the script stops."""
+    """What is missing or too old is listed with the command, which names nothing else, and the script
+    stops."""
     (tmp_path / "base.txt").write_text("pytest >= 7, < 999  # there\nhypothesis>=999\n")
     (tmp_path / "requirements.txt").write_text("-r base.txt\nno-such-thing\n")
     done = sourced(tmp_path, **active)
     assert done.returncode == 2 and done.stdout == "" and not (tmp_path / ".venv").exists()
     assert re.search(r"hypothesis +found 6\.\S+, expected >=999", done.stderr), done.stderr
     assert re.search(r"no-such-thing +found none, expected any", done.stderr)
-    assert "python -m pip install 'hypothesis>=999' no-such-thing\n" in done.stderr and "pytest" not in done.stderr
+    assert (
+        "python -m pip install 'hypothesis>=999' no-such-thing\n" in done.stderr
+        and "pytest" not in done.stderr
+    )
 
 
 def test_an_active_environment_that_has_everything(active, tmp_path):
     (tmp_path / "requirements.txt").write_text("pytest>=7\n")
     done = sourced(tmp_path, **active)
-    assert done.returncode == 0 and done.stderr == "" and done.stdout.strip() == f"{os.path.dirname(sys.executable)}/python"
+    assert (
+        done.returncode == 0
+        and done.stderr == ""
+        and done.stdout.strip() == f"{os.path.dirname(sys.executable)}/python"
+    )
 
 
 def wheel(folder, version):
@@ -81,7 +102,10 @@ def wheel(folder, version):
     with zipfile.ZipFile(folder / f"thing-{version}-py3-none-any.whl", "w") as file:
         about = f"thing-{version}.dist-info"
         file.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: thing\nVersion: {version}\n")
-        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(
+            f"{about}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         file.writestr(f"{about}/RECORD", f"{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
 
 
@@ -106,5 +130,9 @@ def test_an_old_python_is_refused(tmp_path):
     old.write_text('#!/usr/bin/env bash\n[ "$1" = --version ] && echo Python 3.9.1 || exit 1\n')
     old.chmod(0o755)
     done = sourced(tmp_path, PYTHON=str(old))
-    assert done.returncode == 2 and "3.11 or newer is needed, found Python 3.9.1" in done.stderr and "set PYTHON" in done.stderr
+    assert (
+        done.returncode == 2
+        and "3.11 or newer is needed, found Python 3.9.1" in done.stderr
+        and "set PYTHON" in done.stderr
+    )
     assert not (tmp_path / ".venv").exists()

@@ -9,7 +9,9 @@ from modules.sliceable_linear import EmptyLinear, SliceableLinear, scatter, sele
 
 def rows_of(units, groups, number, size):
     """Positions of some units, in plain loops."""
-    return [(group * number + unit) * size + i for group in range(groups) for unit in units for i in range(size)]
+    return [
+        (group * number + unit) * size + i for group in range(groups) for unit in units for i in range(size)
+    ]
 
 
 @pytest.mark.parametrize("groups, number, size", [(1, 4, 3), (3, 4, 2), (2, 5, 1)])

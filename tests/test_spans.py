@@ -1,4 +1,5 @@
-"""Spans: the search and the answers beside nested loops, windows, labels, losses; logits are made up throughout."""
+"""Spans: the search and the answers beside nested loops, windows, labels, losses; logits are made up
+throughout."""
 
 import json
 import math
@@ -26,7 +27,11 @@ SQUAD = tasks.get("squad2")
 
 def encode(examples, tokenizer, *, max_length=384, **options):
     return tokenise_examples(
-        examples, tokenizer, task=SQUAD, max_length=max_length, spans=SpanOptions(**{**flags.SPANS, **options})
+        examples,
+        tokenizer,
+        task=SQUAD,
+        max_length=max_length,
+        spans=SpanOptions(**{**flags.SPANS, **options}),
     )
 
 
@@ -47,17 +52,24 @@ def pairs_in_loops(start, end, num_best, max_answer_length):
 
 
 def test_search_equals_nested_loops():
-    """Few decimals make many equal scores, so that the order of equal ones is tested; -inf is what cannot be chosen."""
+    """Few decimals make many equal scores, so that the order of equal ones is tested; -inf is what cannot be
+    chosen."""
     draw = np.random.default_rng(0)
     for case in range(150):
         windows, tokens, decimals = 5, int(draw.integers(1, 60)), int(draw.integers(0, 4))
         num_best, longest = int(draw.integers(1, 25)), int(draw.integers(1, 20))
-        start, end = (np.round(draw.normal(size=(windows, tokens)) * 3, decimals).astype(np.float32) for _ in range(2))
+        start, end = (
+            np.round(draw.normal(size=(windows, tokens)) * 3, decimals).astype(np.float32) for _ in range(2)
+        )
         start[:, : draw.integers(0, tokens)] = -np.inf
         found = best_spans(start, end, num_best=num_best, max_answer_length=longest)
         assert all(part.shape == (windows, num_best) for part in found)
         for window in range(windows):
-            rows = [(int(a), int(b), float(s)) for a, b, s in zip(*(part[window] for part in found)) if s > -np.inf]
+            rows = [
+                (int(a), int(b), float(s))
+                for a, b, s in zip(*(part[window] for part in found))
+                if s > -np.inf
+            ]
             assert rows == pairs_in_loops(start[window], end[window], num_best, longest), case
 
 
@@ -74,7 +86,8 @@ def test_search_in_chunks(monkeypatch):
 
 
 def expected_rows(tokenizer, question, context, *, max_length, stride):
-    return tokenizer(question.lstrip(), context, truncation="only_second", max_length=max_length, stride=stride,
+    return tokenizer(question.lstrip(), context, truncation="only_second", max_length=max_length,
+                     stride=stride,
                      return_overflowing_tokens=True, return_offsets_mapping=True)  # fmt: skip
 
 
@@ -109,17 +122,22 @@ def test_windows_equal_the_tokenizers_own(bert, tmp_path):
 
 @pytest.mark.parametrize("split_name", ["train", "dev"])
 def test_real_files(data_dir, encoder_dir, split_name):
-    """Rows as transformers makes them; every token of every context in a window, neighbours share doc_stride tokens; the label's
-    characters are the answer's, or its whole words where the tokenizer does not cut them; no answer is lost."""
+    """Rows as transformers makes them; every token of every context in a window, neighbours share doc_stride
+    tokens; the label's characters are the answer's, or its whole words where the tokenizer does not cut them;
+    no answer is lost."""
     tokenizer, examples = load_tokenizer(encoder_dir), SQUAD.read(data_dir, split_name)
     split = encode(examples, tokenizer)
     for number in np.random.default_rng(0).choice(len(examples), 60, replace=False):
         rows = np.flatnonzero(split._owners == number)
-        expected = expected_rows(tokenizer, examples.first[number], examples.second[number], max_length=384, stride=128)
+        expected = expected_rows(
+            tokenizer, examples.first[number], examples.second[number], max_length=384, stride=128
+        )
         assert [split.collate([row]).inputs["input_ids"][0].tolist() for row in rows] == expected["input_ids"]
     begins, sizes, labels = split._begins, split._sizes, split._labels
     following = split._owners[1:] == split._owners[:-1]
-    assert (begins[:-1] + sizes[:-1] - begins[1:])[following].tolist() == [128] * following.sum() and following.sum() > 90
+    assert (begins[:-1] + sizes[:-1] - begins[1:])[following].tolist() == [
+        128
+    ] * following.sum() and following.sum() > 90
     covered = np.zeros(len(split._offsets), bool)
     for begin, size in zip(begins, sizes):
         covered[begin : begin + size] = True
@@ -133,7 +151,9 @@ def test_real_files(data_dir, encoder_dir, split_name):
         assert gold in text
         cut += text != gold
         answered.add(number)
-    assert answered == {number for number, gold in enumerate(examples.labels) if gold} and cut < 0.01 * len(answered)
+    assert answered == {number for number, gold in enumerate(examples.labels) if gold} and cut < 0.01 * len(
+        answered
+    )
 
 
 def test_labels_in_a_padded_batch(bert, tmp_path):
@@ -173,17 +193,25 @@ def test_answers_whose_tokens_have_blanks(tmp_path):
     """A tokenizer that counts the blank before a word to its token: texts of answers have none."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    words = sorted({word for text in (tiny_squad.SENTENCE, tiny_squad.QUESTION) for word in text.split()} - {"{}"})
+    words = sorted(
+        {word for text in (tiny_squad.SENTENCE, tiny_squad.QUESTION) for word in text.split()} - {"{}"}
+    )
     words = ["\u2581" + word for word in [*words, *tiny_squad.PEOPLE, *tiny_squad.TOWNS]]
     backend = Tokenizer(
-        models.WordLevel({word: i for i, word in enumerate(["[UNK]", "[CLS]", "[SEP]", "[PAD]", *words])}, "[UNK]")
+        models.WordLevel(
+            {word: i for i, word in enumerate(["[UNK]", "[CLS]", "[SEP]", "[PAD]", *words])}, "[UNK]"
+        )
     )
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] [SEP] $B [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] [SEP] $B [SEP]",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-                                        pad_token="[PAD]", model_input_names=["input_ids", "attention_mask"])  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", cls_token="[CLS]",
+                                        sep_token="[SEP]",
+                                        pad_token="[PAD]", model_input_names=["input_ids",
+                                        "attention_mask"])  # fmt: skip
     examples = made_up(tmp_path)
     assert backend.encode("paris rome").offsets[-2] == (5, 10)  # with its blank
     split = encode(examples, tokenizer, max_length=24, doc_stride=5)
@@ -208,7 +236,8 @@ def oracle(split, seed=0):
 
 
 def answers_in_loops(split, outputs, num_best, longest, threshold):
-    """Per question (n best texts with probabilities, odds, answer), step by step from the paper's code, one window at a time."""
+    """Per question (n best texts with probabilities, odds, answer), step by step from the paper's code, one
+    window at a time."""
     result = []
     for number, context in enumerate(split.examples.second):
         null, found = math.inf, []
@@ -228,7 +257,13 @@ def answers_in_loops(split, outputs, num_best, longest, threshold):
         total = sum(math.exp(score) for score, _ in kept)
         top, best = next(((score, text) for score, text in found if text), (null - NO_SPAN, ""))
         odds = null - top
-        result.append(([(text, math.exp(score) / total) for score, text in kept], odds, "" if odds > threshold else best))
+        result.append(
+            (
+                [(text, math.exp(score) / total) for score, text in kept],
+                odds,
+                "" if odds > threshold else best,
+            )
+        )
     return result
 
 
@@ -240,23 +275,37 @@ def test_answers_equal_loops(bert, tmp_path, num_best, longest, threshold):
     draw = np.random.default_rng(5)
     outputs = [np.round(draw.normal(size=(length, 2)) * 2, 2).astype(np.float32) for length in split.lengths]
     path = split.write_submission(outputs, tmp_path / "out")
-    files = [json.loads((tmp_path / "out" / f"squad2_dev_{name}.json").read_text())
-             for name in ("predictions", "nbest_predictions", "null_odds")]  # fmt: skip
+    files = [
+        json.loads((tmp_path / "out" / f"squad2_dev_{name}.json").read_text())
+        for name in ("predictions", "nbest_predictions", "null_odds")
+    ]
     assert path.name == "squad2_dev_predictions.json" and len(list(path.parent.iterdir())) == 3
-    for number, (best, odds, answer) in zip(examples.ids, answers_in_loops(split, outputs, num_best, longest, threshold)):
+    for number, (best, odds, answer) in zip(
+        examples.ids, answers_in_loops(split, outputs, num_best, longest, threshold)
+    ):
         assert files[0][number] == answer and files[2][number] == pytest.approx(odds, abs=1e-6)
         assert [entry["text"] for entry in files[1][number]] == [text for text, _ in best]
-        assert [entry["probability"] for entry in files[1][number]] == pytest.approx([p for _, p in best], rel=1e-5)
+        assert [entry["probability"] for entry in files[1][number]] == pytest.approx(
+            [p for _, p in best], rel=1e-5
+        )
 
 
 def test_golden_answer():
-    """Null scores 3.0 and 1.5 in two windows, best span 2.0: odds -.5, so the span; with the threshold -1 nothing."""
+    """Null scores 3.0 and 1.5 in two windows, best span 2.0: odds -.5, so the span; with the threshold -1
+    nothing."""
     found = Answers([[(2.0, 1.0, 1.0, "Rome")]], np.minimum.reduceat(np.array([3.0, 1.5]), [0]))
     assert found.odds == [-0.5] and found.predictions(0.0) == ["Rome"] and found.predictions(-1.0) == [""]
 
 
 def test_a_context_without_tokens_has_no_answer(bert):
-    examples = Examples(["a", "b"], ["where ?", "where ?"], ["\u200d \u200d", "paris ."], [(), ((0, "paris"),)], "x.json", "dev")
+    examples = Examples(
+        ["a", "b"],
+        ["where ?", "where ?"],
+        ["\u200d \u200d", "paris ."],
+        [(), ((0, "paris"),)],
+        "x.json",
+        "dev",
+    )
     split = encode(examples, bert, max_length=24, doc_stride=5)
     outputs = [np.zeros((length, 2), np.float32) for length in split.lengths]
     found = split.answers(outputs)
@@ -307,19 +356,23 @@ def test_losses_against_plain_python(temperature):
     gradient = torch.autograd.grad(found_task + found_soft, logits)[0]
     assert gradient.isfinite().all() and (gradient[~mask] == 0).all() and (gradient[mask].abs() > 0).all()
     parts = [
-        losses.task_loss(logits[i : i + 1], labels[i : i + 1], kind="spans", mask=mask[i : i + 1], divisor=3) for i in range(3)
+        losses.task_loss(logits[i : i + 1], labels[i : i + 1], kind="spans", mask=mask[i : i + 1], divisor=3)
+        for i in range(3)
     ]
     assert sum(parts).item() == pytest.approx(task, rel=1e-12)
     beyond = labels.clone()
     beyond[1, 0] = 7  # outside of the row: adds nothing
     lost = -torch.log_softmax(logits[1, :4, 0], 0)[0] / 6
-    assert losses.task_loss(logits, beyond, kind="spans", mask=mask).item() == pytest.approx(task - lost.item(), rel=1e-12)
+    assert losses.task_loss(logits, beyond, kind="spans", mask=mask).item() == pytest.approx(
+        task - lost.item(), rel=1e-12
+    )
 
 
 def test_golden_divergence_with_padding():
     """z_s = [1, 2, 0 | 5], z_t = [2, 1, 0 | -3] at T = 2: masked .3985690, over the padding too 4.3201098."""
     student, teacher = (
-        torch.tensor([[values, values]], dtype=torch.float64).transpose(1, 2) for values in ([1.0, 2, 0, 5], [2.0, 1, 0, -3])
+        torch.tensor([[values, values]], dtype=torch.float64).transpose(1, 2)
+        for values in ([1.0, 2, 0, 5], [2.0, 1, 0, -3])
     )
     for mask, expected in (([True] * 3 + [False], 0.3985690), ([True] * 4, 4.3201098)):
         found = divergence(student, teacher, kind="spans", temperature=2.0, mask=torch.tensor([mask]))
@@ -329,8 +382,12 @@ def test_golden_divergence_with_padding():
 def test_a_models_start_and_end_become_logits(bert, tmp_path):
     from transformers import BertConfig, BertForQuestionAnswering
 
-    config = BertConfig(vocab_size=len(bert), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    config = BertConfig(
+        vocab_size=len(bert), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
     model = BertForQuestionAnswering(config).eval()
     batch: Batch = encode(made_up(tmp_path), bert, max_length=24, doc_stride=5).collate([0, 1])
     output, plain = batch.through(model), model(**batch.inputs)
-    assert torch.equal(output.logits[..., 0], plain.start_logits) and torch.equal(output.logits[..., 1], plain.end_logits)
+    assert torch.equal(output.logits[..., 0], plain.start_logits) and torch.equal(
+        output.logits[..., 1], plain.end_logits
+    )

@@ -42,7 +42,9 @@ def test_sorting_leaves_the_function_alone(case):
     nest(model)
     assert torch.allclose(output(model), before, rtol=0, atol=1e-10)
     orders = [tuple(row) for row in (model.config.compression.get("position_heads") or [])]
-    assert not orders or len(set(orders)) == LAYERS, "the layers must be in different orders for this to prove anything"
+    assert not orders or len(set(orders)) == LAYERS, (
+        "the layers must be in different orders for this to prove anything"
+    )
     nest(model, seed=1)  # sorting again, from another order
     assert torch.allclose(output(model), before, rtol=0, atol=1e-10)
 
@@ -57,11 +59,17 @@ def test_one_function(nested):
         cropped = models.crop(nested, s)
         assert models.kept(cropped) == models.kept(nested, s)
         seen |= {(unit, count == 0) for unit, counts in models.kept(cropped).items() for count in counts}
-        results = {"sliced": of_slice, "cropped": output(cropped), "dense": output(models.export_dense(cropped))}
+        results = {
+            "sliced": of_slice,
+            "cropped": output(cropped),
+            "dense": output(models.export_dense(cropped)),
+        }
         for name, result in results.items():
             assert torch.allclose(result, expected, rtol=0, atol=1e-10), (name, s)
         assert s == 0 or (expected - whole).abs().max() > 1e-3, f"at {s} nothing was removed"
-    assert models.grid(nested) == sorted(GRID) and len(seen) == 4, "the grid must have emptied and other layers"
+    assert models.grid(nested) == sorted(GRID) and len(seen) == 4, (
+        "the grid must have emptied and other layers"
+    )
     assert torch.equal(output(nested), whole), "slicing left something behind"
 
 
@@ -79,7 +87,9 @@ def test_reloads_bit_equal(case, s, tmp_path):
         mine, other = dict(model.named_parameters()), dict(again.named_parameters())
         assert mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
         assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
-        assert torch.allclose(output(again), output(model), rtol=0, atol=1e-5)  # transformers leaves the weights unaligned
+        assert torch.allclose(
+            output(again), output(model), rtol=0, atol=1e-5
+        )  # transformers leaves the weights unaligned
         assert models.grid(again) == models.grid(model) and models.kept(again) == models.kept(model)
         assert models.sparsity(again) == s
         assert torch.equal(output(models.crop(again, 100)), output(models.crop(model, 100)))
@@ -88,7 +98,8 @@ def test_reloads_bit_equal(case, s, tmp_path):
 
 @torch.no_grad()
 def test_nested_is_stock(case, tmp_path):
-    """A nested model and a dense export load with stock classes; T5's and MPNet's nested ones cannot, and say so."""
+    """A nested model and a dense export load with stock classes; T5's and MPNet's nested ones cannot, and say
+    so."""
     model = nest(build(case, dtype=torch.float32))
     model_type = CASES[case][0]
     family = families.of(model_type)
@@ -116,11 +127,16 @@ def test_crop_of_a_crop(nested):
 
 @pytest.mark.parametrize("s", [0, 50, 70, 90, 100])
 def test_every_parameter_gets_a_gradient(nested, s):
-    """DDP would wait for a parameter without one; those that nothing reads any more are frozen, and only they."""
+    """DDP would wait for a parameter without one; those that nothing reads any more are frozen, and only
+    they."""
     model = models.crop(models.freeze(copy.deepcopy(nested)), s).train()
     models.set_sparsity(model, models.grid(model)[0])
     output(model).square().sum().backward()
-    without = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    without = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
     assert not without
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     norms = architectures.of(nested).norms
@@ -132,7 +148,8 @@ def test_every_parameter_gets_a_gradient(nested, s):
 
 @pytest.mark.parametrize("s", [30, 70, 95, 100])
 def test_gradients_of_a_slice(nested, s):
-    """Those of the crop on the kept units, zero or absent on the others; the gradients of two slices add up."""
+    """Those of the crop on the kept units, zero or absent on the others; the gradients of two slices add
+    up."""
     model = copy.deepcopy(nested)
     names = {name: id(parameter) for name, parameter in model.named_parameters()}
     cropped = models.crop(model, s)
@@ -140,7 +157,9 @@ def test_gradients_of_a_slice(nested, s):
     with sliced(model, s):
         assert {name: id(parameter) for name, parameter in model.named_parameters()} == names
         output(model).square().sum().backward()
-        once = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+        once = {
+            name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
+        }
         once = {name: gradient.clone() for name, gradient in once.items()}
         output(model).square().sum().backward()
     grown = {name: parameter.grad for name, parameter in cropped.named_parameters()}
@@ -178,12 +197,18 @@ def test_a_zero_mask_acts(case):
 def test_nothing_is_drawn(nested):
     before = torch.get_rng_state()
     cropped = models.crop(nested, 80)
-    for make in (lambda: models.export_dense(cropped), lambda: models.keep_layers(nested, 2), lambda: models.crop(cropped, 90)):
+    for make in (
+        lambda: models.export_dense(cropped),
+        lambda: models.keep_layers(nested, 2),
+        lambda: models.crop(cropped, 90),
+    ):
         first, second = make(), make()
         assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert torch.equal(torch.get_rng_state(), before)
     addresses = {parameter.data_ptr() for parameter in nested.parameters()}
-    assert not addresses & {parameter.data_ptr() for parameter in models.crop(nested, 0).parameters()}, "weights must be copies"
+    assert not addresses & {parameter.data_ptr() for parameter in models.crop(nested, 0).parameters()}, (
+        "weights must be copies"
+    )
 
 
 @torch.no_grad()
@@ -260,7 +285,9 @@ def test_counts_that_do_not_fit_their_config(tmp_path):
     model = models.crop(nest(build(dtype=torch.float32)), 50)
     model.config.compression = {**model.config.compression, "heads": [1, 2]}
     models.save_model(model, tmp_path)
-    with pytest.raises(CheckpointError, match=r"compression.heads is \[1, 2\]; expected 3 numbers from 0 to 4"):
+    with pytest.raises(
+        CheckpointError, match=r"compression.heads is \[1, 2\]; expected 3 numbers from 0 to 4"
+    ):
         models.load_model(tmp_path, kind="classification")
 
 
@@ -279,7 +306,9 @@ def test_budgets_of_bert_base():
     with torch.device("meta"):
         model = transformers.BertModel(transformers.BertConfig())
     generator = torch.Generator().manual_seed(0)
-    models.sort_units(model, torch.rand(12, 12, generator=generator), torch.rand(12, 3072, generator=generator), grid=golden)
+    models.sort_units(
+        model, torch.rand(12, 12, generator=generator), torch.rand(12, 3072, generator=generator), grid=golden
+    )
     for s, (heads, neurons, parameters, gmac) in golden.items():
         size, counts = models.describe(model, s), models.kept(model, s)
         assert (sum(counts["heads"]), sum(counts["neurons"])) == (heads, neurons)
@@ -303,5 +332,7 @@ def test_the_grid_is_the_ranking():
         ranked = sorted((float(value / row.norm()), layer) for layer, row in enumerate(raw) for value in row)
         for s in (35, 90):
             gone = [layer for _, layer in ranked[: round(s * len(ranked) / 100)]]
-            assert models.kept(model, s)[unit] == [raw.shape[1] - gone.count(layer) for layer in range(LAYERS)]
+            assert models.kept(model, s)[unit] == [
+                raw.shape[1] - gone.count(layer) for layer in range(LAYERS)
+            ]
     assert importance.removed_counts(scores["heads"], [0, 100]) == {0: [0] * LAYERS, 100: [HEADS] * LAYERS}

@@ -32,7 +32,8 @@ def base(small_demo):
 def trial_demo(tmp_path_factory, base, tuned_demo, nested_demo):
     """The run folder of the trial student, 70% of whose units are gone."""
     folder = tmp_path_factory.mktemp("trial") / "run"
-    run("run_distillation.py", *base, *KD, "--teacher_model_path", tuned_demo, "--student_model_path", nested_demo, *START,
+    run("run_distillation.py", *base, *KD, "--teacher_model_path", tuned_demo, "--student_model_path",
+        nested_demo, *START,
         "--output_dir", folder)  # fmt: skip
     return folder
 
@@ -55,74 +56,123 @@ def whole(tmp_path_factory, stark):
 def losses_of(folder, stage):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     timed = ("examples_per_second", "eta_seconds", "stage")
-    return [{key: value for key, value in row.items() if key not in timed} for row in rows if row["stage"] == stage]
+    return [
+        {key: value for key, value in row.items() if key not in timed}
+        for row in rows
+        if row["stage"] == stage
+    ]
 
 
 def test_stark_names_of_students(base, tuned_demo, nested_demo, trial_demo, tmp_path):
-    """--student_sparsity is a crop of the student's checkpoint, or of the teacher; --student_layer its first layers."""
+    """--student_sparsity is a crop of the student's checkpoint, or of the teacher; --student_layer its first
+    layers."""
     assert read_json(trial_demo / "results.json")["model"]["sparsity"] == 70
     short = ("--max_steps", 2, "--eval_interval", 0)
     for name, flags, model in (
         ("crop", ("--teacher_model_path", nested_demo, *START), {"sparsity": 70, "layers": 4}),
         ("layers", ("--teacher_model_path", tuned_demo, "--student_layer", 2), {"sparsity": 0, "layers": 2}),
-        ("both", ("--teacher_model_path", tuned_demo, "--student_model_path", trial_demo, "--student_layer", 3),
-         {"sparsity": 70, "layers": 3}),
-    ):  # fmt: skip
+        (
+            "both",
+            ("--teacher_model_path", tuned_demo, "--student_model_path", trial_demo, "--student_layer", 3),
+            {"sparsity": 70, "layers": 3},
+        ),
+    ):
         run("run_distillation.py", *base, *short, *flags, *KD, "--output_dir", tmp_path / name)
         found = read_json(tmp_path / name / "results.json")["model"]
         assert {key: found[key] for key in model} == model
 
 
 def test_lambda(base, small_demo, tuned_demo, trial_demo, tmp_path):
-    """1 is plain sparsification: the same bytes and grid, from the same rows in the same batches; at 0.5 they differ."""
+    """1 is plain sparsification: the same bytes and grid, from the same rows in the same batches; at 0.5 they
+    differ."""
     grid = ("--grid", "0,30,70")
-    run("run_sparsification.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", *grid, "--num_scoring_samples", 96,
+    run("run_sparsification.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", *grid,
+        "--num_scoring_samples", 96,
         "--model_path", tuned_demo, "--output_dir", tmp_path / "plain")  # fmt: skip
     words = ("--teacher_model_path", tuned_demo, "--student_model_path", trial_demo, *grid)
     before = sha256(tuned_demo / "ckpt/model.safetensors"), sha256(trial_demo / "ckpt/model.safetensors")
     for lam in (1, 0.5):
-        run("run_stark.py", *base, *words, "--lam", lam, "--friendliness_sign", "signed", "--output_dir", tmp_path / str(lam))
-    assert before == (sha256(tuned_demo / "ckpt/model.safetensors"), sha256(trial_demo / "ckpt/model.safetensors"))
+        run(
+            "run_stark.py",
+            *base,
+            *words,
+            "--lam",
+            lam,
+            "--friendliness_sign",
+            "signed",
+            "--output_dir",
+            tmp_path / str(lam),
+        )
+    assert before == (
+        sha256(tuned_demo / "ckpt/model.safetensors"),
+        sha256(trial_demo / "ckpt/model.safetensors"),
+    )
     folders = [tmp_path / name / "ckpt" for name in ("plain", "1", "0.5")]
     hashes = [sha256(folder / "model.safetensors") for folder in folders]
     grids = [read_json(folder / "config.json")["compression"]["grid"] for folder in folders]
     assert hashes[0] == hashes[1] != hashes[2] and grids[0] == grids[1]
     # at 0.5 the grid is that of K as it is, which another normalisation would change
-    args = Namespace(seed=776, scoring_batch_size=32, temperature=2.0, friendliness_loss="soft_ce", friendliness_sign="signed")
-    data = TaskData(tasks.get("demo"), tokenizer_path=tuned_demo, data_dir=small_demo, max_length=128, max_train_samples=96)
+    args = Namespace(
+        seed=776,
+        scoring_batch_size=32,
+        temperature=2.0,
+        friendliness_loss="soft_ce",
+        friendliness_sign="signed",
+    )
+    data = TaskData(
+        tasks.get("demo"),
+        tokenizer_path=tuned_demo,
+        data_dir=small_demo,
+        max_length=128,
+        max_train_samples=96,
+    )
     split = data.scoring_split("train", None)
     pair = [models.load_model(folder, kind="classification") for folder in (tuned_demo, trial_demo)]
     express, friendly = run_stark.scores(*pair, split, run=Namespace(args=args, device=torch.device("cpu")))
     mixed = knowledge.knowledgeableness(express.neurons, friendly.neurons, lam=0.5)
     removed = {s: [mixed.shape[1] - kept for kept in grids[2][str(s)]["neurons"]] for s in (30, 70)}
-    assert removed == importance.removed_counts(mixed, [30, 70], normalised=True) != importance.removed_counts(mixed, [30, 70])
+    assert (
+        removed
+        == importance.removed_counts(mixed, [30, 70], normalised=True)
+        != importance.removed_counts(mixed, [30, 70])
+    )
     results = read_json(tmp_path / "0.5" / "results.json")
     assert results["before"] == results["after"] == results["metrics"] and len(results["curve"]) == 3
     assert (tmp_path / "0.5" / "curve.png").stat().st_size > 10_000
 
 
 def test_both_stages(whole):
-    """A table with the dense teacher beside the candidates; the chosen student; the sparse teacher under its own name."""
+    """A table with the dense teacher beside the candidates; the chosen student; the sparse teacher under its
+    own name."""
     results = read_json(whole / "results.json")
     table = {row["teacher"]: row for row in results["rewinds"]}
     assert list(table) == ["dense", "30%", "80%"] and not table["dense"]["chosen"]
     assert results["teacher_sparsity"] in (30, 80) and table[f"{results['teacher_sparsity']}%"]["chosen"]
     best = max(table["30%"]["dev/acc"], table["80%"]["dev/acc"])
-    assert results["metrics"]["dev"]["acc"] == best and results["dense_metrics"]["dev"]["acc"] == table["dense"]["dev/acc"]
-    assert results["model"]["sparsity"] == models.describe(models.load_model(whole, kind="classification"))["sparsity"] == 70
+    assert (
+        results["metrics"]["dev"]["acc"] == best
+        and results["dense_metrics"]["dev"]["acc"] == table["dense"]["dev/acc"]
+    )
+    assert (
+        results["model"]["sparsity"]
+        == models.describe(models.load_model(whole, kind="classification"))["sparsity"]
+        == 70
+    )
     teacher = models.load_model(whole / "sparse_teacher", kind="classification")
     assert models.grid(teacher) == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90] and models.sparsity(teacher) == 0
     assert (whole / "rewinds.png").stat().st_size > 10_000 and not (whole / "state").exists()
 
 
 def test_rewinding_at_0_repeats_the_trial(whole, base, nested_demo, trial_demo, tmp_path):
-    """Dropout is on. From the sorted teacher up to rounding; from the teacher as it is to the last bit, also a cached one."""
+    """Dropout is on. From the sorted teacher up to rounding; from the teacher as it is to the last bit, also
+    a cached one."""
     rounded, trial = losses_of(whole, "rewind_0"), losses_of(trial_demo, "train")
     assert len(rounded) == len(trial) > 10
     assert [row["loss"] for row in rounded[:3]] == pytest.approx([row["loss"] for row in trial[:3]], rel=1e-4)
     run("run_distillation.py", *base, *KD, "--teacher_model_path", nested_demo, *START, "--cache_teacher",
         "--output_dir", tmp_path / "trial")  # fmt: skip
-    run("run_stark.py", *base, "--cache_teacher", "--teacher_model_path", nested_demo, "--do_rewind", "--student_init_path",
+    run("run_stark.py", *base, "--cache_teacher", "--teacher_model_path", nested_demo, "--do_rewind",
+        "--student_init_path",
         nested_demo, *START, "--teacher_sparsities", "80", "--output_dir", tmp_path / "rewound")  # fmt: skip
     same = losses_of(tmp_path / "rewound", "rewind_0"), losses_of(tmp_path / "rewound", "rewind_80")
     assert same[0] == losses_of(tmp_path / "trial", "train") != same[1]
@@ -132,7 +182,8 @@ def test_rewinding_at_0_repeats_the_trial(whole, base, nested_demo, trial_demo, 
 
 def test_rewinding_apart_is_rewinding_at_once(whole, base, nested_demo, tmp_path):
     """A second command, from the sparse teacher of the first, ends with the same bytes."""
-    run("run_stark.py", *base, "--teacher_model_path", whole / "sparse_teacher", "--do_rewind", "--student_init_path",
+    run("run_stark.py", *base, "--teacher_model_path", whole / "sparse_teacher", "--do_rewind",
+        "--student_init_path",
         nested_demo, *START, "--teacher_sparsities", "30,80", "--output_dir", tmp_path / "run")  # fmt: skip
     assert sha256(tmp_path / "run/ckpt/model.safetensors") == sha256(whole / "ckpt/model.safetensors")
     assert not (tmp_path / "run" / "sparse_teacher").exists()
@@ -160,7 +211,10 @@ def test_killed_run_ends_with_the_same_bytes(whole, stark, tmp_path):
         assert sha256(folder / name) == sha256(whole / name)
     ours, theirs = (read_json(each / "results.json") for each in (folder, whole))
     assert ours["metrics"] == theirs["metrics"] and ours["curve"] == theirs["curve"]
-    assert all(losses_of(folder, stage) == losses_of(whole, stage) for stage in ("rewind_0", "rewind_30", "rewind_80"))
+    assert all(
+        losses_of(folder, stage) == losses_of(whole, stage)
+        for stage in ("rewind_0", "rewind_30", "rewind_80")
+    )
     again = run("run_stark.py", *stark, "--output_dir", folder)
     assert again.stdout == done.stdout and "finished before" in again.stderr
     run("run_stark.py", *stark, "--output_dir", folder, "--do_test", "--do_infer")
@@ -178,7 +232,8 @@ def test_a_changed_start_is_refused(stark, tmp_path):
 
 
 def test_held_out_rows_select(stark, tmp_path):
-    """Rows that are held out choose; dev is reported of each student afterwards. Dropped layers as the student."""
+    """Rows that are held out choose; dev is reported of each student afterwards. Dropped layers as the
+    student."""
     flags = [*stark, "--student_layer", 2, "--hold_out", 0.2, "--output_dir", tmp_path / "run"]
     at = flags.index("--student_sparsity")
     flags = [*flags[:at], *flags[at + 2 :], "--friendliness_loss", "kl", "--friendliness_sign", "signed"]
@@ -187,15 +242,27 @@ def test_held_out_rows_select(stark, tmp_path):
         assert f"{flag}: nothing in its config says" in done.stderr
     run("run_stark.py", *flags, "--teacher_saw_hold_out")
     results = read_json(tmp_path / "run" / "results.json")
-    assert results["data"]["hold_out"] > 0 and results["data"]["train"] == 96 and results["model"]["layers"] == 2
+    assert (
+        results["data"]["hold_out"] > 0 and results["data"]["train"] == 96 and results["model"]["layers"] == 2
+    )
     assert "may know the rows" in results["caution"]
     chosen = next(row for row in results["rewinds"] if row["chosen"])
     assert chosen["hold_out/acc"] == max(row["hold_out/acc"] for row in results["rewinds"][1:])
-    assert results["metrics"] == {"hold_out": {"acc": chosen["hold_out/acc"]}, "dev": {"acc": chosen["dev/acc"]}}
+    assert results["metrics"] == {
+        "hold_out": {"acc": chosen["hold_out/acc"]},
+        "dev": {"acc": chosen["dev/acc"]},
+    }
 
 
 def test_two_processes_sort_alike(base, tuned_demo, trial_demo, tmp_path):
-    words = ("--teacher_model_path", tuned_demo, "--student_model_path", trial_demo, "--scoring_batch_size", 16)
+    words = (
+        "--teacher_model_path",
+        tuned_demo,
+        "--student_model_path",
+        trial_demo,
+        "--scoring_batch_size",
+        16,
+    )
     for number in (1, 2):
         run("run_stark.py", *base, *words, "--output_dir", tmp_path / str(number), processes=number)
     assert sha256(tmp_path / "1/ckpt/model.safetensors") == sha256(tmp_path / "2/ckpt/model.safetensors")
@@ -218,10 +285,13 @@ def test_scores_and_tags(task, model, checkpoints, tmp_path):
     base = ("--task_name", task, "--data_dir", tmp_path / "data", "--use_cpu", "--num_train_epochs", 1)
     teacher = ("--teacher_model_path", checkpoints / model)
     run("run_distillation.py", *base, *teacher, "--student_layer", 2, *KD, "--output_dir", tmp_path / "trial")
-    run("run_stark.py", *base, *teacher, "--student_model_path", tmp_path / "trial", "--student_layer", 2, "--do_rewind",
+    run("run_stark.py", *base, *teacher, "--student_model_path", tmp_path / "trial", "--student_layer", 2,
+        "--do_rewind",
         "--teacher_sparsities", 50, "--output_dir", tmp_path / "run")  # fmt: skip
     results = read_json(tmp_path / "run" / "results.json")
-    assert results["teacher_sparsity"] == 50 and set(results["metrics"]["dev"]) == set(tasks.get(task).metrics)
+    assert results["teacher_sparsity"] == 50 and set(results["metrics"]["dev"]) == set(
+        tasks.get(task).metrics
+    )
 
 
 # ---- What users get wrong
@@ -237,21 +307,29 @@ BAD = [
     ([*TEACHER, *TRIAL, "--teacher_sparsities", 50, "--student_layer", 2],
      ["--teacher_sparsities: has a meaning only", "--student_layer 2: the trial student has 4 layers"]),
     ([*TEACHER, *TRIAL, "--do_rewind"], ["--student_init_path: required", "--student_layer"]),
-    ([*TEACHER, *TRIAL, "--do_rewind", "--student_sparsity", 70], ["--student_sparsity 70S: the teacher is not nested"]),
-    ([*TEACHER, *TRIAL, "--do_rewind", "--student_layer", 9], ["--student_layer 9L: the teacher has 4 layers"]),
+    ([*TEACHER, *TRIAL, "--do_rewind", "--student_sparsity", 70],
+    ["--student_sparsity 70S: the teacher is not nested"]),
+    ([*TEACHER, *TRIAL, "--do_rewind", "--student_layer", 9],
+    ["--student_layer 9L: the teacher has 4 layers"]),
     ([*TEACHER, *TRIAL, "--do_rewind", "--student_layer", 2, "--teacher_sparsities", "15,50"],
      ["--teacher_sparsities 15: not in the teacher's grid: 0, 10, 20"]),
-    ([*TEACHER, "--do_rewind", "--student_init_path", "{tuned}"], ["--teacher_model_path: not nested", "--student_model_path"]),
+    ([*TEACHER, "--do_rewind", "--student_init_path", "{tuned}"], ["--teacher_model_path: not nested",
+    "--student_model_path"]),
     ([*SPARSE, "--student_sparsity", 70], ["--student_init_path: required"]),
     ([*REWIND, "--student_layer", 2], ["--student_sparsity and --student_layer"]),
     ([*REWIND, "--teacher_sparsities", "0,50"], ["--teacher_sparsities: 0 is the dense teacher"]),
-    ([*REWIND, "--teacher_sparsities", "10,50"], ["--teacher_sparsities 10: not in the teacher's grid: 0, 50, 60"]),
+    ([*REWIND, "--teacher_sparsities", "10,50"],
+    ["--teacher_sparsities 10: not in the teacher's grid: 0, 50, 60"]),
     ([*SPARSE, "--student_init_path", "{nested}", "--student_sparsity", 75],
      ["--student_sparsity 75S: not in the checkpoint's grid"]),
-    ([*TEACHER, "--student_model_path", "{tagger}"], ["--student_model_path: ", "head for tagging", "classification"]),
-    ([*TEACHER, "--student_model_path", "{words}"], ["--student_model_path: its vocabulary has 7 pieces, the teacher's "]),
-    ([*TEACHER, "--student_model_path", "{broth}"], ["--student_model_path: ", "another vocabulary", "pieces"]),
-    (["--teacher_model_path", "{crop}", *TRIAL], ["--teacher_model_path: cropped to a sparsity of 80", "all its units"]),
+    ([*TEACHER, "--student_model_path", "{tagger}"], ["--student_model_path: ", "head for tagging",
+    "classification"]),
+    ([*TEACHER, "--student_model_path", "{words}"],
+    ["--student_model_path: its vocabulary has 7 pieces, the teacher's "]),
+    ([*TEACHER, "--student_model_path", "{broth}"], ["--student_model_path: ", "another vocabulary",
+    "pieces"]),
+    (["--teacher_model_path", "{crop}", *TRIAL], ["--teacher_model_path: cropped to a sparsity of 80",
+    "all its units"]),
 ]  # fmt: skip
 
 
@@ -263,27 +341,45 @@ def test_bad_input(flags, said, checkpoints, refused, small_demo, tmp_path):
         if f"{{{name}}}" in flags:
             shutil.copytree(checkpoints / "tuned", tmp_path / name)
             if name == "crop":
-                models.save_model(models.crop(models.load_model(paths["nested"], kind="classification"), 80), tmp_path / name)
+                models.save_model(
+                    models.crop(models.load_model(paths["nested"], kind="classification"), 80),
+                    tmp_path / name,
+                )
             file = tmp_path / name / ("config.json" if name == "words" else "tokenizer.json")
             text = file.read_text()
             if name == "words":
                 text = json.dumps({**json.loads(text), "vocab_size": 7})
             file.write_text(text.replace('"soup"', '"broth"') if name == "broth" else text)
-    refused("run_stark.py", ["--task_name", "demo", "--data_dir", small_demo, *(str(w).format(**paths) for w in flags)], said)
+    refused(
+        "run_stark.py",
+        ["--task_name", "demo", "--data_dir", small_demo, *(str(w).format(**paths) for w in flags)],
+        said,
+    )
 
 
 STUDENT = ["--student_model_path", "{nested}"]
 BAD_STUDENTS = [
-    ([*STUDENT, "--student_sparsity", 70, "--student_layer", 2], ["--student_sparsity and --student_layer: each says"]),
+    (
+        [*STUDENT, "--student_sparsity", 70, "--student_layer", 2],
+        ["--student_sparsity and --student_layer: each says"],
+    ),
     (["--layer_or_sparsity", "2L", "--student_layer", 2], ["--layer_or_sparsity and --student_layer"]),
     ([*STUDENT, "--student_sparsity", 42], ["--student_sparsity 42S: not in the student's grid: 0, 50"]),
-    (["--student_model_path", "{tuned}", "--student_sparsity", 70], ["--student_sparsity 70S: the student is not nested"]),
+    (
+        ["--student_model_path", "{tuned}", "--student_sparsity", 70],
+        ["--student_sparsity 70S: the student is not nested"],
+    ),
     (["--student_sparsity", 70], ["--student_sparsity 70S: the teacher is not nested"]),
     ([*STUDENT, "--student_layer", 9], ["--student_layer 9L: the student has 4 layers"]),
 ]
 
 
-@pytest.mark.parametrize("flags, said", BAD_STUDENTS, ids=[str(number) for number in range(len(BAD_STUDENTS))])
+@pytest.mark.parametrize(
+    "flags, said", BAD_STUDENTS, ids=[str(number) for number in range(len(BAD_STUDENTS))]
+)
 def test_bad_students(flags, said, checkpoints, refused, small_demo):
-    words = [str(word).format(tuned=checkpoints / "tuned", nested=checkpoints / "nested") for word in [*TEACHER, *flags]]
+    words = [
+        str(word).format(tuned=checkpoints / "tuned", nested=checkpoints / "nested")
+        for word in [*TEACHER, *flags]
+    ]
     refused("run_distillation.py", ["--task_name", "demo", "--data_dir", small_demo, *words], said)

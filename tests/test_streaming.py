@@ -31,7 +31,14 @@ def stream_of(tokenizer, tmp_path, monkeypatch):
         monkeypatch.setattr(distributed, "rank", lambda: rank)
         monkeypatch.setattr(distributed, "world", lambda: world)
         sources = documents.find_sources([str(tmp_path / "*.txt")])
-        settings = {"max_length": 16, "seed": 3, "batch_size": 4, "num_updates": 1000, "buffer": 20, **options}
+        settings = {
+            "max_length": 16,
+            "seed": 3,
+            "batch_size": 4,
+            "num_updates": 1000,
+            "buffer": 20,
+            **options,
+        }
         return streaming.StreamedCorpus(sources, tokenizer, **settings)
 
     return make
@@ -62,7 +69,9 @@ def test_a_stream_has_every_block_of_its_chunks_once_in_a_pass(stream_of, tmp_pa
     assert pass_length(train) == number and len(train) == 4000
     got = taken(train, 2 * -(-number // 4))
     assert sorted(got[:number]) == sorted(expected[10:]) and got[:number] != expected[10:]
-    assert sorted(got[number : 2 * number]) == sorted(expected[10:]) and got[number : 2 * number] != got[:number]
+    assert (
+        sorted(got[number : 2 * number]) == sorted(expected[10:]) and got[number : 2 * number] != got[:number]
+    )
     nearby = [abs(expected[10:].index(row) - i) for i, row in enumerate(got[:20])]
     assert max(nearby) <= 60  # a buffer, not the whole text
 
@@ -93,7 +102,9 @@ def test_two_processes_see_disjoint_blocks_and_together_all(stream_of):
 def test_short_streams(stream_of):
     number = pass_length(stream_of())
     stream_of().hold_out_blocks(number - 8, at_least=8)
-    with pytest.raises(DataError, match=rf"0.txt: found {number} blocks of 16 tokens; expected {number - 7} .* at least 8"):
+    with pytest.raises(
+        DataError, match=rf"0.txt: found {number} blocks of 16 tokens; expected {number - 7} .* at least 8"
+    ):
         stream_of().hold_out_blocks(number - 7, at_least=8)
     with pytest.raises(DataError, match=r"in chunks for .* of 1000 processes"):
         stream_of(world=1000).hold_out_blocks(1)
@@ -112,11 +123,15 @@ class Model(torch.nn.Module):
 def objective(model, batch):
     ids = batch.inputs["input_ids"]
     logits = model(**batch.inputs)[:, :-1].flatten(0, 1)
-    return {"next": torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction="sum") / batch.divisors["tokens"]}
+    return {
+        "next": torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction="sum")
+        / batch.divisors["tokens"]
+    }
 
 
 def fit(folder, train, args, ask, *, interrupt_at=None):
-    """Train; interrupt_at: the evaluation during which ask(), of the fixture asked_to_stop, tells that it is to stop."""
+    """Train; interrupt_at: the evaluation during which ask(), of the fixture asked_to_stop, tells that it is
+    to stop."""
     run = runs.Run(folder, args, torch.device("cpu"), finished=False)
     folder.mkdir(exist_ok=True)
     run.metrics = logs.Metrics(folder, tracker="none", name="test", settings={})
@@ -132,7 +147,13 @@ def fit(folder, train, args, ask, *, interrupt_at=None):
 
     try:
         training.fit(
-            model, objective, train, evaluate=evaluate, save=lambda folder, score: save(folder), settings=run.training, run=run
+            model,
+            objective,
+            train,
+            evaluate=evaluate,
+            save=lambda folder, score: save(folder),
+            settings=run.training,
+            run=run,
         )
     except interruptions.Interrupted:
         assert interrupt_at
@@ -149,12 +170,16 @@ def corpus(tokenizer, tmp_path_factory):
 def test_training_continues_byte_equal(kind, stream_of, corpus, asked_to_stop, tmp_path):
     """Through the training loop: two micro-batches an update, interrupted after update 10 of 25."""
     parser = flags.parser("", flags.training, flags.runtime)
-    words = ["--per_device_train_batch_size", "4", "--num_grad_accum_steps", "2", "--max_steps", "25", "--eval_interval", "10",
-             "--learning_rate", "0.01", "--seed", "3", "--save_minutes", "0", "--precision", "fp32"]  # fmt: skip
+    words = ["--per_device_train_batch_size", "4", "--num_grad_accum_steps", "2", "--max_steps", "25",
+             "--eval_interval", "10",
+             "--learning_rate", "0.01", "--seed", "3", "--save_minutes", "0", "--precision",
+             "fp32"]  # fmt: skip
     args = flags.resolve(parser, words, stage="test", name=lambda args: "run")
 
     def data():
-        return (stream_of(num_updates=25, num_accumulated=2) if kind == "stream" else corpus).hold_out_blocks(10, at_least=8)[0]
+        return (stream_of(num_updates=25, num_accumulated=2) if kind == "stream" else corpus).hold_out_blocks(
+            10, at_least=8
+        )[0]
 
     whole = fit(tmp_path / "whole", data(), args, asked_to_stop)
     fit(tmp_path / "parts", data(), args, asked_to_stop, interrupt_at=1)
@@ -170,7 +195,11 @@ def test_training_continues_byte_equal(kind, stream_of, corpus, asked_to_stop, t
 def corpus_args(*words):
     parser = flags.parser("", flags.corpus.corpus, flags.training, flags.runtime)
     return flags.resolve(
-        parser, [str(word) for word in words], stage="test", name=lambda args: "run", check=flags.corpus.check_corpus
+        parser,
+        [str(word) for word in words],
+        stage="test",
+        name=lambda args: "run",
+        check=flags.corpus.check_corpus,
     )
 
 
@@ -205,7 +234,10 @@ def test_flags_name_a_corpus_or_a_stream(built_corpus, tokenizer, tmp_path):
     [
         (["--corpus", "a", "--streaming"], "--max_steps: required with --streaming"),
         (["--corpus", "a", "b"], "--corpus: found 2 paths"),
-        (["--corpus", "a", "--shuffle_buffer", 5, "--columns", "x"], "--shuffle_buffer: has no effect on a built corpus"),
+        (
+            ["--corpus", "a", "--shuffle_buffer", 5, "--columns", "x"],
+            "--shuffle_buffer: has no effect on a built corpus",
+        ),
         ([], "--corpus.*: required"),
     ],
 )

@@ -18,7 +18,8 @@ from utils.evaluation import Score
 
 
 class Points:
-    """A split of random points: input_ids are features, labels classes. Follows the protocol of data.splits.Split."""
+    """A split of random points: input_ids are features, labels classes. Follows the protocol of
+    data.splits.Split."""
 
     def __init__(self, number=50, seed=0):
         generator = torch.Generator().manual_seed(seed)
@@ -33,7 +34,10 @@ class Points:
         return {"examples": float(len(indices)), "tokens": 6.0 * len(indices), "labels": float(len(indices))}
 
     def collate(self, indices):
-        inputs = {"features": self.features[indices], "attention_mask": torch.ones(len(indices), 6, dtype=torch.long)}
+        inputs = {
+            "features": self.features[indices],
+            "attention_mask": torch.ones(len(indices), 6, dtype=torch.long),
+        }
         return Batch(inputs, self.labels[indices], np.asarray(indices), self.counts(indices))
 
     def epoch(self, seed, epoch, batch_size):
@@ -46,7 +50,11 @@ class Classifier(torch.nn.Module):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(1)
-            self.first, self.dropout, self.last = torch.nn.Linear(6, 8), torch.nn.Dropout(dropout), torch.nn.Linear(8, 2)
+            self.first, self.dropout, self.last = (
+                torch.nn.Linear(6, 8),
+                torch.nn.Dropout(dropout),
+                torch.nn.Linear(8, 2),
+            )
 
     def forward(self, features, attention_mask):
         return self.last(self.dropout(torch.tanh(self.first(features))))
@@ -59,7 +67,16 @@ def objective(model, batch):
 
 def options(*extra):
     parser = flags.parser("", flags.training, flags.runtime)
-    words = ["--per_device_train_batch_size", "8", "--num_train_epochs", "3", "--learning_rate", "0.01", "--save_minutes", "0"]
+    words = [
+        "--per_device_train_batch_size",
+        "8",
+        "--num_train_epochs",
+        "3",
+        "--learning_rate",
+        "0.01",
+        "--save_minutes",
+        "0",
+    ]
     return flags.resolve(parser, [*words, *extra], stage="test", name=lambda args: "run")
 
 
@@ -84,8 +101,17 @@ class Watch:
         return {"watched": self.number}
 
 
-def train(folder, *extra, dropout=0.0, model=None, objective=objective, during_evaluation=lambda number: None, watch=None):
-    """Run the loop; returns (result, model).  during_evaluation(number of the evaluation) may interrupt it."""
+def train(
+    folder,
+    *extra,
+    dropout=0.0,
+    model=None,
+    objective=objective,
+    during_evaluation=lambda number: None,
+    watch=None,
+):
+    """Run the loop; returns (result, model).  during_evaluation(number of the evaluation) may interrupt
+    it."""
     args = options(*extra)
     model, data, dev, count = model or Classifier(dropout), Points(), Points(40, seed=1), []
     run = make_run(folder, args)
@@ -95,7 +121,9 @@ def train(folder, *extra, dropout=0.0, model=None, objective=objective, during_e
         during_evaluation(len(count))
         with torch.no_grad():
             model.eval()
-            accuracy = (model(**dev.collate(np.arange(40)).inputs).argmax(-1) == dev.labels).float().mean().item()
+            accuracy = (
+                (model(**dev.collate(np.arange(40)).inputs).argmax(-1) == dev.labels).float().mean().item()
+            )
             model.train()
         return Score(accuracy, {"dev": {"acc": accuracy}})
 
@@ -103,7 +131,9 @@ def train(folder, *extra, dropout=0.0, model=None, objective=objective, during_e
         path.mkdir()
         torch.save(model.state_dict(), path / "model.pt")
 
-    return training.fit(model, objective, data, evaluate=evaluate, save=save, settings=run.training, run=run, watch=watch), model
+    return training.fit(
+        model, objective, data, evaluate=evaluate, save=save, settings=run.training, run=run, watch=watch
+    ), model
 
 
 def rows(folder):
@@ -116,13 +146,17 @@ def equal(a, b):
 
 
 def test_ten_updates_beside_plain_torch(tmp_path):
-    """The reference writes out one update: mean loss, clipping by the global norm, decay on matrices only, linear schedule."""
+    """The reference writes out one update: mean loss, clipping by the global norm, decay on matrices only,
+    linear schedule."""
     _, model = train(tmp_path / "run", "--max_grad_norm", "0.3", "--weight_decay", "0.1")
     reference, data = Classifier(), Points()
     decayed = [p for p in reference.parameters() if p.ndim == 2]
     plain = [p for p in reference.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], eps=1e-6, fused=False, foreach=False
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
+        eps=1e-6,
+        fused=False,
+        foreach=False,
     )
     updates = [indices for epoch in range(3) for indices in data.epoch(776, epoch, 8)]
     total, warmup = len(updates), math.ceil(0.1 * len(updates))
@@ -142,7 +176,8 @@ def test_ten_updates_beside_plain_torch(tmp_path):
 
 
 def test_accumulation_gives_the_update_of_the_whole_batch(tmp_path):
-    """50 examples in updates of 24: the last one of 2 is short, and its micro-batches must not count as full ones."""
+    """50 examples in updates of 24: the last one of 2 is short, and its micro-batches must not count as full
+    ones."""
     _, whole = train(tmp_path / "whole", "--per_device_train_batch_size", "24")
     _, parts = train(tmp_path / "parts", "--per_device_train_batch_size", "8", "--num_grad_accum_steps", "3")
     for a, b in zip(whole.parameters(), parts.parameters()):
@@ -150,7 +185,8 @@ def test_accumulation_gives_the_update_of_the_whole_batch(tmp_path):
 
 
 def test_updates_of_100_batches_accumulated_by_4():
-    """The golden value of the papers' document: 25 updates, not the 26 of a loop that steps on step % 4 == 0."""
+    """The golden value of the papers' document: 25 updates, not the 26 of a loop that steps on step % 4 ==
+    0."""
     assert math.ceil(100 * 8 / (8 * 4)) == len(Points(800).epoch(0, 0, 32)) == 25
     parts = training.micro_batches(np.arange(32), per_device=8)
     assert [len(part) for part, real in parts] == [8, 8, 8, 8]
@@ -170,14 +206,18 @@ def test_several_passes_are_one_update(tmp_path):
 
 @pytest.mark.parametrize("accumulation", ["1", "3"])
 def test_interrupted_run_ends_with_the_same_bits(tmp_path, asked_to_stop, accumulation):
-    """Interrupted after the first evaluation, continued with a fresh model: dropout and data order must follow the update."""
+    """Interrupted after the first evaluation, continued with a fresh model: dropout and data order must
+    follow the update."""
     words = ["--num_grad_accum_steps", accumulation, "--eval_interval", "2"]
     _, whole = train(tmp_path / "whole", *words, dropout=0.3)
 
     for stop in (2, 1):
         with pytest.raises(interruptions.Interrupted):
             train(
-                tmp_path / "parts", *words, dropout=0.3, during_evaluation=lambda number, stop=stop: asked_to_stop(number == stop)
+                tmp_path / "parts",
+                *words,
+                dropout=0.3,
+                during_evaluation=lambda number, stop=stop: asked_to_stop(number == stop),
             )
         asked_to_stop(False)
     result, parts = train(tmp_path / "parts", *words, dropout=0.3)
@@ -187,7 +227,8 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path, asked_to_stop, accumu
 
 
 def test_rows_around_a_state_are_those_of_an_uninterrupted_run(tmp_path, asked_to_stop):
-    """Interrupted in every update: losses, gradient norms and what is watched are sums over windows of 4 updates."""
+    """Interrupted in every update: losses, gradient norms and what is watched are sums over windows of 4
+    updates."""
     words = ["--log_interval", "4", "--eval_interval", "6", "--num_grad_accum_steps", "2"]
 
     def watched(watch, stop):
@@ -236,7 +277,8 @@ def test_state_that_would_take_too_long_is_not_begun(tmp_path, asked_to_stop, mo
     monkeypatch.setattr(interruptions, "seconds_left", lambda: 0.0)
     with pytest.raises(interruptions.Interrupted):
         train(tmp_path / "run", "--eval_interval", "3", "--log_interval", "1",
-              objective=lambda model, batch: asked_to_stop(batch.update == 4) or objective(model, batch))  # fmt: skip
+              objective=lambda model, batch: asked_to_stop(batch.update == 4) or objective(model,
+              batch))  # fmt: skip
     snapshot = snapshots.latest(tmp_path / "run/state/train")
     assert snapshots.read_values(snapshot)["step"] == 3
     assert f"{snapshot} stays the last one" in caplog.text and "interrupted after update 5" in caplog.text
@@ -249,7 +291,12 @@ def test_state_that_would_take_too_long_is_not_begun(tmp_path, asked_to_stop, mo
 def test_state_without_all_its_tensors_is_refused(tmp_path, asked_to_stop, tensor, change):
     """A weight or moment that is missing, too much or of another size: named, not replaced by a fresh one."""
     with pytest.raises(interruptions.Interrupted):
-        train(tmp_path / "run", "--eval_interval", "3", during_evaluation=lambda number: asked_to_stop(number == 1))
+        train(
+            tmp_path / "run",
+            "--eval_interval",
+            "3",
+            during_evaluation=lambda number: asked_to_stop(number == 1),
+        )
     asked_to_stop(False)
     file = snapshots.latest(tmp_path / "run/state/train") / "state.safetensors"
     tensors = load_file(file)
@@ -266,7 +313,8 @@ def test_finished_stage_is_not_trained_again(tmp_path):
 
 
 def test_non_finite_loss_stops_before_the_update(tmp_path):
-    """A NaN in the ninth update: the error names the step, and the state on the disk is that of the seventh."""
+    """A NaN in the ninth update: the error names the step, and the state on the disk is that of the
+    seventh."""
     calls = []
 
     def poisoned(model, batch):
@@ -283,7 +331,10 @@ def test_non_finite_loss_stops_before_the_update(tmp_path):
 def test_non_finite_loss_before_any_state(tmp_path):
     """Nothing is said to be kept where nothing is; the lower rate goes with --overwrite."""
     with pytest.raises(RunError, match=r"No state had been saved yet.*--learning_rate.*with --overwrite"):
-        train(tmp_path / "run", objective=lambda model, batch: {"task": objective(model, batch)["task"] * float("inf")})
+        train(
+            tmp_path / "run",
+            objective=lambda model, batch: {"task": objective(model, batch)["task"] * float("inf")},
+        )
 
 
 def test_weights_that_are_not_finite_to_begin_with(tmp_path):
@@ -301,18 +352,29 @@ def test_patience_stops(tmp_path):
     args = options("--num_train_epochs", "9", "--num_patience_epochs", "1")
     run, model = make_run(tmp_path / "run", args), Classifier()
     result = training.fit(
-        model, objective, Points(), evaluate=lambda: Score(-0.5, {"dev": {"corr": -0.5}}), save=lambda folder, _: folder.mkdir(),
+        model, objective, Points(), evaluate=lambda: Score(-0.5, {"dev": {"corr": -0.5}}), save=lambda folder,
+        _: folder.mkdir(),
         settings=run.training, run=run,
     )  # fmt: skip
-    assert (result.best_step, result.num_steps) == (7, 14)  # 7 updates an epoch; a negative score is saved too
+    assert (result.best_step, result.num_steps) == (
+        7,
+        14,
+    )  # 7 updates an epoch; a negative score is saved too
 
 
 def test_half_written_snapshot_is_not_used(tmp_path):
     """Killed while saving: the folder aside and a renamed but not yet pointed-at folder are ignored."""
-    folder, rest = tmp_path / "state", {"done": False, "position": 0, "best_step": 0, "best": None, "last": None, "scaler": {}}
+    folder, rest = (
+        tmp_path / "state",
+        {"done": False, "position": 0, "best_step": 0, "best": None, "last": None, "scaler": {}},
+    )
     rest["seconds"] = 1.0
     snapshots.write(
-        folder, "snapshot-1", tensors={"a": torch.ones(2)}, values={**rest, "step": 1}, save_best=lambda best: best.mkdir()
+        folder,
+        "snapshot-1",
+        tensors={"a": torch.ones(2)},
+        values={**rest, "step": 1},
+        save_best=lambda best: best.mkdir(),
     )
     (folder / "tmp").mkdir()
     shutil.copytree(folder / "snapshot-1", folder / "snapshot-2")
@@ -321,7 +383,9 @@ def test_half_written_snapshot_is_not_used(tmp_path):
     tensors, values = snapshots.read(snapshots.latest(folder), "cpu")
     assert values["step"] == 2 and not tensors["a"].any() and (snapshots.latest(folder) / "best").exists()
     assert sorted(entry.name for entry in folder.iterdir()) == ["latest", "snapshot-2"]
-    snapshots.write(folder, "snapshot-2", tensors={}, values={**rest, "step": 2})  # the same again, after a crash before the next
+    snapshots.write(
+        folder, "snapshot-2", tensors={}, values={**rest, "step": 2}
+    )  # the same again, after a crash before the next
     assert snapshots.read_values(snapshots.latest(folder))["step"] == 2
 
 
@@ -335,7 +399,9 @@ def test_learning_rate():
 
 def test_every_problem_with_the_flags_is_named_at_once():
     with pytest.raises(FlagError) as error:
-        options("--learning_rate", "0", "--num_train_epochs", "x", "--lr_scheduler_type", "step", "--epochs", "3")
+        options(
+            "--learning_rate", "0", "--num_train_epochs", "x", "--lr_scheduler_type", "step", "--epochs", "3"
+        )
     for word in ("--learning_rate", "--num_train_epochs", "--lr_scheduler_type", "--epochs"):
         assert word in str(error.value)
     assert isinstance(options(), argparse.Namespace)

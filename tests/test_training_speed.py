@@ -11,13 +11,24 @@ from benchmarks import training_cases, training_speed
 
 @pytest.fixture(scope="module")
 def options(data_dir, encoder_dir):
-    return ["--data_dir", str(data_dir), "--encoder", str(encoder_dir), "--batch_size", "2", "--num_updates", "2"]
+    return [
+        "--data_dir",
+        str(data_dir),
+        "--encoder",
+        str(encoder_dir),
+        "--batch_size",
+        "2",
+        "--num_updates",
+        "2",
+    ]
 
 
 @pytest.fixture(scope="module")
 def case(options, tmp_path_factory):
     args = training_speed.parse([*options, "--tasks", "mrpc"])
-    return training_cases.prepare("mrpc", args, tmp_path_factory.mktemp("checkpoints") / "mrpc", num_batches=40)
+    return training_cases.prepare(
+        "mrpc", args, tmp_path_factory.mktemp("checkpoints") / "mrpc", num_batches=40
+    )
 
 
 def test_the_batches_are_as_long_as_those_of_an_epoch(case):
@@ -45,7 +56,9 @@ def test_tables_and_json(options, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(training_speed, "VARIANTS", {"fine-tuning": training_speed.VARIANTS["fine-tuning"]})
     small = ["--num_rounds", "1", "--num_plain_steps", "1", "--num_minidisc_updates", "1"]
     output = tmp_path / "results" / "speed.json"
-    training_speed.main([*options, *small, "--tasks", "rte", "--minidisc_tasks", "rte", "--output", str(output)])
+    training_speed.main(
+        [*options, *small, "--tasks", "rte", "--minidisc_tasks", "rte", "--output", str(output)]
+    )
     found = json.loads(output.read_text())
     row = found["tasks"]["rte"]
     for stage in ("finetuning", "distillation"):

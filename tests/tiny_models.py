@@ -1,4 +1,5 @@
-"""Tiny random encoders of every family, for tests: 3 layers, 4 heads, 10 neurons, and a batch with padding."""
+"""Tiny random encoders of every family, for tests: 3 layers, 4 heads, 10 neurons, and a batch with
+padding."""
 
 import contextlib
 
@@ -10,10 +11,12 @@ from utils import families
 
 GRID = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 100)
 LAYERS, HEADS, NEURONS, HIDDEN, VOCABULARY = 3, 4, 10, 16, 40
-_OTHERS = {  # settings beside the sizes, of the families that have some for which a small model needs other values
+# Settings beside the sizes, of the families that have some for which a small model needs other values
+_OTHERS = {
     "electra": {"embedding_size": 12},
     "ernie": {"use_task_id": True},
-    "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4, "type_vocab_size": 0,
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4,
+    "type_vocab_size": 0,
                    "norm_rel_ebd": "layer_norm", "position_biased_input": False,
                    "share_att_key": True},
     "modernbert": {"local_attention": 6},
@@ -24,20 +27,26 @@ _VARIANTS = {  # further cases: family, and what is different
     "deberta-v2 own position keys": ("deberta-v2", {"share_att_key": False, "conv_kernel_size": 3}),
     "modernbert with biases": ("modernbert", {"attention_bias": True, "mlp_bias": True}),
     "gte without segments": ("gte", {"type_vocab_size": 0}),
-    "eurobert grouped": ("eurobert", {"num_attention_heads": 2 * HEADS, "num_key_value_heads": HEADS, "head_dim": 2}),
+    "eurobert grouped": (
+        "eurobert",
+        {"num_attention_heads": 2 * HEADS, "num_key_value_heads": HEADS, "head_dim": 2},
+    ),
     "eurobert with biases": ("eurobert", {"attention_bias": True, "mlp_bias": True}),
     "t5 gated": ("t5", {"feed_forward_proj": "gated-gelu"}),
 }
 
 
 def _settings(model_type):
-    """A config's settings: small sizes, by the names in the family's row, and special tokens of a small vocabulary."""
+    """A config's settings: small sizes, by the names in the family's row, and special tokens of a small
+    vocabulary."""
     stock = transformers.AutoConfig.for_model(model_type).to_dict()
     sizes = {"layers": LAYERS, "hidden": HIDDEN, "heads": HEADS, "intermediate": NEURONS}
     made = {"vocab_size": VOCABULARY, **families.resized(stock, sizes)}
     if "max_position_embeddings" in stock:
         made["max_position_embeddings"] = 40
-    special = [name for name, value in stock.items() if name.endswith("_token_id") and (value or 0) >= VOCABULARY]
+    special = [
+        name for name, value in stock.items() if name.endswith("_token_id") and (value or 0) >= VOCABULARY
+    ]
     return made | {name: 0 if name == "pad_token_id" else 2 for name in special} | _OTHERS.get(model_type, {})
 
 
@@ -47,7 +56,8 @@ CASES |= {case: (name, {**CASES[name][1], **others}) for case, (name, others) in
 
 
 def build(case="bert", *, kind="task", dtype=torch.float64, seed=0, **settings):
-    """A model in eval mode, all parameters random.  kind "task": classification with 3 labels, or tagging for t5."""
+    """A model in eval mode, all parameters random.  kind "task": classification with 3 labels, or tagging for
+    t5."""
     model_type, sizes = CASES[case]
     if kind == "task":
         kind = families.of(model_type).tasks[0]
@@ -69,7 +79,9 @@ def sized(case, **sizes):
 
 def norms(model):
     """{path: norm of states} of a model."""
-    weighted = {path: module for path, module in model.named_modules() if getattr(module, "weight", None) is not None}
+    weighted = {
+        path: module for path, module in model.named_modules() if getattr(module, "weight", None) is not None
+    }
     return {path: module for path, module in weighted.items() if module.weight.dim() == 1}
 
 

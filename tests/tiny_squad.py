@@ -1,4 +1,5 @@
-"""A small made-up SQuAD 2.0 data folder (who lives where), and a BERT of random weights with a tokenizer of its words."""
+"""A small made-up SQuAD 2.0 data folder (who lives where), and a BERT of random weights with a tokenizer of
+its words."""
 
 import json
 import random
@@ -45,11 +46,15 @@ def encoder(folder, *, layers=2):
 
     words = sorted({*PEOPLE, *TOWNS, *SENTENCE.split(), *QUESTION.split()} - {"{}"})
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
-    tokenizer = transformers.BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=64)
+    tokenizer = transformers.BertTokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=64
+    )
     tokenizer.save_pretrained(folder)
     config = transformers.BertConfig(
-        vocab_size=len(pieces), hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=40,
-        max_position_embeddings=64, initializer_range=0.2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        vocab_size=len(pieces), hidden_size=32, num_hidden_layers=layers, num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=64, initializer_range=0.2, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     transformers.set_seed(0)
     transformers.BertModel(config).save_pretrained(folder)

@@ -19,7 +19,8 @@ def normalised(text: str) -> str:
 
 
 def exact_and_f1(prediction: str, gold: list[str]) -> tuple[float, float]:
-    """The best agreement with any of the gold texts: equality, and F1 of the words (as multisets), both normalised.
+    """The best agreement with any of the gold texts: equality, and F1 of the words (as multisets), both
+    normalised.
 
     Gold texts that are empty once normalised do not count; where none is left, the empty text is right.
     """
@@ -36,11 +37,11 @@ def _f1(words, gold_words):
 
 
 def score(texts, odds, golds, *, threshold: float) -> dict[str, float]:
-    """exact and f1 over all questions, over those with an answer (HasAns_) and without (NoAns_; 0 where there are none), how
-    many of each, and the best exact and f1 that any threshold gives, with it.
+    """exact and f1 over all questions, over those with an answer (HasAns_) and without (NoAns_; 0 where there
+    are none), how many of each, and the best exact and f1 that any threshold gives, with it.
 
-    texts: [Q] the best answer that is not empty.  odds: [Q] scores of having no answer: where they exceed the threshold, the
-    answer is "".  golds: [Q] lists of gold texts, empty for questions without an answer.
+    texts: [Q] the best answer that is not empty.  odds: [Q] scores of having no answer: where they exceed the
+    threshold, the answer is "".  golds: [Q] lists of gold texts, empty for questions without an answer.
     """
     given = np.array([exact_and_f1(text, gold) for text, gold in zip(texts, golds)])  # [Q, 2]
     empty = np.array([exact_and_f1("", gold) for gold in golds])
@@ -52,19 +53,24 @@ def score(texts, odds, golds, *, threshold: float) -> dict[str, float]:
             result[prefix + name] = float(found[wanted, column].mean()) if wanted.any() else 0.0
         result[f"{prefix}total"] = int(wanted.sum())
     for column, name in enumerate(("exact", "f1")):
-        result[f"best_{name}"], result[f"best_{name}_thresh"] = best_threshold(given[:, column], empty[:, column], odds)
+        result[f"best_{name}"], result[f"best_{name}_thresh"] = best_threshold(
+            given[:, column], empty[:, column], odds
+        )
     return result
 
 
 def best_threshold(given, empty, odds) -> tuple[float, float]:
     """(the best mean score that a threshold on the odds gives, the smallest threshold that gives it).
 
-    given: [Q] scores of answering.  empty: [Q] scores of "", which is the answer where odds > threshold.  Questions of equal odds
-    are answered together: thresholds lie halfway between distinct odds, and 1 beyond the smallest and the largest.
+    given: [Q] scores of answering.  empty: [Q] scores of "", which is the answer where odds > threshold.
+    Questions of equal odds are answered together: thresholds lie halfway between distinct odds, and 1 beyond
+    the smallest and the largest.
     """
     odds = np.asarray(odds, np.float64)
     order = np.argsort(odds, kind="stable")
-    gains = np.concatenate([[0.0], np.cumsum((np.asarray(given) - empty)[order])])  # of answering the first so many
+    gains = np.concatenate(
+        [[0.0], np.cumsum((np.asarray(given) - empty)[order])]
+    )  # of answering the first so many
     values = odds[order]
     ends = np.flatnonzero(np.diff(values)) + 1
     cuts = np.concatenate([[0], ends, [len(values)]])

@@ -10,15 +10,15 @@ import torch
 class Batch:
     """B examples, padded to the longest of them (L tokens).
 
-    inputs: what the model is called with: input_ids_BL, attention_mask_BL (1 for real tokens), token_type_ids_BL
-        where the tokenizer makes them; int64.
-    labels: [B] int64 class ids, [B] float32 scores, [B, L] int64 label ids with -100 where nothing is scored, or for spans [B, 2]
-        int64 positions of the first and last token; None for unlabelled data.
+    inputs: what the model is called with: input_ids_BL, attention_mask_BL (1 for real tokens),
+        token_type_ids_BL where the tokenizer makes them; int64.
+    labels: [B] int64 class ids, [B] float32 scores, [B, L] int64 label ids with -100 where nothing is scored,
+        or for spans [B, 2] int64 positions of the first and last token; None for unlabelled data.
     indices: [B] positions of the examples in their split, so that cached teacher outputs can be found.
-    divisors: what a loss term's sum is divided by, by the name of what it averages over: "examples", "tokens" (real
-        tokens), "labels" (scored labels). The pipeline sets the batch's own counts. The training loop replaces them by those
-        of the whole update (all micro-batches) per process, so that a term summed over micro-batches and averaged over
-        processes is the mean over the update, however it was cut.
+    divisors: what a loss term's sum is divided by, by the name of what it averages over: "examples", "tokens"
+        (real tokens), "labels" (scored labels). The pipeline sets the batch's own counts. The training loop
+        replaces them by those of the whole update (all micro-batches) per process, so that a term summed over
+        micro-batches and averaged over processes is the mean over the update, however it was cut.
     real: False where a process runs along without examples of its own: what it counts must not count.
     update: the number of the update that the batch belongs to, for what a method draws once per update.
     """
@@ -36,9 +36,11 @@ class Batch:
         return self.inputs["attention_mask"].bool()
 
     def through(self, model, **options):
-        """What a model says about this batch: its output, with logits also where its head answers with start and end.
+        """What a model says about this batch: its output, with logits also where its head answers with start
+        and end.
 
-        Those of spans are [B, L, 2], start and end side by side, as if each token were tagged with two numbers.
+        Those of spans are [B, L, 2], start and end side by side, as if each token were tagged with two
+        numbers.
         options: output_hidden_states and the like, for the model.
         """
         output = model(**self.inputs, **options)

@@ -1,8 +1,10 @@
-"""Paired bootstrap: how far a difference of two models' metrics would scatter over other dev sets of the same kind.
+"""Paired bootstrap: how far a difference of two models' metrics would scatter over other dev sets of the same
+kind.
 
-Examples are drawn with replacement, the same ones for both models, and the metric is computed anew of every sample (Efron and
-Tibshirani 1993, chapter 13; percentile intervals).  Each metric is a function of sums over examples, so that a sample is a row of
-counts and all samples are one matrix product; ranks are counted again for each sample.
+Examples are drawn with replacement, the same ones for both models, and the metric is computed anew of every
+sample (Efron and Tibshirani 1993, chapter 13; percentile intervals).  Each metric is a function of sums over
+examples, so that a sample is a row of counts and all samples are one matrix product; ranks are counted again
+for each sample.
 N examples, R samples, S sums or seeds.
 """
 
@@ -14,29 +16,36 @@ _CELLS = 4_000_000  # counts drawn at once; bounds the memory
 
 
 def compare(kind, names, reference, other, labels, *, samples, seed, confidence=0.95) -> dict[str, dict]:
-    """{metric: {"difference", "low", "high"}}: the other model's metric minus the reference's, and its confidence interval.
+    """{metric: {"difference", "low", "high"}}: the other model's metric minus the reference's, and its
+    confidence interval.
 
     kind: of the task.  reference, other: predictions; for tagging lists of tag names per sentence.
-    labels: as predictions; for spans a list of gold texts per question.  names: some of resampled(kind).  samples: how many are
-    drawn.
+    labels: as predictions; for spans a list of gold texts per question.  names: some of resampled(kind).
+    samples: how many are drawn.
     """
     options = {"samples": samples, "seed": seed, "confidence": confidence}
     return compare_runs(kind, names, [reference], [other], labels, **options)
 
 
-def compare_runs(kind, names, references, others, labels, *, samples, seed, confidence=0.95) -> dict[str, dict]:
-    """As compare(), of two systems that were trained with several seeds each: the mean over the seeds of the difference.
+def compare_runs(
+    kind, names, references, others, labels, *, samples, seed, confidence=0.95
+) -> dict[str, dict]:
+    """As compare(), of two systems that were trained with several seeds each: the mean over the seeds of the
+    difference.
 
-    references, others: predictions for each of n seeds, the same ones in the same order.  Each sample draws examples, for all
-    runs at once, and n - 1 of the seeds with replacement, the same for both systems: then the variance that seeds add is, as it
-    should be, that of a mean of n (Rao and Wu 1988).  With one seed the interval knows of examples alone.
+    references, others: predictions for each of n seeds, the same ones in the same order.  Each sample draws
+    examples, for all runs at once, and n - 1 of the seeds with replacement, the same for both systems: then
+    the variance that seeds add is, as it should be, that of a mean of n (Rao and Wu 1988).  With one seed the
+    interval knows of examples alone.
     """
     assert len(references) == len(others) >= 1, f"{len(references)} runs beside {len(others)}"
     number = len(others)
     drawn_of = np.random.default_rng([seed, number]).integers(number, size=(samples, max(1, number - 1)))
     weights_SR = np.stack([(drawn_of == index).mean(1) for index in range(number)])
     pairs = [*zip(references, others)]
-    functions = {name: [[_METRICS[kind][name](found, labels) for found in pair] for pair in pairs] for name in names}
+    functions = {
+        name: [[_METRICS[kind][name](found, labels) for found in pair] for pair in pairs] for name in names
+    }
     whole = np.ones((1, len(labels)))
     drawn, start = {name: [] for name in names}, 0
     for counts_RN in draws(len(labels), samples, seed=seed):
@@ -108,8 +117,11 @@ def _matthews(found, gold):
 
 
 def _correlation(n, x, y, xx, yy, xy):
-    """Pearson's from sums over examples: their number, of x, y, x^2, y^2, x y; 0 where one side is constant."""
-    spread_x, spread_y = (np.where(n * ss - s * s > 1e-12 * n * ss, n * ss - s * s, 0.0) for s, ss in ((x, xx), (y, yy)))
+    """Pearson's from sums over examples: their number, of x, y, x^2, y^2, x y; 0 where one side is
+    constant."""
+    spread_x, spread_y = (
+        np.where(n * ss - s * s > 1e-12 * n * ss, n * ss - s * s, 0.0) for s, ss in ((x, xx), (y, yy))
+    )
     return _ratio(n * xy - x * y, np.sqrt(spread_x * spread_y))
 
 
@@ -162,7 +174,9 @@ def _entities(value):
 
 
 def _answers(column):
-    return lambda found, gold: _mean([answers.exact_and_f1(text, texts)[column] for text, texts in zip(found, gold)])
+    return lambda found, gold: _mean(
+        [answers.exact_and_f1(text, texts)[column] for text, texts in zip(found, gold)]
+    )
 
 
 _METRICS = {

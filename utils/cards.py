@@ -8,9 +8,12 @@ from utils.families import stock_type
 
 METHODS = {
     "finetuning": "fine-tuning of all weights",
-    "sparsification": "heads and neurons sorted by importance, a grid of nested sub-networks (MiniDisc, Zhang et al. 2024)",
-    "distillation": "distillation from one teacher (Hinton et al. 2015; of patient knowledge: Sun et al. 2019)",
-    "maxidisc": "distillation through a given path of teacher assistants (MiniDisc's MaxiDisc, Zhang et al. 2024)",
+    "sparsification": "heads and neurons sorted by importance, a grid of nested sub-networks "
+    "(MiniDisc, Zhang et al. 2024)",
+    "distillation": "distillation from one teacher (Hinton et al. 2015; of patient knowledge: "
+    "Sun et al. 2019)",
+    "maxidisc": "distillation through a given path of teacher assistants "
+    "(MiniDisc's MaxiDisc, Zhang et al. 2024)",
     "minidisc": "distillation through an assistant that one run chooses (MiniDisc, Zhang et al. 2024)",
     "stark": "distillation from a teacher sparsified for its student (StarK, Yang et al. 2022)",
     "minilmv2": "relation distillation on a text corpus (MiniLMv2, Wang et al. 2021)",
@@ -25,8 +28,9 @@ _SIZES = ("parameters", "encoder_parameters", "macs", "sparsity", "experts")
 def card(args, provenance: dict, results: dict, config: dict, *, folder="ckpt", loading=None) -> str:
     """The card's text.
 
-    args: resolved flags.  provenance: args.json of the run.  results: results.json.  config: config.json of the checkpoint.
-    folder: what the checkpoint's folder is called.  loading: lines of Python that load it; those of the Auto classes.
+    args: resolved flags.  provenance: args.json of the run.  results: results.json.  config: config.json of
+    the checkpoint. folder: what the checkpoint's folder is called.  loading: lines of Python that load it;
+    those of the Auto classes.
     """
     task = results.get("task")
     lines = [
@@ -64,9 +68,16 @@ def _rows(args, provenance, results, config):
     yield "method", METHODS.get(args.stage, args.stage)
     if results.get("task"):
         labels = ", ".join(config.get("id2label", {}).values())
-        yield "task", results["task"] + (f" (labels: {labels})" if labels and not labels.startswith("LABEL_") else "")
+        yield (
+            "task",
+            results["task"] + (f" (labels: {labels})" if labels and not labels.startswith("LABEL_") else ""),
+        )
     inputs = provenance.get("inputs", {})
-    data = [f"{name.removeprefix('data/')} (sha256 {inputs[name][:12]})" for name in inputs if name.startswith("data/")]
+    data = [
+        f"{name.removeprefix('data/')} (sha256 {inputs[name][:12]})"
+        for name in inputs
+        if name.startswith("data/")
+    ]
     if data:
         yield "data", ", ".join(data)
     for flag in _MODELS:
@@ -89,16 +100,26 @@ def _rows(args, provenance, results, config):
         yield "trained on", f"{args.max_train_samples or 'all'} rows of train"
     if getattr(args, "max_eval_samples", None):
         yield "scored on", f"{args.max_eval_samples} rows of {getattr(args, 'split', 'dev')}"
-    settings = {key: value for key, value in provenance.get("settings", {}).items() if _is_setting(key, value)}
-    yield "settings", ", ".join(f"{key} {_shown(value)}" for key, value in settings.items()) or "as in the command"
+    settings = {
+        key: value for key, value in provenance.get("settings", {}).items() if _is_setting(key, value)
+    }
+    yield (
+        "settings",
+        ", ".join(f"{key} {_shown(value)}" for key, value in settings.items()) or "as in the command",
+    )
     yield "seed, precision", f"{args.seed}, {args.precision}"
     starts = [provenance, *provenance.get("resumed", ())]
-    yield "versions", "; then ".join(", ".join(f"{name} {value}" for name, value in s["versions"].items()) for s in starts)
+    yield (
+        "versions",
+        "; then ".join(", ".join(f"{name} {value}" for name, value in s["versions"].items()) for s in starts),
+    )
     yield "commit", "; then ".join(str(start["git_commit"]) for start in starts)
 
 
 def _is_setting(key, value):
-    shown_elsewhere = key.endswith("_path") or key.endswith("_dir") or key in ("corpus", "seed", "precision", "task_name")
+    shown_elsewhere = (
+        key.endswith("_path") or key.endswith("_dir") or key in ("corpus", "seed", "precision", "task_name")
+    )
     return value is not None and value is not False and not shown_elsewhere
 
 

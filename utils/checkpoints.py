@@ -1,4 +1,5 @@
-"""Where a checkpoint is and what its config says, found without importing torch: the flags are checked with it."""
+"""Where a checkpoint is and what its config says, found without importing torch: the flags are checked with
+it."""
 
 import hashlib
 from pathlib import Path
@@ -13,36 +14,47 @@ _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weig
 def resolve(path) -> str:
     """The folder or hub name that a path flag means.
 
-    path: a checkpoint folder (has config.json), a run folder (has args.json; its ckpt/ is taken once the run has
-        finished), or the name of a model on the Hugging Face hub (returned as it is).
+    path: a checkpoint folder (has config.json), a run folder (has args.json; its ckpt/ is taken once the run
+        has finished), or the name of a model on the Hugging Face hub (returned as it is).
     Raises CheckpointError where it is none of them.
     """
     folder = Path(path).expanduser()
     if not folder.exists():
         parts = str(path).split("/")
         if len(parts) > 2 or Path(parts[0]).exists() or parts[0] in (".", "..", "~", "", "outputs"):
-            raise CheckpointError(f"{path}: no such folder; expected a checkpoint folder, a run folder or a hub name")
+            raise CheckpointError(
+                f"{path}: no such folder; expected a checkpoint folder, a run folder or a hub name"
+            )
         return str(path)
     if not folder.is_dir():
-        raise CheckpointError(f"{path}: a file; expected the folder that holds config.json and model.safetensors")
+        raise CheckpointError(
+            f"{path}: a file; expected the folder that holds config.json and model.safetensors"
+        )
     if (folder / "config.json").exists():
         return str(folder)
     if (folder / "args.json").exists():
         if (folder / "results.json").exists() and (folder / "ckpt" / "config.json").exists():
             return str(folder / "ckpt")
         if (folder / "results.json").exists():
-            raise CheckpointError(f"{path}: a finished run without a model (no ckpt/config.json); expected one that trained")
-        raise CheckpointError(f"{path}: this run has not finished; give its command again, it continues where it stopped")
+            raise CheckpointError(
+                f"{path}: a finished run without a model (no ckpt/config.json); expected one that trained"
+            )
+        raise CheckpointError(
+            f"{path}: this run has not finished; give its command again, it continues where it stopped"
+        )
     found = sorted(entry.name for entry in folder.iterdir())[:8]
     raise CheckpointError(
-        f"{path}: neither a checkpoint (config.json) nor a run folder (args.json); found {', '.join(found) or 'nothing'}"
+        f"{path}: neither a checkpoint (config.json) nor a run folder (args.json); found "
+        f"{', '.join(found) or 'nothing'}"
     )
 
 
 def read_config(path) -> dict | None:
-    """config.json of a local checkpoint or finished run, or of a model on the hub; None for one that is out of reach.
+    """config.json of a local checkpoint or finished run, or of a model on the hub; None for one that is out
+    of reach.
 
-    Raises CheckpointError where resolve() does, where config.json is not a JSON object, and for a family that is not supported.
+    Raises CheckpointError where resolve() does, where config.json is not a JSON object, and for a family that
+    is not supported.
     """
     resolved = resolve(path)
     file = Path(resolved) / "config.json" if Path(resolved).exists() else _hub_file(resolved, "config.json")
@@ -51,7 +63,9 @@ def read_config(path) -> dict | None:
     try:
         config = files.read_json(file)
     except ValueError as error:
-        raise CheckpointError(f"{file}: not valid JSON ({error}); the checkpoint is damaged, write it again") from error
+        raise CheckpointError(
+            f"{file}: not valid JSON ({error}); the checkpoint is damaged, write it again"
+        ) from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise CheckpointError(f"{file}: expected a Hugging Face config with a model_type")
     try:
@@ -73,19 +87,28 @@ def _hub_file(name, file) -> Path | None:
     try:
         return Path(huggingface_hub.hf_hub_download(name, file))
     except errors.RepositoryNotFoundError as error:
-        raise CheckpointError(f"{name}: no such folder, and no such model on the hub (or it is private)") from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError, ValueError):
+        raise CheckpointError(
+            f"{name}: no such folder, and no such model on the hub (or it is private)"
+        ) from error
+    except (
+        errors.HfHubHTTPError,
+        errors.LocalEntryNotFoundError,
+        errors.HFValidationError,
+        OSError,
+        ValueError,
+    ):
         return None  # loading says what is the matter
 
 
 def hold_out(config: dict | None, task_name: str) -> float | None:
-    """The share of a task's training rows that a checkpoint's training left out; None where its config does not say."""
+    """The share of a task's training rows that a checkpoint's training left out; None where its config does
+    not say."""
     return ((config or {}).get(HOLD_OUT) or {}).get(task_name)
 
 
 def fingerprint(path) -> str:
-    """SHA-256 over names and bytes of a local checkpoint's configuration, weights and tokenizer; of a model on the hub its name
-    and, where it can be had, its revision: name@commit."""
+    """SHA-256 over names and bytes of a local checkpoint's configuration, weights and tokenizer; of a model
+    on the hub its name and, where it can be had, its revision: name@commit."""
     resolved = resolve(path)
     folder = Path(resolved)
     if not folder.exists():

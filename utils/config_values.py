@@ -8,9 +8,12 @@ _LARGEST = 10_000_000  # any other size
 
 
 def check(config: dict, file):
-    """Raise CheckpointError where a config of a family that is supported has values of other kinds.  file: for the message."""
+    """Raise CheckpointError where a config of a family that is supported has values of other kinds.  file:
+    for the message."""
     for problem in _problems(config):
-        raise CheckpointError(f"{file}: {problem}; the checkpoint is damaged or not one of this program's or transformers'")
+        raise CheckpointError(
+            f"{file}: {problem}; the checkpoint is damaged or not one of this program's or transformers'"
+        )
 
 
 def _problems(config):
@@ -24,11 +27,16 @@ def _problems(config):
         yield f"architectures: found {_shown(found)}, expected a list of names"
     for name, part in (("id2label", 0), ("label2id", 1)):
         labels = config.get(name)
-        if labels is not None and not (isinstance(labels, dict) and all(_is_whole(pair[part]) for pair in labels.items())):
+        if labels is not None and not (
+            isinstance(labels, dict) and all(_is_whole(pair[part]) for pair in labels.items())
+        ):
             yield f"{name}: found {_shown(labels)}, expected labels with their ids"
     for name in ("attn_implementation", "_attn_implementation"):
         if "/" in str(config.get(name)):  # transformers would fetch code of that name and run it
-            yield f"{name}: found {_shown(config[name])}, expected the name of an implementation, none of code on the hub"
+            yield (
+                f"{name}: found {_shown(config[name])}, expected the name of an implementation, none of code "
+                "on the hub"
+            )
     yield from _of_compression(config.get("compression"))
 
 
@@ -46,12 +54,20 @@ def _of_compression(entry):
     if not isinstance(points, dict):
         yield f"compression.grid: found {_shown(points)}, expected an object"
         return
-    for place, counts in [("compression", entry), *((f"compression.grid.{key}", point) for key, point in points.items())]:
+    for place, counts in [
+        ("compression", entry),
+        *((f"compression.grid.{key}", point) for key, point in points.items()),
+    ]:
         if place != "compression" and not _is_percentage(place.rpartition("grid.")[2]):
             yield f"{place[:100]}: expected sparsities in percent as its keys"
         units = ("heads", "neurons") if isinstance(counts, dict) else ()
-        if not units or not all(_are_counts(counts.get(unit), needed=place != "compression") for unit in units):
-            yield f"{place[:100]}: found {_shown(counts)}, expected heads and neurons, whole numbers for each layer"
+        if not units or not all(
+            _are_counts(counts.get(unit), needed=place != "compression") for unit in units
+        ):
+            yield (
+                f"{place[:100]}: found {_shown(counts)}, expected heads and neurons, whole numbers for each "
+                "layer"
+            )
 
 
 def _are_counts(values, *, needed):

@@ -1,6 +1,7 @@
 """What a model costs: parameters, multiply-accumulates, bytes, latency, memory; and on what it was measured.
 
-A model is given as the module and its list of encoder layers (`models.layers(model)`). Counting works on the meta device too.
+A model is given as the module and its list of encoder layers (`models.layers(model)`). Counting works on the
+meta device too.
 """
 
 import platform
@@ -31,21 +32,24 @@ def embedding_parameters(module):
 def linear_macs(layers, tokens=MACS_TOKENS):
     """Multiply-accumulates of the layers' linear weights for one example of so many tokens.
 
-    The convention of the published tables: no biases, no attention products, no embeddings, no head; BERT-base has 10.87e9
-    at 128 tokens. Weights count as they are stored: crop a model, slicing it in place changes nothing here.
+    The convention of the published tables: no biases, no attention products, no embeddings, no head;
+    BERT-base has 10.87e9 at 128 tokens. Weights count as they are stored: crop a model, slicing it in place
+    changes nothing here.
     Of experts (modules.experts) a token meets one: a block of them counts as one, and its router.
     Source: MiniDisc (Zhang et al. 2024).
     """
     per_token = [module.weight.numel() for module in layers.modules() if isinstance(module, nn.Linear)]
-    per_token += [module.weights_per_token for module in layers.modules() if hasattr(module, "weights_per_token")]
+    per_token += [
+        module.weights_per_token for module in layers.modules() if hasattr(module, "weights_per_token")
+    ]
     return tokens * sum(per_token)
 
 
 def measure(model, layers):
     """Size of a model, for results.json.
 
-    Returns {"parameters": all, "encoder_parameters": those of the layers, "macs": of the layers at 128 tokens, "bytes": of all
-    parameters as they are stored now}.
+    Returns {"parameters": all, "encoder_parameters": those of the layers, "macs": of the layers at 128
+    tokens, "bytes": of all parameters as they are stored now}.
     """
     return {
         "parameters": parameters(model),
@@ -59,10 +63,10 @@ def latency(model, inputs, *, repeats=20, warmup=3):
     """Time of one forward pass, in milliseconds per batch, and throughput.
 
     model: in eval mode.  inputs: tensors by name, on the model's device; or a list of such batches.
-    Passes are timed one by one, on a GPU with CUDA events between the kernels: each batch `repeats` times, in turns; each goes
-    `warmup` times before, unmeasured.
-    Returns {"median_ms", "quartiles_ms": [lower, upper], "examples_per_second"}: median and quartiles of all passes; examples of
-    all batches over the sum of the batches' median times.
+    Passes are timed one by one, on a GPU with CUDA events between the kernels: each batch `repeats` times, in
+    turns; each goes `warmup` times before, unmeasured.
+    Returns {"median_ms", "quartiles_ms": [lower, upper], "examples_per_second"}: median and quartiles of all
+    passes; examples of all batches over the sum of the batches' median times.
     """
     assert not model.training, "latency is measured in eval mode"
     batches = [inputs] if isinstance(inputs, dict) else inputs
@@ -80,13 +84,18 @@ def latency(model, inputs, *, repeats=20, warmup=3):
 
 
 def flops(model, inputs):
-    """Floating-point operations of one forward pass as torch counts them: two for a multiply-accumulate; products only.
+    """Floating-point operations of one forward pass as torch counts them: two for a multiply-accumulate;
+    products only.
 
-    inputs: tensors by name.  Attention must be computed by plain products ("eager"): of a fused kernel torch counts none on CPUs.
+    inputs: tensors by name.  Attention must be computed by plain products ("eager"): of a fused kernel torch
+    counts none on CPUs.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # without gradients it stumbles over a bare parameter
+    with (
+        torch.enable_grad(),
+        FlopCounterMode(display=False) as counter,
+    ):  # without gradients it stumbles over a bare parameter
         model(**inputs)
     return counter.get_total_flops()
 
@@ -94,7 +103,8 @@ def flops(model, inputs):
 def peak_memory(device):
     """Highest memory use so far, in bytes.
 
-    On a GPU: allocated for tensors since `torch.cuda.reset_peak_memory_stats`. On a CPU: resident set of the process since
+    On a GPU: allocated for tensors since `torch.cuda.reset_peak_memory_stats`. On a CPU: resident set of the
+    process since
     it began, which cannot be reset: to compare variants, run each in a process of its own.
     """
     if torch.device(device).type == "cuda":
@@ -109,8 +119,9 @@ def peak_memory(device):
 def peak_of(run, *, weights, device):
     """Most memory that run(), which has run before, takes at a time, in bytes; the weights included.
 
-    weights: their bytes.  On a GPU: what torch had allocated, all other tensors on the device included.  On Linux: the weights,
-    and by how much the process's resident set grew.  None on systems where that peak cannot be reset.
+    weights: their bytes.  On a GPU: what torch had allocated, all other tensors on the device included.  On
+    Linux: the weights, and by how much the process's resident set grew.  None on systems where that peak
+    cannot be reset.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -134,7 +145,10 @@ def hardware(device) -> str:
         described = Path("/proc/cpuinfo")
         lines = described.read_text().splitlines() if described.exists() else []
         models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        name = f"{models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)"
+        name = (
+            f"{models[0] if models else platform.processor() or platform.machine()}, "
+            f"{torch.get_num_threads()} thread(s)"
+        )
     return f"{name}, torch {torch.__version__}"
 
 

@@ -1,6 +1,7 @@
 """Processes: torchrun starts them, torch's own process group joins them; without torchrun there is one.
 
-torch is imported when it is first needed: the run scripts import this before they know whether --help is all that is asked for.
+torch is imported when it is first needed: the run scripts import this before they know whether --help is all
+that is asked for.
 """
 
 import os
@@ -14,7 +15,8 @@ def _group():
 
 
 def start(use_cpu: bool):
-    """Join the process group that torchrun's environment describes, if any; returns this process's torch.device."""
+    """Join the process group that torchrun's environment describes, if any; returns this process's
+    torch.device."""
     import torch
     import torch.distributed as dist
 
@@ -56,7 +58,8 @@ def barrier():
 
 
 def gather(value) -> list:
-    """Every process's picklable value, by rank, on every process.  Objects, not tensors: predictions may be ragged."""
+    """Every process's picklable value, by rank, on every process.  Objects, not tensors: predictions may be
+    ragged."""
     if not _group():
         return [value]
     values = [None] * world()

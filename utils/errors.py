@@ -39,18 +39,29 @@ class RunError(UserError):
 
 
 def of_machine(error: Exception) -> str | None:
-    """What the machine has refused, in one line: a full disk, a file that cannot be read; None for an error of another kind."""
-    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # one entry for each file of a folder
+    """What the machine has refused, in one line: a full disk, a file that cannot be read; None for an error
+    of another kind."""
+    if (
+        isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list)
+    ):  # one entry for each file of a folder
         _, path, said = error.args[0][0]
         return f"{path}: {said}"
     if isinstance(error, OSError):
         number, said = error.errno, error.strerror or str(error) or type(error).__name__
     elif isinstance(error, UnicodeEncodeError):
-        return f"{error.object[error.start]!a} cannot be written as {error.encoding}; set PYTHONIOENCODING=utf-8"
+        return (
+            f"{error.object[error.start]!a} cannot be written as {error.encoding}; set PYTHONIOENCODING=utf-8"
+        )
     else:
         found = re.search(r"\(os error (\d+)\)", str(error))  # of libraries in Rust: safetensors, tokenizers
         if found is None:
             return None
         number, said = int(found[1]), str(error)
-    names = [str(name) for key in ("filename", "filename2") if (name := getattr(error, key, None)) is not None]
-    return (f"{' -> '.join(names)}: " if names else "") + said + (f"; {_TO_DO[number]}" if number in _TO_DO else "")
+    names = [
+        str(name) for key in ("filename", "filename2") if (name := getattr(error, key, None)) is not None
+    ]
+    return (
+        (f"{' -> '.join(names)}: " if names else "")
+        + said
+        + (f"; {_TO_DO[number]}" if number in _TO_DO else "")
+    )

@@ -44,8 +44,8 @@ def share(items):
 def predict(model, split, *, batch_size: int, precision: str, variants=(None,), use=None) -> dict:
     """A model's outputs for every row of a split, in the split's order.
 
-    variants, use: for nested models: use(variant) is called before each forward pass, so that one pass over the data serves all
-    variants.  The model is put into eval mode and back.
+    variants, use: for nested models: use(variant) is called before each forward pass, so that one pass over
+    the data serves all variants.  The model is put into eval mode and back.
     Returns {variant: outputs}, see collect().
     """
     device = next(model.parameters()).device
@@ -68,16 +68,21 @@ def predict(model, split, *, batch_size: int, precision: str, variants=(None,), 
 
 
 def logits(model, split, *, batch_size: int, device):
-    """What a model or a graph in eval mode says about every row of a split, see collect().  model: takes a batch's inputs."""
-    return collect(lambda batch: {None: batch.through(model).logits.float()}, split, batch_size=batch_size, device=device)[None]
+    """What a model or a graph in eval mode says about every row of a split, see collect().  model: takes a
+    batch's inputs."""
+    return collect(
+        lambda batch: {None: batch.through(model).logits.float()}, split, batch_size=batch_size, device=device
+    )[None]
 
 
 @torch.no_grad()
 def collect(answer, split, *, batch_size: int, device) -> dict:
-    """What answer(batch) -> {name: logits} says about every row of a split, in the split's order; the processes share the rows.
+    """What answer(batch) -> {name: logits} says about every row of a split, in the split's order; the
+    processes share the rows.
 
-    Returns {name: outputs}: float32 logits [N, C] for one score vector per row, or a list of N arrays of what the split keeps of
-    each row, without padding: int64 [L], the predicted label of each token, or for spans float32 [L, 2].
+    Returns {name: outputs}: float32 logits [N, C] for one score vector per row, or a list of N arrays of what
+    the split keeps of each row, without padding: int64 [L], the predicted label of each token, or for spans
+    float32 [L, 2].
     """
     rows = defaultdict(list)
     for indices in share(split.in_order(batch_size)):
@@ -114,7 +119,8 @@ def scorer(model, splits: dict, *, metric: str, batch_size: int, precision: str)
 
 
 def with_dev(metrics: dict, model, data, *, batch_size: int, precision: str) -> dict:
-    """The metrics of what has been chosen, and dev's: scored here, once, where rows that are held out have chosen.
+    """The metrics of what has been chosen, and dev's: scored here, once, where rows that are held out have
+    chosen.
 
     metrics: {split: values} of the chooser.  model: a function () -> the chosen model, on its device.
     """
@@ -129,7 +135,10 @@ def outcome(result, load, data, *, batch_size: int, precision: str) -> dict:
     result: training.Result.  load: a function (folder) -> the model in it, on its device.  data: of the task.
     """
     options = {"batch_size": batch_size, "precision": precision}
-    return {**result.outcome, "metrics": with_dev(result.metrics, lambda: load(result.checkpoint), data, **options)}
+    return {
+        **result.outcome,
+        "metrics": with_dev(result.metrics, lambda: load(result.checkpoint), data, **options),
+    }
 
 
 def test_and_infer(run, model, data):

@@ -12,31 +12,49 @@ def text(rows, *, splits) -> str:
     """
     quality = [
         {
-            "model": row["name"], **{key: value for key, value in row.items() if key.partition("/")[0] in splits},
-            **{f"{key} - {row['compared_with']}": _interval(found) for key, found in row.get("difference", {}).items()},
-            **{key: row[key] for key in ("parameters", "encoder_parameters", "embedding_parameters", "macs", "flops")},
+            "model": row["name"],
+            **{key: value for key, value in row.items() if key.partition("/")[0] in splits},
+            **{
+                f"{key} - {row['compared_with']}": _interval(found)
+                for key, found in row.get("difference", {}).items()
+            },
+            **{
+                key: row[key]
+                for key in ("parameters", "encoder_parameters", "embedding_parameters", "macs", "flops")
+            },
             "MB on disk": _per(row["disk_bytes"], 1e6),
         }
         for row in rows
-    ]  # fmt: skip
+    ]
     speed = [
-        {"model": row["name"], **{_unit(case): _time(found) for case, found in row["speed"].items()},
-         "examples/s": ", ".join(f"{found['examples_per_second']:.4g}" for found in row["speed"].values()),
-         "peak MB": _per(row["peak_bytes"], 1e6)}
-        for row in rows if "speed" in row
-    ]  # fmt: skip
+        {
+            "model": row["name"],
+            **{_unit(case): _time(found) for case, found in row["speed"].items()},
+            "examples/s": ", ".join(f"{found['examples_per_second']:.4g}" for found in row["speed"].values()),
+            "peak MB": _per(row["peak_bytes"], 1e6),
+        }
+        for row in rows
+        if "speed" in row
+    ]
     layers = [
         {"model": row["name"], **{key: _list(values) for key, values in row["per_layer"].items()}}
-        for row in rows if row["runtime"] == "torch"
-    ]  # fmt: skip
-    tables = [("metrics and size", quality), ("median ms of a batch (quartiles)", speed), ("in each layer", layers)]
+        for row in rows
+        if row["runtime"] == "torch"
+    ]
+    tables = [
+        ("metrics and size", quality),
+        ("median ms of a batch (quartiles)", speed),
+        ("in each layer", layers),
+    ]
     return "\n\n".join(f"{title}\n{logs.table(table)}" for title, table in tables if table)
 
 
 def write_csv(path, rows):
-    """One line for each row; what is nested becomes columns with a / in their names, lists become numbers with blanks between.
+    """One line for each row; what is nested becomes columns with a / in their names, lists become numbers
+    with blanks between.
 
-    A text that a spreadsheet would take for a formula (a folder called =HYPERLINK(...)) gets an apostrophe in front.
+    A text that a spreadsheet would take for a formula (a folder called =HYPERLINK(...)) gets an apostrophe in
+    front.
     """
     flat = [_flat(row) for row in rows]
     with files.new_file(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
@@ -46,17 +64,26 @@ def write_csv(path, rows):
 
 
 def panels(rows, metric) -> list:
-    """What utils.plots.costs draws: the metric over MACs, and over the time of a batch of one and of 32 where all were timed on
-    as many tokens."""
+    """What utils.plots.costs draws: the metric over MACs, and over the time of a batch of one and of 32 where
+    all were timed on as many tokens."""
 
     def points(cost):
-        return [{"name": row["name"], "metric": row[metric], "cost": cost(row), "kind": "teacher" if row["teacher"] else
-                 row["runtime"]} for row in rows]  # fmt: skip
+        return [
+            {
+                "name": row["name"],
+                "metric": row[metric],
+                "cost": cost(row),
+                "kind": "teacher" if row["teacher"] else row["runtime"],
+            }
+            for row in rows
+        ]
 
     made = [("MACs of the encoder, 128 tokens", points(lambda row: row["macs"]))]
     for case in rows[0].get("speed", {}):
         if not case.endswith("real") and all(case in row["speed"] for row in rows):
-            made.append((f"ms: {_unit(case)}", points(lambda row, case=case: row["speed"][case]["median_ms"])))
+            made.append(
+                (f"ms: {_unit(case)}", points(lambda row, case=case: row["speed"][case]["median_ms"]))
+            )
     return made
 
 
@@ -71,7 +98,11 @@ def _flat(row, prefix=""):
 
 
 def _no_formula(value):
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
 
 
 def _unit(case):

@@ -1,4 +1,5 @@
-"""The one table of encoder families: adding a family is adding a row, for every method.  And what a config.json says of a model.
+"""The one table of encoder families: adding a family is adding a row, for every method.  And what a
+config.json says of a model.
 
 Nothing here imports torch: the flags are checked with it, and models/ finds a model's modules by it.
 """
@@ -7,7 +8,10 @@ from dataclasses import dataclass, field
 
 from utils.errors import CheckpointError
 
-SPARSE, EXPERTS = "sparse-", "moe-"  # model_type of a cropped model, and of one with experts: this and the stock model_type
+SPARSE, EXPERTS = (
+    "sparse-",
+    "moe-",
+)  # model_type of a cropped model, and of one with experts: this and the stock model_type
 SIZES = ("layers", "hidden", "heads", "intermediate")
 HEADS = {  # kind of task: stock head
     "classification": "SequenceClassification",
@@ -15,45 +19,56 @@ HEADS = {  # kind of task: stock head
     "tagging": "TokenClassification",
     "spans": "QuestionAnswering",
 }
-ALL_HEADS = {**HEADS, "masked": "MaskedLM"}  # no task's: importance on a corpus is that of the loss on masked tokens
+ALL_HEADS = {
+    **HEADS,
+    "masked": "MaskedLM",
+}  # no task's: importance on a corpus is that of the loss on masked tokens
 USES = {  # what a row may refuse: in words
     "attention experts": "its attention cannot be experts",
     "ffn experts": "its feed-forward blocks cannot be experts",
     "hidden": "its hidden dimensions cannot be sorted and removed",
 }
-REFUSED = {"albert": "all its layers are one and the same, so that nothing can be removed from one of them alone"}
+REFUSED = {
+    "albert": "all its layers are one and the same, so that nothing can be removed from one of them alone"
+}
 
 
 @dataclass(frozen=True)
 class Family:
-    """One family.  Paths are relative to an encoder layer, but for those of `layers`, `position_tables` and `other_states`: to
-    the base model.
+    """One family.  Paths are relative to an encoder layer, but for those of `layers`, `position_tables` and
+    `other_states`: to the base model.
 
-    stock: what its class names begin with.  base: how that of its encoder ends.  tasks: kinds that it has a stock head for.
-    no_head: why it has none for the others.
+    stock: what its class names begin with.  base: how that of its encoder ends.  tasks: kinds that it has a
+    stock head for. no_head: why it has none for the others.
 
     layers: the ModuleList of encoder layers.
     attention: the module that owns the queries' projection and computes attention.
-    query, key, value: projections, one path for all three where they are fused (queries' rows first, then keys', values').
-    attention_out, ffn_in, ffn_out: projections; paths in ffn_in that a checkpoint's variant lacks are passed over.
+    query, key, value: projections, one path for all three where they are fused (queries' rows first, then
+    keys', values'). attention_out, ffn_in, ffn_out: projections; paths in ffn_in that a checkpoint's variant
+    lacks are passed over.
     ffn_groups: 2 where one matrix in ffn_in makes both halves of a gated feed-forward.
-    head_dim, num_heads, heads_width: attributes of the attention module, the last two where it reshapes by them.
+    head_dim, num_heads, heads_width: attributes of the attention module, the last two where it reshapes by
+    them.
     by_head: further projections onto heads, where a variant has them.
     norms: in families that normalise before a block, the norms before attention and before the feed-forward.
-    head_bias: how attention gets a position bias that has a column per head and is made once for all layers: as an "argument",
-        or "handed on" by the layer before; "": there is none.
+    head_bias: how attention gets a position bias that has a column per head and is made once for all layers:
+        as an "argument", or "handed on" by the layer before; "": there is none.
     position_tables: parameters that only attention uses and all layers share.
-    other_states: modules besides norms whose outputs are states as layers read them, where a variant has them.
+    other_states: modules besides norms whose outputs are states as layers read them, where a variant has
+    them.
     num_returned: how long a tuple a layer returns, with the states first; 0 where it returns the bare states.
-    vocabulary: modules between an encoder's states and the logits of masked tokens, in order; () where there is no stock head.
-    other_heads: further heads that it is pretrained with.  task_heads: modules of its task heads outside the encoder.
+    vocabulary: modules between an encoder's states and the logits of masked tokens, in order; () where there
+    is no stock head. other_heads: further heads that it is pretrained with.  task_heads: modules of its task
+    heads outside the encoder.
 
-    sizes: what its config calls SIZES.  head_size: what it calls the width of a head, where that is a setting of its own.
-    key_heads: what it calls the number of keys, and values, where several query heads can share one; then these are one head
-        wherever heads are scored, kept and counted.
+    sizes: what its config calls SIZES.  head_size: what it calls the width of a head, where that is a setting
+    of its own. key_heads: what it calls the number of keys, and values, where several query heads can share
+        one; then these are one head wherever heads are scored, kept and counted.
     as_hidden: settings that are the hidden size wherever a teacher's are.
-    hidn_dropout, att_dropout, cls_dropout: what it calls the probabilities that the flags of these names give.
-    large_layer: which layer of a teacher of 24 layers, 1024 wide, is best to learn relations from; None: the last.
+    hidn_dropout, att_dropout, cls_dropout: what it calls the probabilities that the flags of these names
+    give.
+    large_layer: which layer of a teacher of 24 layers, 1024 wide, is best to learn relations from; None: the
+    last.
     refuses: {one of USES: why}.
     """
 
@@ -152,7 +167,9 @@ FAMILIES = {
     "camembert": _bert("Camembert", vocabulary=("lm_head",)),
     "ernie": _bert("Ernie"),
     "megatron-bert": _bert("MegatronBert", norms=("attention.ln", "ln"), num_returned=2, cls_dropout=()),
-    "xlm-roberta-xl": _bert("XLMRobertaXL", norms=("attention.self_attn_layer_norm", "LayerNorm"), vocabulary=("lm_head",)),
+    "xlm-roberta-xl": _bert(
+        "XLMRobertaXL", norms=("attention.self_attn_layer_norm", "LayerNorm"), vocabulary=("lm_head",)
+    ),
     "distilbert": Family(
         stock="DistilBert",
         layers="transformer.layer",
@@ -208,7 +225,10 @@ FAMILIES = {
         other_heads=("lm_predictions", "mask_predictions"),
         as_hidden=("pooler_hidden_size",),
         cls_dropout=("cls_dropout",),  # read by its models, absent from its config until it is set
-        refuses={"attention experts": "relative positions go through the projections of its tokens, and no router sends them"},
+        refuses={
+            "attention experts": "relative positions go through the projections of its tokens, "
+            "and no router sends them"
+        },
     ),
     "modernbert": Family(
         stock="ModernBert",
@@ -241,7 +261,8 @@ FAMILIES = {
         cls_dropout=(),
     ),
     "jina_embeddings_v3": _llama("JinaEmbeddingsV3", ffn_in=("mlp.fc1",), ffn_out="mlp.fc2"),
-    # The encoder alone. transformers' T5ForSequenceClassification and T5ForQuestionAnswering need the decoder.
+    # The encoder alone. transformers' T5ForSequenceClassification and T5ForQuestionAnswering need the
+    # decoder.
     "t5": Family(
         stock="T5",
         base="EncoderModel",
@@ -281,12 +302,14 @@ def stock_type(model_type: str) -> str:
 
 
 def of(model_type: str) -> Family:
-    """The row of a model_type, stock, cropped or with experts.  Raises CheckpointError where there is none."""
+    """The row of a model_type, stock, cropped or with experts.  Raises CheckpointError where there is
+    none."""
     stock = stock_type(model_type)
     if stock not in FAMILIES:
         why = f": {REFUSED[stock]}" if stock in REFUSED else ""
         raise CheckpointError(
-            f"model_type {stock!r} is not supported{why}; expected one of {', '.join(FAMILIES)} (a row of utils/families.py)"
+            f"model_type {stock!r} is not supported{why}; expected one of {', '.join(FAMILIES)} (a row of "
+            "utils/families.py)"
         )
     return FAMILIES[stock]
 
@@ -307,12 +330,17 @@ def refusal(model_type: str, use: str) -> str | None:
     why = of(model_type).refuses.get(use)
     if why is None:
         return None
-    return f"model_type {stock_type(model_type)}: {USES[use]}, as {why}; expected one of {', '.join(fit_for(use))}"
+    return (
+        f"model_type {stock_type(model_type)}: {USES[use]}, as {why}; expected one of "
+        f"{', '.join(fit_for(use))}"
+    )
 
 
 def pretraining_heads() -> list[str]:
     """Modules of all families' pretraining heads, which a task model has no use for."""
-    return sorted({name for family in FAMILIES.values() for name in (*family.vocabulary, *family.other_heads)})
+    return sorted(
+        {name for family in FAMILIES.values() for name in (*family.vocabulary, *family.other_heads)}
+    )
 
 
 # ---- A config.json
@@ -341,7 +369,8 @@ def heads_per_key(config: dict) -> int:
 
 
 def projection_widths(config: dict, layer: int) -> dict:
-    """{"q", "k", "v"}: widths of a layer's projections, from 1: not the hidden size in T5, nor where heads are missing."""
+    """{"q", "k", "v"}: widths of a layer's projections, from 1: not the hidden size in T5, nor where heads
+    are missing."""
     heads, shared = size(config, "heads"), heads_per_key(config)
     kept = (config.get("compression") or {}).get("heads", [heads // shared] * layer)[layer - 1]
     head = config.get(of(config["model_type"]).head_size)
@@ -350,18 +379,24 @@ def projection_widths(config: dict, layer: int) -> dict:
 
 
 def resized(config: dict, wanted: dict) -> dict:
-    """What changes in a config.json for a model of the SIZES that are wanted; dropout, vocabulary and all else stay.
+    """What changes in a config.json for a model of the SIZES that are wanted; dropout, vocabulary and all
+    else stay.
 
-    Widths that equal the hidden size before (ELECTRA's embeddings, DeBERTa's pooler) do so again, and as many query heads share
-    a key.  Raises CheckpointError where that is not possible.
+    Widths that equal the hidden size before (ELECTRA's embeddings, DeBERTa's pooler) do so again, and as many
+    query heads share a key.  Raises CheckpointError where that is not possible.
     """
     family, shared = of(config["model_type"]), heads_per_key(config)
     changes = dict(zip(family.sizes, (wanted[which] for which in SIZES)))
-    changes |= {name: wanted["hidden"] for name in family.as_hidden if config.get(name) == size(config, "hidden")}
+    changes |= {
+        name: wanted["hidden"] for name in family.as_hidden if config.get(name) == size(config, "hidden")
+    }
     if family.head_size:
         changes[family.head_size] = wanted["hidden"] // wanted["heads"]
     if family.key_heads:
         if wanted["heads"] % shared:
-            raise CheckpointError(f"{wanted['heads']} heads: expected a multiple of {shared}, as so many share a key and a value")
+            raise CheckpointError(
+                f"{wanted['heads']} heads: expected a multiple of {shared}, as so many share a key and a "
+                "value"
+            )
         changes[family.key_heads] = wanted["heads"] // shared
     return changes

@@ -1,6 +1,7 @@
 """Files that are either whole or absent: written aside, synced, renamed.
 
-What is written aside is called .NAME.<16 hexadecimal digits>.tmp, is made exclusively, and is locked as long as its writer
+What is written aside is called .NAME.<16 hexadecimal digits>.tmp, is made exclusively, and is locked as long
+as its writer
 lives: what a killed process has left is told from what another one is writing.
 """
 
@@ -46,7 +47,8 @@ def sync_tree(folder):
 
 
 def permit(path):
-    """Give a file, or all files below a folder, the permissions that the umask gives; safetensors' are for the owner alone."""
+    """Give a file, or all files below a folder, the permissions that the umask gives; safetensors' are for
+    the owner alone."""
     os.umask(umask := os.umask(0o077))
     folders = os.walk(path) if os.path.isdir(path) else [("", (), [path])]
     for file in (os.path.join(parent, name) for parent, _, names in folders for name in names):
@@ -57,7 +59,8 @@ def permit(path):
 
 @contextlib.contextmanager
 def writing(path):
-    """What the disk refuses inside is an OSError that names `path`, where it names no file, whichever library meets it."""
+    """What the disk refuses inside is an OSError that names `path`, where it names no file, whichever library
+    meets it."""
     try:
         yield
     except OSError as error:
@@ -73,13 +76,16 @@ def writing(path):
 
 @contextlib.contextmanager
 def new_file(path):
-    """A new file beside `path`, to be filled under the name that is given; it takes the place of `path` when all is done.
+    """A new file beside `path`, to be filled under the name that is given; it takes the place of `path` when
+    all is done.
 
     A reader sees the old file or the new one, also after a crash; where the block fails the old one stays.
     """
     path = Path(path)
     with writing(path):
-        aside, descriptor = _make_aside(path, lambda name: os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o666)))
+        aside, descriptor = _make_aside(
+            path, lambda name: os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o666))
+        )
         try:
             yield aside
             sync(aside)
@@ -94,7 +100,8 @@ def new_file(path):
 
 @contextlib.contextmanager
 def new_folder(path, *, replace=True):
-    """A new folder beside `path`, to be filled; it takes the place of `path`, as replace_folder() does, when all is done.
+    """A new folder beside `path`, to be filled; it takes the place of `path`, as replace_folder() does, when
+    all is done.
 
     replace=False: where another process was faster, its folder stays.
     """
@@ -117,8 +124,8 @@ def new_folder(path, *, replace=True):
 
 
 def scratch_folder(name) -> Path:
-    """A new folder in the temporary directory, for its owner alone, which removes it.  What a killed process leaves is told from
-    one in use, as beside files, and clean(tempfile.gettempdir(), ...) removes it."""
+    """A new folder in the temporary directory, for its owner alone, which removes it.  What a killed process
+    leaves is told from one in use, as beside files, and clean(tempfile.gettempdir(), ...) removes it."""
     aside, descriptor = _make_aside(Path(tempfile.gettempdir(), name), lambda folder: os.mkdir(folder, 0o700))
     _in_use.append(descriptor)
     return aside
@@ -136,7 +143,8 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """A JSON file's content.  Raises ValueError for what is none, also for what is nested too deeply, or too large."""
+    """A JSON file's content.  Raises ValueError for what is none, also for what is nested too deeply, or too
+    large."""
     if (size := os.stat(path).st_size) > _LARGEST_JSON:
         raise ValueError(f"{size} bytes; at most {_LARGEST_JSON} are read")
     return parse_json(Path(path).read_text(encoding="utf-8"))
@@ -153,12 +161,16 @@ def parse_json(text: str):
 def read_object(path, keys: dict, *, error: type[UserError], advice: str) -> dict:
     """The JSON object in a file that this program wrote.
 
-    keys: {name: type, or types} of what it must hold.  Raises `error` where it cannot be read or is something else, with what
-    was found and the advice.
+    keys: {name: type, or types} of what it must hold.  Raises `error` where it cannot be read or is something
+    else, with what was found and the advice.
     """
     try:
         value = read_json(path)
-    except (OSError, ValueError, RecursionError) as problem:  # ValueError: no JSON, no UTF-8, a number of thousands of digits
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as problem:  # ValueError: no JSON, no UTF-8, a number of thousands of digits
         said = problem.strerror if isinstance(problem, OSError) and problem.strerror else problem
         raise error(f"{path}: damaged ({said}); {advice}") from problem
     if not isinstance(value, dict):
@@ -178,7 +190,8 @@ def check_object(value: dict, keys: dict, *, path, error: type[UserError], advic
 
 
 def replace_folder(aside, folder):
-    """Put a finished folder in the place of another: sync it, rename the old one, rename, remove the old one."""
+    """Put a finished folder in the place of another: sync it, rename the old one, rename, remove the old
+    one."""
     permit(aside)
     sync_tree(aside)
     folder = Path(folder)
@@ -230,7 +243,8 @@ def target_of(name: str) -> str | None:
 
 
 def link_tree(source, target):
-    """Copy a folder by hard links (plain copies where the file system has none).  Its files must not be edited in place."""
+    """Copy a folder by hard links (plain copies where the file system has none).  Its files must not be
+    edited in place."""
 
     def link(old, new):
         try:
@@ -257,7 +271,9 @@ def _make_aside(path, make):
     """(name, locked descriptor) of something new beside a path."""
     while True:
         make(aside := _aside_name(path))
-        with contextlib.suppress(FileNotFoundError):  # clean() of another process found it before it was locked
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # clean() of another process found it before it was locked
             descriptor = os.open(aside, os.O_RDONLY)
             if locks.take(descriptor) is not False:
                 return aside, descriptor

@@ -1,4 +1,5 @@
-"""What TED's filters are like and what they belong to: filters.json of a checkpoint, read without torch to check the flags."""
+"""What TED's filters are like and what they belong to: filters.json of a checkpoint, read without torch to
+check the flags."""
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,11 +15,14 @@ SPEC, WEIGHTS = "filters.json", "filters.safetensors"
 class FilterSpec:
     """Filters of one model.
 
-    task: what they were trained for.  num_layers, hidden_size: of the model.  layers: the filtered hidden states, from 1,
-    ascending.  output_dim: what they make of a state.  nonlinear: two linear layers instead of one.
-    pooled: they were trained for the mean over real tokens of what they make (--filter_token mean), which is matched too.
-    heads: of each layer a row, how its filter's head did beside a constant answer, on dev or what was held out: {"layer",
-    "metric", "score", "baseline", "low", "high", "above"}, see utils.chance; None where that is not known.
+    task: what they were trained for.  num_layers, hidden_size: of the model.  layers: the filtered hidden
+    states, from 1, ascending.  output_dim: what they make of a state.  nonlinear: two linear layers instead
+    of one.
+    pooled: they were trained for the mean over real tokens of what they make (--filter_token mean), which is
+    matched too.
+    heads: of each layer a row, how its filter's head did beside a constant answer, on dev or what was held
+    out: {"layer", "metric", "score", "baseline", "low", "high", "above"}, see utils.chance; None where that
+    is not known.
     """
 
     task: str
@@ -36,12 +40,14 @@ class FilterSpec:
 
 
 def filtered_layers(num_layers: int, interval: int) -> list[int]:
-    """Which hidden states are filtered: interval, 2 interval, ... up to num_layers, counted from 1 (0 is the embeddings)."""
+    """Which hidden states are filtered: interval, 2 interval, ... up to num_layers, counted from 1 (0 is the
+    embeddings)."""
     return list(range(interval, num_layers + 1, interval))
 
 
 def read(path) -> FilterSpec | None:
-    """The specification beside a local checkpoint or finished run; None for a hub name, which is looked up when it is loaded.
+    """The specification beside a local checkpoint or finished run; None for a hub name, which is looked up
+    when it is loaded.
 
     Raises CheckpointError where there is none, or it is damaged.
     """
@@ -50,18 +56,36 @@ def read(path) -> FilterSpec | None:
         return None
     file = folder / SPEC
     if not file.exists():
-        raise CheckpointError(f"{path}: no filters ({SPEC}) beside this model; make them with run_ted.py --mode filters")
+        raise CheckpointError(
+            f"{path}: no filters ({SPEC}) beside this model; make them with run_ted.py --mode filters"
+        )
     try:
         values = files.read_json(file)
         spec = FilterSpec(**values)
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         names = ", ".join(field.name for field in fields(FilterSpec))
-        raise CheckpointError(f"{file}: expected a JSON object with {names} ({error}); write the filters again") from error
-    counts = [spec.num_layers, spec.hidden_size, spec.output_dim, *(spec.layers if isinstance(spec.layers, list) else [None])]
+        raise CheckpointError(
+            f"{file}: expected a JSON object with {names} ({error}); write the filters again"
+        ) from error
+    counts = [
+        spec.num_layers,
+        spec.hidden_size,
+        spec.output_dim,
+        *(spec.layers if isinstance(spec.layers, list) else [None]),
+    ]
     whole = all(type(count) is int and count > 0 for count in counts)
-    whole = whole and {type(spec.nonlinear), type(spec.pooled)} == {bool} and _are_heads(spec.heads, spec.layers)
-    if not whole or spec.layers != sorted({*spec.layers}) or not spec.layers or spec.layers[-1] > spec.num_layers:
-        raise CheckpointError(f"{file}: these are no filters of a model with {spec.num_layers} layers: {values}")
+    whole = (
+        whole and {type(spec.nonlinear), type(spec.pooled)} == {bool} and _are_heads(spec.heads, spec.layers)
+    )
+    if (
+        not whole
+        or spec.layers != sorted({*spec.layers})
+        or not spec.layers
+        or spec.layers[-1] > spec.num_layers
+    ):
+        raise CheckpointError(
+            f"{file}: these are no filters of a model with {spec.num_layers} layers: {values}"
+        )
     return spec
 
 
@@ -76,16 +100,25 @@ def misfits(spec: FilterSpec, *, task: str, num_layers=None, hidden_size=None):
             yield f"{name}: {found} of the filters, {expected} here"
 
 
-def contradictions(spec: FilterSpec, *, interval=None, output_dim=None, nonlinear=False, token=None, prefix=""):
-    """Yield which flags say something else than the checkpoint's filters; what is None or False has not been given."""
+def contradictions(
+    spec: FilterSpec, *, interval=None, output_dim=None, nonlinear=False, token=None, prefix=""
+):
+    """Yield which flags say something else than the checkpoint's filters; what is None or False has not been
+    given."""
     if interval is not None and spec.layers != filtered_layers(spec.num_layers, interval):
-        yield f"--{prefix}filter_interval {interval}: the checkpoint's filters are on layers {_listed(spec.layers)}"
+        yield (
+            f"--{prefix}filter_interval {interval}: the checkpoint's filters are on layers "
+            f"{_listed(spec.layers)}"
+        )
     if output_dim is not None and output_dim != spec.output_dim:
         yield f"--{prefix}filter_output_dim {output_dim}: the checkpoint's filters make {spec.output_dim}"
     if nonlinear and not spec.nonlinear:
         yield f"--{prefix}filter_nonlinear: the checkpoint's filters are linear"
     if token is not None and token != token_of(spec):
-        yield f"--filter_token {token}: the checkpoint's filters were trained with --filter_token {token_of(spec)}"
+        yield (
+            f"--filter_token {token}: the checkpoint's filters were trained with --filter_token "
+            f"{token_of(spec)}"
+        )
 
 
 def token_of(spec: FilterSpec) -> str:
@@ -94,24 +127,29 @@ def token_of(spec: FilterSpec) -> str:
 
 
 def unmatched(student_layers, teacher_layers, student_dim=None, teacher_dim=None, tokens=None):
-    """Yield why the j-th filter of the student cannot be matched with the j-th of the teacher; what is None is not looked at.
+    """Yield why the j-th filter of the student cannot be matched with the j-th of the teacher; what is None
+    is not looked at.
 
     tokens: token_of() both.
     """
     if len(student_layers) != len(teacher_layers):
         yield (
-            f"filters are matched one to one: the student has {len(student_layers)}, on layers {_listed(student_layers)}, the "
-            f"teacher {len(teacher_layers)}, on layers {_listed(teacher_layers)}; choose --filter_interval and "
+            f"filters are matched one to one: the student has {len(student_layers)}, on layers "
+            f"{_listed(student_layers)}, the "
+            f"teacher {len(teacher_layers)}, on layers {_listed(teacher_layers)}; choose --filter_interval "
+            "and "
             "--teacher_filter_interval so that both have equally many"
         )
     if None not in (student_dim, teacher_dim) and student_dim != teacher_dim:
         yield (
-            f"filters must agree in size: the student's make {student_dim}, the teacher's {teacher_dim}; give both stages I "
+            f"filters must agree in size: the student's make {student_dim}, the teacher's {teacher_dim}; "
+            "give both stages I "
             "the same --filter_output_dim"
         )
     if tokens is not None and tokens[0] != tokens[1]:
         yield (
-            f"filters must read the same token: the student's were trained with --filter_token {tokens[0]}, the teacher's with "
+            f"filters must read the same token: the student's were trained with --filter_token {tokens[0]}, "
+            "the teacher's with "
             f"{tokens[1]}; give both stages I the same"
         )
 
@@ -119,20 +157,27 @@ def unmatched(student_layers, teacher_layers, student_dim=None, teacher_dim=None
 def above_chance(student: FilterSpec, teacher: FilterSpec) -> list[int]:
     """Which of the pairs, from 0, have heads above chance on both sides.
 
-    Raises CheckpointError with the table of all heads where there is none, and where one side's scores are not known.
+    Raises CheckpointError with the table of all heads where there is none, and where one side's scores are
+    not known.
     """
     for side, spec in (("student", student), ("teacher", teacher)):
         if spec.heads is None:
             raise CheckpointError(
-                f"--filters above_chance: it is not known how the heads of the {side}'s filters did; write its filters again "
+                f"--filters above_chance: it is not known how the heads of the {side}'s filters did; write "
+                "its filters again "
                 "(run_ted.py --mode filters)"
             )
     pairs = [*zip(student.heads, teacher.heads)]
     if chosen := [number for number, (ours, theirs) in enumerate(pairs) if ours["above"] and theirs["above"]]:
         return chosen
-    rows = [{"side": side, **row} for side, spec in (("student", student), ("teacher", teacher)) for row in spec.heads]
+    rows = [
+        {"side": side, **row}
+        for side, spec in (("student", student), ("teacher", teacher))
+        for row in spec.heads
+    ]
     raise CheckpointError(
-        "--filters above_chance: found no pair of filters whose heads are above chance on both sides; train them for longer, or "
+        "--filters above_chance: found no pair of filters whose heads are above chance on both sides; train "
+        "them for longer, or "
         f"take --filters all\n{logs.table(rows)}"
     )
 

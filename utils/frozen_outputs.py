@@ -15,9 +15,11 @@ logger = logs.logger
 class FrozenOutputs:
     """A frozen model in eval mode, run without gradients; never wrapped for several processes, never saved.
 
-    layers: indices of the hidden states wanted (0 is the embedding output).  Call it with a batch: (logits, [states_BLD, ...]).
-    pool: what is wanted of the states instead of all tokens: a function (state_BLD, mask_BL) -> [B, 1, D].
-    Its outputs do not change during a run, so cache(split) computes them once; the rows are then found by batch.indices.
+    layers: indices of the hidden states wanted (0 is the embedding output).  Call it with a batch: (logits,
+    [states_BLD, ...]). pool: what is wanted of the states instead of all tokens: a function (state_BLD,
+    mask_BL) -> [B, 1, D].
+    Its outputs do not change during a run, so cache(split) computes them once; the rows are then found by
+    batch.indices.
     """
 
     def __init__(self, model, *, layers, precision: str, pool=None):
@@ -50,12 +52,16 @@ class FrozenOutputs:
             if self._states is None:
                 shape = (len(self.layers), int(self._starts[-1]), states[0].shape[-1] if states else 0)
                 self._states = torch.empty(shape, dtype=kept)
-                logger.info("outputs of the frozen model kept in memory: %.1f MiB", self._states.nbytes / 2**20)
+                logger.info(
+                    "outputs of the frozen model kept in memory: %.1f MiB", self._states.nbytes / 2**20
+                )
             positions, mask = torch.from_numpy(self._positions(indices)), self._mask(batch)
             for number, state_BLD in enumerate(states):
                 self._states[number, positions] = state_BLD[mask].to("cpu", kept)
             for index, row, real in zip(indices.tolist(), rows.cpu(), mask.cpu()):
-                logits[index] = row if row.ndim == 1 else row[real]  # [C], or [tokens, C] where tokens are scored
+                logits[index] = (
+                    row if row.ndim == 1 else row[real]
+                )  # [C], or [tokens, C] where tokens are scored
         self._tags = logits[0].ndim == 2
         self._logits = torch.cat(logits) if self._tags else torch.stack(logits)
 

@@ -1,4 +1,5 @@
-"""Sizes of relation distillations: of a student, or of a chain of them, and what is compared; found from configs alone."""
+"""Sizes of relation distillations: of a student, or of a chain of them, and what is compared; found from
+configs alone."""
 
 import math
 from dataclasses import dataclass
@@ -47,8 +48,13 @@ def hops_of(args, teacher: dict, student: dict | None = None) -> list[Hop]:
 
 
 def _hop(args, teacher, student, wrong, *, layer, is_ours):
-    """One distillation; its problems are added.  is_ours: the teacher is a student of this method, trained in its last layer."""
-    family, theirs, ours = families.of(teacher["model_type"]), families.sizes(teacher), families.sizes(student)
+    """One distillation; its problems are added.  is_ours: the teacher is a student of this method, trained in
+    its last layer."""
+    family, theirs, ours = (
+        families.of(teacher["model_type"]),
+        families.sizes(teacher),
+        families.sizes(student),
+    )
     depth, heads = theirs["layers"], args.num_relation_heads
     if layer is None:
         large = not is_ours and depth == 24 and theirs["hidden"] == 1024
@@ -57,13 +63,17 @@ def _hop(args, teacher, student, wrong, *, layer, is_ours):
         layer = depth
     elif layer > depth:
         wrong.append(f"--teacher_layer {layer}: the teacher has {depth} layers")
-    widths = families.projection_widths(teacher, min(layer, depth)), families.projection_widths(student, ours["layers"])
+    widths = (
+        families.projection_widths(teacher, min(layer, depth)),
+        families.projection_widths(student, ours["layers"]),
+    )
     if args.relation_source == "extra":  # new ones, as wide as the states
         widths = widths[0], dict.fromkeys("qkv", ours["hidden"])
     for whose, found in zip(("teacher", "student"), widths):
         if unlike := [name for name in args.relations if found[name[0]] != found[name[1]]]:
             wrong.append(
-                f"--relations {','.join(unlike)}: the {whose}'s queries are {found['q']} wide, its keys and values {found['k']}; "
+                f"--relations {','.join(unlike)}: the {whose}'s queries are {found['q']} wide, its keys and "
+                f"values {found['k']}; "
                 "expected pairs of the same kind"
             )
     kinds = [kind for kind in "qkv" if any(kind in name for name in args.relations)]
@@ -76,7 +86,9 @@ def _hop(args, teacher, student, wrong, *, layer, is_ours):
         if heads is None:
             wrong.append(f"--num_relation_heads: no preset divides {both}; choose one of {divisors(common)}")
     elif common % heads:
-        wrong.append(f"--num_relation_heads {heads}: does not divide both {both}; choose one of {divisors(common)}")
+        wrong.append(
+            f"--num_relation_heads {heads}: does not divide both {both}; choose one of {divisors(common)}"
+        )
     wrong += _no_copies(args.student_init, theirs, ours)
     return Hop(layer, heads, **ours)
 
@@ -93,7 +105,9 @@ def _no_copies(init, teacher, student):
         if theirs != ours:
             yield f"--student_init {init}: needs a --student_{size} of {theirs}, the teacher's; found {ours}"
     if init == "layers" and sizes["layers"][1] > sizes["layers"][0]:
-        yield f"--student_init layers: {sizes['layers'][1]} layers wanted, the teacher has {sizes['layers'][0]}"
+        yield (
+            f"--student_init layers: {sizes['layers'][1]} layers wanted, the teacher has {sizes['layers'][0]}"
+        )
 
 
 def _listed(widths):

@@ -1,8 +1,9 @@
 """Interruptions: SIGINT and SIGTERM ask a script to stop, and all its processes stop at the same place.
 
-One process by itself stops at once, by an exception, wherever it is: files are whole or absent, so that this is no worse than
-a kill.  Inside held() a signal is only noted, and so it is always where there are several processes: one that left alone would
-leave the others waiting.  They stop where check() lets them agree, or where training.fit() does.
+One process by itself stops at once, by an exception, wherever it is: files are whole or absent, so that this
+is no worse than a kill.  Inside held() a signal is only noted, and so it is always where there are several
+processes: one that left alone would leave the others waiting.  They stop where check() lets them agree, or
+where training.fit() does.
 """
 
 import contextlib
@@ -15,17 +16,21 @@ import time
 from utils import distributed
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-AGAIN = 1.0  # seconds from which on a signal is a second request, not the first one sent to a whole group and to each of it
+# Seconds from which on a signal is a second request, not the first one sent to a group and to each of it
+AGAIN = 1.0
 GRACE = 27.0  # seconds that a process takes at most to stop if torchrun has started it, which kills after 30
 
 
 class Interrupted(KeyboardInterrupt):
-    """The script has been asked to stop.  A KeyboardInterrupt, so that no `except Exception` on the way keeps it."""
+    """The script has been asked to stop.  A KeyboardInterrupt, so that no `except Exception` on the way keeps
+    it."""
 
 
 _several = int(os.environ.get("WORLD_SIZE", 1)) > 1
 _held = False
-_signalled = _asked = None  # when the first signal came to this process; when it or another one was asked first
+_signalled = _asked = (
+    None  # when the first signal came to this process; when it or another one was asked first
+)
 _watched = None  # writing here starts the clock of _watch()
 _clean_up = None  # see listen()
 
@@ -33,8 +38,8 @@ _clean_up = None  # see listen()
 def listen(clean_up=None):
     """Take the signals from now on: the first thing that a script does, before the imports that take seconds.
 
-    clean_up: given by runs.guard(), which catches Interrupted: what is left to do where a process does not get there in time.
-    Until then nothing has begun, and one process by itself ends at once.
+    clean_up: given by runs.guard(), which catches Interrupted: what is left to do where a process does not
+    get there in time. Until then nothing has begun, and one process by itself ends at once.
     """
     global _several, _watched, _clean_up
     _clean_up = clean_up
@@ -51,7 +56,9 @@ def listen(clean_up=None):
 def leave():
     """The script has nothing more to do but to end: from now on signals change nothing, nor its exit code."""
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # the interpreter's own end would set a handler of ours back to the default
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # the interpreter's own end would set a handler of ours back to the default
 
 
 def asked() -> bool:
@@ -112,7 +119,9 @@ def _on_signal(*_):
     note()
     if _several or _held:
         if first and os.environ.get("RANK", "0") == "0":
-            os.write(2, b"\ninterrupted: stopping soon (once more: at once)\n")  # a log may be in the middle of a line
+            os.write(
+                2, b"\ninterrupted: stopping soon (once more: at once)\n"
+            )  # a log may be in the middle of a line
     elif _clean_up is None:
         os.write(2, b"interrupted: no run had begun\n")
         os._exit(130)
@@ -124,7 +133,9 @@ def _watch(reader):
     """End this process in time, whatever it is waiting for: better its own exit code than that of a kill."""
     os.read(reader, 1)
     time.sleep(GRACE)
-    os.write(2, f"interrupted: no place to stop at within {GRACE:g} seconds; what was saved last stays\n".encode())
+    os.write(
+        2, f"interrupted: no place to stop at within {GRACE:g} seconds; what was saved last stays\n".encode()
+    )
     if _clean_up is not None:
         _clean_up()
     os._exit(130)

@@ -43,7 +43,8 @@ class _File(logging.FileHandler):
 
 
 def start(*, is_main: bool):
-    """Send the log to the console, and keep it for a file; only warnings from other processes than the main one."""
+    """Send the log to the console, and keep it for a file; only warnings from other processes than the main
+    one."""
     logger.handlers.clear()
     logger.propagate = False
     logger.setLevel(logging.INFO if is_main else logging.WARNING)
@@ -79,7 +80,13 @@ def table(rows: list[dict], columns: list[str] | None = None) -> str:
         if isinstance(value, bool) or value is None:
             return "" if value is None else str(value)
         if isinstance(value, float):
-            return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+            return (
+                f"{value:,.0f}"
+                if abs(value) >= 1e5
+                else f"{value:.4g}"
+                if abs(value) >= 10
+                else f"{value:.4f}"
+            )
         return f"{value:,}" if isinstance(value, int) else str(value)
 
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
@@ -91,8 +98,8 @@ def table(rows: list[dict], columns: list[str] | None = None) -> str:
 class Metrics:
     """metrics.jsonl: one JSON object per logged step, and the same numbers to a tracker if one is asked for.
 
-    Rows carry the stage and the step.  When a run is continued from an earlier state, the rows after that state are
-    dropped, so that the file shows the run as if it had never been interrupted.
+    Rows carry the stage and the step.  When a run is continued from an earlier state, the rows after that
+    state are dropped, so that the file shows the run as if it had never been interrupted.
     """
 
     def __init__(self, folder, *, tracker: str, name: str, settings: dict):
@@ -143,17 +150,23 @@ class Metrics:
 
 
 def evaluations(folder, stage: str, *, split: str) -> list[dict]:
-    """What metrics.jsonl of a run folder says of a stage's evaluations on a split: [{"step": updates, name: value}, ...]."""
+    """What metrics.jsonl of a run folder says of a stage's evaluations on a split: [{"step": updates, name:
+    value}, ...]."""
     rows = [row for _, row in _rows(Path(folder) / "metrics.jsonl")]
     start = f"{split}/"
     return [
-        {"step": row["step"], **{name.removeprefix(start): value for name, value in row.items() if name.startswith(start)}}
-        for row in rows if row["stage"] == stage and any(name.startswith(start) for name in row)
-    ]  # fmt: skip
+        {
+            "step": row["step"],
+            **{name.removeprefix(start): value for name, value in row.items() if name.startswith(start)},
+        }
+        for row in rows
+        if row["stage"] == stage and any(name.startswith(start) for name in row)
+    ]
 
 
 def _rows(path):
-    """[(line, row)] of metrics.jsonl without a last line that a kill has cut short.  Raises RunError for what is no row."""
+    """[(line, row)] of metrics.jsonl without a last line that a kill has cut short.  Raises RunError for what
+    is no row."""
     rows, advice = [], "remove the line, or start the run afresh with --overwrite"
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
@@ -162,8 +175,15 @@ def _rows(path):
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path}:{number}: damaged ({error}); {advice}") from error
-        if not isinstance(row, dict) or not isinstance(row.get("stage"), str) or type(row.get("step")) is not int:
-            raise RunError(f"{path}:{number}: damaged (found {text[:80]!r}, expected an object with stage and step); {advice}")
+        if (
+            not isinstance(row, dict)
+            or not isinstance(row.get("stage"), str)
+            or type(row.get("step")) is not int
+        ):
+            raise RunError(
+                f"{path}:{number}: damaged (found {text[:80]!r}, expected an object with stage and step); "
+                f"{advice}"
+            )
         rows.append((text, row))
     return rows
 
@@ -180,11 +200,16 @@ def _tracker(kind, folder, name, settings):
 
 
 def _scalars(row) -> dict:
-    return {f"{row['stage']}/{k}": v for k, v in row.items() if k not in ("stage", "step") and isinstance(v, int | float)}
+    return {
+        f"{row['stage']}/{k}": v
+        for k, v in row.items()
+        if k not in ("stage", "step") and isinstance(v, int | float)
+    }
 
 
 class _TensorBoard:
-    """tensorboard/<stage>/: a writer for each stage, because one that is continued takes back what came after its state."""
+    """tensorboard/<stage>/: a writer for each stage, because one that is continued takes back what came after
+    its state."""
 
     def __init__(self, folder):
         from torch.utils.tensorboard import SummaryWriter
@@ -209,7 +234,8 @@ class _TensorBoard:
 
 
 def _thread_ended(details):
-    """TensorBoard writes in a thread: that the disk has ended it is said when the next row is added, without a traceback."""
+    """TensorBoard writes in a thread: that the disk has ended it is said when the next row is added, without
+    a traceback."""
     if not isinstance(details.exc_value, OSError):
         threading.__excepthook__(details)
 

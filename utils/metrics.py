@@ -40,7 +40,8 @@ def matthews_corrcoef(predictions, labels):
 
 
 def pearson(predictions, labels):
-    """Pearson's correlation; 0 where it is not defined, because one side is constant or there are fewer than two examples."""
+    """Pearson's correlation; 0 where it is not defined, because one side is constant or there are fewer than
+    two examples."""
     from scipy.stats import pearsonr
 
     return _correlation(pearsonr, predictions, labels)
@@ -61,8 +62,9 @@ def corr(predictions, labels):
 def entities(predictions, labels) -> dict[str, float]:
     """Precision, recall and F1 of entities: an entity counts where type, first and last word agree.
 
-    predictions, labels: lists of sentences, each a list of tags such as B-PER.  Sentences are kept apart, so that no entity
-    runs from one into the next.  seqeval's default mode, which is conlleval's: an I- that continues nothing starts an entity.
+    predictions, labels: lists of sentences, each a list of tags such as B-PER.  Sentences are kept apart, so
+    that no entity runs from one into the next.  seqeval's default mode, which is conlleval's: an I- that
+    continues nothing starts an entity.
     """
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
@@ -72,7 +74,8 @@ def entities(predictions, labels) -> dict[str, float]:
 
 
 def entity_counts(predictions, labels) -> np.ndarray:
-    """[N, 3] of N sentences: entities found that are right, entities found, entities there; as entities() counts them."""
+    """[N, 3] of N sentences: entities found that are right, entities found, entities there; as entities()
+    counts them."""
     from seqeval.metrics.sequence_labeling import get_entities
 
     pairs = [({*get_entities(found)}, {*get_entities(gold)}) for found, gold in zip(predictions, labels)]

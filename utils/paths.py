@@ -1,4 +1,5 @@
-"""The flags that name files and folders: which they are, whether the machine can take them, and that none is the run folder."""
+"""The flags that name files and folders: which they are, whether the machine can take them, and that none is
+the run folder."""
 
 import errno
 import glob
@@ -30,7 +31,10 @@ def check(args):
         expanded = [os.path.expanduser(path) for path in values]
         for path in expanded:
             if path.startswith("~"):
-                yield f"--{flag} {path}: no user {path.partition('/')[0][1:]}; a folder of that name is ./{path}"
+                yield (
+                    f"--{flag} {path}: no user {path.partition('/')[0][1:]}; a folder of that name is "
+                    f"./{path}"
+                )
             elif (problem := unusable(path)) is not None:
                 yield f"--{flag} {path}: {problem}"
         if expanded != values:
@@ -41,7 +45,9 @@ def unusable(path) -> str | None:
     """Why the machine cannot even look whether a path is there; None also for a URL."""
     if "://" in path:
         return None
-    if any(len(os.fsencode(part)) > _LONGEST for part in Path(path).parts):  # also below a folder that is not there yet
+    if any(
+        len(os.fsencode(part)) > _LONGEST for part in Path(path).parts
+    ):  # also below a folder that is not there yet
         return os.strerror(errno.ENAMETOOLONG)
     try:
         os.stat(path)
@@ -66,8 +72,9 @@ def inside_the_run(args):
 def overlap(path: str, folder, *, by_name: bool) -> str | None:
     """Why `path` cannot be used by the run in `folder`, which is emptied by --overwrite, or None.
 
-    by_name: `path` is a file, or a folder of which only files of certain names are looked at, so that it may hold the run folder.
-    Globs count as the folder that they begin in; URLs, and hub names, of which there is no folder, never overlap.
+    by_name: `path` is a file, or a folder of which only files of certain names are looked at, so that it may
+    hold the run folder. Globs count as the folder that they begin in; URLs, and hub names, of which there is
+    no folder, never overlap.
     """
     if "://" in path or not (by_name or os.path.lexists(path) or glob.has_magic(path)):
         return None
@@ -75,9 +82,15 @@ def overlap(path: str, folder, *, by_name: bool) -> str | None:
         path = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(path).parts))
     path, run = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
     if path == run:
-        return f"it is the run folder (--output_dir {folder}), which holds nothing but the run; choose another --output_dir"
+        return (
+            f"it is the run folder (--output_dir {folder}), which holds nothing but the run; choose another "
+            "--output_dir"
+        )
     if run in path.parents:
-        return f"it lies in the run folder (--output_dir {folder}), which holds nothing but the run; choose another --output_dir"
+        return (
+            f"it lies in the run folder (--output_dir {folder}), which holds nothing but the run; choose "
+            "another --output_dir"
+        )
     if path in run.parents and not by_name:
         return f"the run folder lies in it (--output_dir {folder}); choose another --output_dir"
     return None

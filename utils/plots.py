@@ -1,4 +1,5 @@
-"""Pictures of sparsification, of MiniDisc's trade-off, of a run over its updates and of what models cost, as PNG files."""
+"""Pictures of sparsification, of MiniDisc's trade-off, of a run over its updates and of what models cost, as
+PNG files."""
 
 import math
 import textwrap
@@ -28,10 +29,11 @@ def tradeoff(path, rows, *, chosen, metric, title, lam):
     """Metric and trade-off t(A) over sparsity, one above the other, with the chosen assistant marked.
 
     path: PNG file to write; its folder exists.
-    rows: {"sparsity": percent, "metric": value, "t": value}, one per candidate; without "t" (or None) a row is no candidate
-        and appears only above (the student's own sparsity).
+    rows: {"sparsity": percent, "metric": value, "t": value}, one per candidate; without "t" (or None) a row
+        is no candidate and appears only above (the student's own sparsity).
     chosen: sparsity of the assistant, or None where there was none.
-    metric: its name as it is to be read on the axis, with the split: "dev F1 (fraction)".  lam: lambda, to be printed.
+    metric: its name as it is to be read on the axis, with the split: "dev F1 (fraction)".  lam: lambda, to be
+    printed.
     Returns the matplotlib figure. Source: MiniDisc (Zhang et al. 2024).
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
@@ -58,8 +60,10 @@ def over_sparsity(path, rows, *, metric, title, reference=None):
     """Metric over sparsity: what a sparsified model keeps before any distillation.
 
     path: PNG file to write; its folder exists.
-    rows: {"sparsity": percent, "metric": value}; with "series" (a name), one line for each; with "spread", an error bar.
-    metric: its name as it is to be read on the axis, with the split.  reference: (name, value) of a horizontal line.
+    rows: {"sparsity": percent, "metric": value}; with "series" (a name), one line for each; with "spread", an
+    error bar.
+    metric: its name as it is to be read on the axis, with the split.  reference: (name, value) of a
+    horizontal line.
     Returns the matplotlib figure.
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
@@ -84,7 +88,8 @@ def over_sparsity(path, rows, *, metric, title, reference=None):
 def history(path, rows, *, value, title):
     """Values over the updates of a run, one panel for each, as their levels differ.
 
-    path: PNG file to write; its folder exists.  rows: {"step": updates, name: value, ...}, the same names in each.
+    path: PNG file to write; its folder exists.  rows: {"step": updates, name: value, ...}, the same names in
+    each.
     value: what they are, as it is to be read on the axis.
     Returns the matplotlib figure.
     """
@@ -94,7 +99,14 @@ def history(path, rows, *, value, title):
     def draw(figure):
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for number, (axes, name) in enumerate(zip(panels, names)):
-            _line(axes, rows, name, f"{name}: {rows[-1][name]:.4f} at the end", STYLES[number % len(STYLES)], x="step")
+            _line(
+                axes,
+                rows,
+                name,
+                f"{name}: {rows[-1][name]:.4f} at the end",
+                STYLES[number % len(STYLES)],
+                x="step",
+            )
             _legend(axes)
         figure.supylabel(value, fontsize=SETTINGS["font.size"])
         axes.set_xlabel("Updates")
@@ -105,8 +117,8 @@ def history(path, rows, *, value, title):
 def shares(path, rows, *, title):
     """Each expert's share of the tokens over the updates of a run, one panel for each block of experts.
 
-    path: PNG file to write; its folder exists.  rows: {"step": updates, block: [share, ...], ...}, the same blocks in each.
-    Returns the matplotlib figure. Source: MiniMoE (Zhang et al. 2023).
+    path: PNG file to write; its folder exists.  rows: {"step": updates, block: [share, ...], ...}, the same
+    blocks in each. Returns the matplotlib figure. Source: MiniMoE (Zhang et al. 2023).
     """
     blocks = [name for name in rows[0] if name != "step"]
 
@@ -121,7 +133,9 @@ def shares(path, rows, *, title):
                 _line(axes, points, "share", None, (color, marker if len(rows) <= 40 else ""), x="step")
             lowest = 100 * min(rows[-1][block])
             axes.set_title(
-                f"{block}: the smallest share at the end is {lowest:.1f} %", loc="left", fontsize=SETTINGS["font.size"]
+                f"{block}: the smallest share at the end is {lowest:.1f} %",
+                loc="left",
+                fontsize=SETTINGS["font.size"],
             )
         axes.set_ylim(bottom=0)  # of all panels, once all are drawn
         figure.supylabel("Tokens of each expert (%)", fontsize=SETTINGS["font.size"])
@@ -131,11 +145,13 @@ def shares(path, rows, *, title):
 
 
 def costs(path, panels, *, metric, title):
-    """Metric over costs, side by side: one point for each model, numbered, with the numbers' models named below.
+    """Metric over costs, side by side: one point for each model, numbered, with the numbers' models named
+    below.
 
     path: PNG file to write; its folder exists.
-    panels: [(what a cost is, as it is to be read on its logarithmic axis, rows)].  rows: {"name", "metric", "cost", "kind"}, the
-    same models in each panel; those of one kind share a marker, the teacher's is a star ("kind": "teacher").
+    panels: [(what a cost is, as it is to be read on its logarithmic axis, rows)].  rows: {"name", "metric",
+    "cost", "kind"}, the same models in each panel; those of one kind share a marker, the teacher's is a star
+    ("kind": "teacher").
     metric: its name as it is to be read on the axis, with the split.
     Returns the matplotlib figure.
     """
@@ -151,7 +167,9 @@ def costs(path, panels, *, metric, title):
     lines = -(-(len(names) + len(styles)) // 3)
 
     def draw(figure):
-        for axes, (label, rows) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels):
+        for axes, (label, rows) in zip(
+            figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels
+        ):
             numbers = {}
             for row in rows:
                 color, marker = styles[row["kind"]]
@@ -167,7 +185,10 @@ def costs(path, panels, *, metric, title):
             axes.set_xlabel(label)
             axes.margins(x=0.12, y=0.15)
         _y_label(figure.axes[0], metric)
-        shown = [(Line2D([], [], linestyle="", marker=marker, color=color), kind) for kind, (color, marker) in styles.items()]
+        shown = [
+            (Line2D([], [], linestyle="", marker=marker, color=color), kind)
+            for kind, (color, marker) in styles.items()
+        ]
         listed = [(Line2D([], [], linestyle=""), f"{number} {name}") for number, name in enumerate(names, 1)]
         legend = figure.legend(*zip(*shown, *listed), loc="outside lower left", ncols=3)
         for text in legend.get_texts():
@@ -181,7 +202,9 @@ def _line(axes, points, key, label, style, *, x="sparsity"):
     values = [math.nan if point[key] is None else point[key] for point in points]
     drawn = {"color": color, "marker": marker, "label": label, "zorder": 3}
     if any("spread" in point for point in points):
-        axes.errorbar([point[x] for point in points], values, [point["spread"] for point in points], capsize=3, **drawn)
+        axes.errorbar(
+            [point[x] for point in points], values, [point["spread"] for point in points], capsize=3, **drawn
+        )
     else:
         axes.plot([point[x] for point in points], values, **drawn)
     axes.margins(x=0.04, y=0.12)
@@ -204,7 +227,9 @@ def _save(path, title, draw, rows, *, height, width=6.4):
     from matplotlib.ticker import MultipleLocator
 
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(width, height), dpi=160, layout="constrained")  # no pyplot: no window, no state left behind
+        figure = Figure(
+            figsize=(width, height), dpi=160, layout="constrained"
+        )  # no pyplot: no window, no state left behind
         draw(figure)
         figure.suptitle(title, parse_math=False, wrap=True)
         sparsities = [row["sparsity"] for row in rows or ()]

@@ -1,4 +1,5 @@
-"""Text from files as it may be printed: nothing in it moves a terminal's cursor, renames its window or hides what follows."""
+"""Text from files as it may be printed: nothing in it moves a terminal's cursor, renames its window or hides
+what follows."""
 
 import re
 
@@ -7,7 +8,8 @@ _LONGEST = 20000  # characters of a message
 
 
 def printable(text: str) -> str:
-    """The text with control characters, all but tab and line feed, and halves of surrogate pairs as escapes: \\x1b."""
+    """The text with control characters, all but tab and line feed, and halves of surrogate pairs as escapes:
+    \\x1b."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 

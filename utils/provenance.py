@@ -1,4 +1,5 @@
-"""What a run is made from: versions, commit, the hashes of its inputs; and what of it has changed when a run is continued."""
+"""What a run is made from: versions, commit, the hashes of its inputs; and what of it has changed when a run
+is continued."""
 
 import contextlib
 import platform
@@ -21,9 +22,18 @@ def collect() -> dict:
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         here = Path(__file__).resolve().parent
         commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, check=True, capture_output=True, text=True
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=here,
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
-    return {"command": sys.argv, "versions": versions, "git_commit": commit, "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+    return {
+        "command": sys.argv,
+        "versions": versions,
+        "git_commit": commit,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
 
 
 def hashes(inputs: dict) -> dict[str, str]:
@@ -50,19 +60,28 @@ def paths(inputs: dict) -> list[tuple[str, str]]:
 
 
 def note(folder, now: dict):
-    """Say in the log, and in args.json of a run that is continued, under which other versions it has been before.
+    """Say in the log, and in args.json of a run that is continued, under which other versions it has been
+    before.
 
-    now: of collect().  args.json keeps those of the start; each later start under others than the one before it is added to
-    `resumed`.
+    now: of collect().  args.json keeps those of the start; each later start under others than the one before
+    it is added to `resumed`.
     """
     record = run_folder.read_record(folder)
     last = {**record, **(record.get("resumed") or [{}])[-1]}
     old, new = last["versions"], now["versions"]
-    found = [f"{name} {new.get(name)} (before: {old.get(name)})" for name in {**old, **new} if old.get(name) != new.get(name)]
+    found = [
+        f"{name} {new.get(name)} (before: {old.get(name)})"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
     if last["git_commit"] != now["git_commit"]:
         found.append(f"commit {now['git_commit']} (before: {last['git_commit']})")
     if found:
         said = ", ".join(found)
-        logger.warning("continued under other versions: %s; the bits may differ from those of an uninterrupted run", said)
+        logger.warning(
+            "continued under other versions: %s; the bits may differ from those of an uninterrupted run", said
+        )
         part = {key: now[key] for key in ("started", "versions", "git_commit")}
-        files.write_json(Path(folder) / run_folder.RECORD, {**record, "resumed": [*record.get("resumed", []), part]})
+        files.write_json(
+            Path(folder) / run_folder.RECORD, {**record, "resumed": [*record.get("resumed", []), part]}
+        )

@@ -1,8 +1,10 @@
-"""A run folder on the disk: how it is recognised and locked, whether a run may use it, how --overwrite replaces its run.
+"""A run folder on the disk: how it is recognised and locked, whether a run may use it, how --overwrite
+replaces its run.
 
-    .run_folder            the marker: made before anything else, never replaced, locked as long as a process works here
-    args.json  log.txt ... what runs write; OWN lists all of it by stage.  Whatever else is there is the user's and stays
-    replaced-1/ ...        the run that --overwrite replaces, until the new one has a first state or a result
+    .run_folder            the marker: made before anything else, never replaced, locked as long as a process
+    works here args.json  log.txt ... what runs write; OWN lists all of it by stage.  Whatever else is there
+    is the user's and stays replaced-1/ ...        the run that --overwrite replaces, until the new one has a
+    first state or a result
 
 A run from before the marker is recognised by its args.json.
 """
@@ -19,7 +21,16 @@ from utils.errors import RunError
 
 RECORD = "args.json"
 _CHECKPOINTS = ("ckpt", "assistant_*", "sparse_teacher", "student_*")
-_OF_EVERY_STAGE = (RECORD, "log.txt", "metrics.jsonl", "results.json", "ckpt", "state", "predictions", "tensorboard")
+_OF_EVERY_STAGE = (
+    RECORD,
+    "log.txt",
+    "metrics.jsonl",
+    "results.json",
+    "ckpt",
+    "state",
+    "predictions",
+    "tensorboard",
+)
 OWN = {
     "sparsification": ("curve.png",),
     "minidisc": ("tradeoff_*.png", "assistant_*"),
@@ -34,8 +45,10 @@ OWN = {
 _INSIDE = {
     **dict.fromkeys(_CHECKPOINTS, (
         "config.json", "generation_config.json", "README.md", "model.safetensors", "model-*-of-*.safetensors",
-        "model.safetensors.index.json", "filters.json", "filters.safetensors", "tokenizer.json", "tokenizer_config.json",
-        "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spm.model", "spiece.model",
+        "model.safetensors.index.json", "filters.json", "filters.safetensors", "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spm.model",
+        "spiece.model",
         "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja", "bpe.codes",
     )),
     "predictions": (
@@ -48,7 +61,8 @@ _ANOTHER, _AFRESH = "choose another", "--overwrite starts afresh"
 
 
 def is_own(name: str, stage: str | None = None) -> bool:
-    """Whether a file or folder of this name in a run folder is what a run of this stage writes there; None: of any stage."""
+    """Whether a file or folder of this name in a run folder is what a run of this stage writes there; None:
+    of any stage."""
     others = sum(OWN.values(), ()) if stage is None else OWN.get(stage, ())
     return any(fnmatchcase(name, pattern) for pattern in (*_OF_EVERY_STAGE, *others))
 
@@ -66,7 +80,8 @@ def own_names(folder) -> list[str]:
 
 
 def is_run(folder) -> bool:
-    """Whether a folder is a run's, begun by this program: its marker, or args.json of a run from before the marker, says so."""
+    """Whether a folder is a run's, begun by this program: its marker, or args.json of a run from before the
+    marker, says so."""
     folder = Path(folder)
     marker = folder / run_lock.MARKER
     return run_lock.is_marker(marker) if os.path.lexists(marker) else _is_record(folder / RECORD)
@@ -75,22 +90,36 @@ def is_run(folder) -> bool:
 def status(folder, wanted: dict, *, overwrite: bool) -> tuple[str, str | None]:
     """("new", "unfinished" or "finished", and what forbids to use the folder, if anything).
 
-    wanted: what args.json would hold.  A folder with an older run in it is "new" with overwrite: begin() replaces that run.
+    wanted: what args.json would hold.  A folder with an older run in it is "new" with overwrite: begin()
+    replaces that run.
     """
     where = f"--output_dir {folder}"
     part = next(parent for parent in [folder, *folder.absolute().parents] if os.path.lexists(parent))
     if not part.is_dir():
-        return "new", f"{where}: {part} is {'a broken link' if part.is_symlink() else 'a file'}; expected a folder for the run"
+        return (
+            "new",
+            f"{where}: {part} is {'a broken link' if part.is_symlink() else 'a file'}; expected a folder for "
+            "the run",
+        )
     if not os.access(part, os.W_OK | os.X_OK):
         return "new", f"{where}: {part} cannot be written to; {_ANOTHER}"
-    names = {entry.name for entry in folder.iterdir() if not _is_left_over(entry.name)} if folder.is_dir() else set()
+    names = (
+        {entry.name for entry in folder.iterdir() if not _is_left_over(entry.name)}
+        if folder.is_dir()
+        else set()
+    )
     marked, recorded = run_lock.MARKER in names, RECORD in names
     if marked and not run_lock.is_marker(folder / run_lock.MARKER):
         return "new", f"{where}: its {run_lock.MARKER} was not written by this program; {_ANOTHER}"
-    if names <= {run_lock.MARKER} or names == {f"{RECORD}.tmp"}:  # nothing, or what a kill left, also before there was a marker
+    if names <= {run_lock.MARKER} or names == {
+        f"{RECORD}.tmp"
+    }:  # nothing, or what a kill left, also before there was a marker
         return "new", None
     if not marked and not (recorded and _is_record(folder / RECORD)):
-        return "new", f"{where}: not empty and not a run folder (no {RECORD} of this program in it); {_ANOTHER}"
+        return (
+            "new",
+            f"{where}: not empty and not a run folder (no {RECORD} of this program in it); {_ANOTHER}",
+        )
     if overwrite:
         return "new", next((f"{where}: {problem}" for problem in _foreign(folder)), None)
     if not recorded:
@@ -107,17 +136,29 @@ def status(folder, wanted: dict, *, overwrite: bool) -> tuple[str, str | None]:
 def read_record(folder) -> dict:
     """args.json of a run.  Raises RunError where it is damaged."""
     none = type(None)
-    keys = {"stage": str, "settings": dict, "inputs": dict, "processes": (int, none), "versions": dict, "git_commit": (str, none)}
+    keys = {
+        "stage": str,
+        "settings": dict,
+        "inputs": dict,
+        "processes": (int, none),
+        "versions": dict,
+        "git_commit": (str, none),
+    }
     record = files.read_object(Path(folder) / RECORD, keys, error=RunError, advice=_AFRESH)
     resumed = record.get("resumed", [])
     for part in resumed if isinstance(resumed, list) else [resumed]:
-        if not isinstance(part, dict) or not isinstance(part.get("versions"), dict) or "git_commit" not in part:
+        if (
+            not isinstance(part, dict)
+            or not isinstance(part.get("versions"), dict)
+            or "git_commit" not in part
+        ):
             raise RunError(f"{Path(folder) / RECORD}: damaged (resumed: {str(part)[:80]}); {_AFRESH}")
     return record
 
 
 def seconds(folder) -> float:
-    """The seconds spent on an unfinished run before its last state.  Raises RunError where the file that says so is damaged."""
+    """The seconds spent on an unfinished run before its last state.  Raises RunError where the file that says
+    so is damaged."""
     path = Path(folder) / "state" / "seconds"
     try:
         return float(path.read_text(encoding="utf-8")) if path.exists() else 0.0
@@ -131,7 +172,9 @@ def read_results(folder) -> dict:
     results = files.read_object(Path(folder) / "results.json", keys, error=RunError, advice=_AFRESH)
     for split, values in results["metrics"].items():
         if not isinstance(values, dict):
-            raise RunError(f"{Path(folder) / 'results.json'}: damaged (metrics of {split}: {values!r}); {_AFRESH}")
+            raise RunError(
+                f"{Path(folder) / 'results.json'}: damaged (metrics of {split}: {values!r}); {_AFRESH}"
+            )
     return results
 
 
@@ -157,32 +200,49 @@ def _foreign(folder):
         for entry in sorted((folder / name).iterdir()):
             written = files.target_of(entry.name) or entry.name
             if entry.is_dir() or not any(fnmatchcase(written, pattern) for pattern in ours):
-                yield f"{name}/{entry.name} was not written by this program and would be lost; move it out of {name}/ first"
+                yield (
+                    f"{name}/{entry.name} was not written by this program and would be lost; move it out of "
+                    f"{name}/ first"
+                )
 
 
 def _differences(where, recorded, wanted, *, finished) -> str | None:
     """What has changed since the run began, as a message."""
     if recorded["stage"] != wanted["stage"]:
-        return f"{where}: a run of {recorded['stage']}, this is {wanted['stage']}; choose another, or --overwrite it"
+        return (
+            f"{where}: a run of {recorded['stage']}, this is {wanted['stage']}; choose another, or "
+            "--overwrite it"
+        )
     found = []
     for group in ("settings", "inputs", *(() if finished else ("processes",))):
-        old, new = (x.get(group) if isinstance(x.get(group), dict) else {group: x.get(group)} for x in (recorded, wanted))
+        old, new = (
+            x.get(group) if isinstance(x.get(group), dict) else {group: x.get(group)}
+            for x in (recorded, wanted)
+        )
         if group == "settings":  # what a path means is compared by its hash, however it is spelled
             paths = {key for key in [*old, *new] if key.endswith("_path") or key == "data_dir"}
             free = paths | (flags.OF_ANSWERS if finished else set())
             old, new = ({k: v for k, v in x.items() if k not in free} for x in (old, new))
         for key in sorted({*old, *new}):
-            is_newer = group == "settings" and key not in old and not new[key]  # a flag that the run's version had not, unused
+            is_newer = (
+                group == "settings" and key not in old and not new[key]
+            )  # a flag that the run's version had not, unused
             if old.get(key) != new.get(key) and not is_newer:
                 name = f"--{key}" if group == "settings" else key
                 found.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")
-    return "\n".join([f"{where}: a run with other settings; choose another, or --overwrite it", *found]) if found else None
+    return (
+        "\n".join([f"{where}: a run with other settings; choose another, or --overwrite it", *found])
+        if found
+        else None
+    )
 
 
 def take(folder, wanted, args, *, answers):
-    """Lock a run folder that is there, look at it and tidy it up; returns its status and the seconds spent on it before.
+    """Lock a run folder that is there, look at it and tidy it up; returns its status and the seconds spent on
+    it before.
 
-    wanted, status: of status().  answers: whether a finished run has more to do than to be reported, which needs no lock.
+    wanted, status: of status().  answers: whether a finished run has more to do than to be reported, which
+    needs no lock.
     Raises RunError where the run cannot go on here.
     """
     in_use = None
@@ -217,19 +277,31 @@ def is_replaced(name: str) -> bool:
 def replaced(folder) -> list[Path]:
     """The folders with runs that --overwrite has moved aside, the last one first."""
     with contextlib.suppress(OSError):
-        found = {int(match[1]): entry for entry in Path(folder).iterdir() if (match := _REPLACED.fullmatch(entry.name))}
-        return [found[number] for number in sorted(found, reverse=True) if (found[number] / run_lock.MARKER).is_file()]
+        found = {
+            int(match[1]): entry
+            for entry in Path(folder).iterdir()
+            if (match := _REPLACED.fullmatch(entry.name))
+        }
+        return [
+            found[number]
+            for number in sorted(found, reverse=True)
+            if (found[number] / run_lock.MARKER).is_file()
+        ]
     return []
 
 
 def say_replaced(folder):
     """Yield where the run is that was in a folder before, as text."""
     for aside in replaced(folder):
-        yield f"{folder}: the run that was here before is kept in {aside.name}/ until the new one has a state or a result"
+        yield (
+            f"{folder}: the run that was here before is kept in {aside.name}/ until the new one has a state "
+            "or a result"
+        )
 
 
 def move_aside(folder):
-    """Rename what the run in a folder has written into a new folder inside it, args.json first; foreign files stay."""
+    """Rename what the run in a folder has written into a new folder inside it, args.json first; foreign files
+    stay."""
     folder = Path(folder)
     names = own_names(folder)
     if not names:
@@ -242,7 +314,9 @@ def move_aside(folder):
         os.rename(folder / name, aside / name)
     files.sync(aside)
     files.sync(folder)
-    logs.logger.info("--overwrite: the run that was here is in %s until the new one has a first state or a result", aside)
+    logs.logger.info(
+        "--overwrite: the run that was here is in %s until the new one has a first state or a result", aside
+    )
 
 
 def put_back(folder):
@@ -253,7 +327,9 @@ def put_back(folder):
     for aside in replaced(folder):
         if not os.path.lexists(aside / RECORD):
             continue
-        for entry in sorted(aside.iterdir(), key=lambda entry: (entry.name == RECORD, entry.name)):  # args.json last
+        for entry in sorted(
+            aside.iterdir(), key=lambda entry: (entry.name == RECORD, entry.name)
+        ):  # args.json last
             if entry.name != run_lock.MARKER and not os.path.lexists(folder / entry.name):
                 os.rename(entry, folder / entry.name)
         with contextlib.suppress(OSError):
@@ -271,7 +347,8 @@ def drop_replaced(folder):
 
 
 def clean(folder, *, finished):
-    """Remove what a kill has left over: files that were being written; of a finished run also its state and the run before."""
+    """Remove what a kill has left over: files that were being written; of a finished run also its state and
+    the run before."""
     files.clean(folder, lambda name: is_own(name) or is_replaced(name))
     if (Path(folder) / "predictions").is_dir():
         files.clean(Path(folder) / "predictions", lambda name: True)

@@ -1,4 +1,5 @@
-"""The marker of a run folder, .run_folder, and the lock on it: one process tree at a time works in a run folder."""
+"""The marker of a run folder, .run_folder, and the lock on it: one process tree at a time works in a run
+folder."""
 
 import os
 from pathlib import Path
@@ -7,12 +8,16 @@ from utils import files, locks, logs
 from utils.errors import RunError
 
 MARKER = ".run_folder"
-CONTENT = "A run of bert-compression. args.json says of which stage; whoever works here holds a lock on this file.\n"
+CONTENT = (
+    "A run of bert-compression. args.json says of which stage; whoever works here holds a lock on this "
+    "file.\n"
+)
 _held = {}  # (device, inode) of a marker: the descriptor that this process has it locked with
 
 
 def is_marker(path) -> bool:
-    """Whether a file is such a marker; also one that is empty or cut, which a kill has left before its line was written."""
+    """Whether a file is such a marker; also one that is empty or cut, which a kill has left before its line
+    was written."""
     try:
         with open(path, "rb") as file:
             return CONTENT.encode().startswith(file.read(len(CONTENT) + 1))
@@ -23,9 +28,10 @@ def is_marker(path) -> bool:
 def lock(folder, *, shared=False):
     """Keep other process trees out of a folder until this process and all that share the lock have ended.
 
-    shared: of a process beside the main one, which has called share() before.  Makes the marker where there is none.
-    Raises RunError where another run has the folder.  Where the file system has no locks the log says so, and nothing is kept
-    out.
+    shared: of a process beside the main one, which has called share() before.  Makes the marker where there
+    is none.
+    Raises RunError where another run has the folder.  Where the file system has no locks the log says so, and
+    nothing is kept out.
     """
     path = Path(folder) / MARKER
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -39,7 +45,9 @@ def lock(folder, *, shared=False):
         os.close(descriptor)
         raise problem
     if taken is None:
-        logs.logger.warning("%s: this file system has no locks (flock): do not start two runs into this folder", folder)
+        logs.logger.warning(
+            "%s: this file system has no locks (flock): do not start two runs into this folder", folder
+        )
     _held[entry.st_dev, entry.st_ino] = descriptor
     if entry.st_size < len(CONTENT) and not shared:
         with files.writing(path):
@@ -47,7 +55,8 @@ def lock(folder, *, shared=False):
 
 
 def share(folder) -> bool:
-    """Let the other processes of this run join the lock of the main one, if it has one; whoever comes later is still kept out."""
+    """Let the other processes of this run join the lock of the main one, if it has one; whoever comes later
+    is still kept out."""
     path = Path(folder) / MARKER
     if not path.exists():
         return False
@@ -61,4 +70,6 @@ def share(folder) -> bool:
 def _in_use(folder, descriptor):
     by = ", ".join(map(str, locks.holders(descriptor)))
     known = f" (process {by})" if by else ""
-    return RunError(f"--output_dir {folder}: another run works in it{known}; wait for its end, stop it, or choose another")
+    return RunError(
+        f"--output_dir {folder}: another run works in it{known}; wait for its end, stop it, or choose another"
+    )

@@ -40,9 +40,9 @@ class Finished(Exception):
 class Run:
     """One run folder and this process's place in it.  Made by start().
 
-    folder: Path.  device: torch.device.  args: resolved flags.  finished: results.json exists, only tests and predictions
-    are left.  metrics: the metrics.jsonl writer.  inputs: {name: hash} of what is read.  record: what args.json will hold, or
-    None where the folder is there already.
+    folder: Path.  device: torch.device.  args: resolved flags.  finished: results.json exists, only tests and
+    predictions are left.  metrics: the metrics.jsonl writer.  inputs: {name: hash} of what is read.  record:
+    what args.json will hold, or None where the folder is there already.
     """
 
     def __init__(self, folder, args, device, *, finished, record=None):
@@ -58,7 +58,8 @@ class Run:
         return self.folder / "ckpt"
 
     def source(self, path):
-        """Where this run's tokenizer and model come from: its own checkpoint once it has finished, before that a path."""
+        """Where this run's tokenizer and model come from: its own checkpoint once it has finished, before
+        that a path."""
         return self.checkpoint if self.finished else path
 
     @property
@@ -69,8 +70,9 @@ class Run:
     def begin(self):
         """Make the run folder, unless this run began in an earlier start.  Nothing is written to it before.
 
-        Called when the data have been read and the models loaded: bad input leaves no folder behind, and with --overwrite the
-        old run stays until here; then it is moved aside, and removed when this one has a first state or a result.
+        Called when the data have been read and the models loaded: bad input leaves no folder behind, and with
+        --overwrite the old run stays until here; then it is moved aside, and removed when this one has a
+        first state or a result.
         """
         interruptions.check()
         if self._record is None:
@@ -82,11 +84,16 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"--output_dir {self.folder}: cannot be made ({error.strerror}); choose another") from error
+            raise RunError(
+                f"--output_dir {self.folder}: cannot be made ({error.strerror}); choose another"
+            ) from error
         run_lock.lock(self.folder)
         status, problem = run_folder.status(self.folder, self._record, overwrite=self.args.overwrite)
         if status != "new" or problem is not None:
-            raise RunError(problem or f"--output_dir {self.folder}: another process has begun this run; give the command again")
+            raise RunError(
+                problem
+                or f"--output_dir {self.folder}: another process has begun this run; give the command again"
+            )
         run_folder.move_aside(self.folder)
         try:
             files.write_json(self.folder / "args.json", self._record)
@@ -101,7 +108,10 @@ class Run:
         if not self.finished:
             settings = flags.settings(self.args)
             self.metrics = logs.Metrics(
-                self.folder, tracker=getattr(self.args, "report_to", "none"), name=str(self.folder), settings=settings
+                self.folder,
+                tracker=getattr(self.args, "report_to", "none"),
+                name=str(self.folder),
+                settings=settings,
             )
 
     @property
@@ -127,17 +137,24 @@ class Run:
         self._report.update(values)
 
     def keep(self, checkpoint, name: str, results: dict):
-        """Keep a checkpoint of the state under a name of its own in the run folder, with a card.  For the main process."""
+        """Keep a checkpoint of the state under a name of its own in the run folder, with a card.  For the
+        main process."""
         with files.new_folder(self.folder / name) as aside:
             files.link_tree(checkpoint, aside)
-            record, config = files.read_json(self.folder / "args.json"), files.read_json(aside / "config.json")
+            record, config = (
+                files.read_json(self.folder / "args.json"),
+                files.read_json(aside / "config.json"),
+            )
             if share := getattr(self.args, "hold_out", None):
-                config[checkpoints.HOLD_OUT] = config.get(checkpoints.HOLD_OUT, {}) | {self.args.task_name: share}
+                config[checkpoints.HOLD_OUT] = config.get(checkpoints.HOLD_OUT, {}) | {
+                    self.args.task_name: share
+                }
                 files.write_json(aside / "config.json", config)
             files.write_text(aside / "README.md", cards.card(self.args, record, results, config, folder=name))
 
     def save_clock(self):
-        """Remember the seconds spent so far, for the next start, when a state is whole.  For the main process."""
+        """Remember the seconds spent so far, for the next start, when a state is whole.  For the main
+        process."""
         files.write_text(self.folder / "state" / "seconds", f"{self.seconds:.1f}")
         run_folder.drop_replaced(self.folder)
 
@@ -163,15 +180,24 @@ class Run:
         return f"{self.folder / 'state'} keeps {', '.join(found)}; the same command continues"
 
     def finish(self, checkpoint, *, metrics: dict, **results) -> Path:
-        """Keep the selected checkpoint in ckpt/, write results.json, remove the state.  Idempotent until the last step.
+        """Keep the selected checkpoint in ckpt/, write results.json, remove the state.  Idempotent until the
+        last step.
 
-        checkpoint: the folder to keep, or None.  metrics: {split: {name: value}}.  results: whatever else the stage found out.
+        checkpoint: the folder to keep, or None.  metrics: {split: {name: value}}.  results: whatever else the
+        stage found out.
         """
         interruptions.check()  # from here on every process has read what it needs of the state
         if distributed.is_main():
             task = {"task": self.args.task_name} if hasattr(self.args, "task_name") else {}
             seconds = round(self.seconds, 1)
-            written = {"stage": self.args.stage, **task, "metrics": metrics, **self._report, **results, "seconds": seconds}
+            written = {
+                "stage": self.args.stage,
+                **task,
+                "metrics": metrics,
+                **self._report,
+                **results,
+                "seconds": seconds,
+            }
             if checkpoint is not None:
                 self.keep(checkpoint, "ckpt", written)
             files.write_json(self.folder / "results.json", written)
@@ -182,7 +208,8 @@ class Run:
         return self.checkpoint
 
     def add_results(self, **values):
-        """Merge into results.json after the run has finished: test metrics, predictions.  For the main process."""
+        """Merge into results.json after the run has finished: test metrics, predictions.  For the main
+        process."""
         results = run_folder.read_results(self.folder)
         for key, value in values.items():
             results[key] = {**results.get(key, {}), **value}
@@ -190,11 +217,13 @@ class Run:
 
 
 def start(args, *, inputs: dict) -> Run:
-    """Processes, device, precision, run folder and log, in that order.  A new run's folder is made by its begin().
+    """Processes, device, precision, run folder and log, in that order.  A new run's folder is made by its
+    begin().
 
-    inputs: {name: path of a checkpoint, list of data files, or {file: hash}}; the hashes are recorded and compared.
-    A finished run is reported (raises Finished) unless tests or predictions are asked for; an unfinished one is continued;
-    changed settings are a RunError that lists each difference; --overwrite starts afresh.
+    inputs: {name: path of a checkpoint, list of data files, or {file: hash}}; the hashes are recorded and
+    compared.
+    A finished run is reported (raises Finished) unless tests or predictions are asked for; an unfinished one
+    is continued; changed settings are a RunError that lists each difference; --overwrite starts afresh.
     """
     import torch
 
@@ -208,18 +237,29 @@ def start(args, *, inputs: dict) -> Run:
         args.output_dir = distributed.gather(_scratch_folder() if distributed.is_main() else None)[0]
         for name in ("max_train_samples", "max_steps"):
             if hasattr(args, name):
-                setattr(args, name, flags.DRY_RUN_ROWS if name == "max_train_samples" else flags.DRY_RUN_UPDATES)
+                setattr(
+                    args, name, flags.DRY_RUN_ROWS if name == "max_train_samples" else flags.DRY_RUN_UPDATES
+                )
     torch.manual_seed(args.seed)
     folder = Path(args.output_dir)
     for name, path in provenance.paths(inputs) if not args.dry_run else ():
         if problem := paths.overlap(path, folder, by_name=Path(path).is_file()):
             raise RunError(f"{name} {path}: {problem}")
     hashes, now = provenance.hashes(inputs), provenance.collect()
-    wanted = {"stage": args.stage, "settings": flags.settings(args), "inputs": hashes, "processes": distributed.world()}
+    wanted = {
+        "stage": args.stage,
+        "settings": flags.settings(args),
+        "inputs": hashes,
+        "processes": distributed.world(),
+    }
     answers = getattr(args, "do_test", False) or getattr(args, "do_infer", False)
     status, seconds = _together(folder, lambda: run_folder.take(folder, wanted, args, answers=answers))
     run = _current = Run(
-        folder, args, device, finished=status == "finished", record={**wanted, **now} if status == "new" else None
+        folder,
+        args,
+        device,
+        finished=status == "finished",
+        record={**wanted, **now} if status == "new" else None,
     )
     run.inputs, run.seconds_before = hashes, seconds
     if status != "new" and distributed.is_main():
@@ -230,19 +270,29 @@ def start(args, *, inputs: dict) -> Run:
         _announce_finished(run)
         raise Finished
     if getattr(args, "teacher_saw_hold_out", False):
-        run.report(caution="checkpoints may know the rows that are held out: what these rows choose is biased towards them")
-    logger.info("%s -> %s | %s", " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), folder, _hardware(device, args))
+        run.report(
+            caution=(
+                "checkpoints may know the rows that are held out: what these rows choose is biased towards "
+                "them"
+            )
+        )
+    logger.info(
+        "%s -> %s | %s", " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), folder, _hardware(device, args)
+    )
     return run
 
 
 def prepare(args):
-    """Join the other processes and settle the precision; returns this process's torch.device.  Part of start()."""
+    """Join the other processes and settle the precision; returns this process's torch.device.  Part of
+    start()."""
     import torch
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    device = distributed.start(getattr(args, "use_cpu", True))  # a script that runs no model has no such flags
+    device = distributed.start(
+        getattr(args, "use_cpu", True)
+    )  # a script that runs no model has no such flags
     precision = getattr(args, "precision", "fp32")
     if precision is None:
         args.precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
@@ -252,7 +302,8 @@ def prepare(args):
 
 
 def guard(main, parse):
-    """Run a script: users' errors without a traceback, exit code 2; 130 after an interruption; what main returns printed last.
+    """Run a script: users' errors without a traceback, exit code 2; 130 after an interruption; what main
+    returns printed last.
 
     A finished run is reported by its checkpoint's folder, or its own where it has none.
     """
@@ -265,7 +316,11 @@ def guard(main, parse):
         interruptions.leave()
         code = 130
         if distributed.is_main():
-            kept = [_current.kept(), *run_folder.say_replaced(_current.folder)] if _current else ["no run had begun"]
+            kept = (
+                [_current.kept(), *run_folder.say_replaced(_current.folder)]
+                if _current
+                else ["no run had begun"]
+            )
             print("interrupted: " + "\n".join(kept), file=sys.stderr)
     except Exception as error:
         if not (interruptions.asked() and distributed.world() > 1):
@@ -290,7 +345,9 @@ def _outcome(main, parse) -> int:
         try:
             result = main(args)
         except Finished:
-            result = next(path for path in (Path(args.output_dir, "ckpt"), Path(args.output_dir)) if path.exists())
+            result = next(
+                path for path in (Path(args.output_dir, "ckpt"), Path(args.output_dir)) if path.exists()
+            )
         interruptions.check()  # the last time: what comes later finds everything done
         if distributed.is_main() and result is not None:
             with files.writing("standard output"):
@@ -302,13 +359,17 @@ def _outcome(main, parse) -> int:
         if debug or said is None:
             raise
         with contextlib.suppress(OSError):  # stderr may be what is full
-            print("\n".join([f"error: {message(flags.named(args, said))}", *_what_is_kept(args, error)]), file=sys.stderr)
+            print(
+                "\n".join([f"error: {message(flags.named(args, said))}", *_what_is_kept(args, error)]),
+                file=sys.stderr,
+            )
         return 2
     return 0
 
 
 def _what_is_kept(args, error):
-    """Yield what else a message has to say: whether the run can be continued, where the run is that it replaces."""
+    """Yield what else a message has to say: whether the run can be continued, where the run is that it
+    replaces."""
     folder = getattr(args, "output_dir", None)
     if not folder or args.dry_run or getattr(args, "predict", None) or not distributed.is_main():
         return
@@ -319,7 +380,8 @@ def _what_is_kept(args, error):
 
 
 def _together(folder, work):
-    """What work() returns, done by the main process, on all of them; they share its lock on the run folder then.
+    """What work() returns, done by the main process, on all of them; they share its lock on the run folder
+    then.
 
     Its error is raised by all: they would wait for the main process for ever.
     """
@@ -349,8 +411,15 @@ def _scratch_folder() -> str:
 def _hardware(device, args) -> str:
     import torch
 
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return f"{name}, {distributed.world()} process(es), {getattr(args, 'precision', 'no model')}, seed {args.seed}"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    return (
+        f"{name}, {distributed.world()} process(es), {getattr(args, 'precision', 'no model')}, seed "
+        f"{args.seed}"
+    )
 
 
 def _line(value):

@@ -2,11 +2,12 @@
 
     state/<stage>/snapshot-<updates>/state.safetensors   weights and optimiser moments
                                      state.json          position, scores, patience
-                                     best/               the selected checkpoint so far (a Hugging Face folder)
-    state/<stage>/latest                                 the name of the snapshot to use
+                                     best/               the selected checkpoint so far (a Hugging Face
+    folder) state/<stage>/latest                                 the name of the snapshot to use
 
-A snapshot is written aside, synced and renamed; only then does `latest` point at it, and the old one goes last: at any moment
-`latest` names a whole snapshot in which state and best model belong together.  What else is found there was damaged by others.
+A snapshot is written aside, synced and renamed; only then does `latest` point at it, and the old one goes
+last: at any moment `latest` names a whole snapshot in which state and best model belong together.  What else
+is found there was damaged by others.
 """
 
 import re
@@ -20,7 +21,8 @@ from utils.errors import RunError
 
 _NAME = re.compile(r"snapshot-\d+(-done)?b*")
 _VALUES = {
-    "done": bool, "position": int, "step": int, "best_step": int, "best": (dict, type(None)), "last": (dict, type(None)),
+    "done": bool, "position": int, "step": int, "best_step": int, "best": (dict, type(None)), "last": (dict,
+    type(None)),
     "scaler": dict, "seconds": float,
 }  # fmt: skip
 _SCORE = {"value": float, "metrics": dict, "choice": dict}
@@ -30,8 +32,8 @@ _ADVICE = "the run cannot be continued from it; --overwrite starts afresh"
 def write(folder: Path, name: str, *, tensors: dict, values: dict, save_best=None):
     """Write a snapshot and point at it.
 
-    tensors: flat {name: tensor}; may be empty.  values: what JSON can hold.  save_best(folder): writes the model that has just
-    become the best; None keeps that of the snapshot before.
+    tensors: flat {name: tensor}; may be empty.  values: what JSON can hold.  save_best(folder): writes the
+    model that has just become the best; None keeps that of the snapshot before.
     """
     folder.mkdir(parents=True, exist_ok=True)
     previous = latest(folder)
@@ -50,7 +52,9 @@ def write(folder: Path, name: str, *, tensors: dict, values: dict, save_best=Non
             elif previous is not None and (previous / "best").exists():
                 files.link_tree(previous / "best", aside / "best")
         target = folder / name
-        if previous is not None and previous.name == name:  # replaces itself: `latest` must not point into a gap
+        if (
+            previous is not None and previous.name == name
+        ):  # replaces itself: `latest` must not point into a gap
             target = folder / f"{name}b"
         files.replace_folder(aside, target)
     except BaseException:
@@ -72,7 +76,9 @@ def latest(folder: Path) -> Path | None:
     except (OSError, ValueError) as error:
         raise RunError(f"{pointer}: damaged ({error}); {_ADVICE}") from error
     if not _NAME.fullmatch(name) or not (folder / name).is_dir():
-        raise RunError(f"{pointer}: damaged (found {name[:80]!r}, expected the name of a snapshot beside it); {_ADVICE}")
+        raise RunError(
+            f"{pointer}: damaged (found {name[:80]!r}, expected the name of a snapshot beside it); {_ADVICE}"
+        )
     return folder / name
 
 

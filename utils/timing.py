@@ -1,4 +1,5 @@
-"""Which batches are timed: one example and 32, of real lengths and all of 128 tokens; and the passes themselves."""
+"""Which batches are timed: one example and 32, of real lengths and all of 128 tokens; and the passes
+themselves."""
 
 import numpy as np
 import torch
@@ -21,8 +22,9 @@ def case(size, tokens) -> str:
 def cases(split, *, max_tokens=None) -> dict[str, list[Batch]]:
     """{"1x128": batches, "1xreal": ..., "32x128": ..., "32xreal": ...} of a split's rows.
 
-    Of real lengths: five batches that lie evenly between the longest rows and the shortest, padded as in evaluation.  Of 128
-    tokens: one batch without padding, its rows repeated or cut.  max_tokens: of a model that takes fewer, which the name says.
+    Of real lengths: five batches that lie evenly between the longest rows and the shortest, padded as in
+    evaluation.  Of 128 tokens: one batch without padding, its rows repeated or cut.  max_tokens: of a model
+    that takes fewer, which the name says.
     """
     made, tokens = {}, min(TOKENS, max_tokens or TOKENS)
     for size in SIZES:
@@ -38,7 +40,9 @@ def filled(batch, tokens) -> Batch:
     """A batch whose rows have exactly so many tokens: real ones from the start, over and over."""
 
     def fill(tensor_BL):
-        rows = [np.resize(row.numpy(), tokens) for row in (row[real] for row, real in zip(tensor_BL, batch.mask))]
+        rows = [
+            np.resize(row.numpy(), tokens) for row in (row[real] for row, real in zip(tensor_BL, batch.mask))
+        ]
         return torch.from_numpy(np.stack(rows))
 
     return Batch({name: fill(tensor_BL) for name, tensor_BL in batch.inputs.items()}, None, batch.indices)
@@ -51,13 +55,15 @@ class Runner:
         self.model, self.device, self.precision, self.training = model, device, precision, model.training
 
     def __call__(self, **inputs):
-        """A batch's inputs to the model's output; every pass casts the weights anew, as a service would that casts at all."""
+        """A batch's inputs to the model's output; every pass casts the weights anew, as a service would that
+        casts at all."""
         with autocast(self.device, self.precision):
             return self.model(**inputs)
 
 
 def speed(runner, cases, *, repeats, device) -> dict[str, dict]:
-    """{case: cost.latency of it}.  repeats: timed passes of a case; where it has several batches, they share them."""
+    """{case: cost.latency of it}.  repeats: timed passes of a case; where it has several batches, they share
+    them."""
     timed = {}
     for name, batches in cases.items():
         inputs, each = [batch.to(device).inputs for batch in batches], -(-repeats // len(batches))

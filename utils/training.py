@@ -1,9 +1,11 @@
 """The training loop, once, for every method.
 
-An objective takes a batch (utils.batch.Batch) and returns its loss terms by name, already weighted: the loop adds, logs, scales,
-accumulates, clips and steps.  It may instead return a list of functions that return such terms: each is run forward and backward
-before the next, so that several sub-networks of one student cost the memory of the largest (the last must use every parameter).
-A term is a sum divided by one of batch.divisors, so that cutting an update into micro-batches or processes does not change it.
+An objective takes a batch (utils.batch.Batch) and returns its loss terms by name, already weighted: the loop
+adds, logs, scales, accumulates, clips and steps.  It may instead return a list of functions that return such
+terms: each is run forward and backward before the next, so that several sub-networks of one student cost the
+memory of the largest (the last must use every parameter).
+A term is a sum divided by one of batch.divisors, so that cutting an update into micro-batches or processes
+does not change it.
 """
 
 import math
@@ -26,7 +28,8 @@ logger = logs.logger
 
 @dataclass
 class Result:
-    """The outcome of fit().  checkpoint: folder of the best model; metrics and choice are those of its evaluation."""
+    """The outcome of fit().  checkpoint: folder of the best model; metrics and choice are those of its
+    evaluation."""
 
     checkpoint: str
     best_step: int
@@ -45,7 +48,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """How is trained: what the flags of the same names say (utils/flags/groups.py, with the same defaults)."""
+    """How is trained: what the flags of the same names say (utils/flags/groups.py, with the same
+    defaults)."""
 
     per_device_train_batch_size: int = 32
     num_grad_accum_steps: int = 1
@@ -75,12 +79,16 @@ class Settings:
 
 
 def learning_rate(update: int, *, total: int, peak: float, warmup: float, kind: str) -> float:
-    """The rate of an update, counted from 0: linear warm-up over a share of all updates, then linear, cosine or constant."""
+    """The rate of an update, counted from 0: linear warm-up over a share of all updates, then linear, cosine
+    or constant."""
     num_warmup = math.ceil(total * warmup)
     if update < num_warmup:
         return peak * (update + 1) / num_warmup
     progress = (update - num_warmup) / max(1, total - num_warmup)
-    return peak * {"linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress)), "constant": 1.0}[kind]
+    return (
+        peak
+        * {"linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress)), "constant": 1.0}[kind]
+    )
 
 
 def optimizer(model, settings: Settings) -> torch.optim.AdamW:
@@ -91,14 +99,17 @@ def optimizer(model, settings: Settings) -> torch.optim.AdamW:
             is_matrix = parameter.ndim >= 2 and not name.endswith("bias")  # experts' biases are stacked
             groups[0 if is_matrix else 1]["params"].append(parameter)
     betas = (settings.adam_beta1, settings.adam_beta2)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon, fused=True)
+    return torch.optim.AdamW(
+        groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon, fused=True
+    )
 
 
 def micro_batches(update, *, per_device: int) -> list[tuple[np.ndarray, bool]]:
     """This process's micro-batches of an update, as (positions, real).
 
-    update: [N] positions of all the examples of one update.  It is cut into micro-batches of at most per_device examples for
-    each process.  A process left without examples gets one that is not real: it runs along with weight 0.
+    update: [N] positions of all the examples of one update.  It is cut into micro-batches of at most
+    per_device examples for each process.  A process left without examples gets one that is not real: it runs
+    along with weight 0.
     """
     world, rank = distributed.world(), distributed.rank()
     parts = []
@@ -118,55 +129,79 @@ class _Progress:
         self.update, self.close = self.bar.update, self.bar.close
 
 
-def fit(student, objective, train, *, evaluate, save, settings: Settings, run, stage="train", draws=None, watch=None) -> Result:
+def fit(
+    student,
+    objective,
+    train,
+    *,
+    evaluate,
+    save,
+    settings: Settings,
+    run,
+    stage="train",
+    draws=None,
+    watch=None,
+) -> Result:
     """Train a student, keep its best state, continue where an earlier start of the same run stopped.
 
-    objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for several processes.
-    train: a split with counts(), collate() and epoch().  evaluate() -> Score, called every eval_interval updates and at the end.
-    save(folder, score): writes the student as it is now; called whenever the score improves.
-    watch: has values() -> {name: what is logged beside the terms} since reset(), and state() -> what JSON can hold of it, which
-    reset(state) goes on from; None: nothing is.
+    objective(student, batch): loss terms (see the top of this file); the student it gets may be wrapped for
+    several processes. train: a split with counts(), collate() and epoch().  evaluate() -> Score, called every
+    eval_interval updates and at the end. save(folder, score): writes the student as it is now; called
+    whenever the score improves.
+    watch: has values() -> {name: what is logged beside the terms} since reset(), and state() -> what JSON can
+    hold of it, which reset(state) goes on from; None: nothing is.
     draws: the stage whose random numbers, dropout's, are drawn; its own where None.
-    Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any moment and started again
-    ends with the same bits, and the same rows in metrics.jsonl.  Raises Interrupted after saving; RunError where a loss or
-    gradient is not finite, or where a state does not hold everything.
+    Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any
+    moment and started again ends with the same bits, and the same rows in metrics.jsonl.  Raises Interrupted
+    after saving; RunError where a loss or gradient is not finite, or where a state does not hold everything.
     """
     with interruptions.held():
-        return _Loop(student, objective, train, evaluate, save, settings, run, stage, draws or stage, watch).run_to_end()
+        return _Loop(
+            student, objective, train, evaluate, save, settings, run, stage, draws or stage, watch
+        ).run_to_end()
 
 
 def finished(run, stage: str) -> Result | None:
-    """The result of a stage of this run that has been trained to its end, or None: nothing needs to be prepared for it then."""
+    """The result of a stage of this run that has been trained to its end, or None: nothing needs to be
+    prepared for it then."""
     snapshot = snapshots.latest(run.state(stage))
     values = _read_values(snapshot) if snapshot is not None else {"done": False}
     if not values["done"]:
         return None
     best, last = Score(**values["best"]), Score(**values["last"])
     return Result(
-        str(snapshot / "best"), values["best_step"], values["step"], best.metrics, last.metrics, best.choice,
+        str(snapshot / "best"),
+        values["best_step"],
+        values["step"],
+        best.metrics,
+        last.metrics,
+        best.choice,
         round(values["seconds"], 1),
-    )  # fmt: skip
+    )
 
 
 def _read_values(snapshot) -> dict:
     values = snapshots.read_values(snapshot)
     if lacking := [key for key in _KEPT if key not in values]:
         raise RunError(
-            f"{snapshot / 'state.json'}: says nothing of {', '.join(lacking)}; it is damaged, or was written by an older version "
+            f"{snapshot / 'state.json'}: says nothing of {', '.join(lacking)}; it is damaged, or was written "
+            "by an older version "
             "of this program; --overwrite starts the run afresh"
         )
     return values
 
 
-# What state.json holds.  position, step: see _Loop.  evaluation_due: whether the weights are still to be scored.  window: see
-# _Loop._window().  rows: of this stage in metrics.jsonl.  tensors: names in state.safetensors.  save_seconds: what the state
-# before took to be written.
-_KEPT = ("done", "position", "step", "evaluation_due", "best_step", "best", "last", "scaler", "window", "rows", "seconds",
+# What state.json holds.  position, step: see _Loop.  evaluation_due: whether the weights are still to be
+# scored.  window: see _Loop._window().  rows: of this stage in metrics.jsonl.  tensors: names in
+# state.safetensors.  save_seconds: what the state before took to be written.
+_KEPT = ("done", "position", "step", "evaluation_due", "best_step", "best", "last", "scaler", "window",
+         "rows", "seconds",
          "save_seconds", "tensors")  # fmt: skip
 
 
 class _Agreed(NamedTuple):
-    """What holds in one of the processes, and therefore for all: an update is done, or a state saved, by all or by none."""
+    """What holds in one of the processes, and therefore for all: an update is done, or a state saved, by all
+    or by none."""
 
     loss_not_finite: bool
     norm_not_finite: bool
@@ -186,20 +221,29 @@ class _Loop:
         )
         self.evaluate, self.save, self.draws, self.watch = evaluate, save, draws, watch
         self.device, self.folder = run.device, run.state(stage)
-        self.per_update = settings.per_device_train_batch_size * distributed.world() * settings.num_grad_accum_steps
+        self.per_update = (
+            settings.per_device_train_batch_size * distributed.world() * settings.num_grad_accum_steps
+        )
         self.per_epoch = math.ceil(len(train) / self.per_update)
         self.total = min(self.per_epoch * settings.num_train_epochs, settings.max_steps or math.inf)
         self.eval_interval = settings.eval_interval or self.per_epoch
         self.warmup = (
-            settings.warmup_proportion if settings.warmup_steps is None else min(1.0, settings.warmup_steps / self.total)
+            settings.warmup_proportion
+            if settings.warmup_steps is None
+            else min(1.0, settings.warmup_steps / self.total)
         )
-        # `position` counts updates tried; `step` those done: under fp16 an update may be skipped while the scale is found
+        # `position` counts updates tried; `step` those done: under fp16 an update may be skipped while the
+        # scale is found
         self.position = self.step = self.best_step = 0
         self.best_value, self.best, self.last = -math.inf, None, None
         self.seconds, self.started = 0.0, time.time()
         self.order_of, self.order = None, None
         self.evaluation_due = self.state_is_due = self.stop = False
-        self.saved, self.saved_at, self.save_seconds = None, time.time(), 0.0  # which state is on the disk; since when
+        self.saved, self.saved_at, self.save_seconds = (
+            None,
+            time.time(),
+            0.0,
+        )  # which state is on the disk; since when
 
     def run_to_end(self) -> Result:
         result = finished(self.run, self.stage)
@@ -248,15 +292,20 @@ class _Loop:
             self.order_of, self.order = epoch, self.train.epoch(self.settings.seed, epoch, self.per_update)
         update = self.order[index]
         rate = learning_rate(
-            self.step, total=self.total, peak=self.settings.learning_rate, warmup=self.warmup,
+            self.step,
+            total=self.total,
+            peak=self.settings.learning_rate,
+            warmup=self.warmup,
             kind=self.settings.lr_scheduler_type,
-        )  # fmt: skip
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         entropy = [self.settings.seed, *self.draws.encode(), self.position, distributed.rank()]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
         divisors = {name: count / distributed.world() for name, count in self.train.counts(update).items()}
-        terms = self._backward(micro_batches(update, per_device=self.settings.per_device_train_batch_size), divisors)
+        terms = self._backward(
+            micro_batches(update, per_device=self.settings.per_device_train_batch_size), divisors
+        )
         norm = self._step(terms)
         self.position += 1
         self.progress.update(1)
@@ -290,7 +339,8 @@ class _Loop:
         return dict(terms)
 
     def _gradients_stay_here(self, condition):
-        """A context for a forward and its backward pass whose gradients are summed over the processes with later ones."""
+        """A context for a forward and its backward pass whose gradients are summed over the processes with
+        later ones."""
         return self.module.no_sync() if condition and distributed.world() > 1 else nullcontext()
 
     def _step(self, terms) -> float:
@@ -331,19 +381,25 @@ class _Loop:
         values = ", ".join(f"{name} {float(term):.4g}" for name, term in terms.items())
         broken = [name for name, tensor in self._tensors().items() if not tensor.isfinite().all()]
         snapshot = snapshots.latest(self.folder)
-        what = f"{self.stage}, update {self.step + 1}: loss or gradient is not finite ({values}; gradient norm {norm:.4g})."
+        what = (
+            f"{self.stage}, update {self.step + 1}: loss or gradient is not finite ({values}; gradient norm "
+            f"{norm:.4g})."
+        )
         if broken and self.step == 0:
             more = "" if len(broken) == 1 else f" and {len(broken) - 1} more"
             raise RunError(
-                f"{what}\nThe student's weights were not finite before training began: {broken[0]}{more}. No setting mends "
+                f"{what}\nThe student's weights were not finite before training began: {broken[0]}{more}. No "
+                "setting mends "
                 "that: give another checkpoint, or write this one again."
             )
         kept = "No state had been saved yet."
         if snapshot is not None:
             kept = f"{snapshot} stays as it was; the same command would go on from there to the same end."
         raise RunError(
-            f"{what}\nThis update was not done. {kept} Try a lower --learning_rate, a longer --warmup_proportion, a smaller "
-            f"--max_grad_norm, or --precision bf16 or fp32 (now {self.settings.precision}), each with --overwrite: a run keeps "
+            f"{what}\nThis update was not done. {kept} Try a lower --learning_rate, a longer "
+            "--warmup_proportion, a smaller "
+            f"--max_grad_norm, or --precision bf16 or fp32 (now {self.settings.precision}), each with "
+            "--overwrite: a run keeps "
             "its settings, so that others start it afresh."
         )
 
@@ -384,7 +440,8 @@ class _Loop:
         return dict([*self.student.named_parameters(), *self.student.named_buffers()])
 
     def _save_in_time(self):
-        """Save the state of an interrupted run, unless it is saved or would not be whole before the process is killed."""
+        """Save the state of an interrupted run, unless it is saved or would not be whole before the process
+        is killed."""
         if self.saved == (self.position, self.evaluation_due):
             logger.info("interrupted after update %d: its state is saved", self.step)
             return
@@ -395,9 +452,12 @@ class _Loop:
         else:
             snapshot = snapshots.latest(self.folder)
             logger.warning(
-                "interrupted after update %d: its state would take %.0f seconds, %.0f are left; %s", self.step, needed, left,
+                "interrupted after update %d: its state would take %.0f seconds, %.0f are left; %s",
+                self.step,
+                needed,
+                left,
                 f"{snapshot} stays the last one" if snapshot else "there is none yet",
-            )  # fmt: skip
+            )
 
     def _snapshot(self, *, save_best=None, done=False):
         started = time.time()
@@ -409,7 +469,8 @@ class _Loop:
                 for index, state in self.optimizer.state_dict()["state"].items():
                     tensors.update({f"optimizer/{index}/{key}": tensor for key, tensor in state.items()})
             values = {
-                "done": done, "position": self.position, "step": self.step, "evaluation_due": self.evaluation_due,
+                "done": done, "position": self.position, "step": self.step,
+                "evaluation_due": self.evaluation_due,
                 "best_step": self.best_step, "best": vars(self.best) if self.best else None,
                 "last": vars(self.last) if self.last else None, "scaler": self.scaler.state_dict(),
                 "window": {"sums": sums, "logged": self.logged, "seconds": started - self.window_started,
@@ -418,8 +479,13 @@ class _Loop:
                 "seconds": self.seconds + time.time() - self.started, "save_seconds": self.save_seconds,
                 "tensors": sorted(tensors),
             }  # fmt: skip
-            snapshots.write(self.folder, f"snapshot-{self.position}{'-done' if done else ''}",
-                            tensors=tensors, values=values, save_best=save_best)  # fmt: skip
+            snapshots.write(
+                self.folder,
+                f"snapshot-{self.position}{'-done' if done else ''}",
+                tensors=tensors,
+                values=values,
+                save_best=save_best,
+            )
             self.run.save_clock()
         distributed.barrier()
         self.saved, self.saved_at = (self.position, self.evaluation_due), time.time()
@@ -455,11 +521,14 @@ class _Loop:
         return values["rows"]
 
     def _require_whole(self, snapshot, tensors, values, named):
-        """Raise RunError where a state lacks weights or moments, or has them in other sizes than the student."""
+        """Raise RunError where a state lacks weights or moments, or has them in other sizes than the
+        student."""
         shapes = {f"student/{name}": tensor.shape for name, tensor in named.items()}
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for index, parameter in enumerate(trained):
-            shapes.update({f"optimizer/{index}/{moment}": parameter.shape for moment in ("exp_avg", "exp_avg_sq")})
+            shapes.update(
+                {f"optimizer/{index}/{moment}": parameter.shape for moment in ("exp_avg", "exp_avg_sq")}
+            )
         expected = {*values["tensors"], *(name for name in shapes if name.startswith("student/"))}
         faults = [f"{name} is missing" for name in sorted(expected - tensors.keys())]
         faults += [f"{name} is left over" for name in sorted(tensors.keys() - expected)]
@@ -471,8 +540,10 @@ class _Loop:
         if faults:
             more = f"; and {len(faults) - 6} more" if len(faults) > 6 else ""
             raise RunError(
-                f"{snapshot / 'state.safetensors'}: not the whole state of this student: {'; '.join(faults[:6])}{more}. It is "
-                "damaged, or was written by another version of this program; --overwrite starts the run afresh"
+                f"{snapshot / 'state.safetensors'}: not the whole state of this student: "
+                f"{'; '.join(faults[:6])}{more}. It is "
+                "damaged, or was written by another version of this program; --overwrite starts the run "
+                "afresh"
             )
 
     def _wrap(self):
@@ -486,19 +557,32 @@ class _Loop:
     def _announce(self):
         settings = self.settings
         logger.info(
-            "%s: %d examples, %d updates (%d an epoch), %d examples an update = %d per process x %d processes x %d accumulated; "
+            "%s: %d examples, %d updates (%d an epoch), %d examples an update = %d per process x %d "
+            "processes x %d accumulated; "
             "warm-up %d updates; evaluated every %d",
-            self.stage, len(self.train), self.total, self.per_epoch, self.per_update, settings.per_device_train_batch_size,
-            distributed.world(), settings.num_grad_accum_steps, math.ceil(self.total * self.warmup), self.eval_interval,
-        )  # fmt: skip
+            self.stage,
+            len(self.train),
+            self.total,
+            self.per_epoch,
+            self.per_update,
+            settings.per_device_train_batch_size,
+            distributed.world(),
+            settings.num_grad_accum_steps,
+            math.ceil(self.total * self.warmup),
+            self.eval_interval,
+        )
 
     def _window(self, kept=None):
         """Begin what the next logged row is about, or go on with what a state has kept of it.
 
-        sums: {name: sum of a term}, each process its own.  logged: {"examples", "norm", "updates"}: sums of all of them.
+        sums: {name: sum of a term}, each process its own.  logged: {"examples", "norm", "updates"}: sums of
+        all of them.
         """
         kept = kept or {"sums": [{}] * distributed.world(), "logged": {}, "seconds": 0.0, "watch": None}
-        sums = {name: torch.tensor(total, device=self.device) for name, total in kept["sums"][distributed.rank()].items()}
+        sums = {
+            name: torch.tensor(total, device=self.device)
+            for name, total in kept["sums"][distributed.rank()].items()
+        }
         self.sums, self.logged = defaultdict(float, sums), defaultdict(float, kept["logged"])
         self.window_started = time.time() - kept["seconds"]
         if self.watch is not None:
@@ -506,7 +590,9 @@ class _Loop:
 
     def _log(self, rate):
         names = list(self.sums)
-        means = distributed.all_reduce(torch.stack([self.sums[name] for name in names]).float() / self.logged["updates"])
+        means = distributed.all_reduce(
+            torch.stack([self.sums[name] for name in names]).float() / self.logged["updates"]
+        )
         values = dict(zip(names, (means / distributed.world()).tolist()))
         loss, seconds = sum(values.values()), time.time() - self.window_started
         speed, norm = self.logged["examples"] / seconds, self.logged["norm"] / self.logged["updates"]
@@ -514,9 +600,23 @@ class _Loop:
         terms = " + ".join(f"{name} {value:.4f}" for name, value in values.items())
         logger.info(
             "step %d/%d %d%% | loss %.4f = %s | lr %.2e | %.0f ex/s | eta %s",
-            self.step, self.total, 100 * self.position // self.total, loss, terms, rate, speed, _duration(eta),
-        )  # fmt: skip
-        row = {"loss": loss, **values, "grad_norm": norm, "lr": rate, "examples_per_second": speed, "eta_seconds": round(eta)}
+            self.step,
+            self.total,
+            100 * self.position // self.total,
+            loss,
+            terms,
+            rate,
+            speed,
+            _duration(eta),
+        )
+        row = {
+            "loss": loss,
+            **values,
+            "grad_norm": norm,
+            "lr": rate,
+            "examples_per_second": speed,
+            "eta_seconds": round(eta),
+        }
         self._row({**row, **(self.watch.values() if self.watch is not None else {})})
         self._window()
 
@@ -526,4 +626,10 @@ class _Loop:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f}h" if seconds >= 5400 else f"{seconds / 60:.0f}m" if seconds >= 90 else f"{seconds:.0f}s"
+    return (
+        f"{seconds / 3600:.1f}h"
+        if seconds >= 5400
+        else f"{seconds / 60:.0f}m"
+        if seconds >= 90
+        else f"{seconds:.0f}s"
+    )

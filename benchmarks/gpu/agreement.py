@@ -1,6 +1,8 @@
-"""Section "gradients": losses and gradients of every method in float32 on the device, beside the CPU's in float64.
+"""Section "gradients": losses and gradients of every method in float32 on the device, beside the CPU's in
+float64.
 
-B examples, L tokens.  Nothing is drawn on a device: models and batches are made on the CPU, without dropout or noise.
+B examples, L tokens.  Nothing is drawn on a device: models and batches are made on the CPU, without dropout
+or noise.
 """
 
 from fractions import Fraction
@@ -40,14 +42,16 @@ def rows(settings):
 def compare(case, shape, device) -> dict:
     """How far the device is from the CPU in float64, and how far the CPU is in float32: relative differences.
 
-    Of the loss: the worst term, relative to the sum of all (TED's is a difference of two).  Of the gradient: the worst tensor, by
-    norms.
+    Of the loss: the worst term, relative to the sum of all (TED's is a difference of two).  Of the gradient:
+    the worst tensor, by norms.
     """
     exact = case(Place(torch.device("cpu"), torch.float64), shape)
     whole, found = sum(abs(float(term)) for term in exact[0].values()), {}
     for side in dict.fromkeys((device, "cpu")):
         terms, gradients = case(Place(torch.device(side), torch.float32), shape)
-        found[f"loss, {side}"] = max(abs(float(terms[name] - term)) for name, term in exact[0].items()) / whole
+        found[f"loss, {side}"] = (
+            max(abs(float(terms[name] - term)) for name, term in exact[0].items()) / whole
+        )
         found[f"gradient, {side}"] = distance(gradients, exact[1])
     found["passed"] = max(found[f"loss, {device}"], found[f"gradient, {device}"]) <= TOLERANCE
     return found
@@ -57,7 +61,9 @@ def distance(gradients, exact) -> float:
     """The largest relative difference of a tensor, by norms; both have the same tensors."""
     assert gradients.keys() == exact.keys() and exact
     floor = SMALL * max(tensor.norm() for tensor in exact.values())
-    return max(float((gradients[name] - tensor).norm() / max(tensor.norm(), floor)) for name, tensor in exact.items())
+    return max(
+        float((gradients[name] - tensor).norm() / max(tensor.norm(), floor)) for name, tensor in exact.items()
+    )
 
 
 class Place:
@@ -99,7 +105,9 @@ class Place:
         labels = {
             "classification": torch.randint(0, KINDS["classification"], (size,), generator=generator),
             "regression": torch.rand(size, generator=generator) * 5,
-            "tagging": torch.randint(0, KINDS["tagging"], shape, generator=generator).masked_fill(~mask_BL, losses.IGNORED),
+            "tagging": torch.randint(0, KINDS["tagging"], shape, generator=generator).masked_fill(
+                ~mask_BL, losses.IGNORED
+            ),
             "spans": torch.stack([lengths_B // 3, lengths_B // 2], -1),
         }[kind]
         divisors = {"examples": float(size), "tokens": float(mask_BL.sum()), "labels": float(mask_BL.sum())}
@@ -111,9 +119,14 @@ START = Place(torch.device("cpu"), torch.float32)
 
 
 def answer(terms, *modules):
-    """({name: term}, {name: gradient}) on the CPU in float64, after a backward pass through the sum of the terms."""
+    """({name: term}, {name: gradient}) on the CPU in float64, after a backward pass through the sum of the
+    terms."""
     sum(terms.values()).backward()
-    named = [(f"{number}/{name}", p.grad) for number, module in enumerate(modules) for name, p in module.named_parameters()]
+    named = [
+        (f"{number}/{name}", p.grad)
+        for number, module in enumerate(modules)
+        for name, p in module.named_parameters()
+    ]
     return _here(terms), _here({name: gradient for name, gradient in named if gradient is not None})
 
 
@@ -153,7 +166,9 @@ def nested(place):
     """A model sorted by made-up scores."""
     model = place.bert(0, kind="classification")
     generator = torch.Generator().manual_seed(2)
-    heads, neurons = (torch.rand(LAYERS, size, generator=generator, dtype=torch.float64) for size in (HEADS, NEURONS))
+    heads, neurons = (
+        torch.rand(LAYERS, size, generator=generator, dtype=torch.float64) for size in (HEADS, NEURONS)
+    )
     models.sort_units(model, heads, neurons, grid=(0, 50, 80))
     return model
 
@@ -176,11 +191,17 @@ def stark(place, shape):
         express, friendly = importance.Accumulator(masks), importance.Accumulator(masks)
         logits = batch.through(teacher).logits
         task = losses.task_loss(logits, batch.labels, kind="classification")
-        soft = knowledge.friendliness_loss(student_logits, logits, kind="classification", loss="soft_ce", temperature=2.0)
+        soft = knowledge.friendliness_loss(
+            student_logits, logits, kind="classification", loss="soft_ce", temperature=2.0
+        )
         express.add(task, weight=1, retain_graph=True)
         friendly.add(soft, weight=1)
     sides = {"express": express, "friendly": friendly}
-    scores = {f"{side}/{unit}": getattr(found, unit) for side, found in sides.items() for unit in ("heads", "neurons")}
+    scores = {
+        f"{side}/{unit}": getattr(found, unit)
+        for side, found in sides.items()
+        for unit in ("heads", "neurons")
+    }
     return _here({"task": task, "soft": soft}), _here(scores)
 
 
@@ -193,12 +214,16 @@ def masked(place, shape):
         logits_MV = masked_tokens.masked_logits(model, batch.inputs, chosen_BL)
         loss = masked_loss(logits_MV, batch.inputs["input_ids"][chosen_BL], divisor=int(chosen_BL.sum()))
         scores.add(loss, weight=1)
-    return _here({"mlm": loss}), _here({unit: getattr(scores, unit) for unit in ("heads", "neurons", "hidden")})
+    return _here({"mlm": loss}), _here(
+        {unit: getattr(scores, unit) for unit in ("heads", "neurons", "hidden")}
+    )
 
 
 def minilmv2(place, shape):
     """All nine relations."""
-    student, objective = relation_sides(place, START.bert(1, layers=2, width=WIDTH // 2), weighting="sequence")
+    student, objective = relation_sides(
+        place, START.bert(1, layers=2, width=WIDTH // 2), weighting="sequence"
+    )
     return answer(objective(student, place.batch(shape)), student)
 
 
@@ -224,7 +249,8 @@ def once_for_all(place, shape):
 
 
 def relation_sides(place, student, *, weighting, source="last"):
-    """(RelationEncoder of a student, its objective).  student: where START is, as new projections are drawn where it is."""
+    """(RelationEncoder of a student, its objective).  student: where START is, as new projections are drawn
+    where it is."""
     teacher = RelationEncoder(models.freeze(place.bert(0)), layer=LAYERS)
     torch.manual_seed(4)
     student = place.put(RelationEncoder(student, layer=len(models.layers(student)), source=source))
@@ -241,14 +267,18 @@ def ted_filters(place, shape):
     stage = place.put(FilterTraining(filters, kind="classification", **heads))
     _, states = FrozenOutputs(model, layers=spec.layers, precision="fp32")(batch)
     logits = stage([state.to(place.dtype) for state in states])
-    terms = {str(i): losses.task_loss(z, batch.labels, kind="classification") for i, z in zip(spec.layers, logits)}
+    terms = {
+        str(i): losses.task_loss(z, batch.labels, kind="classification") for i, z in zip(spec.layers, logits)
+    }
     return answer(terms, stage)
 
 
 def ted(place, shape):
     """Stage II: both sides seen through filters."""
     sides = [(deberta(place, 1, 2), 1), (deberta(place, 0, LAYERS), 2)]
-    student, teacher = (place.put(models.FilteredModel(model, filters_of(model, step)[0])) for model, step in sides)
+    student, teacher = (
+        place.put(models.FilteredModel(model, filters_of(model, step)[0])) for model, step in sides
+    )
     batch = place.batch(shape)
     targets = FrozenOutputs(models.freeze(teacher), layers=range(2), precision="fp32")(batch)
     return answer(LayerwiseObjective("classification", 20.0, 100.0)(student, batch, targets), student)
@@ -265,7 +295,9 @@ def deberta(place, seed, layers):
         "norm_rel_ebd": "layer_norm",
         "position_biased_input": False,
     }
-    return place.bert(seed, kind="classification", layers=layers, family="deberta-v2", pooler_hidden_size=WIDTH, **options)
+    return place.bert(
+        seed, kind="classification", layers=layers, family="deberta-v2", pooler_hidden_size=WIDTH, **options
+    )
 
 
 def filters_of(model, interval):
@@ -277,7 +309,10 @@ def filters_of(model, interval):
 
 CASES = {
     **{f"fine-tuning, {kind}": lambda *place, kind=kind: finetuning(*place, kind=kind) for kind in KINDS},
-    **{f"distillation, {name}": lambda *place, name=name: distillation(*place, name=name) for name in ("kd", "pkd", "sparse")},
+    **{
+        f"distillation, {name}": lambda *place, name=name: distillation(*place, name=name)
+        for name in ("kd", "pkd", "sparse")
+    },
     "distillation, tags": lambda *place: distillation(*place, name="sparse", kind="tagging"),
     "MiniDisc, two candidates": minidisc,
     "sparsification": sparsification,

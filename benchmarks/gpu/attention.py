@@ -1,8 +1,9 @@
 """Section "attention": ways to compute attention, in BERT-base without dropout, forward and backward.
 
-On sequences all of one length, and on sequences of random lengths.  "packed" has their tokens one behind the other and no
-padding, with torch's variable-length attention (on a CPU one sequence at a time).  What is not to be had on this device, in this
-precision or for lack of a package is said; all others must find the same states as plain products.
+On sequences all of one length, and on sequences of random lengths.  "packed" has their tokens one behind the
+other and no padding, with torch's variable-length attention (on a CPU one sequence at a time).  What is not
+to be had on this device, in this precision or for lack of a package is said; all others must find the same
+states as plain products.
 """
 
 import contextlib
@@ -69,7 +70,8 @@ class Sequences:
 
 
 def packed_attention(sequences):
-    """A function as transformers wants them, for a batch of one in which sequences lie one behind the other."""
+    """A function as transformers wants them, for a batch of one in which sequences lie one behind the
+    other."""
 
     def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
         assert attention_mask is None and not dropout
@@ -91,7 +93,9 @@ def compare(sequences, settings):
     transformers.AttentionInterface.register("packed", packed_attention(sequences))
     sizes = {**made_up.sizes(settings), "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     torch.manual_seed(0)
-    config = transformers.BertConfig(vocab_size=VOCABULARY, initializer_range=0.05, **sizes)  # so that attention matters
+    config = transformers.BertConfig(
+        vocab_size=VOCABULARY, initializer_range=0.05, **sizes
+    )  # so that attention matters
     model = transformers.BertModel(config, add_pooling_layer=False).to(settings.device)
     rows, calls, expected = {}, {}, None
     for way, (name, kernel) in WAYS.items():
@@ -129,7 +133,9 @@ def step(model, name, kernel, sequences, settings):
             with autocast(model.device, settings.precision):
                 states = model(**(sequences.packed if packed else sequences.padded)).last_hidden_state.float()
             states_TD = states[0] if packed else states[sequences.mask_NL]
-            states_TD[:, ::2].square().mean().backward()  # that of whole states is what the last norm makes it
+            states_TD[
+                :, ::2
+            ].square().mean().backward()  # that of whole states is what the last norm makes it
         model.zero_grad(set_to_none=True)
         return states_TD.detach()
 

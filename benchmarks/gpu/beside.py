@@ -1,4 +1,5 @@
-"""Sections "relations" and "experts": a MiniLMv2 step beside the naive one, experts beside dense blocks, in turns."""
+"""Sections "relations" and "experts": a MiniLMv2 step beside the naive one, experts beside dense blocks, in
+turns."""
 
 import functools
 
@@ -10,10 +11,14 @@ STEP = 3  # times as fast as the naive one
 
 def relations(settings):
     """benchmarks.relation_speed: the loss, and a step, beside the naive ones in the same precision."""
-    words = settings.pick("--batch_size 64", "--batch_size 64", "--batch_size 2 --num_tokens 12 --vocabulary 1100")
+    words = settings.pick(
+        "--batch_size 64", "--batch_size 64", "--batch_size 2 --num_tokens 12 --vocabulary 1100"
+    )
     args = relation_speed.parse(words.split())
     sides = {"ours": relation_speed.our_loss, "naive": relation_speed.naive_loss}
-    yield attempt({"what": "relation loss", "precision": "fp32"}, lambda: ratio(sides, args, settings), settings)
+    yield attempt(
+        {"what": "relation loss", "precision": "fp32"}, lambda: ratio(sides, args, settings), settings
+    )
     steps = {"ours": relation_speed.our_step, "naive": relation_speed.naive_step}
     for precision in ["fp32"] * settings.pick(1, 1, 0) + [settings.precision]:
         sides = {side: functools.partial(step, precision=precision) for side, step in steps.items()}
@@ -37,7 +42,8 @@ def ratio(sides, args, settings) -> dict:
 
 
 def experts(settings):
-    """benchmarks.expert_speed: a block of four experts beside the dense one, a student beside its dense twin."""
+    """benchmarks.expert_speed: a block of four experts beside the dense one, a student beside its dense
+    twin."""
     precisions = [precision for precision in ("fp32", "bf16") if precision in ("fp32", *settings.precisions)]
     words = settings.pick(
         "--num_tokens 2048 16384 --batch_size 64 --num_rounds 5 --seconds 0.2",

@@ -1,6 +1,8 @@
-"""What the sections train on and from: made-up texts, tokenizers of their words, checkpoints with random weights.
+"""What the sections train on and from: made-up texts, tokenizers of their words, checkpoints with random
+weights.
 
-All of it is made where it is first asked for, in the work folder.  Speed does not depend on what weights and words are.
+All of it is made where it is first asked for, in the work folder.  Speed does not depend on what weights and
+words are.
 """
 
 import random
@@ -26,14 +28,17 @@ def sizes(settings) -> dict:
 
 
 def bert_base(settings):
-    """The folder of a random BERT-base and its tokenizer: a real one's, where there is one, or one of the made-up words."""
+    """The folder of a random BERT-base and its tokenizer: a real one's, where there is one, or one of the
+    made-up words."""
     folder = settings.work / "bert_base"
     if not folder.exists():
         if is_real(settings):
             tokenizer = transformers.AutoTokenizer.from_pretrained(settings.encoder)
         else:
             pieces = [*SPECIALS, *_words(settings)]
-            tokenizer = transformers.BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=512)
+            tokenizer = transformers.BertTokenizer(
+                vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=512
+            )
         torch.manual_seed(0)
         model = transformers.BertModel(transformers.BertConfig(vocab_size=len(tokenizer), **sizes(settings)))
         tokenizer.save_pretrained(folder)
@@ -43,15 +48,22 @@ def bert_base(settings):
 
 def is_real(settings) -> bool:
     """Whether a real task and a real tokenizer are there."""
-    return (settings.data_dir / REAL / "train.tsv").is_file() and (settings.encoder / "tokenizer.json").is_file()
+    return (settings.data_dir / REAL / "train.tsv").is_file() and (
+        settings.encoder / "tokenizer.json"
+    ).is_file()
 
 
 def case(settings, *, batch_size, num_batches):
-    """benchmarks.training_cases.prepare() of BERT-base for the device: a real task's rows, or made-up ones of such lengths."""
+    """benchmarks.training_cases.prepare() of BERT-base for the device: a real task's rows, or made-up ones of
+    such lengths."""
     name, data_dir = (REAL, settings.data_dir) if is_real(settings) else ("demo", _pairs(settings))
-    args = types.SimpleNamespace(data_dir=str(data_dir), encoder=str(bert_base(settings)), batch_size=batch_size)
+    args = types.SimpleNamespace(
+        data_dir=str(data_dir), encoder=str(bert_base(settings)), batch_size=batch_size
+    )
     folder = settings.work / "bert_base_nested"
-    return prepare(name, args, folder, num_batches=num_batches, device=settings.device, precision=settings.precision)
+    return prepare(
+        name, args, folder, num_batches=num_batches, device=settings.device, precision=settings.precision
+    )
 
 
 def _words(settings):
@@ -83,8 +95,16 @@ def demo_data(settings):
     if not parent.exists():
         demo.write_files(settings.work / "whole_demo")
         (parent / "demo").mkdir(parents=True)
-        for split, number in (("train", settings.pick(320, 320, 96)), ("dev", settings.pick(128, 128, 48)), ("test", 32)):
-            lines = (settings.work / "whole_demo" / f"{split}.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+        for split, number in (
+            ("train", settings.pick(320, 320, 96)),
+            ("dev", settings.pick(128, 128, 48)),
+            ("test", 32),
+        ):
+            lines = (
+                (settings.work / "whole_demo" / f"{split}.tsv")
+                .read_text(encoding="utf-8")
+                .splitlines(keepends=True)
+            )
             (parent / "demo" / f"{split}.tsv").write_text("".join(lines[: 1 + number]), encoding="utf-8")
     return parent
 
@@ -93,7 +113,9 @@ def demo_corpus(settings):
     """A text file of the demo task's sentences, documents of ten."""
     path = settings.work / "demo.txt"
     if not path.exists():
-        sentences = [sentence for row in demo.rows(settings.pick(3000, 3000, 400), seed=1) for sentence in row[:2]]
+        sentences = [
+            sentence for row in demo.rows(settings.pick(3000, 3000, 400), seed=1) for sentence in row[:2]
+        ]
         documents = ["\n".join(sentences[start : start + 10]) for start in range(0, len(sentences), 10)]
         path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")
     return path
@@ -103,7 +125,9 @@ def pretrained_demo(settings):
     """The folder of a small random BERT with its head for masked tokens, and the demo task's tokenizer."""
     folder = settings.work / "pretrained_demo"
     if not folder.exists():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(demo.build_tokenizer(demo_data(settings) / "demo"))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            demo.build_tokenizer(demo_data(settings) / "demo")
+        )
         size = settings.pick(128, 128, 48)
         config = transformers.BertConfig(
             vocab_size=len(tokenizer),

@@ -10,7 +10,9 @@ def section(name, found) -> str:
     parts = [f"{name}: {found['status']}, {found['seconds']:.0f} s"]
     shown = [{key: _cell(value) for key, value in row.items() if key not in BELOW} for row in found["rows"]]
     parts += [logs.table(shown)] if shown else []
-    parts += [f"{said(row)}: {key}: {_cell(row[key])}" for row in found["rows"] for key in BELOW if row.get(key)]
+    parts += [
+        f"{said(row)}: {key}: {_cell(row[key])}" for row in found["rows"] for key in BELOW if row.get(key)
+    ]
     parts += [f"{name}: {found['error']}"] if "error" in found else []
     parts += [f"    {line}" for line in found.get("log", ())]
     return "\n".join(parts)
@@ -18,7 +20,10 @@ def section(name, found) -> str:
 
 def summary(found) -> str:
     """One line for each section; then the aims, the checks that did not pass and what failed."""
-    table = [{"section": name, "status": each["status"], "seconds": each["seconds"]} for name, each in found["sections"].items()]
+    table = [
+        {"section": name, "status": each["status"], "seconds": each["seconds"]}
+        for name, each in found["sections"].items()
+    ]
     lines = ["", logs.table(table), ""]
     for name, each in found["sections"].items():
         lines += [f"{name}: {each['error']}"] if "error" in each else []
@@ -40,9 +45,12 @@ def said(row) -> str:
 
 
 def _cell(value):
-    """Small numbers, of which a table's four decimals would leave nothing; what belongs together on one line."""
+    """Small numbers, of which a table's four decimals would leave nothing; what belongs together on one
+    line."""
     if isinstance(value, dict):
-        short = {key: f"{item:.3g}" if isinstance(item, float) else _cell(item) for key, item in value.items()}
+        short = {
+            key: f"{item:.3g}" if isinstance(item, float) else _cell(item) for key, item in value.items()
+        }
         return ", ".join(f"{key} {item}" for key, item in short.items())
     if isinstance(value, list):
         return " ".join(map(str, value))

@@ -1,7 +1,9 @@
-"""Section "resume": runs that are killed and started again end with the same bytes as one that was not, on this device.
+"""Section "resume": runs that are killed and started again end with the same bytes as one that was not, on
+this device.
 
-A run is made whole, then killed in the middle and started again.  Where the two differ it is made whole once more: if even
-these two differ, it is not resuming but the kernels.  On a GPU all this also with torch.use_deterministic_algorithms(True).
+A run is made whole, then killed in the middle and started again.  Where the two differ it is made whole once
+more: if even these two differ, it is not resuming but the kernels.  On a GPU all this also with
+torch.use_deterministic_algorithms(True).
 The GPU is not touched in this section's own process, so that its forks can use it.
 """
 
@@ -22,16 +24,32 @@ from utils import files
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60  # that a run may take
 # Updates, evaluated and saved at 10, 20 and 30
-SHORT = ("--per_device_train_batch_size", 16, "--max_steps", 30, "--eval_interval", 10, "--log_interval", 1, "--save_minutes", 0)
+SHORT = (
+    "--per_device_train_batch_size",
+    16,
+    "--max_steps",
+    30,
+    "--eval_interval",
+    10,
+    "--log_interval",
+    1,
+    "--save_minutes",
+    0,
+)
 KILLED_AT = 14  # rows of metrics.jsonl: after the evaluation at 10, before that at 20
 
 
 def rows(settings):
     """One for each script and way."""
-    first, more = ("run_finetuning", False), [("run_finetuning", True), ("run_minidisc", True), ("run_minimoe", True)]
+    first, more = (
+        ("run_finetuning", False),
+        [("run_finetuning", True), ("run_minidisc", True), ("run_minimoe", True)],
+    )
     for name, deterministic in [first, *settings.pick(more, more[:1], [])]:
         what = {"script": name, "deterministic": deterministic}
-        yield attempt(what, functools.partial(compare, name, deterministic, settings), settings, elsewhere=True)
+        yield attempt(
+            what, functools.partial(compare, name, deterministic, settings), settings, elsewhere=True
+        )
 
 
 def compare(name, deterministic, settings) -> dict:
@@ -74,7 +92,9 @@ def finish(name, words, folder, settings, deterministic=False) -> str:
     process.join()
     if alive or process.exitcode:
         log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
-        raise RuntimeError(f"{name}: {'did not end' if alive else f'exit code {process.exitcode}'}: {log.strip()[-300:]}")
+        raise RuntimeError(
+            f"{name}: {'did not end' if alive else f'exit code {process.exitcode}'}: {log.strip()[-300:]}"
+        )
     return files.sha256(folder / "ckpt" / "model.safetensors")
 
 
@@ -89,7 +109,9 @@ def kill(name, words, folder, settings, deterministic):
     process.kill()
     process.join()
     if (folder / "results.json").exists() or not (folder / "state").exists():
-        raise RuntimeError(f"{name}: it ended, or stopped, before it could be killed; see {folder.with_suffix('.log')}")
+        raise RuntimeError(
+            f"{name}: it ended, or stopped, before it could be killed; see {folder.with_suffix('.log')}"
+        )
 
 
 def launch(name, words, folder, settings, deterministic):

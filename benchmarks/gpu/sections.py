@@ -1,4 +1,5 @@
-"""The sections of the GPU benchmark, each in a process of its own: one that fails, hangs or dies leaves the others alone."""
+"""The sections of the GPU benchmark, each in a process of its own: one that fails, hangs or dies leaves the
+others alone."""
 
 import contextlib
 import multiprocessing
@@ -63,10 +64,11 @@ def prepare():
 
 
 def run(name, settings, seconds, *, generate=None) -> dict:
-    """Run a section for so long at most: {"status", "seconds", "rows"}; where it went wrong also "error", "log" (its last lines).
+    """Run a section for so long at most: {"status", "seconds", "rows"}; where it went wrong also "error",
+    "log" (its last lines).
 
-    status: "ok"; "failed": a row has an error or did not pass, or the section itself failed; "out of time".  Rows made before
-    are kept.  generate: what makes the rows, in place of the section's own.
+    status: "ok"; "failed": a row has an error or did not pass, or the section itself failed; "out of time".
+    Rows made before are kept.  generate: what makes the rows, in place of the section's own.
     """
     context = multiprocessing.get_context(settings.start)
     receiver, sender = context.Pipe(duplex=False)

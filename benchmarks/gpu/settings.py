@@ -11,7 +11,8 @@ import torch
 
 from utils import cost
 
-# Peak of dense bf16 products, in FLOP/s, by what a card is called; the first name that fits is taken.  Makers' data sheets
+# Peak of dense bf16 products, in FLOP/s, by what a card is called; the first name that fits is taken.
+# Makers' data sheets
 PEAKS = {
     "B200": 2250e12,
     "GH200": 989e12,
@@ -37,10 +38,11 @@ def peak_of(card) -> float | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """device: "cuda" or "cpu".  quick: fewer sizes and rounds.  work: a folder for what is made, removed at the end.
+    """device: "cuda" or "cpu".  quick: fewer sizes and rounds.  work: a folder for what is made, removed at
+    the end.
 
-    data_dir, encoder: real data, and a real checkpoint with its tokenizer.  peak: of the card in bf16, FLOP/s; None: not known.
-    start: how processes are started, as multiprocessing calls it.
+    data_dir, encoder: real data, and a real checkpoint with its tokenizer.  peak: of the card in bf16,
+    FLOP/s; None: not known. start: how processes are started, as multiprocessing calls it.
     """
 
     device: str
@@ -52,7 +54,8 @@ class Settings:
     start: str = "forkserver"
 
     def pick(self, full, quick, tiny):
-        """One of three sizes: of a GPU, of a GPU in a hurry, of a CPU, where nothing is measured but that all of it runs."""
+        """One of three sizes: of a GPU, of a GPU in a hurry, of a CPU, where nothing is measured but that all
+        of it runs."""
         return tiny if self.device == "cpu" else quick if self.quick else full
 
     @property
@@ -69,7 +72,8 @@ class Settings:
 
 
 def attempt(what: dict, measure, settings, *, elsewhere=False) -> dict:
-    """A row: what, and what measure() finds out about it; or "error", where that fails.  Also the peak of memory, in MiB.
+    """A row: what, and what measure() finds out about it; or "error", where that fails.  Also the peak of
+    memory, in MiB.
 
     elsewhere: other processes do the work, so this one has no peak, and must not touch the GPU.
     """

@@ -1,9 +1,11 @@
-"""Sections "finetuning", "deterministic", "distillation", "minidisc": rates of BERT-base in the scripts' own loop.
+"""Sections "finetuning", "deterministic", "distillation", "minidisc": rates of BERT-base in the scripts' own
+loop.
 
 tokens      real ones: padding is no work that anybody wants
-FLOPs       of these tokens: torch's count of a forward pass, three times for what is trained, once for a teacher
-MFU         FLOPs a second over the card's peak in bf16
-time        from update to update, over all updates that are timed; the median over the rounds, in each another order of rows
+FLOPs       of these tokens: torch's count of a forward pass, three times for what is trained, once for a
+teacher MFU         FLOPs a second over the card's peak in bf16
+time        from update to update, over all updates that are timed; the median over the rounds, in each
+            another order of rows
 """
 
 import copy
@@ -51,7 +53,9 @@ def minidisc(settings):
     """A step of all candidates, and what it takes beside the sum of its parts."""
     row = trained("MiniDisc step", settings, run_minidisc)
     yield row
-    parts = attempt({"what": "MiniDisc, its parts", "precision": settings.precision}, lambda: parts_of(settings), settings)
+    parts = attempt(
+        {"what": "MiniDisc, its parts", "precision": settings.precision}, lambda: parts_of(settings), settings
+    )
     if "step ms" in row and "sum ms" in parts:
         parts["step / sum"] = row["step ms"] / parts["sum ms"]
         parts["aim"] = aim(parts["step / sum"], at_most=STEP_OVER_PARTS, settings=settings)
@@ -114,13 +118,22 @@ def flops_of(case, script):
     elif script is run_distillation:
         weighted = [(1, teacher), (3, models.crop(teacher, training_cases.TARGET))]
     else:
-        words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, "--teacher_model_path", case.teacher]
+        words = [
+            "--task_name",
+            case.task.name,
+            "--data_dir",
+            case.args.data_dir,
+            "--teacher_model_path",
+            case.teacher,
+        ]
         trained = training_cases.first_hop(teacher, run_minidisc.parse([str(word) for word in words]))[1]
         weighted = [(1, teacher), *((3, models.crop(teacher, s)) for s in trained)]
     counted = [(weight, forward_flops(copy.deepcopy(model).to("meta"))) for weight, model in weighted]
 
     def count(lengths, *, cached):
-        return sum(weight * of_length(lengths).sum() for weight, of_length in counted if not (cached and weight == 1))
+        return sum(
+            weight * of_length(lengths).sum() for weight, of_length in counted if not (cached and weight == 1)
+        )
 
     return count
 
@@ -128,6 +141,9 @@ def flops_of(case, script):
 def forward_flops(model):
     """The polynomial (length) -> FLOPs of a forward pass of one example.
 
-    It is one of second degree: products with weights grow with the length, attention's with its square, a pooler's not at all.
+    It is one of second degree: products with weights grow with the length, attention's with its square, a
+    pooler's not at all.
     """
-    return np.polynomial.Polynomial.fit(COUNTED_AT, [measuring.flops(model, length) for length in COUNTED_AT], deg=2)
+    return np.polynomial.Polynomial.fit(
+        COUNTED_AT, [measuring.flops(model, length) for length in COUNTED_AT], deg=2
+    )

@@ -1,4 +1,5 @@
-"""Section "stages": every script for a few updates in each precision of 16 bits, from what the ones before it wrote.
+"""Section "stages": every script for a few updates in each precision of 16 bits, from what the ones before it
+wrote.
 
 The scripts' main() runs in this process, on the demo task's data and models.
 """
@@ -39,7 +40,9 @@ def run(script, words, precision, settings) -> dict:
 def losses(folder) -> dict:
     """What metrics.jsonl of a run folder says, if anything was trained; all of it must be finite."""
     path = folder / "metrics.jsonl"
-    logged = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    logged = (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    )
     trained = [row["loss"] for row in logged if "loss" in row]
     if not all(isinstance(loss, float) and math.isfinite(loss) for loss in trained):
         raise RuntimeError(f"{path}: a loss is not finite: {trained}")
@@ -52,11 +55,15 @@ def stages(settings, folder) -> list[tuple]:
     if has_datasets():
         made += _of_corpora(settings, folder)
     compared = ["--model_path", folder / "minidisc", folder / "tuned", "--num_repeats", 2]
-    return [*made, ("evaluation", "run_evaluation", [*_task(settings), *compared, "--output_dir", folder / "table"])]
+    return [
+        *made,
+        ("evaluation", "run_evaluation", [*_task(settings), *compared, "--output_dir", folder / "table"]),
+    ]
 
 
 def has_datasets() -> bool:
-    """Whether the datasets library is there, which built corpora need; the folder of that name in this repository is none."""
+    """Whether the datasets library is there, which built corpora need; the folder of that name in this
+    repository is none."""
     found = importlib.util.find_spec("datasets")
     return found is not None and found.origin is not None
 
@@ -92,12 +99,32 @@ def _of_tasks(settings, folder):
         "half": ["--layer_or_sparsity", "2L"],
         "maxidisc": ["--layer_or_sparsity_path", "80,90S", "--hops_dir", folder / "hops"],
         "trial": ["--student_model_path", nested, "--model_type", "kdbert_cls", "--temperature", 2],
-        "stark": ["--student_model_path", trial, "--do_rewind", "--student_init_path", nested, "--teacher_sparsities", 10],
+        "stark": [
+            "--student_model_path",
+            trial,
+            "--do_rewind",
+            "--student_init_path",
+            nested,
+            "--teacher_sparsities",
+            10,
+        ],
         "tuned_filters": ["--mode", "filters", "--filter_interval", 2],
         "half_filters": ["--mode", "filters"],
-        "ted": ["--mode", "ted", "--student_model_path", folder / "half_filters", "--kl_alpha", 1, "--mse_alpha", 1],
+        "ted": [
+            "--mode",
+            "ted",
+            "--student_model_path",
+            folder / "half_filters",
+            "--kl_alpha",
+            1,
+            "--mse_alpha",
+            1,
+        ],
     }
-    return [(stage, script, [*words, *more.get(name, []), "--output_dir", folder / name]) for stage, script, name, words in plans]
+    return [
+        (stage, script, [*words, *more.get(name, []), "--output_dir", folder / name])
+        for stage, script, name, words in plans
+    ]
 
 
 def _of_text(settings, folder):
@@ -121,10 +148,22 @@ def _of_corpora(settings, folder):
     return [
         ("corpus", "run_corpus", [*text, "--tokenizer_name_or_path", pretrained, "--output_dir", corpus]),
         ("sparsification, corpus", "run_sparsification", [*scored, *heldout, "--output_dir", ordered]),
-        ("sparse MiniLM", "run_minilmv2", [*crop, *heldout, *_short(settings), "--output_dir", folder / "sparse_minilm"]),
+        (
+            "sparse MiniLM",
+            "run_minilmv2",
+            [*crop, *heldout, *_short(settings), "--output_dir", folder / "sparse_minilm"],
+        ),
         (
             "once for all",
             "run_minilmv2",
-            [*parts, "--num_relation_heads", 4, *heldout, *_short(settings), "--output_dir", folder / "parts"],
+            [
+                *parts,
+                "--num_relation_heads",
+                4,
+                *heldout,
+                *_short(settings),
+                "--output_dir",
+                folder / "parts",
+            ],
         ),
     ]

@@ -1,7 +1,8 @@
-"""Documents to blocks of token ids: packed out of one stream, or segment pairs.  Runs in worker processes, so without torch.
+"""Documents to blocks of token ids: packed out of one stream, or segment pairs.  Runs in worker processes, so
+without torch.
 
-T tokens of a chunk of documents, N blocks.  A chunk is what one worker handles at a time; chunks are cut from the documents
-alone, so that nothing depends on the number of workers.
+T tokens of a chunk of documents, N blocks.  A chunk is what one worker handles at a time; chunks are cut from
+the documents alone, so that nothing depends on the number of workers.
 """
 
 import itertools
@@ -20,7 +21,8 @@ _RANDOM = 0.5  # share of pairs whose second segment comes from another document
 
 
 def chunks(documents, *, size: int):
-    """(number, number of the first document, texts): whole documents that together have at least so many characters."""
+    """(number, number of the first document, texts): whole documents that together have at least so many
+    characters."""
     texts, held, first, number = [], 0, 0, 0
     for text in documents:
         texts.append(text)
@@ -33,16 +35,22 @@ def chunks(documents, *, size: int):
 
 
 class CachedTokenizer:
-    """Texts to token ids.  Each distinct word is tokenised once: words repeat, and the tokenizer's own work is most of the time.
+    """Texts to token ids.  Each distinct word is tokenised once: words repeat, and the tokenizer's own work
+    is most of the time.
 
-    Words are what white space separates.  The ids are those of the whole text with one blank in front of each word, wherever the
-    tokenizer cuts a text at blanks before anything else (by_word); one that does not is given whole lines.
+    Words are what white space separates.  The ids are those of the whole text with one blank in front of each
+    word, wherever the tokenizer cuts a text at blanks before anything else (by_word); one that does not is
+    given whole lines.
     """
 
     def __init__(self, layout: Layout):
         from tokenizers import Tokenizer
 
-        self._backend, self._prefix, self._by_word = Tokenizer.from_str(layout.backend), layout.prefix, layout.by_word
+        self._backend, self._prefix, self._by_word = (
+            Tokenizer.from_str(layout.backend),
+            layout.prefix,
+            layout.by_word,
+        )
         self._forget()
 
     def _forget(self):
@@ -64,17 +72,23 @@ class CachedTokenizer:
         if len(self._numbers) + len(distinct) > _CACHED_WORDS:
             self._forget()
         self._learn([word for word in distinct if word not in self._numbers])
-        numbers = np.fromiter(map(self._numbers.__getitem__, distinct), np.int64, len(distinct))[coded.indices.to_numpy()]
+        numbers = np.fromiter(map(self._numbers.__getitem__, distinct), np.int64, len(distinct))[
+            coded.indices.to_numpy()
+        ]
         sizes = self._sizes[numbers]
         ends = np.concatenate([[0], np.cumsum(sizes)])
         starts = np.cumsum(self._sizes) - self._sizes
-        return self._ids[np.repeat(starts[numbers] - ends[:-1], sizes) + np.arange(ends[-1])], np.diff(ends[bounds])
+        return self._ids[np.repeat(starts[numbers] - ends[:-1], sizes) + np.arange(ends[-1])], np.diff(
+            ends[bounds]
+        )
 
     def _learn(self, words):
         parts, sizes = [self._ids], [self._sizes]
         for start in range(0, len(words), _GROUP * 100):
             some = words[start : start + _GROUP * 100]
-            groups = [[self._prefix + word for word in some[i : i + _GROUP]] for i in range(0, len(some), _GROUP)]
+            groups = [
+                [self._prefix + word for word in some[i : i + _GROUP]] for i in range(0, len(some), _GROUP)
+            ]
             for group, encoding in zip(
                 groups, self._backend.encode_batch(groups, is_pretokenized=True, add_special_tokens=False)
             ):
@@ -84,15 +98,19 @@ class CachedTokenizer:
         self._ids, self._sizes = np.concatenate(parts), np.concatenate(sizes)
 
 
-def encode_chunk(texts, first: int, *, layout: Layout, tokenizer: CachedTokenizer | None) -> tuple[dict, dict]:
+def encode_chunk(
+    texts, first: int, *, layout: Layout, tokenizer: CachedTokenizer | None
+) -> tuple[dict, dict]:
     """(arrays, counts) of a chunk.  first: the number of its first document.
 
-    arrays: packed across documents: ids [T], the stream, with a separator in front of each document.  Else blocks, specials
-    included: ids [T], lengths [N]; for pairs second_starts [N], where the second segment begins.  Sentences: text, UTF-8 bytes.
+    arrays: packed across documents: ids [T], the stream, with a separator in front of each document.  Else
+    blocks, specials included: ids [T], lengths [N]; for pairs second_starts [N], where the second segment
+    begins.  Sentences: text, UTF-8 bytes.
     """
     counts = {
         "documents": len(texts), "empty_documents": sum(not text for text in texts),
-        "lines": sum(text.count("\n") + bool(text) for text in texts), "words": sum(len(text.split()) for text in texts),
+        "lines": sum(text.count("\n") + bool(text) for text in texts),
+        "words": sum(len(text.split()) for text in texts),
     }  # fmt: skip
     if layout.kind == "sentences":
         parts = [part for part in (_sentences(text, layout) for text in texts) if part]
@@ -119,11 +137,15 @@ def _sentences(text, layout):
 
 
 def _tokens(ids, layout):
-    return {"tokens": len(ids), "unknown_tokens": int((ids == layout.unknown).sum()) if layout.unknown is not None else 0}
+    return {
+        "tokens": len(ids),
+        "unknown_tokens": int((ids == layout.unknown).sum()) if layout.unknown is not None else 0,
+    }
 
 
 def with_separators(ids, lengths, layout: Layout) -> np.ndarray:
-    """[T] int32: a separator in front of each document that has tokens.  ids: of all documents; lengths: of each."""
+    """[T] int32: a separator in front of each document that has tokens.  ids: of all documents; lengths: of
+    each."""
     return np.insert(ids, (np.cumsum(lengths) - lengths)[lengths > 0], layout.separator)
 
 
@@ -138,7 +160,8 @@ def packed_blocks(ids, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
 
 
 def document_blocks(ids, lengths, layout: Layout) -> dict:
-    """Each document cut into blocks of its own; the last is as long as what is left.  ids: of all documents; lengths: of each."""
+    """Each document cut into blocks of its own; the last is as long as what is left.  ids: of all documents;
+    lengths: of each."""
     ends, numbers = np.cumsum(lengths), -(-lengths // layout.room)
     within = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
     starts = np.repeat(ends - lengths, numbers) + within * layout.room
@@ -146,18 +169,23 @@ def document_blocks(ids, lengths, layout: Layout) -> dict:
 
 
 def pair_blocks(ids, lengths, sizes, first: int, layout: Layout) -> tuple[dict, dict]:
-    """Segment pairs as BERT's, from sentences (Devlin et al. 2019, appendix A.2; the draws as in its create_pretraining_data).
+    """Segment pairs as BERT's, from sentences (Devlin et al. 2019, appendix A.2; the draws as in its
+    create_pretraining_data).
 
-    Sentences of a document are collected until the target length is reached (for one pair in ten a random one, from 2 tokens
-    on) and cut at a random sentence into A and B.  In half of the pairs, and always when there is one sentence, B is instead
-    taken from a random sentence on of another random document of the chunk, and the unused sentences are put back; in a chunk
-    of one document B is what follows.  What is too long loses tokens of the longer segment, from its ends at random.
-    ids: of all sentences; lengths: of each.  sizes: sentences of each document, which has a random generator of its own.
+    Sentences of a document are collected until the target length is reached (for one pair in ten a random
+    one, from 2 tokens on) and cut at a random sentence into A and B.  In half of the pairs, and always when
+    there is one sentence, B is instead taken from a random sentence on of another random document of the
+    chunk, and the unused sentences are put back; in a chunk of one document B is what follows.  What is too
+    long loses tokens of the longer segment, from its ends at random.
+    ids: of all sentences; lengths: of each.  sizes: sentences of each document, which has a random generator
+    of its own.
     """
     bounds = [0, *np.cumsum(lengths).tolist()]  # of the sentences
     ends = list(itertools.accumulate(sizes))
     ranges = [(end - size, end) for end, size in zip(ends, sizes) if bounds[end] > bounds[end - size]]
-    numbers = [first + i for i, (end, size) in enumerate(zip(ends, sizes)) if bounds[end] > bounds[end - size]]
+    numbers = [
+        first + i for i, (end, size) in enumerate(zip(ends, sizes)) if bounds[end] > bounds[end - size]
+    ]
     room, found, counts = layout.room, [], {"random_pairs": 0, "tokens_cut": 0, "tokens_unpaired": 0}
     for document, (start, end) in enumerate(ranges):
         draw = random.Random(f"{layout.seed} {numbers[document]}")
@@ -167,7 +195,9 @@ def pair_blocks(ids, lengths, sizes, first: int, layout: Layout) -> tuple[dict, 
             if bounds[b_end] == bounds[b] or bounds[a_end] == bounds[start]:
                 counts["tokens_unpaired"] += bounds[following] - bounds[start]
             else:
-                a_part, b_part, num_cut = _fit(draw, bounds[start], bounds[a_end], bounds[b], bounds[b_end], room)
+                a_part, b_part, num_cut = _fit(
+                    draw, bounds[start], bounds[a_end], bounds[b], bounds[b_end], room
+                )
                 found.append((*a_part, *b_part))
                 counts["tokens_cut"] += num_cut
             start = following
@@ -176,13 +206,15 @@ def pair_blocks(ids, lengths, sizes, first: int, layout: Layout) -> tuple[dict, 
 
 
 def _pair(draw, document, start, end, ranges, bounds, room):
-    """Sentence numbers (end of A, start and end of B, where the next pair begins), and whether B is from elsewhere.  A starts at
-    start."""
+    """Sentence numbers (end of A, start and end of B, where the next pair begins), and whether B is from
+    elsewhere.  A starts at start."""
 
     def below(number):
         return int(draw.random() * number)
 
-    def until(sentence, last, wanted):  # the sentences from this one on that together have so many tokens; at least one
+    def until(
+        sentence, last, wanted
+    ):  # the sentences from this one on that together have so many tokens; at least one
         stop = sentence + 1
         while stop < last and bounds[stop] - bounds[sentence] < wanted:
             stop += 1
@@ -205,7 +237,8 @@ def _pair(draw, document, start, end, ranges, bounds, room):
 
 
 def _fit(draw, a, a_end, b, b_end, room):
-    """((start, length) of A, the same of B, tokens cut): the longer one is cut, B where they are equal, one token at a time."""
+    """((start, length) of A, the same of B, tokens cut): the longer one is cut, B where they are equal, one
+    token at a time."""
     length_a, length_b = a_end - a, b_end - b
     over = max(0, length_a + length_b - room)
     level = min(over, abs(length_a - length_b))  # until they are equal
@@ -219,7 +252,8 @@ def _fit(draw, a, a_end, b, b_end, room):
 
 
 def _assemble(flat, segments, layout):
-    """Blocks of one or two segments, each [N] starts and [N] lengths in flat [T], with the special tokens around them."""
+    """Blocks of one or two segments, each [N] starts and [N] lengths in flat [T], with the special tokens
+    around them."""
     specials = [layout.before, *([layout.between] if len(segments) == 2 else []), layout.after]
     lengths = sum(length for _, length in segments) + sum(map(len, specials))
     block_starts = np.cumsum(lengths) - lengths

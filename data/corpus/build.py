@@ -4,8 +4,8 @@
     build.write_chunks(documents, layout, folder=state, num_workers=4)
     result = build.assemble(state, run_folder, layout)
 
-Every chunk is a file of its own, whole or absent: a build that was killed does only those that are missing.  The chunks, and so
-the corpus, depend on the documents alone.
+Every chunk is a file of its own, whole or absent: a build that was killed does only those that are missing.
+The chunks, and so the corpus, depend on the documents alone.
 """
 
 import json
@@ -30,7 +30,8 @@ _SHARD = 1 << 27  # tokens of a file of the corpus; characters of one of sentenc
 
 
 def require_a_block(documents, layout):
-    """Raise DataError where the documents make no block; enough of them are encoded to see that one is made."""
+    """Raise DataError where the documents make no block; enough of them are encoded to see that one is
+    made."""
     if layout.kind == "sentences":
         return
     tokenizer, num_tokens = blocks.CachedTokenizer(layout), 0
@@ -40,7 +41,8 @@ def require_a_block(documents, layout):
         if len(arrays["lengths"]) if "lengths" in arrays else num_tokens >= layout.room:
             return
     raise DataError(
-        f"--input: found {num_tokens} tokens in all documents together; expected at least {layout.room if layout.cross else 1}, "
+        f"--input: found {num_tokens} tokens in all documents together; expected at least "
+        f"{layout.room if layout.cross else 1}, "
         f"which make a block, and for pairs two sentences; use more text or a smaller --max_seq_length"
     )
 
@@ -72,22 +74,34 @@ def _write_chunk(path, first, texts):
 
 
 def write_chunks(
-    documents, layout, *, folder: Path, num_workers: int, size: int = blocks.CHUNK, progress=lambda characters: None
+    documents,
+    layout,
+    *,
+    folder: Path,
+    num_workers: int,
+    size: int = blocks.CHUNK,
+    progress=lambda characters: None,
 ):
     """Tokenise all chunks whose files are not in folder yet.
 
-    size: characters of a chunk.  progress: called in the main process with the number of characters done, now and then.
+    size: characters of a chunk.  progress: called in the main process with the number of characters done, now
+    and then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files.clean(folder, lambda name: name.endswith(".npz"))
-    jobs = ((folder / f"{number:06}.npz", first, texts) for number, first, texts in blocks.chunks(documents, size=size))
+    jobs = (
+        (folder / f"{number:06}.npz", first, texts)
+        for number, first, texts in blocks.chunks(documents, size=size)
+    )
     with closing(jobs):
         if num_workers == 1:
             _prepare(layout)
             for job in jobs:
                 progress(_size(job) if job[0].exists() else _write_chunk(*job))
             return
-        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of what has been imported
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # a fork would copy the threads' locks of what has been imported
         pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin, initargs=(layout,))
         try:
             pending = deque()
@@ -95,7 +109,9 @@ def write_chunks(
                 if job[0].exists():
                     progress(_size(job))
                     continue
-                with interruptions.blocked():  # this starts the workers, which leave interruptions to this process
+                with (
+                    interruptions.blocked()
+                ):  # this starts the workers, which leave interruptions to this process
                     pending.append(pool.submit(_write_chunk, *job))
                 if len(pending) > 2 * num_workers:
                     progress(pending.popleft().result())
@@ -113,7 +129,8 @@ def _size(job):
 
 
 def assemble(state: Path, folder: Path, layout) -> dict:
-    """Put the chunks in state together to the corpus files in folder; returns {"counts", "shards"}, the latter of blocks."""
+    """Put the chunks in state together to the corpus files in folder; returns {"counts", "shards"}, the
+    latter of blocks."""
     chunks = sorted(state.glob("*.npz"))
     counts, rest, seen = Counter(), np.empty(0, np.int32), False
     writer = _Sentences(folder / "sentences") if layout.kind == "sentences" else _Shards(folder, layout)
@@ -133,11 +150,15 @@ def assemble(state: Path, folder: Path, layout) -> dict:
     if layout.kind == "packed" and layout.cross:
         counts["tokens_left_over"] = len(rest)
     shards = writer.close()
-    return {"counts": {**counts, "blocks": writer.num_blocks, "block_tokens": writer.num_tokens}, "shards": shards}
+    return {
+        "counts": {**counts, "blocks": writer.num_blocks, "block_tokens": writer.num_tokens},
+        "shards": shards,
+    }
 
 
 class _Shards:
-    """Arrow files with the columns input_ids and, for pairs, second_start, as the datasets library reads them."""
+    """Arrow files with the columns input_ids and, for pairs, second_start, as the datasets library reads
+    them."""
 
     def __init__(self, folder, layout):
         from tokenizers import Tokenizer

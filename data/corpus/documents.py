@@ -1,10 +1,11 @@
-"""Text files to documents: wikiextractor output, plain text, JSON lines, CSV, Parquet; local or behind a URL, compressed or not.
+"""Text files to documents: wikiextractor output, plain text, JSON lines, CSV, Parquet; local or behind a URL,
+compressed or not.
 
     sources = documents.find_sources(["wiki/AA", "more/*.jsonl.gz", "https://example.org/text.txt"])
     for text in documents.read_documents(sources): ...
 
-A document is one string, its lines separated by line feeds.  What does not fit is a DataError that names the file and the line;
-nothing is skipped.  Nothing here imports torch.
+A document is one string, its lines separated by line feeds.  What does not fit is a DataError that names the
+file and the line; nothing is skipped.  Nothing here imports torch.
 """
 
 import bz2
@@ -32,7 +33,14 @@ from utils.errors import DataError
 logger = logging.getLogger("compression")
 
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_SUFFIXES = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_SUFFIXES = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONFIG_KEYS = ("urls", "format", "columns")
 _TIMEOUT = 30  # seconds without an answer
@@ -40,8 +48,9 @@ _TIMEOUT = 30  # seconds without an answer
 
 @dataclass(frozen=True)
 class Source:
-    """A file of documents.  path: local, or a URL.  format: text, wiki, json, csv or parquet.  columns: those of the text, for
-    the last three; joined by a line feed.  sample_by: for text, what a document is: line, paragraph or document (the file)."""
+    """A file of documents.  path: local, or a URL.  format: text, wiki, json, csv or parquet.  columns: those
+    of the text, for the last three; joined by a line feed.  sample_by: for text, what a document is: line,
+    paragraph or document (the file)."""
 
     path: str
     format: str
@@ -57,8 +66,8 @@ class Source:
 def find_sources(inputs, *, format=None, columns=None, sample_by=None) -> list[Source]:
     """The files that inputs mean, in the order given and by name within a folder or glob; each file once.
 
-    inputs: files, folders, globs, URLs, or one JSON file {"urls", "format", "columns"}, whose relative paths start at its folder,
-    and whose columns are idle for formats that have none.
+    inputs: files, folders, globs, URLs, or one JSON file {"urls", "format", "columns"}, whose relative paths
+    start at its folder, and whose columns are idle for formats that have none.
     format, columns (separated by commas), sample_by: for all files; a format of None is found out for each.
     Raises DataError for whatever is not there or cannot be reached.
     """
@@ -66,7 +75,11 @@ def find_sources(inputs, *, format=None, columns=None, sample_by=None) -> list[S
     if len(inputs) == 1 and inputs[0].endswith(".json") and not _is_url(inputs[0]):
         config = _config(Path(inputs[0]).expanduser())
         if config is not None:
-            inputs, format, columns = config["urls"], format or config.get("format"), columns or config.get("columns")
+            inputs, format, columns = (
+                config["urls"],
+                format or config.get("format"),
+                columns or config.get("columns"),
+            )
     paths = [path for word in inputs for path in ([word] if _is_url(word) else _local(word))]
     if len(set(paths)) < len(paths):
         logger.info("%d files are named more than once; read once", len(paths) - len(set(paths)))
@@ -75,22 +88,28 @@ def find_sources(inputs, *, format=None, columns=None, sample_by=None) -> list[S
     for path in dict.fromkeys(paths):
         source = Source(path, format or "", names, sample_by or "paragraph")
         sources.append(source if format else Source(path, _format(source), names, source.sample_by))
-    for flag, value, formats in (("columns", given, ("json", "csv", "parquet")), ("sample_by", sample_by, ("text",))):
+    for flag, value, formats in (
+        ("columns", given, ("json", "csv", "parquet")),
+        ("sample_by", sample_by, ("text",)),
+    ):
         if value and not any(source.format in formats for source in sources):
             raise DataError(
-                f"{sources[0].path}: found the format {sources[0].format}; expected {', '.join(formats)}, because --{flag} has "
+                f"{sources[0].path}: found the format {sources[0].format}; expected {', '.join(formats)}, "
+                f"because --{flag} has "
                 f"no effect on others; leave it out, or name the format"
             )
     return sources
 
 
 def hashes(sources, *, download: bool = True) -> dict[str, str]:
-    """The SHA-256 of each file, by its path or URL.  download: also of what is behind URLs; else a URL stands for itself."""
+    """The SHA-256 of each file, by its path or URL.  download: also of what is behind URLs; else a URL stands
+    for itself."""
     return {s.path: files.sha256(s.file) if download or not _is_url(s.path) else s.path for s in sources}
 
 
 def read_documents(sources):
-    """All documents, one after the other.  A row or article without text is an empty string.  Raises DataError."""
+    """All documents, one after the other.  A row or article without text is an empty string.  Raises
+    DataError."""
     for source in sources:
         yield from _READERS[source.format](source)
 
@@ -99,7 +118,10 @@ def require_text(sources, num_characters: int):
     """Raise DataError where nothing was found in the files."""
     if not num_characters:
         more = f" (and {len(sources) - 1} more files)" if len(sources) > 1 else ""
-        raise DataError(f"{sources[0].path}:1: found no text{more}; expected documents; the format read was {sources[0].format}")
+        raise DataError(
+            f"{sources[0].path}:1: found no text{more}; expected documents; the format read was "
+            f"{sources[0].format}"
+        )
 
 
 def _is_url(word) -> bool:
@@ -124,8 +146,13 @@ def _config(path):
         if key in config and not isinstance(config[key], str):
             raise DataError(f"{path}:1: found {key} {config[key]!r}; expected a string")
     if config.get("format", "text") not in _READERS:
-        raise DataError(f"{path}:1: found the format {config['format']!r}; expected one of {', '.join(_READERS)}")
-    return {**config, "urls": [url if _is_url(url) else str(path.parent / Path(url).expanduser()) for url in urls]}
+        raise DataError(
+            f"{path}:1: found the format {config['format']!r}; expected one of {', '.join(_READERS)}"
+        )
+    return {
+        **config,
+        "urls": [url if _is_url(url) else str(path.parent / Path(url).expanduser()) for url in urls],
+    }
 
 
 def _local(word) -> list[str]:
@@ -133,7 +160,9 @@ def _local(word) -> list[str]:
     if path.is_file():
         return [str(path)]
     if path.is_dir():
-        found = sorted(str(file) for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        found = sorted(
+            str(file) for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
+        )
         if not found:
             raise DataError(f"{word}: the folder holds no files; expected files with text")
         return found
@@ -164,7 +193,9 @@ def _download(url) -> Path:
                 shutil.copyfileobj(answer, file, 1 << 20)
                 expected = answer.headers.get("Content-Length")
             if expected is not None and aside.stat().st_size != int(expected):
-                raise DataError(f"{url}: the download ended after {aside.stat().st_size} of {expected} bytes; try again")
+                raise DataError(
+                    f"{url}: the download ended after {aside.stat().st_size} of {expected} bytes; try again"
+                )
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         raise DataError(f"{url}: cannot be downloaded ({reason}); expected a URL that answers") from error
@@ -193,11 +224,14 @@ def _lines(source):
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{source.path}:{number}: found the byte 0x{error.object[error.start]:02x}, which is not UTF-8; expected UTF-8 text; "
+            f"{source.path}:{number}: found the byte 0x{error.object[error.start]:02x}, which is not UTF-8; "
+            "expected UTF-8 text; "
             f"convert it, for instance with iconv -f latin1 -t utf-8"
         ) from error
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        raise DataError(f"{source.path}:{number + 1}: cannot be read ({error}); expected a whole file") from error
+        raise DataError(
+            f"{source.path}:{number + 1}: cannot be read ({error}); expected a whole file"
+        ) from error
 
 
 def _read_text(source):
@@ -220,9 +254,14 @@ def _read_wiki(source):
     for number, line in _lines(source):
         opens = line.startswith("<doc ")
         if opens if held is not None else not opens and line.strip():
-            where = f"inside the document of line {begun}, which has no </doc>" if opens else "outside of a document"
+            where = (
+                f"inside the document of line {begun}, which has no </doc>"
+                if opens
+                else "outside of a document"
+            )
             raise DataError(
-                f"{source.path}:{number}: found {line[:40]!r} {where}; expected <doc ...>, lines of text, </doc>, as "
+                f"{source.path}:{number}: found {line[:40]!r} {where}; expected <doc ...>, lines of text, "
+                "</doc>, as "
                 f"wikiextractor writes them"
             )
         if opens:
@@ -233,7 +272,10 @@ def _read_wiki(source):
         elif line.strip():
             held.append(line.strip())
     if held is not None:
-        raise DataError(f"{source.path}:{number}: found the end of the file; expected </doc> for the document of line {begun}")
+        raise DataError(
+            f"{source.path}:{number}: found the end of the file; expected </doc> for the document of line "
+            f"{begun}"
+        )
 
 
 def _read_json(source):
@@ -243,9 +285,13 @@ def _read_json(source):
         try:
             row = files.parse_json(line)
         except ValueError as error:
-            raise DataError(f"{source.path}:{number}: not valid JSON ({error}); expected one object on each line") from error
+            raise DataError(
+                f"{source.path}:{number}: not valid JSON ({error}); expected one object on each line"
+            ) from error
         if "\\ud" in line.lower() and _SURROGATE.search(json.dumps(row, ensure_ascii=False)):
-            raise DataError(f"{source.path}:{number}: found half of a surrogate pair; expected text; write the row again")
+            raise DataError(
+                f"{source.path}:{number}: found half of a surrogate pair; expected text; write the row again"
+            )
         if not isinstance(row, dict):
             raise DataError(f"{source.path}:{number}: found {line[:40]!r}; expected an object on each line")
         _check_columns(source, number, row)
@@ -265,11 +311,14 @@ def _read_csv(source):
                 continue
             if len(row) != len(header):
                 raise DataError(
-                    f"{source.path}:{reader.line_num}: found {len(row)} columns; expected {len(header)} as in the header"
+                    f"{source.path}:{reader.line_num}: found {len(row)} columns; expected {len(header)} as "
+                    "in the header"
                 )
             yield _joined(source, reader.line_num, [row[position] for position in positions])
     except csv.Error as error:
-        raise DataError(f"{source.path}:{reader.line_num}: not valid CSV ({error}); expected fields in quotes") from error
+        raise DataError(
+            f"{source.path}:{reader.line_num}: not valid CSV ({error}); expected fields in quotes"
+        ) from error
 
 
 def _read_parquet(source):
@@ -286,19 +335,23 @@ def _read_parquet(source):
                 yield _joined(source, number, row)
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).split("\n")[0]
-        raise DataError(f"{source.path}:1: not a Parquet file that can be read ({reason}); expected a whole one") from error
+        raise DataError(
+            f"{source.path}:1: not a Parquet file that can be read ({reason}); expected a whole one"
+        ) from error
 
 
 def _check_columns(source, number, found):
     for name in source.columns:
         if isinstance(found, list) and found.count(name) > 1:
             raise DataError(
-                f"{source.path}:{number}: found {found.count(name)} columns called {name}; expected one; rename the others"
+                f"{source.path}:{number}: found {found.count(name)} columns called {name}; expected one; "
+                "rename the others"
             )
     missing = [name for name in source.columns if name not in found]
     if missing:
         raise DataError(
-            f"{source.path}:{number}: found the columns {', '.join(found) or '(none)'}; expected {', '.join(source.columns)} "
+            f"{source.path}:{number}: found the columns {', '.join(found) or '(none)'}; expected "
+            f"{', '.join(source.columns)} "
             f"(missing: {', '.join(missing)}); --columns names those that hold text"
         )
 
@@ -307,9 +360,17 @@ def _joined(source, number, cells) -> str:
     """The text of a row; null is no text."""
     for name, cell in zip(source.columns, cells):
         if cell is not None and not isinstance(cell, str):
-            raise DataError(f"{source.path}:{number}: found {str(cell)[:40]} in the column {name}; expected text")
+            raise DataError(
+                f"{source.path}:{number}: found {str(cell)[:40]} in the column {name}; expected text"
+            )
     lines = (line.strip() for cell in cells if cell for line in cell.split("\n"))
     return "\n".join(line for line in lines if line)
 
 
-_READERS = {"text": _read_text, "wiki": _read_wiki, "json": _read_json, "csv": _read_csv, "parquet": _read_parquet}
+_READERS = {
+    "text": _read_text,
+    "wiki": _read_wiki,
+    "json": _read_json,
+    "csv": _read_csv,
+    "parquet": _read_parquet,
+}

@@ -5,8 +5,8 @@
     for indices in train.epoch(seed, epoch, batch_size):
         batch = train.collate(indices)
 
-A corpus folder (run_corpus.py makes it) holds blocks-*.arrow, which the datasets library opens, and corpus.json: what the blocks
-are, with which tokenizer they were made, and how many.
+A corpus folder (run_corpus.py makes it) holds blocks-*.arrow, which the datasets library opens, and
+corpus.json: what the blocks are, with which tokenizer they were made, and how many.
 N blocks, B blocks of a batch, L tokens.
 """
 
@@ -23,20 +23,25 @@ from utils.errors import DataError, FlagError
 _HELDOUT_SEED = 0  # the same blocks are held out in every run
 
 
-def open_corpus(path, *, tokenizer, max_length: int | None = None, max_positions: int | None = None) -> "Corpus":
+def open_corpus(
+    path, *, tokenizer, max_length: int | None = None, max_positions: int | None = None
+) -> "Corpus":
     """A built corpus.
 
-    tokenizer: of the models that will read it.  max_length: tokens of a block that the user expects, None for whatever it has.
-    max_positions: the longest input that these models can take; None where there is no limit.
-    Raises DataError for a folder that holds no whole corpus, CheckpointError where the tokenizer is another one than the
-    corpus was made with, FlagError where the blocks are longer than max_positions or than asked for.
+    tokenizer: of the models that will read it.  max_length: tokens of a block that the user expects, None for
+    whatever it has. max_positions: the longest input that these models can take; None where there is no
+    limit.
+    Raises DataError for a folder that holds no whole corpus, CheckpointError where the tokenizer is another
+    one than the corpus was made with, FlagError where the blocks are longer than max_positions or than asked
+    for.
     """
     facts, folder = manifest.read_manifest(path), Path(path).expanduser()
     manifest.require_tokenizer(facts, tokenizer, path)
     check_length(facts["max_length"], max_positions, f"{path}: ")
     if max_length is not None and max_length != facts["max_length"]:
         raise FlagError(
-            f"--max_length: found {max_length}; the blocks of {path} have {facts['max_length']} tokens; leave it out, or build "
+            f"--max_length: found {max_length}; the blocks of {path} have {facts['max_length']} tokens; "
+            "leave it out, or build "
             f"a corpus with --max_seq_length {max_length}"
         )
     return Corpus(_Blocks(folder, facts), tokenizer, name=str(path))
@@ -80,7 +85,8 @@ class _Blocks:
         self._ends = np.cumsum(sizes)
         if sum(sizes) != facts["num_blocks"]:
             raise DataError(
-                f"{folder}: found {sum(sizes)} blocks; {manifest.NAME} says {facts['num_blocks']}; build the corpus again"
+                f"{folder}: found {sum(sizes)} blocks; {manifest.NAME} says {facts['num_blocks']}; build the "
+                "corpus again"
             )
         self.lengths = np.concatenate([np.diff(offsets) for offsets in self._offsets]).astype(np.int64)
 
@@ -96,19 +102,23 @@ class Corpus(LengthGrouped):
     """Blocks of a corpus, or a part of them.  lengths: [N] int64, tokens with specials."""
 
     def __init__(self, blocks, tokenizer, *, name, rows=None):
-        """blocks: has lengths, and blocks[number] as _Blocks.  rows: [N] the block numbers of this part; all where None."""
+        """blocks: has lengths, and blocks[number] as _Blocks.  rows: [N] the block numbers of this part; all
+        where None."""
         self._blocks, self._tokenizer, self._rows, self.name = blocks, tokenizer, rows, name
         self.lengths = blocks.lengths if rows is None else blocks.lengths[rows]
 
     def hold_out_blocks(self, num_heldout: int, *, at_least: int = 1) -> tuple["Corpus", "Corpus"]:
         """(train, heldout): a sample of num_heldout blocks, the same in every run, and all others.
 
-        at_least: examples of one update.  Raises DataError where fewer blocks than that are left for training.
+        at_least: examples of one update.  Raises DataError where fewer blocks than that are left for
+        training.
         """
         if len(self) - num_heldout < at_least:
             raise DataError(
-                f"{self.name}: found {len(self)} blocks; expected {num_heldout} for --num_heldout_blocks and at least "
-                f"{at_least} (one update) to train on; use more text, smaller batches or fewer held-out blocks"
+                f"{self.name}: found {len(self)} blocks; expected {num_heldout} for --num_heldout_blocks and "
+                "at least "
+                f"{at_least} (one update) to train on; use more text, smaller batches or fewer held-out "
+                "blocks"
             )
         order = np.random.Generator(np.random.PCG64(_HELDOUT_SEED)).permutation(len(self))
         parts = np.sort(order[num_heldout:]), np.sort(order[:num_heldout])

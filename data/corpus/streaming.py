@@ -2,10 +2,11 @@
 
     train, heldout = StreamedCorpus(sources, tokenizer, max_length=128, ...).hold_out_blocks(512)
 
-Documents are read in their order, in chunks; process p of W tokenises and packs the chunks p, p + W, ..., so no two see the
-same block, together they see all of them, and which blocks there are does not depend on W.  Each draws its next block from a
-buffer, by (seed, pass, process).  After the last document the next pass begins.  A position is found again by reading forward
-from the start.  A built corpus (run_corpus.py) shuffles truly, resumes at once, and drops one short block, not one per chunk.
+Documents are read in their order, in chunks; process p of W tokenises and packs the chunks p, p + W, ..., so
+no two see the same block, together they see all of them, and which blocks there are does not depend on W.
+Each draws its next block from a buffer, by (seed, pass, process).  After the last document the next pass
+begins.  A position is found again by reading forward from the start.  A built corpus (run_corpus.py) shuffles
+truly, resumes at once, and drops one short block, not one per chunk.
 """
 
 import logging
@@ -26,12 +27,21 @@ _CHUNK = 200_000  # characters, about 350 blocks of 128 tokens
 
 
 class StreamedCorpus:
-    """What a training loop takes, as long as num_updates updates of num_accumulated micro-batches of batch_size per process."""
+    """What a training loop takes, as long as num_updates updates of num_accumulated micro-batches of
+    batch_size per process."""
 
     def __init__(
-        self, sources, tokenizer, *, max_length: int, seed: int, batch_size: int, num_updates: int, num_accumulated: int = 1,
+        self,
+        sources,
+        tokenizer,
+        *,
+        max_length: int,
+        seed: int,
+        batch_size: int,
+        num_updates: int,
+        num_accumulated: int = 1,
         buffer: int = BUFFER,
-    ):  # fmt: skip
+    ):
         """sources: of documents.find_sources().  Raises like layout_of()."""
         self.max_length = max_length
         self._sources, self._tokenizer, self._seed, self._buffer = sources, tokenizer, seed, buffer
@@ -40,7 +50,10 @@ class StreamedCorpus:
         self._rank, self._world, self._batch_size = distributed.rank(), distributed.world(), batch_size
         self._length = num_updates * num_accumulated * batch_size * self._world
         self._heldout = {}  # chunk number: how many of its first blocks are held out
-        self._upcoming, self._next = None, 0  # an iterator over this process's blocks, and the number of its next one
+        self._upcoming, self._next = (
+            None,
+            0,
+        )  # an iterator over this process's blocks, and the number of its next one
 
     def __len__(self):
         return self._length
@@ -48,8 +61,8 @@ class StreamedCorpus:
     def hold_out_blocks(self, num_heldout: int, *, at_least: int = 1) -> tuple["StreamedCorpus", Corpus]:
         """(train, heldout): the first num_heldout blocks are held out; training never sees them.
 
-        at_least: examples of one update.  Raises DataError where the text has fewer blocks than both together, or where a process
-        would be left without any.
+        at_least: examples of one update.  Raises DataError where the text has fewer blocks than both
+        together, or where a process would be left without any.
         """
         held, found, fed = [], 0, set()
         for number, packed_NL in self._chunks(every=True):
@@ -62,10 +75,14 @@ class StreamedCorpus:
             found += len(packed_NL)
             if found >= num_heldout + at_least and len(fed) == self._world:
                 return self, Corpus(_Memory(held), self._tokenizer, name=self._sources[0].path)
-        parts = "" if found < num_heldout + at_least else f", in chunks for {len(fed)} of {self._world} processes"
+        parts = (
+            "" if found < num_heldout + at_least else f", in chunks for {len(fed)} of {self._world} processes"
+        )
         raise DataError(
-            f"{self._sources[0].path}: found {found} blocks of {self.max_length} tokens{parts}; expected {num_heldout} for "
-            f"--num_heldout_blocks and at least {at_least} (one update) to train on; use more text, smaller batches, or build a "
+            f"{self._sources[0].path}: found {found} blocks of {self.max_length} tokens{parts}; expected "
+            f"{num_heldout} for "
+            f"--num_heldout_blocks and at least {at_least} (one update) to train on; use more text, smaller "
+            "batches, or build a "
             f"corpus with run_corpus.py"
         )
 
@@ -102,7 +119,9 @@ class StreamedCorpus:
         """This process's blocks, pass after pass."""
         repeat = 0
         while True:
-            random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, repeat, self._rank])))
+            random = np.random.Generator(
+                np.random.PCG64(np.random.SeedSequence([self._seed, repeat, self._rank]))
+            )
             waiting = []
             for _, packed_NL in self._chunks():
                 for block in packed_NL:
@@ -121,8 +140,12 @@ class StreamedCorpus:
         """(number, blocks [N, max_length]) of this process's chunks, or of all, without what is held out."""
         for number, first, texts in blocks.chunks(documents.read_documents(self._sources), size=_CHUNK):
             if every or number % self._world == self._rank:
-                arrays, _ = blocks.encode_chunk(texts, first, layout=self._layout, tokenizer=self._cached_tokenizer)
-                packed_NL, _ = blocks.packed_blocks(arrays["ids"][1:], self._layout)  # without the separator in front
+                arrays, _ = blocks.encode_chunk(
+                    texts, first, layout=self._layout, tokenizer=self._cached_tokenizer
+                )
+                packed_NL, _ = blocks.packed_blocks(
+                    arrays["ids"][1:], self._layout
+                )  # without the separator in front
                 yield number, packed_NL[self._heldout.get(number, 0) :]
 
 

@@ -1,4 +1,5 @@
-"""What --corpus names, for training: blocks of a built corpus, or of text files as they are read; some of them held out."""
+"""What --corpus names, for training: blocks of a built corpus, or of text files as they are read; some of
+them held out."""
 
 from pathlib import Path
 
@@ -23,15 +24,17 @@ def train_and_heldout(
 ):
     """(train, heldout): blocks to train on and to evaluate with; both have counts, epoch and collate.
 
-    paths: the folder of a built corpus, or text files.  num_heldout: blocks that are never trained on.  batch_size: blocks of
-    a micro-batch of one process; num_accumulated: micro-batches of an update.  max_length: tokens of a block.  max_positions:
-    what the models can take.
-    from_text: for text files, what documents.find_sources() takes besides paths; then num_updates is the length of the
-    run, seed its seed, buffer the blocks to draw the next one from.
+    paths: the folder of a built corpus, or text files.  num_heldout: blocks that are never trained on.
+    batch_size: blocks of a micro-batch of one process; num_accumulated: micro-batches of an update.
+    max_length: tokens of a block.  max_positions: what the models can take.
+    from_text: for text files, what documents.find_sources() takes besides paths; then num_updates is the
+    length of the run, seed its seed, buffer the blocks to draw the next one from.
     Raises as memory_mapped.open_corpus(), documents.find_sources() and hold_out_blocks() do.
     """
     if from_text is None:
-        corpus = memory_mapped.open_corpus(paths[0], tokenizer=tokenizer, max_length=max_length, max_positions=max_positions)
+        corpus = memory_mapped.open_corpus(
+            paths[0], tokenizer=tokenizer, max_length=max_length, max_positions=max_positions
+        )
     else:
         max_length = max_length or streaming.MAX_LENGTH
         memory_mapped.check_length(max_length, max_positions, "--max_length: ")
@@ -49,7 +52,8 @@ def train_and_heldout(
 
 
 def recorded_inputs(paths: list, *, from_text: dict | None = None) -> dict:
-    """What runs.start() records: the hash of a built corpus's manifest, or those of the text files (from_text: as above)."""
+    """What runs.start() records: the hash of a built corpus's manifest, or those of the text files
+    (from_text: as above)."""
     if from_text is None:
         manifest.read_manifest(paths[0])
         return {"corpus": [Path(paths[0]).expanduser() / manifest.NAME]}

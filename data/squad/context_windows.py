@@ -22,15 +22,18 @@ def tokenise_questions(
 ) -> QuestionSplit:
     """Tokenise questions and contexts.
 
-    backend: the tokenizer's own, without truncation and padding.  groups: the special tokens before, between and after a pair.
-    padding: of Split.  Questions lose blanks on the left and are cut to max_query_length; each token of a context is in a window.
-    A window's label is the first answer, as the tokens that share a character with it; where one of them is outside the window,
-    and where there is no answer, it is [CLS] twice.
+    backend: the tokenizer's own, without truncation and padding.  groups: the special tokens before, between
+    and after a pair. padding: of Split.  Questions lose blanks on the left and are cut to max_query_length;
+    each token of a context is in a window. A window's label is the first answer, as the tokens that share a
+    character with it; where one of them is outside the window, and where there is no answer, it is [CLS]
+    twice.
     Raises FlagError where the windows would not move on.
     """
     before, between, after = groups
     if tokenizer.cls_token_id not in before:
-        raise CheckpointError(f"the tokenizer begins a text with {before}; expected [CLS] among them, the place of no answer")
+        raise CheckpointError(
+            f"the tokenizer begins a text with {before}; expected [CLS] among them, the place of no answer"
+        )
     cls = before.index(tokenizer.cls_token_id)
     query_ids, query_sizes, num_cut = _questions(examples.first, backend, options.max_query_length)
     number_of = {context: number for number, context in enumerate(dict.fromkeys(examples.second))}
@@ -40,8 +43,10 @@ def tokenise_questions(
     rooms = max_length - sum(map(len, groups)) - query_sizes
     if rooms.min() <= options.doc_stride:
         raise FlagError(
-            f"--doc_stride {options.doc_stride}: with --max_length {max_length} a question of {query_sizes.max()} tokens leaves "
-            f"{rooms.min()} for its context; expected more than the tokens that windows share: lower --doc_stride or "
+            f"--doc_stride {options.doc_stride}: with --max_length {max_length} a question of "
+            f"{query_sizes.max()} tokens leaves "
+            f"{rooms.min()} for its context; expected more than the tokens that windows share: lower "
+            "--doc_stride or "
             "--max_query_length, or raise --max_length"
         )
     owners, begins, sizes = _window_places(num_tokens, rooms, rooms - options.doc_stride)
@@ -49,11 +54,17 @@ def tokenise_questions(
     lengths = starts + sizes + len(after)
     ids = np.empty(lengths.sum(), np.int32)
     rows = np.cumsum(lengths) - lengths
-    for specials, at in ((before, rows), (between, rows + starts - len(between)), (after, rows + lengths - len(after))):
+    for specials, at in (
+        (before, rows),
+        (between, rows + starts - len(between)),
+        (after, rows + lengths - len(after)),
+    ):
         for offset, special in enumerate(specials):
             ids[at + offset] = special
     query_begins = np.cumsum(query_sizes) - query_sizes
-    ids[ranges(rows + len(before), query_sizes[owners])] = query_ids[ranges(query_begins[owners], query_sizes[owners])]
+    ids[ranges(rows + len(before), query_sizes[owners])] = query_ids[
+        ranges(query_begins[owners], query_sizes[owners])
+    ]
     ids[ranges(rows + starts, sizes)] = context_ids[ranges(context_begins[owners] + begins, sizes)]
     types = None
     if with_types:
@@ -63,17 +74,38 @@ def tokenise_questions(
     labels, num_lost = None, 0
     if examples.labels is not None:
         columns = zip(examples.labels, context_begins, num_tokens)
-        found_Q2 = np.array([_span(answers, offsets[begin : begin + size]) for answers, begin, size in columns])
+        found_Q2 = np.array(
+            [_span(answers, offsets[begin : begin + size]) for answers, begin, size in columns]
+        )
         labels, num_lost = _labels(found_Q2, owners, begins, sizes, starts, cls)
     logger.info(
-        "%s: %d questions in %d windows of up to %d tokens; %d questions cut to %d tokens; %d answers in no window",
-        examples.path, len(examples), len(owners), max_length, num_cut, options.max_query_length, num_lost,
-    )  # fmt: skip
+        "%s: %d questions in %d windows of up to %d tokens; %d questions cut to %d tokens; %d answers in no "
+        "window",
+        examples.path,
+        len(examples),
+        len(owners),
+        max_length,
+        num_cut,
+        options.max_query_length,
+        num_lost,
+    )
     return QuestionSplit(
-        examples, task, options=options, owners=owners, context_starts=starts, begins=context_begins[owners] + begins,
-        sizes=sizes, offsets=offsets, cls=cls, ids=ids, types=types, lengths=lengths, labels=labels, num_truncated=num_cut,
+        examples,
+        task,
+        options=options,
+        owners=owners,
+        context_starts=starts,
+        begins=context_begins[owners] + begins,
+        sizes=sizes,
+        offsets=offsets,
+        cls=cls,
+        ids=ids,
+        types=types,
+        lengths=lengths,
+        labels=labels,
+        num_truncated=num_cut,
         **padding,
-    )  # fmt: skip
+    )
 
 
 def _questions(texts, backend, max_length):
@@ -84,7 +116,8 @@ def _questions(texts, backend, max_length):
 
 
 def _contexts(texts, backend):
-    """([T] ids of all contexts, [T, 2] first character and end of each token without the blanks around it, tokens of each)."""
+    """([T] ids of all contexts, [T, 2] first character and end of each token without the blanks around it,
+    tokens of each)."""
     ids, offsets = [], []
     for at in range(0, len(texts), _CHUNK):
         part = texts[at : at + _CHUNK]
@@ -95,7 +128,8 @@ def _contexts(texts, backend):
 
 
 def _trimmed(text, offsets):
-    """Offsets [tokens, 2] without blanks: some tokenizers count the blank before a word to it.  Nothing left: two equal ones."""
+    """Offsets [tokens, 2] without blanks: some tokenizers count the blank before a word to it.  Nothing left:
+    two equal ones."""
     begin, end = np.array(offsets, np.int64).reshape(-1, 2).T
     blank, places = np.fromiter(map(str.isspace, text), bool, len(text)), np.arange(len(text))
     # The character at or after each place; the end of the last character before it
@@ -106,9 +140,11 @@ def _trimmed(text, offsets):
 
 
 def _window_places(num_tokens, rooms, steps):
-    """(owners, begins, sizes), [N]: the question of each window, its first token within the context, how many.
+    """(owners, begins, sizes), [N]: the question of each window, its first token within the context, how
+    many.
 
-    num_tokens: [Q] of the context.  rooms: [Q] tokens of it that a window holds.  steps: [Q] from one window to the next.
+    num_tokens: [Q] of the context.  rooms: [Q] tokens of it that a window holds.  steps: [Q] from one window
+    to the next.
     """
     numbers = 1 + np.maximum(0, -(-(num_tokens - rooms) // steps))
     owners = np.repeat(np.arange(len(numbers)), numbers)
@@ -117,7 +153,8 @@ def _window_places(num_tokens, rooms, steps):
 
 
 def _span(answers, offsets):
-    """(first, last) token of a context that share a character with the first answer; (-1, -1) where there is none."""
+    """(first, last) token of a context that share a character with the first answer; (-1, -1) where there is
+    none."""
     if not answers:
         return -1, -1
     at, text = answers[0]
@@ -136,7 +173,8 @@ def _labels(found_Q2, owners, begins, sizes, starts, cls):
 
 
 def _types(backend):
-    """The segment ids of the two texts of a pair; special tokens have that of the text before them, the first ones the first."""
+    """The segment ids of the two texts of a pair; special tokens have that of the text before them, the first
+    ones the first."""
     encoding = backend.encode("a", "a")
     return [encoding.type_ids[encoding.sequence_ids.index(number)] for number in (0, 1)]
 

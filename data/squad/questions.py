@@ -1,6 +1,7 @@
 """SQuAD files to columns: the official JSON of SQuAD 2.0 (and of 1.1, where every question has an answer).
 
-Everything is checked while it is read: what does not fit is a DataError that names the file and the place inside the JSON.
+Everything is checked while it is read: what does not fit is a DataError that names the file and the place
+inside the JSON.
 """
 
 import json
@@ -18,17 +19,20 @@ _WORDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number
 
 
 def read_questions(path, *, split: str, lines: list[str] | None = None) -> Examples:
-    """One file: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers", "is_impossible"}]}]}]}.
+    """One file: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers",
+    "is_impossible"}]}]}]}.
 
-    Columns: first, the questions; second, their contexts; labels, for each question a tuple of (first character, text), without
-    repeats and in the file's order; it is empty where the question has no answer.  A test file may have no answers at all.
+    Columns: first, the questions; second, their contexts; labels, for each question a tuple of (first
+    character, text), without repeats and in the file's order; it is empty where the question has no answer.
+    A test file may have no answers at all.
     lines: of the file, where they have been read already.  Raises DataError.
     """
     try:
         content = json.loads("\n".join(read_lines(path) if lines is None else lines))
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{path}:{error.lineno}: found no complete JSON ({error.msg}, column {error.colno}); expected SQuAD's JSON; "
+            f"{path}:{error.lineno}: found no complete JSON ({error.msg}, column {error.colno}); expected "
+            "SQuAD's JSON; "
             f"the file may be cut off, copy it again"
         ) from error
     reader = _Reader(path, optional=split == "test")
@@ -55,22 +59,36 @@ class _Reader:
             self.fail(where, _shown(holder), "an object", f"{key!r} is read from it")
         place = f"{where}.{key}".removeprefix(".")
         if key not in holder:
-            self.fail(where, f"no {key!r}", f"{_WORDS[kind]} of that name", "see datasets/README.md for the form")
+            self.fail(
+                where, f"no {key!r}", f"{_WORDS[kind]} of that name", "see datasets/README.md for the form"
+            )
         if not isinstance(holder[key], kind) or (kind is int and isinstance(holder[key], bool)):
             self.fail(place, _shown(holder[key]), _WORDS[kind], "correct it")
         if kind is str and _SURROGATE.search(holder[key]):
-            self.fail(place, _shown(holder[key]), "a text", "it holds half of a surrogate pair; write it again")
+            self.fail(
+                place, _shown(holder[key]), "a text", "it holds half of a surrogate pair; write it again"
+            )
         return holder[key]
 
     def add_paragraph(self, paragraph, where):
         context = self.get(paragraph, where, "context", str)
         if not context.strip():
-            self.fail(f"{where}.context", "a blank context", "the text that is asked about", "fill it in or remove the paragraph")
+            self.fail(
+                f"{where}.context",
+                "a blank context",
+                "the text that is asked about",
+                "fill it in or remove the paragraph",
+            )
         for q, entry in enumerate(self.get(paragraph, where, "qas", list)):
             place = f"{where}.qas[{q}]"
             number = self.get(entry, place, "id", str)
             if number in self.places:
-                self.fail(f"{place}.id", f"{number!r}, which {self.places[number]} has too", "an id of its own", "rename one")
+                self.fail(
+                    f"{place}.id",
+                    f"{number!r}, which {self.places[number]} has too",
+                    "an id of its own",
+                    "rename one",
+                )
             question = self.get(entry, place, "question", str)
             if not question.strip():
                 logger.warning("%s: %s: the question is blank; kept", self.path, place)
@@ -93,12 +111,21 @@ class _Reader:
             if found != text:
                 at = context.find(text)
                 advice = f"it is at {at}" if at >= 0 else "the context does not hold it"
-                self.fail(f"{place}.answer_start", f"{start}, where the context has {_shown(found)}", f"the offset of {text!r}",
-                          f"{advice}; offsets count characters from 0")  # fmt: skip
+                self.fail(
+                    f"{place}.answer_start",
+                    f"{start}, where the context has {_shown(found)}",
+                    f"the offset of {text!r}",
+                    f"{advice}; offsets count characters from 0",
+                )
             answers.append((start, text))
         if "is_impossible" in entry and self.get(entry, where, "is_impossible", bool) == bool(answers):
             found = f"{str(bool(answers)).lower()} with {len(answers)} answers"
-            self.fail(f"{where}.is_impossible", found, "true where there is no answer, else false", "correct one of them")
+            self.fail(
+                f"{where}.is_impossible",
+                found,
+                "true where there is no answer, else false",
+                "correct one of them",
+            )
         return tuple(dict.fromkeys(answers))
 
     def examples(self, split) -> Examples:
@@ -110,7 +137,12 @@ class _Reader:
             labels = None
         elif lacking:
             where = list(self.places.values())[lacking[0]]
-            self.fail(where, "no 'answers', which other questions have", "answers for all questions or for none", "complete it")
+            self.fail(
+                where,
+                "no 'answers', which other questions have",
+                "answers for all questions or for none",
+                "complete it",
+            )
         return Examples([*self.places], self.questions, self.contexts, labels, Path(self.path), split)
 
 

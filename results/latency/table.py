@@ -1,6 +1,7 @@
 """Print the README's table from the results.json files beside this script:   python results/latency/table.py
 
-Speed-up: the dense teacher's median over the model's, in the same runtime; MACs: its ratio if only they took time.
+Speed-up: the dense teacher's median over the model's, in the same runtime; MACs: its ratio if only they took
+time.
 """
 
 import json
@@ -15,7 +16,11 @@ CASES = ("1x128", "32x128")
 
 def main():
     """One line for each model: what it is, then its times in each runtime."""
-    hardware = {read(folder / "results.json")["hardware"] for folder in HERE.iterdir() if (folder / "results.json").exists()}
+    hardware = {
+        read(folder / "results.json")["hardware"]
+        for folder in HERE.iterdir()
+        if (folder / "results.json").exists()
+    }
     print(
         "; ".join(sorted(hardware))
         + "; median ms of a batch of 1 and of 32 examples of 128 tokens (times as fast as the teacher)\n"

@@ -11,7 +11,10 @@ MINIDISC = ("minidisc_from_50", "minidisc_from_70")
 def main():
     """A column for each path of MaxiDisc and for each MiniDisc run; then what each costs."""
     maxidisc, others = read("maxidisc"), {name: read(name) for name in MINIDISC}
-    columns = {" > ".join(trial["path"][:-1]) or "none": trial["metrics"]["dev"] for trial in maxidisc["trials_in_full"]}
+    columns = {
+        " > ".join(trial["path"][:-1]) or "none": trial["metrics"]["dev"]
+        for trial in maxidisc["trials_in_full"]
+    }
     for name, results in others.items():
         chosen = ", ".join(f"{s:g}S" for s in results["assistants"])
         columns[f"MiniDisc from {name[-2:]}%: {chosen}"] = results["metrics"]["dev"]

@@ -1,10 +1,16 @@
-"""Print the README's table from the results.json files beside this script:   python results/minidisc/table.py"""
+"""Print the README's table from the results.json files beside this script:   python
+results/minidisc/table.py"""
 
 import json
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TASKS = {"mrpc": ("MRPC", "f1"), "stsb": ("STS-B", "pearson"), "sst2": ("SST-2", "acc"), "conll": ("CoNLL-2003", "f1")}
+TASKS = {
+    "mrpc": ("MRPC", "f1"),
+    "stsb": ("STS-B", "pearson"),
+    "sst2": ("SST-2", "acc"),
+    "conll": ("CoNLL-2003", "f1"),
+}
 MODELS = {
     "teacher": "teacher",
     "direct_90S": "90S, direct",

@@ -1,6 +1,8 @@
-"""Print the README's table from the files beside this script:   python results/minilmv2/table.py [their folder]
+"""Print the README's table from the files beside this script:   python results/minilmv2/table.py [their
+folder]
 
-Mean and standard deviation (of a sample, n - 1) over the seeds of fine-tuning, on dev; one seed of distillation.
+Mean and standard deviation (of a sample, n - 1) over the seeds of fine-tuning, on dev; one seed of
+distillation.
 """
 
 import json
@@ -9,7 +11,12 @@ import sys
 from pathlib import Path
 
 STARTS = {"distilled": "distilled", "slice": "rows and columns of the teacher", "random": "random weights"}
-TASKS = {"sst2": ("SST-2", "acc"), "cola": ("CoLA", "matthews_corrcoef"), "mrpc": ("MRPC", "f1"), "conll": ("CoNLL-2003", "f1")}
+TASKS = {
+    "sst2": ("SST-2", "acc"),
+    "cola": ("CoLA", "matthews_corrcoef"),
+    "mrpc": ("MRPC", "f1"),
+    "conll": ("CoNLL-2003", "f1"),
+}
 
 
 def main(folder):
@@ -22,10 +29,20 @@ def main(folder):
             if not (student / start / "results.json").exists():
                 continue
             results = read(student / start / "results.json")
-            scores = {task: [read(path)["metrics"]["dev"][metric] for path in sorted(tuned(student, start, task))]
-                      for task, (_, metric) in TASKS.items()}  # fmt: skip
-            name = f"{student.name.replace('_', ', ')} wide, {results['model']['encoder_parameters'] / 1e6:.1f}M in layers"
-            cells = [name, label, f"{results['metrics']['heldout']['loss']:.4f}", *map(spread, scores.values())]
+            scores = {
+                task: [read(path)["metrics"]["dev"][metric] for path in sorted(tuned(student, start, task))]
+                for task, (_, metric) in TASKS.items()
+            }
+            name = (
+                f"{student.name.replace('_', ', ')} wide, "
+                f"{results['model']['encoder_parameters'] / 1e6:.1f}M in layers"
+            )
+            cells = [
+                name,
+                label,
+                f"{results['metrics']['heldout']['loss']:.4f}",
+                *map(spread, scores.values()),
+            ]
             seeds = sorted({len(found) for found in scores.values()})
             print(f"| {' | '.join([*cells, ' to '.join(map(str, seeds))])} |")
 

@@ -1,7 +1,10 @@
-"""Print the README's table from the files beside this script:   python results/minimoe/table.py [their folder]
+"""Print the README's table from the files beside this script:   python results/minimoe/table.py [their
+folder]
 
-Mean and standard deviation (of a sample, n - 1) over the seeds, of distillation and fine-tuning together; scores on dev.
-The smallest share of the tokens that an expert got is that of the last logged updates of distillation, over layers and seeds.
+Mean and standard deviation (of a sample, n - 1) over the seeds, of distillation and fine-tuning together;
+scores on dev.
+The smallest share of the tokens that an expert got is that of the last logged updates of distillation, over
+layers and seeds.
 """
 
 import json
@@ -10,7 +13,12 @@ import sys
 from pathlib import Path
 
 STUDENTS = {"1-1": "dense (1,1)", "1-4": "4 experts (1,4)"}
-TASKS = {"sst2": ("SST-2", "acc"), "cola": ("CoLA", "matthews_corrcoef"), "mrpc": ("MRPC", "f1"), "conll": ("CoNLL-2003", "f1")}
+TASKS = {
+    "sst2": ("SST-2", "acc"),
+    "cola": ("CoLA", "matthews_corrcoef"),
+    "mrpc": ("MRPC", "f1"),
+    "conll": ("CoNLL-2003", "f1"),
+}
 
 
 def main(folder):
@@ -25,7 +33,13 @@ def main(folder):
         distilled = [read(run / "student" / "results.json") for run in runs]
         size = distilled[0]["model"]
         scores = [
-            spread([read(run / task / "results.json")["metrics"]["dev"][metric] for run in runs if (run / task).exists()])
+            spread(
+                [
+                    read(run / task / "results.json")["metrics"]["dev"][metric]
+                    for run in runs
+                    if (run / task).exists()
+                ]
+            )
             for task, (_, metric) in TASKS.items()
         ]
         smallest = [share for run in runs for share in shares(run / "student" / "metrics.jsonl")]
@@ -38,7 +52,10 @@ def main(folder):
 def shares(path):
     """All experts' shares in the last row of metrics.jsonl that has any; [] for a dense student."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [[share for name, values in row.items() if name.startswith("experts/") for share in values] for row in rows]
+    found = [
+        [share for name, values in row.items() if name.startswith("experts/") for share in values]
+        for row in rows
+    ]
     return next((each for each in reversed(found) if each), [])
 
 

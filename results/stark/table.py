@@ -1,7 +1,9 @@
-"""Print the README's table from the results.json files beside this script:   python results/stark/table.py [their folder]
+"""Print the README's table from the results.json files beside this script:   python results/stark/table.py
+[their folder]
 
-Mean and standard deviation (of a sample, n - 1) over the seeds, on dev. The trial student was trained on all rows and chosen on
-dev; the two others were trained on nine tenths and chosen on the last one, so that dev is clean for them: compare these.
+Mean and standard deviation (of a sample, n - 1) over the seeds, on dev. The trial student was trained on all
+rows and chosen on dev; the two others were trained on nine tenths and chosen on the last one, so that dev is
+clean for them: compare these.
 """
 
 import json
@@ -15,14 +17,21 @@ STUDENTS = {"70S": "70% sparse", "3L": "3 layers"}
 
 def main(folder):
     """One line for each task, student and metric."""
-    print("| task (dev) | student | metric | trial | dense teacher, again | StarK | teacher sparsities chosen | seeds |")
+    print(
+        "| task (dev) | student | metric | trial | dense teacher, again | StarK | teacher sparsities chosen "
+        "| seeds |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for task, (name, metrics) in TASKS.items():
         for student, label in STUDENTS.items():
-            runs = [path.parent.parent for path in sorted((folder / task).glob(f"{student}_*/stark/results.json"))]
+            runs = [
+                path.parent.parent for path in sorted((folder / task).glob(f"{student}_*/stark/results.json"))
+            ]
             if not runs:
                 continue
-            trials, starks = ([read(run / stage / "results.json") for run in runs] for stage in ("trial", "stark"))
+            trials, starks = (
+                [read(run / stage / "results.json") for run in runs] for stage in ("trial", "stark")
+            )
             chosen = ", ".join(f"{results['teacher_sparsity']:g}%" for results in starks)
             for metric in metrics:
                 cells = [

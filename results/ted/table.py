@@ -1,6 +1,8 @@
-"""Print the README's TED table from the results.json files beside this script:   python results/ted/table.py [folder]
+"""Print the README's TED table from the results.json files beside this script:   python results/ted/table.py
+[folder]
 
-Mean and standard deviation (n - 1) over the seeds, of the selected epoch. Then the scores of the filters' heads, layer by layer.
+Mean and standard deviation (n - 1) over the seeds, of the selected epoch. Then the scores of the filters'
+heads, layer by layer.
 """
 
 import json
@@ -21,23 +23,36 @@ MODES = {"ft": "fine-tuned further", "kd": "KD", "lwd": "LWD", "ted": "TED"}
 
 def main(folder=HERE):
     """One line for each task and metric; one for each side's filters."""
-    print(f"| dev | trained on | teacher | student, the start of all | {' | '.join(MODES.values())} | seeds |")
+    print(
+        f"| dev | trained on | teacher | student, the start of all | {' | '.join(MODES.values())} | seeds |"
+    )
     print("| --- " * (5 + len(MODES)) + "|")
     heads = []
     for task, (title, names) in TASKS.items():
-        runs = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in (folder / task).glob("*/results.json")}
+        runs = {
+            path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+            for path in (folder / task).glob("*/results.json")
+        }
         if "student" not in runs:
             continue
         student = runs["student"]
         data = f"{student['data']['train']:,} {'windows' if names is SPANS else 'rows'}"
         groups = [[student["teacher_metrics"]], [student["metrics"]]]
-        groups += [[run["metrics"] for key, run in runs.items() if key.startswith(f"{mode}_")] for mode in MODES]
+        groups += [
+            [run["metrics"] for key, run in runs.items() if key.startswith(f"{mode}_")] for mode in MODES
+        ]
         for name in names:
-            print(f"| {title}, {name} | {data} | {' | '.join(spread(group, name) for group in groups)} | {len(groups[-1])} |")
+            print(
+                f"| {title}, {name} | {data} | {' | '.join(spread(group, name) for group in groups)} | "
+                f"{len(groups[-1])} |"
+            )
         for side in ("teacher", "student"):
             if f"{side}_filters" in runs:
                 found = runs[f"{side}_filters"]["metrics"]["dev"]
-                heads.append(f"{title}, heads of the {side}'s filters: {', '.join(f'{key} {v:.4f}' for key, v in found.items())}")
+                heads.append(
+                    f"{title}, heads of the {side}'s filters: "
+                    f"{', '.join(f'{key} {v:.4f}' for key, v in found.items())}"
+                )
     print("", *heads, sep="\n")
 
 
@@ -46,7 +61,9 @@ def spread(metrics, name):
     values = [run["dev"][name] for run in metrics]
     if not values:
         return ""
-    return f"{statistics.mean(values):.4f}" + (f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else "")
+    return f"{statistics.mean(values):.4f}" + (
+        f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    )
 
 
 if __name__ == "__main__":

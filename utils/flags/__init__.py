@@ -1,10 +1,12 @@
-"""The command line: parser and types, shared groups, what can be wrong with them; one file for each family of scripts.
+"""The command line: parser and types, shared groups, what can be wrong with them; one file for each family of
+scripts.
 
-Nothing here imports torch, so that `--help` answers at once.  Nothing in models/, data/ or modules/ imports it.
-parser: the parser, types, resolved settings.  groups: flags that several scripts share.  checks: of these.  model_types: the
-papers' --model_type.  corpus: text corpora.  relations: relation distillation.  experts: students with experts.  parts: crops and
-once-for-all students.  sparsification: run_sparsification.py's.  ted: filters, TED and its baselines.  evaluation:
-run_evaluation.py's.
+Nothing here imports torch, so that `--help` answers at once.  Nothing in models/, data/ or modules/ imports
+it.
+parser: the parser, types, resolved settings.  groups: flags that several scripts share.  checks: of these.
+model_types: the papers' --model_type.  corpus: text corpora.  relations: relation distillation.  experts:
+students with experts.  parts: crops and once-for-all students.  sparsification: run_sparsification.py's.
+ted: filters, TED and its baselines.  evaluation: run_evaluation.py's.
 """
 
 from utils.flags.checks import (

@@ -1,4 +1,5 @@
-"""What can be wrong with shared flags, as far as the checkpoints' configs tell: each check stands once, here."""
+"""What can be wrong with shared flags, as far as the checkpoints' configs tell: each check stands once,
+here."""
 
 import itertools
 
@@ -10,15 +11,23 @@ from utils.flags.groups import SPANS
 def check_hold_out(args, configs: dict, *, trained=()):
     """Yield what is wrong with the flags of held_out(); fills in the share that the checkpoints record.
 
-    configs: {flag: config or None} of the checkpoints.  trained: the flags of those that have been trained on the task.
+    configs: {flag: config or None} of the checkpoints.  trained: the flags of those that have been trained on
+    the task.
     """
     task = args.task_name
-    shares = {f"--{flag}": share for flag, config in configs.items() if (share := checkpoints.hold_out(config, task))}
+    shares = {
+        f"--{flag}": share
+        for flag, config in configs.items()
+        if (share := checkpoints.hold_out(config, task))
+    }
     if args.hold_out is not None:
         shares["--hold_out"] = args.hold_out
     if len({*shares.values()}) > 1:
         said = ", ".join(f"{name} {share:g}" for name, share in shares.items())
-        yield f"--hold_out: the share of {task}'s training rows that are held out differs: {said}; expected one for all stages"
+        yield (
+            f"--hold_out: the share of {task}'s training rows that are held out differs: {said}; expected "
+            "one for all stages"
+        )
         return
     args.hold_out = next(iter(shares.values()), 0.0)
     if args.hold_out == 1:
@@ -28,28 +37,42 @@ def check_hold_out(args, configs: dict, *, trained=()):
             yield "--teacher_saw_hold_out: has a meaning only with --hold_out"
         return
     if getattr(args, "scoring_split", "train") != "train":
-        yield f"--scoring_split {args.scoring_split}: with --hold_out units are scored on train; leave one of them out"
+        yield (
+            f"--scoring_split {args.scoring_split}: with --hold_out units are scored on train; leave one of "
+            "them out"
+        )
     for flag in trained:
         if getattr(args, flag, True) and f"--{flag}" not in shares and not args.teacher_saw_hold_out:
             yield (
-                f"--{flag}: nothing in its config says that it was trained without the rows of {task} that --hold_out "
-                f"{args.hold_out:g} keeps apart; it would be judged by rows that it knows: train it with --hold_out too, or add "
+                f"--{flag}: nothing in its config says that it was trained without the rows of {task} that "
+                "--hold_out "
+                f"{args.hold_out:g} keeps apart; it would be judged by rows that it knows: train it with "
+                "--hold_out too, or add "
                 "--teacher_saw_hold_out"
             )
 
 
 def check_spans(args, kind):
-    """Yield what is wrong with the flags of spans() for a kind of task; fills in their defaults where they have a meaning."""
+    """Yield what is wrong with the flags of spans() for a kind of task; fills in their defaults where they
+    have a meaning."""
     for name, default in SPANS.items():
         if kind == "spans" and getattr(args, name) is None:
             setattr(args, name, default)
         elif kind != "spans" and getattr(args, name) is not None:
-            yield f"--{name}: has a meaning only for questions about a text (squad2); {args.task_name} is a {kind} task"
+            yield (
+                f"--{name}: has a meaning only for questions about a text (squad2); {args.task_name} is a "
+                f"{kind} task"
+            )
 
 
 def student_parts(args) -> list[tuple[str, str]]:
-    """[(flag, 4L or 70S)] of the flags that say which part of a checkpoint the student is; one, if they do not contradict."""
-    number, layers, wanted = args.student_sparsity, args.student_layer, getattr(args, "layer_or_sparsity", None)
+    """[(flag, 4L or 70S)] of the flags that say which part of a checkpoint the student is; one, if they do
+    not contradict."""
+    number, layers, wanted = (
+        args.student_sparsity,
+        args.student_layer,
+        getattr(args, "layer_or_sparsity", None),
+    )
     given = {
         "--layer_or_sparsity": wanted,
         "--student_sparsity": None if number is None else f"{number:g}S",
@@ -59,7 +82,8 @@ def student_parts(args) -> list[tuple[str, str]]:
 
 
 def config(args, flag: str):
-    """The config of the checkpoint that a path flag names (`yield from`); None where it is not known.  Yields what is wrong."""
+    """The config of the checkpoint that a path flag names (`yield from`); None where it is not known.  Yields
+    what is wrong."""
     path = getattr(args, flag)
     try:
         return checkpoints.read_config(path) if path is not None else None
@@ -68,7 +92,8 @@ def config(args, flag: str):
 
 
 def check_candidates(args, config: dict):
-    """Yield what is wrong with a list of --candidates for a teacher with this config and --target_sparsity."""
+    """Yield what is wrong with a list of --candidates for a teacher with this config and
+    --target_sparsity."""
     compression = config.get("compression") or {}
     grid = sorted(float(key) for key in compression.get("grid", {}))
     if isinstance(args.candidates, str) or not grid:
@@ -91,9 +116,13 @@ def check_balance(args, config: dict | None):
 
 
 def check_dense(config: dict | None, flag: str):
-    """Yield what is wrong with removing heads and neurons from a checkpoint with this config; None: not known yet."""
+    """Yield what is wrong with removing heads and neurons from a checkpoint with this config; None: not known
+    yet."""
     if families.has_experts(config):
-        yield f"{flag}: has experts ({config['model_type']}); heads and neurons are scored and removed in dense models only"
+        yield (
+            f"{flag}: has experts ({config['model_type']}); heads and neurons are scored and removed in "
+            "dense models only"
+        )
 
 
 def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
@@ -110,7 +139,10 @@ def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
         return
     grid = sorted(float(key) for key in compression.get("grid", {}))
     if not grid:
-        yield f"{flag} {wanted}: the {source} is not nested (no grid in its config); sparsify it first with run_sparsification.py"
+        yield (
+            f"{flag} {wanted}: the {source} is not nested (no grid in its config); sparsify it first with "
+            "run_sparsification.py"
+        )
     elif number not in grid:
         yield f"{flag} {wanted}: not in the {source}'s grid: {', '.join(f'{s:g}' for s in grid)}"
     elif number < compression.get("sparsity", 0):
@@ -118,14 +150,24 @@ def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
 
 
 def check_path(path: list[str], config: dict):
-    """Yield what is wrong with a path of students from a teacher with this config: each must be smaller than the one before."""
+    """Yield what is wrong with a path of students from a teacher with this config: each must be smaller than
+    the one before."""
     for wanted in path:
         yield from check_student(wanted, config, "--layer_or_sparsity_path")
     for before, after in itertools.pairwise(path):
         if before.endswith("L") and after.endswith("S"):
-            yield f"--layer_or_sparsity_path: {after} after {before}; a model with fewer layers has no grid: sparsities go first"
-    for unit, shrinks, what in (("L", lambda a, b: b < a, "fewer layers"), ("S", lambda a, b: b > a, "a higher sparsity")):
+            yield (
+                f"--layer_or_sparsity_path: {after} after {before}; a model with fewer layers has no grid: "
+                "sparsities go first"
+            )
+    for unit, shrinks, what in (
+        ("L", lambda a, b: b < a, "fewer layers"),
+        ("S", lambda a, b: b > a, "a higher sparsity"),
+    ):
         sizes = [float(wanted[:-1]) for wanted in path if wanted.endswith(unit)]
         for before, after in itertools.pairwise(sizes):
             if not shrinks(before, after):
-                yield f"--layer_or_sparsity_path: {after:g}{unit} after {before:g}{unit}; a student needs {what} than its teacher"
+                yield (
+                    f"--layer_or_sparsity_path: {after:g}{unit} after {before:g}{unit}; a student needs "
+                    f"{what} than its teacher"
+                )

@@ -1,4 +1,5 @@
-"""Flags of text corpora: which one a stage learns from, and what text files are like.  Nothing here imports torch."""
+"""Flags of text corpora: which one a stage learns from, and what text files are like.  Nothing here imports
+torch."""
 
 from utils.flags.groups import DRY_RUN_ROWS
 from utils.flags.parser import positive_int
@@ -7,8 +8,15 @@ from utils.flags.parser import positive_int
 def corpus(parser):
     """The flag group of stages that learn from a text corpus.  check_corpus() checks it."""
     add = parser.add_argument_group("corpus").add_argument
-    add("--corpus", "--train_config", "--record_path_or_regex", nargs="+", required=True, metavar="PATH",
-        help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input")  # fmt: skip
+    add(
+        "--corpus",
+        "--train_config",
+        "--record_path_or_regex",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="a folder that run_corpus.py built; with --streaming, what run_corpus.py takes as --input",
+    )
     add(
         "--max_length",
         "--max_seq_length",
@@ -16,9 +24,22 @@ def corpus(parser):
         type=positive_int,
         help="tokens of a block, with specials; the corpus's, 128 for a stream",
     )
-    add("--num_heldout_blocks", type=positive_int, default=512, help="blocks that are never trained on, to evaluate with")
-    add("--streaming", action="store_true", help="train straight from text files or URLs, in packed blocks; needs --max_steps")
-    add("--shuffle_buffer", type=positive_int, help="blocks of a stream to draw the next one from, per process; 10000")
+    add(
+        "--num_heldout_blocks",
+        type=positive_int,
+        default=512,
+        help="blocks that are never trained on, to evaluate with",
+    )
+    add(
+        "--streaming",
+        action="store_true",
+        help="train straight from text files or URLs, in packed blocks; needs --max_steps",
+    )
+    add(
+        "--shuffle_buffer",
+        type=positive_int,
+        help="blocks of a stream to draw the next one from, per process; 10000",
+    )
     documents(add, prefix="corpus_")
 
 
@@ -30,8 +51,11 @@ def documents(add, *, prefix=""):
         help="of the files; from their names and first lines",
     )
     add("--columns", help="columns of json, csv and parquet that hold text, separated by commas; text")
-    add("--sample_by", choices=("line", "paragraph", "document"),
-        help="what a document of a plain text is: a line, what lies between blank lines, the file; paragraph")  # fmt: skip
+    add(
+        "--sample_by",
+        choices=("line", "paragraph", "document"),
+        help="what a document of a plain text is: a line, what lies between blank lines, the file; paragraph",
+    )
 
 
 def check_corpus(args):
@@ -55,7 +79,8 @@ def text_format(args) -> dict | None:
 
 
 def data_options(args) -> dict:
-    """What the flags say, by the names that data.corpus.training_blocks.train_and_heldout() takes it under."""
+    """What the flags say, by the names that data.corpus.training_blocks.train_and_heldout() takes it
+    under."""
     return {
         "paths": args.corpus,
         "num_heldout": DRY_RUN_ROWS if args.dry_run else args.num_heldout_blocks,

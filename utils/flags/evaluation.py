@@ -1,4 +1,5 @@
-"""Flags of run_evaluation.py, which has three uses: evaluating checkpoints (and exporting one), predicting, a report of runs.
+"""Flags of run_evaluation.py, which has three uses: evaluating checkpoints (and exporting one), predicting, a
+report of runs.
 
 Nothing here imports torch.
 """
@@ -25,30 +26,62 @@ def evaluation(names):
     def add(parser):
         group = parser.add_argument_group("task").add_argument
         group("--task_name", choices=names, help="which task", metavar="NAME")
-        group("--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself")
-        group("--max_length", "--max_seq_length", type=positive_int, help="tokens, with specials; 128, squad2: 384")
+        group(
+            "--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself"
+        )
+        group(
+            "--max_length",
+            "--max_seq_length",
+            type=positive_int,
+            help="tokens, with specials; 128, squad2: 384",
+        )
         spans(parser)
         group = parser.add_argument_group("evaluation").add_argument
         group("--model_path", nargs="+", metavar="PATH", help="hub names, checkpoint folders or run folders")
-        group("--teacher_model_path", metavar="PATH", help="one more, which is marked in the picture and compared with")
-        group("--sparsities", type=percentages, help="for nested checkpoints: one row for each of these; as stored")
-        group("--split", choices=("dev", "train", "hold_out", "test"), default="dev",
-            help="which rows are scored; they need labels")  # fmt: skip
+        group(
+            "--teacher_model_path",
+            metavar="PATH",
+            help="one more, which is marked in the picture and compared with",
+        )
+        group(
+            "--sparsities",
+            type=percentages,
+            help="for nested checkpoints: one row for each of these; as stored",
+        )
+        group(
+            "--split",
+            choices=("dev", "train", "hold_out", "test"),
+            default="dev",
+            help="which rows are scored; they need labels",
+        )
         held_out(parser.add_argument_group("rows held out"))
         group("--max_eval_samples", type=positive_int, help="score this many of them, a fixed sample; all")
         group("--selection_metric", help="the metric that is drawn; the task's own")
         group("--num_repeats", type=count, default=10, help="timed passes of each kind; 0: nothing is timed")
         group("--num_threads", type=threads, help="CPU threads; torch's own choice")
-        group("--compare", action="store_true",
-            help="differences from the teacher's metrics, or the first model's; 95%% intervals, paired bootstrap")  # fmt: skip
+        group(
+            "--compare",
+            action="store_true",
+            help=(
+                "differences from the teacher's metrics, or the first model's; 95%% intervals, paired "
+                "bootstrap"
+            ),
+        )
         group("--num_resamples", type=samples, default=10000, help="samples of the bootstrap")
         group = parser.add_argument_group("export").add_argument
-        group("--export", nargs="+", choices=EXPORTS, metavar="KIND",
-            help="dense: zero-filled stock model; compact: as small as it is; onnx: a graph, and one in int8")  # fmt: skip
+        group(
+            "--export",
+            nargs="+",
+            choices=EXPORTS,
+            metavar="KIND",
+            help="dense: zero-filled stock model; compact: as small as it is; onnx: a graph, and one in int8",
+        )
         group("--export_dir", help="gets a new folder for each kind; outputs/export/<task and model>")
         group = parser.add_argument_group("other uses").add_argument
         group(
-            "--predict", metavar="FILE", help="answer its rows on stdout, in order; -: those that arrive on stdin, batch by batch"
+            "--predict",
+            metavar="FILE",
+            help="answer its rows on stdout, in order; -: those that arrive on stdin, batch by batch",
         )
         group("--report", metavar="FOLDER", help="write report.html about all runs below it")
 
@@ -90,9 +123,13 @@ def check_evaluation(args, tasks):
             if getattr(args, flag):
                 yield f"--{flag}: needs one process; start it without torchrun"
     if args.report is not None:
-        given = {flag: getattr(args, flag) for flag in ("task_name", "model_path", "predict", *_ONLY_EVALUATING)}
+        given = {
+            flag: getattr(args, flag) for flag in ("task_name", "model_path", "predict", *_ONLY_EVALUATING)
+        }
         yield from (
-            f"--{flag}: has no meaning with --report, which reads finished runs" for flag, value in given.items() if value
+            f"--{flag}: has no meaning with --report, which reads finished runs"
+            for flag, value in given.items()
+            if value
         )
         if not Path(args.report).is_dir():
             yield f"--report: found no folder {args.report}; expected one with runs below it, like outputs"
@@ -136,7 +173,9 @@ def _check_hold_out(args, configs):
         trained = named if args.split == "hold_out" else ()
         yield from check_hold_out(args, named, trained=trained)
         if args.split == "hold_out" and not args.hold_out:
-            yield "--split hold_out: no model's config says which share of train was held out; give --hold_out"
+            yield (
+                "--split hold_out: no model's config says which share of train was held out; give --hold_out"
+            )
         return
     if args.hold_out is not None or args.teacher_saw_hold_out:
         yield "--hold_out, --teacher_saw_hold_out: have a meaning only with --split train or hold_out"
@@ -145,7 +184,10 @@ def _check_hold_out(args, configs):
 
 def _one_model(args, points, flag):
     if len(args.model_path) > 1 or points > 1:
-        yield f"{flag}: found {len(args.model_path)} models and {points} sparsities; expected one model, at one sparsity"
+        yield (
+            f"{flag}: found {len(args.model_path)} models and {points} sparsities; expected one model, at "
+            "one sparsity"
+        )
 
 
 def _check_export(args, config):

@@ -1,4 +1,5 @@
-"""Flags of students with experts: how many, how they begin, how tokens find them.  Nothing here imports torch."""
+"""Flags of students with experts: how many, how they begin, how tokens find them.  Nothing here imports
+torch."""
 
 import argparse
 import re
@@ -6,28 +7,57 @@ from fractions import Fraction
 
 from utils import families
 
-DEFAULTS = {"moe": "1,4", "gate_noise": "multiplicative", "expert_init": "random", "expert_shared_fraction": "2/3"}
+DEFAULTS = {
+    "moe": "1,4",
+    "gate_noise": "multiplicative",
+    "expert_init": "random",
+    "expert_shared_fraction": "2/3",
+}
 
 
 def experts(parser):
     """The flag group of a student's experts; the weight of their balance loss is in groups.balance."""
     add = parser.add_argument_group("experts").add_argument
-    add("--moe", type=counts, metavar="X,Y",
-        help="attention and feed-forward experts; assistants are dense; 1,1: a dense student; 1,4")  # fmt: skip
-    add("--gate_noise", choices=("multiplicative", "additive", "none"), help="in training, of 0.1; multiplicative")
-    add("--expert_init", choices=("equal", "random"),
-        help="equal: copies, the student begins as its dense twin; random: as published, sharing a part; random, from a "
-             "checkpoint equal")  # fmt: skip
-    add("--expert_shared_fraction", type=share, metavar="S",
-        help="with random: of its neurons or heads that an expert begins with in common with the others; 2/3")  # fmt: skip
-    add("--route_padding", action="store_true", help="padding goes to experts and into the balance loss, as published")
+    add(
+        "--moe",
+        type=counts,
+        metavar="X,Y",
+        help="attention and feed-forward experts; assistants are dense; 1,1: a dense student; 1,4",
+    )
+    add(
+        "--gate_noise",
+        choices=("multiplicative", "additive", "none"),
+        help="in training, of 0.1; multiplicative",
+    )
+    add(
+        "--expert_init",
+        choices=("equal", "random"),
+        help=(
+            "equal: copies, the student begins as its dense twin; random: as published, sharing a part; "
+            "random, from a "
+            "checkpoint equal"
+        ),
+    )
+    add(
+        "--expert_shared_fraction",
+        type=share,
+        metavar="S",
+        help="with random: of its neurons or heads that an expert begins with in common with the others; 2/3",
+    )
+    add(
+        "--route_padding",
+        action="store_true",
+        help="padding goes to experts and into the balance loss, as published",
+    )
 
 
 def counts(text) -> str:
     """A flag type: `1,4`, two whole numbers of at least 1."""
     match = re.fullmatch(r"\s*0*([1-9]\d*)\s*,\s*0*([1-9]\d*)\s*", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected attention and feed-forward experts, each at least 1, like 1,4")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected attention and feed-forward experts, each at least 1, like 1,4"
+        )
     return f"{match[1]},{match[2]}"
 
 
@@ -56,22 +86,32 @@ def options(args) -> dict:
 def check_experts(args, teacher: dict | None, student: dict | None, *, student_has_weights: bool):
     """Yield what is wrong with the flags of experts(); fill in their defaults.
 
-    teacher, student: their configs as far as they are known.  student_has_weights: of --student_model_path; a student that is a
-    config alone is made from nothing, any other one has its experts already, or is turned into equal ones ("upcycled").
+    teacher, student: their configs as far as they are known.  student_has_weights: of --student_model_path; a
+    student that is a config alone is made from nothing, any other one has its experts already, or is turned
+    into equal ones ("upcycled").
     """
-    given = [f"--{flag}" for flag in DEFAULTS if getattr(args, flag) is not None] + ["--route_padding"] * args.route_padding
+    given = [f"--{flag}" for flag in DEFAULTS if getattr(args, flag) is not None] + [
+        "--route_padding"
+    ] * args.route_padding
     if families.has_experts(student):
         if given:
-            yield f"{', '.join(given)}: --student_model_path has experts already ({student['model_type']}); leave this out"
+            yield (
+                f"{', '.join(given)}: --student_model_path has experts already ({student['model_type']}); "
+                "leave this out"
+            )
         return
     if student_has_weights:
         if args.expert_init == "random":
-            yield "--expert_init random: experts begin as copies of the blocks of --student_model_path; expected equal"
+            yield (
+                "--expert_init random: experts begin as copies of the blocks of --student_model_path; "
+                "expected equal"
+            )
         args.expert_init = "equal"
     if args.expert_init == "equal":
         if args.expert_shared_fraction not in (None, "1"):
             yield (
-                f"--expert_shared_fraction {args.expert_shared_fraction}: with --expert_init equal, as from a checkpoint, all "
+                f"--expert_shared_fraction {args.expert_shared_fraction}: with --expert_init equal, as from "
+                "a checkpoint, all "
                 "experts begin as copies of a whole block; leave it out"
             )
         args.expert_shared_fraction = "1"
@@ -86,16 +126,21 @@ def check_experts(args, teacher: dict | None, student: dict | None, *, student_h
         return
     model = student or teacher
     for mixture, number in experts.items():
-        refusal = families.refusal(model["model_type"], f"{mixture} experts") if model and number > 1 else None
+        refusal = (
+            families.refusal(model["model_type"], f"{mixture} experts") if model and number > 1 else None
+        )
         if refusal:
             yield f"--moe {args.moe}: {refusal}"
     if not student_has_weights and args.student_heads and args.student_intermediate:
-        heads = args.student_heads // (families.heads_per_key(model) if model else 1)  # those that share a key go together
+        heads = args.student_heads // (
+            families.heads_per_key(model) if model else 1
+        )  # those that share a key go together
         sizes = {"attention": (heads, "heads"), "ffn": (args.student_intermediate, "feed-forward neurons")}
         for mixture, (size, what) in sizes.items():
             if experts[mixture] > 1 and (size * Fraction(args.expert_shared_fraction)).denominator > 1:
                 nearest = round(size * Fraction(args.expert_shared_fraction))
                 yield (
-                    f"--expert_shared_fraction {args.expert_shared_fraction}: of {size} {what} that is no whole number; choose a "
+                    f"--expert_shared_fraction {args.expert_shared_fraction}: of {size} {what} that is no "
+                    "whole number; choose a "
                     f"multiple of 1/{size}, like {nearest}/{size}"
                 )

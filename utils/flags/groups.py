@@ -16,11 +16,21 @@ from utils.flags.parser import (
 )
 
 # What --task_name squad2 has besides, with the published values; other tasks refuse these flags
-SPANS = {"doc_stride": 128, "max_query_length": 64, "max_answer_length": 30, "num_best": 20, "null_threshold": 0.0}
+SPANS = {
+    "doc_stride": 128,
+    "max_query_length": 64,
+    "max_answer_length": 30,
+    "num_best": 20,
+    "null_threshold": 0.0,
+}
 # Flags that may change once the run has finished: they only say how a model's scores become answers
 OF_ANSWERS = {"max_answer_length", "num_best", "null_threshold"}
 DRY_RUN_ROWS, DRY_RUN_UPDATES = 48, 3
-_DROPOUTS = {"cls_dropout": "of the task head", "hidn_dropout": "of hidden states", "att_dropout": "of attention probabilities"}
+_DROPOUTS = {
+    "cls_dropout": "of the task head",
+    "hidn_dropout": "of hidden states",
+    "att_dropout": "of attention probabilities",
+}
 
 
 def task(names):
@@ -29,16 +39,37 @@ def task(names):
     def add(parser):
         group = parser.add_argument_group("task")
         group.add_argument("--task_name", choices=names, required=True, help="which task", metavar="NAME")
-        group.add_argument("--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself")
-        group.add_argument("--data_type", help="input pipeline: bert_cls, bert_ner, bert_qa or combined; follows the task")
-        group.add_argument("--max_length", "--max_seq_length", type=positive_int, help="tokens, with specials; 128, squad2: 384")
-        group.add_argument("--max_train_samples", type=positive_int, help="use this many training rows, a fixed sample")
-        group.add_argument("--max_eval_samples", type=positive_int, help="score this many dev rows, a fixed sample; all")
-        group.add_argument("--selection_metric", help="the dev metric that chooses checkpoints; the task's own")
+        group.add_argument(
+            "--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself"
+        )
+        group.add_argument(
+            "--data_type", help="input pipeline: bert_cls, bert_ner, bert_qa or combined; follows the task"
+        )
+        group.add_argument(
+            "--max_length",
+            "--max_seq_length",
+            type=positive_int,
+            help="tokens, with specials; 128, squad2: 384",
+        )
+        group.add_argument(
+            "--max_train_samples", type=positive_int, help="use this many training rows, a fixed sample"
+        )
+        group.add_argument(
+            "--max_eval_samples", type=positive_int, help="score this many dev rows, a fixed sample; all"
+        )
+        group.add_argument(
+            "--selection_metric", help="the dev metric that chooses checkpoints; the task's own"
+        )
         held_out(group)
-        group.add_argument("--do_train", action="store_true", help="train (what is done when none of the three is given)")
-        group.add_argument("--do_test", action="store_true", help="score the labelled test file with the selected model")
-        group.add_argument("--do_infer", action="store_true", help="write predictions for the unlabelled test file")
+        group.add_argument(
+            "--do_train", action="store_true", help="train (what is done when none of the three is given)"
+        )
+        group.add_argument(
+            "--do_test", action="store_true", help="score the labelled test file with the selected model"
+        )
+        group.add_argument(
+            "--do_infer", action="store_true", help="write predictions for the unlabelled test file"
+        )
         group.add_argument("--infer_split", choices=("test", "dev"), default="test", help="of --do_infer")
         spans(parser)
 
@@ -57,11 +88,24 @@ def data_options(args) -> dict:
 
 def held_out(group):
     """The flags that say which rows of train choose whatever is chosen.  check_hold_out() checks them."""
-    group.add_argument("--hold_out", type=fraction, metavar="SHARE",
-        help="share of train that no stage trains on and that chooses instead of dev, told by the rows' text: 0.1; what the "
-        "checkpoints say, else 0: dev chooses")  # fmt: skip
-    group.add_argument("--teacher_saw_hold_out", action="store_true",
-        help="a checkpoint that may have been trained on these rows is used all the same; the report repeats it")  # fmt: skip
+    group.add_argument(
+        "--hold_out",
+        type=fraction,
+        metavar="SHARE",
+        help=(
+            "share of train that no stage trains on and that chooses instead of dev, told by the rows' "
+            "text: 0.1; what the "
+            "checkpoints say, else 0: dev chooses"
+        ),
+    )
+    group.add_argument(
+        "--teacher_saw_hold_out",
+        action="store_true",
+        help=(
+            "a checkpoint that may have been trained on these rows is used all the same; the report repeats "
+            "it"
+        ),
+    )
 
 
 def spans(parser):
@@ -71,8 +115,16 @@ def spans(parser):
         ("--doc_stride", count, "tokens that two neighbouring windows of a context share"),
         ("--max_query_length", positive_int, "tokens of a question; longer ones are cut"),
         ("--max_answer_length", positive_int, "tokens of an answer"),
-        ("--num_best --n_best_size", positive_int, "starts and ends looked at in each window, and answers kept"),
-        ("--null_threshold --null_score_diff_threshold", finite, "no answer where its score exceeds the best one's by more"),
+        (
+            "--num_best --n_best_size",
+            positive_int,
+            "starts and ends looked at in each window, and answers kept",
+        ),
+        (
+            "--null_threshold --null_score_diff_threshold",
+            finite,
+            "no answer where its score exceeds the best one's by more",
+        ),
     ):
         names = flag.split()
         add(*names, type=kind, help=f"{what}; {SPANS[names[0].removeprefix('--')]}")
@@ -82,9 +134,20 @@ def training(parser):
     """The flag group of every stage that trains.  Defaults are the papers'."""
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--per_device_train_batch_size", "--train_batch_size", type=positive_int, default=32, help="examples per process")
-    add("--num_grad_accum_steps", "--gradient_accumulation_steps", type=positive_int, default=1,
-        help="micro-batches per update; the update is that of one batch as large as all of them")  # fmt: skip
+    add(
+        "--per_device_train_batch_size",
+        "--train_batch_size",
+        type=positive_int,
+        default=32,
+        help="examples per process",
+    )
+    add(
+        "--num_grad_accum_steps",
+        "--gradient_accumulation_steps",
+        type=positive_int,
+        default=1,
+        help="micro-batches per update; the update is that of one batch as large as all of them",
+    )
     add("--learning_rate", type=positive, default=3e-5, help="peak")
     add("--weight_decay", type=non_negative, default=0.01, help="on matrices, not on biases and norms")
     add("--adam_beta1", type=below_one, default=0.9)
@@ -93,11 +156,27 @@ def training(parser):
     add("--max_grad_norm", type=non_negative, default=5.0, help="clip the gradient's norm; 0: never")
     add("--num_train_epochs", type=positive_int, default=10)
     add("--max_steps", type=positive_int, help="stop after this many updates")
-    add("--num_patience_epochs", type=positive_int, default=5, help="stop after this many epochs without improvement")
-    add("--lr_scheduler_type", choices=("linear", "cosine", "constant"), default="linear", help="after the warm-up")
+    add(
+        "--num_patience_epochs",
+        type=positive_int,
+        default=5,
+        help="stop after this many epochs without improvement",
+    )
+    add(
+        "--lr_scheduler_type",
+        choices=("linear", "cosine", "constant"),
+        default="linear",
+        help="after the warm-up",
+    )
     add("--warmup_proportion", "--warmup_ratio", type=fraction, default=0.1, help="share of the updates")
     add("--warmup_steps", type=count, help="the warm-up in updates, instead of their share")
-    add("--eval_interval", "--eval_steps", type=count, default=0, help="updates between evaluations; 0: once an epoch")
+    add(
+        "--eval_interval",
+        "--eval_steps",
+        type=count,
+        default=0,
+        help="updates between evaluations; 0: once an epoch",
+    )
     for name, what in _DROPOUTS.items():
         add(f"--{name}", type=fraction, help=f"dropout {what}; the checkpoint's")
     idle(parser, "states are saved by time, see --save_minutes", "--save_steps")
@@ -116,7 +195,11 @@ def folder(parser):
     add("--output_dir", "--checkpoint_dir", help="the run folder; outputs/<stage>/<what identifies the run>")
     add("--overwrite", action="store_true", help="start afresh where a run with this folder exists")
     add("--seed", type=seed, default=776)
-    add("--dry_run", action="store_true", help="a few rows and updates through every step; leaves nothing behind")
+    add(
+        "--dry_run",
+        action="store_true",
+        help="a few rows and updates through every step; leaves nothing behind",
+    )
     add("--debug", action="store_true", help="show tracebacks of users' errors")
     return group
 
@@ -125,7 +208,13 @@ def inference(parser):
     """The flag group of a script that runs a model: where results go, on what it runs; returns it."""
     group = folder(parser)
     add = group.add_argument
-    add("--per_device_eval_batch_size", "--eval_batch_size", type=positive_int, default=32, help="examples per process")
+    add(
+        "--per_device_eval_batch_size",
+        "--eval_batch_size",
+        type=positive_int,
+        default=32,
+        help="examples per process",
+    )
     add("--precision", choices=("fp32", "bf16", "fp16"), help="bf16 on a GPU that has it, else fp32")
     add("--use_fp16", action="store_true", help="the same as --precision fp16")
     add("--use_cpu", action="store_true", help="do not use a GPU")
@@ -137,8 +226,18 @@ def runtime(parser):
     add = inference(parser).add_argument
     add("--compile", action="store_true", help="torch.compile the trained model")
     add("--log_interval", "--logging_steps", type=positive_int, default=50, help="updates between log lines")
-    add("--save_minutes", type=non_negative, default=5, help="minutes between states for resuming; 0: at every evaluation")
-    add("--report_to", choices=("none", "tensorboard", "wandb", "trackio"), default="none", help="a tracker beside the log")
+    add(
+        "--save_minutes",
+        type=non_negative,
+        default=5,
+        help="minutes between states for resuming; 0: at every evaluation",
+    )
+    add(
+        "--report_to",
+        choices=("none", "tensorboard", "wandb", "trackio"),
+        default="none",
+        help="a tracker beside the log",
+    )
 
 
 def scoring(parser):
@@ -146,13 +245,22 @@ def scoring(parser):
     add = parser.add_argument_group("scoring").add_argument
     add("--scoring_split", choices=("train", "dev"), default="train", help="where importance is measured")
     add("--num_scoring_samples", type=positive_int, help="rows of it, a fixed sample; all")
-    add("--scoring_batch_size", type=positive_int, default=32, help="the absolute value is taken per batch of this size")
+    add(
+        "--scoring_batch_size",
+        type=positive_int,
+        default=32,
+        help="the absolute value is taken per batch of this size",
+    )
 
 
 def student(parser):
     """The flag group of StarK's names for the part of a checkpoint that is a student."""
     add = parser.add_argument_group("student").add_argument
-    add("--student_sparsity", type=percent, help="the crop of a nested checkpoint at this sparsity, in percent: 70")
+    add(
+        "--student_sparsity",
+        type=percent,
+        help="the crop of a nested checkpoint at this sparsity, in percent: 70",
+    )
     add("--student_layer", type=positive_int, help="so many of its layers: 4")
     add("--layer_choice", choices=("first", "even"), default="first", help="which layers are kept")
 
@@ -161,21 +269,39 @@ def model_path(parser, flag, role, *, aliases=(), required=True, default=None):
     """Declare a flag that names a model: a hub name, a checkpoint folder or a run folder."""
     group = parser.add_argument_group("models") if not hasattr(parser, "_models") else parser._models
     parser._models = group
-    group.add_argument(flag, *aliases, required=required and default is None, default=default, metavar="PATH",
-                       help=f"{role}: a hub name, a checkpoint folder or a run folder")  # fmt: skip
+    group.add_argument(
+        flag,
+        *aliases,
+        required=required and default is None,
+        default=default,
+        metavar="PATH",
+        help=f"{role}: a hub name, a checkpoint folder or a run folder",
+    )
 
 
 def distillation(objectives):
-    """The flag group of every stage that learns from a teacher's outputs.  objectives: the module of that name."""
+    """The flag group of every stage that learns from a teacher's outputs.  objectives: the module of that
+    name."""
 
     def add_flags(parser):
         add = parser.add_argument_group("distillation").add_argument
         names = ", ".join(f"{name} ({' + '.join(row.terms)})" for name, row in objectives.OBJECTIVES.items())
-        add("--model_type", help=f"objective, family and head, as in kdbert_cls; the objective alone will do: {names}")
+        add(
+            "--model_type",
+            help=f"objective, family and head, as in kdbert_cls; the objective alone will do: {names}",
+        )
         add("--temperature", type=moderate, default=1.0, help="of the soft labels")
         for name, term in objectives.TERMS.items():
-            add(f"--{name}_weight", type=weight, help=f"{term.help}; 1 over the number of the objective's terms")
-        add("--cache_teacher", action="store_true", help="keep the teacher's outputs for train in memory, computed once")
+            add(
+                f"--{name}_weight",
+                type=weight,
+                help=f"{term.help}; 1 over the number of the objective's terms",
+            )
+        add(
+            "--cache_teacher",
+            action="store_true",
+            help="keep the teacher's outputs for train in memory, computed once",
+        )
 
     return add_flags
 
@@ -183,4 +309,8 @@ def distillation(objectives):
 def balance(parser):
     """The flag group of stages that train a student which may have experts."""
     add = parser.add_argument_group("experts").add_argument
-    add("--load_balance_weight", type=non_negative, help="of the loss that spreads tokens over the student's experts; 0.01")
+    add(
+        "--load_balance_weight",
+        type=non_negative,
+        help="of the loss that spreads tokens over the student's experts; 0.01",
+    )

@@ -1,4 +1,5 @@
-"""--model_type, the papers' word for objective, family and head: `kdbert_cls` = kd + bert + cls; `ft` or `kd` alone will do."""
+"""--model_type, the papers' word for objective, family and head: `kdbert_cls` = kd + bert + cls; `ft` or `kd`
+alone will do."""
 
 import re
 
@@ -6,11 +7,17 @@ from utils import families
 from utils.flags.checks import check_spans
 
 _HEADS = {"cls": ("classification", "regression"), "ner": ("tagging",), "qa": ("spans",)}
-_DATA_TYPES = {"bert_cls": _HEADS["cls"], "bert_ner": _HEADS["ner"], "bert_qa": _HEADS["qa"], "combined": _HEADS["cls"]}
+_DATA_TYPES = {
+    "bert_cls": _HEADS["cls"],
+    "bert_ner": _HEADS["ner"],
+    "bert_qa": _HEADS["qa"],
+    "combined": _HEADS["cls"],
+}
 
 
 def objective_of(model_type: str | None, default: str, objectives) -> str:
-    """The objective that a model type begins with; the stage's default where none is given.  objectives: all names."""
+    """The objective that a model type begins with; the stage's default where none is given.  objectives: all
+    names."""
     return default if model_type is None else _beginning(model_type, objectives)
 
 
@@ -32,11 +39,12 @@ def _beginning(model_type, objectives) -> str | None:
 
 
 def check_model_type(args, task, config: dict | None, *, objectives: dict):
-    """Yield what contradicts the task or a checkpoint's config (None: not known yet): model type, data type, selection metric,
-    flags of spans.
+    """Yield what contradicts the task or a checkpoint's config (None: not known yet): model type, data type,
+    selection metric, flags of spans.
 
     objectives: {name: row} of modules/objectives.py that the stage can train.
-    task: an entry of the registry.  The task's own selection metric and --max_length are filled in where none is given.
+    task: an entry of the registry.  The task's own selection metric and --max_length are filled in where none
+    is given.
     """
     if task is None:  # the parser has said so
         return
@@ -45,7 +53,10 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
     yield from check_spans(args, kind)
     args.selection_metric = args.selection_metric or task.selection_metric
     if args.selection_metric not in task.metrics:
-        yield f"--selection_metric: {args.selection_metric!r} is not one of {task.name}'s: {', '.join(task.metrics)}"
+        yield (
+            f"--selection_metric: {args.selection_metric!r} is not one of {task.name}'s: "
+            f"{', '.join(task.metrics)}"
+        )
     if args.data_type is not None:
         if args.data_type not in _DATA_TYPES:
             yield f"--data_type: {args.data_type!r} is not one of {', '.join(_DATA_TYPES)}"
@@ -56,25 +67,36 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
     objective = _beginning(args.model_type, objectives)
     match = re.fullmatch(r"([a-z0-9_-]*?)(?:_(cls|ner|qa))?", args.model_type.removeprefix(objective or ""))
     if objective is None or match is None:
-        yield f"--model_type: {args.model_type!r} does not begin with one of {', '.join(objectives)} (kdbert_cls, ft, ...)"
+        yield (
+            f"--model_type: {args.model_type!r} does not begin with one of {', '.join(objectives)} "
+            "(kdbert_cls, ft, ...)"
+        )
         return
     family, head = match.groups()
     if head is not None and kind not in _HEADS[head]:
         yield f"--model_type {args.model_type}: --task_name {args.task_name} is a {kind} task"
     if objectives[objective].kinds and kind not in objectives[objective].kinds:
         allowed = " and ".join(objectives[objective].kinds)
-        yield f"--model_type {args.model_type}: {objective} is for {allowed}; {args.task_name} is a {kind} task"
+        yield (
+            f"--model_type {args.model_type}: {objective} is for {allowed}; {args.task_name} is a {kind} task"
+        )
     if family and families.named(family) is None:
-        yield f"--model_type {args.model_type}: found family {family!r}; expected one of {', '.join(families.FAMILIES)}"
+        yield (
+            f"--model_type {args.model_type}: found family {family!r}; expected one of "
+            f"{', '.join(families.FAMILIES)}"
+        )
     elif family and config and families.named(family) != families.stock_type(config["model_type"]):
         yield f"--model_type {args.model_type}: the checkpoint's model_type is {config['model_type']}"
 
 
-def check_terms(args, default: str, *, objectives: dict, states_of: set, teacher: dict | None, student: dict | None):
-    """Yield what is wrong with the weights of an objective's terms, and with a student of another width than the teacher.
+def check_terms(
+    args, default: str, *, objectives: dict, states_of: set, teacher: dict | None, student: dict | None
+):
+    """Yield what is wrong with the weights of an objective's terms, and with a student of another width than
+    the teacher.
 
-    default: the objective where --model_type names none.  states_of: the terms that compare hidden states.  teacher, student:
-    configs, None where they are not known.
+    default: the objective where --model_type names none.  states_of: the terms that compare hidden states.
+    teacher, student: configs, None where they are not known.
     """
     name = objective_of(args.model_type, default, objectives)
     weights = {term: getattr(args, f"{term}_weight") for term in objectives[name].terms} if name else {}
@@ -84,6 +106,8 @@ def check_terms(args, default: str, *, objectives: dict, states_of: set, teacher
     widths = [families.size(config, "hidden") if config else None for config in (teacher, student)]
     if compared and None not in widths and widths[0] != widths[1]:
         yield (
-            f"--student_model_path: {widths[1]} wide, the teacher {widths[0]}: {name} compares their hidden states "
-            f"({', '.join(compared)}); choose --model_type kd, or --{compared[0]}_weight 0, or a student of that width"
+            f"--student_model_path: {widths[1]} wide, the teacher {widths[0]}: {name} compares their hidden "
+            "states "
+            f"({', '.join(compared)}); choose --model_type kd, or --{compared[0]}_weight 0, or a student of "
+            "that width"
         )

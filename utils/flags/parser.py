@@ -1,4 +1,5 @@
-"""The parser, which reports every problem in one message, and the types of flags.  Nothing here imports torch."""
+"""The parser, which reports every problem in one message, and the types of flags.  Nothing here imports
+torch."""
 
 import argparse
 import difflib
@@ -12,7 +13,8 @@ from utils.errors import FlagError
 
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
-    "output_dir", "overwrite", "debug", "log_interval", "report_to", "dry_run", "do_train", "do_test", "do_infer",
+    "output_dir", "overwrite", "debug", "log_interval", "report_to", "dry_run", "do_train", "do_test",
+    "do_infer",
     "save_minutes", "stage", "hops_dir", "num_workers", "infer_split",
 }  # fmt: skip
 
@@ -58,12 +60,19 @@ class Parser(argparse.ArgumentParser):
             choices = ", ".join(map(str, action.choices))
             near = difflib.get_close_matches(str(value), map(str, action.choices), n=1, cutoff=0.7)
             meant = f"; is {near[0]} meant?" if near else ""
-            self.problems.append(f"{'/'.join(action.option_strings)}: {value!r} is not one of {choices}{meant}")
+            self.problems.append(
+                f"{'/'.join(action.option_strings)}: {value!r} is not one of {choices}{meant}"
+            )
 
     def error(self, message):
         """A malformed command line (a flag without its value): nothing after it can be trusted."""
         raise FlagError(
-            "\n".join(["the flags cannot be used:", *(f"  {p}" for p in [*self.problems, message.removeprefix("argument ")])])
+            "\n".join(
+                [
+                    "the flags cannot be used:",
+                    *(f"  {p}" for p in [*self.problems, message.removeprefix("argument ")]),
+                ]
+            )
         )
 
 
@@ -105,14 +114,16 @@ finite = _number(float, -sys.float_info.max, sys.float_info.max, False, "a numbe
 
 
 def switch(text: str) -> bool:
-    """A flag type, for `nargs="?", const=True`: `true` or `false`, as some programs write what has no value here."""
+    """A flag type, for `nargs="?", const=True`: `true` or `false`, as some programs write what has no value
+    here."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return text.lower() == "true"
 
 
 def idle(parser, why: str, *names):
-    """Declare a flag of the papers' scripts that has no meaning here: it is accepted, and a line says why it changes nothing."""
+    """Declare a flag of the papers' scripts that has no meaning here: it is accepted, and a line says why it
+    changes nothing."""
     action = parser.add_argument(*names, nargs="?", const="", help=argparse.SUPPRESS)
     parser.idle[action.dest] = f"{names[0]}: has no meaning here: {why}"
 
@@ -128,16 +139,18 @@ def parser(doc: str, *groups) -> Parser:
 def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argparse.Namespace:
     """Parse, check everything that can be checked without a model, and fill in what follows from the rest.
 
-    stage: the first folder below outputs/.  name(args): the second.  check(args): yields what else is wrong, as strings; it is
-    asked whatever the parser has found, so a value may be missing where a flag is required, and None where it was no value.
-    Raises FlagError with all problems in one message.
+    stage: the first folder below outputs/.  name(args): the second.  check(args): yields what else is wrong,
+    as strings; it is asked whatever the parser has found, so a value may be missing where a flag is required,
+    and None where it was no value. Raises FlagError with all problems in one message.
     """
     args, unknown = parser.parse_known_args(argv)
     known = [option for action in parser._actions for option in action.option_strings]
     problems = parser.problems
     problems += [_unknown(flag, known) for flag in unknown if flag.startswith("-")]
     problems += [f"{word!r}: belongs to no flag" for word in unknown if not word.startswith("-")]
-    problems += [f"{'/'.join(a.option_strings)}: required" for a in parser.required if getattr(args, a.dest) is None]
+    problems += [
+        f"{'/'.join(a.option_strings)}: required" for a in parser.required if getattr(args, a.dest) is None
+    ]
     for dest, why in parser.idle.items():
         if vars(args).pop(dest) is not None:
             print(f"note: {why}", file=sys.stderr)
@@ -161,7 +174,9 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     if not problems:
         problems += list(paths.inside_the_run(args))
     if problems:
-        raise FlagError("\n".join(["the flags cannot be used:", *(f"  {problem}" for problem in dict.fromkeys(problems))]))
+        raise FlagError(
+            "\n".join(["the flags cannot be used:", *(f"  {problem}" for problem in dict.fromkeys(problems))])
+        )
     return args
 
 
@@ -184,7 +199,8 @@ def settings(args) -> dict:
 
 
 def percentages(text: str) -> list[float]:
-    """A flag type: comma-separated sparsities in percent, `80,90` or `80,90S`, ascending and without repeats."""
+    """A flag type: comma-separated sparsities in percent, `80,90` or `80,90S`, ascending and without
+    repeats."""
     values = sorted({percent(part.strip().removesuffix("S")) for part in text.split(",") if part.strip()})
     if not values or values[-1] >= 100:
         raise argparse.ArgumentTypeError(f"{text!r}: expected percentages below 100, like 0,50,90")
@@ -211,7 +227,9 @@ def layer_or_sparsity(text: str) -> str:
             return f"{percent(number):g}S"
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
-    raise argparse.ArgumentTypeError(f"{text!r}: expected a number with L (layers kept, 4L) or S (percent dropped, 90S)")
+    raise argparse.ArgumentTypeError(
+        f"{text!r}: expected a number with L (layers kept, 4L) or S (percent dropped, 90S)"
+    )
 
 
 def path_of_students(text: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""Flags of models that are parts of a larger one: crops of an encoder that was sorted on a corpus, once-for-all students.
+"""Flags of models that are parts of a larger one: crops of an encoder that was sorted on a corpus,
+once-for-all students.
 
 Nothing here imports torch.
 """
@@ -28,10 +29,24 @@ class Part:
 def students(parser):
     """The flag group of students that are crops or once-for-all.  check_students() checks it."""
     add = parser.add_argument_group("parts").add_argument
-    add("--sparsity", type=percent, metavar="S",
-        help="the student: --student_model_path or else the teacher, sorted on a corpus, cropped at S percent: 90")  # fmt: skip
-    add("--ofa_layer", type=sizes, metavar="6,4,3",
-        help="once-for-all: one student whose parts, of each of these depths and widths, are trained with it; 6,4,3")  # fmt: skip
+    add(
+        "--sparsity",
+        type=percent,
+        metavar="S",
+        help=(
+            "the student: --student_model_path or else the teacher, sorted on a corpus, cropped at S "
+            "percent: 90"
+        ),
+    )
+    add(
+        "--ofa_layer",
+        type=sizes,
+        metavar="6,4,3",
+        help=(
+            "once-for-all: one student whose parts, of each of these depths and widths, are trained with "
+            "it; 6,4,3"
+        ),
+    )
     add("--ofa_hidden", type=sizes, metavar="768,...,192", help="the widths; 768,512,384,256,192")
 
 
@@ -47,7 +62,8 @@ def sizes(text) -> list[int]:
 def fill_students(args):
     """Give the flags of students() and what follows from them their values; yield what contradicts what.
 
-    Before relations.check_relations(), which sees the largest part, or the model that is cropped, as the student.
+    Before relations.check_relations(), which sees the largest part, or the model that is cropped, as the
+    student.
     """
     is_ofa, is_crop = bool(args.ofa_layer or args.ofa_hidden), args.sparsity is not None
     own = [flag for flag, given in (("--sparsity", is_crop), ("--ofa_layer, --ofa_hidden", is_ofa)) if given]
@@ -56,13 +72,23 @@ def fill_students(args):
         return
     if len(own) > 1:
         yield f"{' and '.join(own)}: each says what the student is; give one"
-    sizes_too = ("student_layer", "student_hidden", "student_intermediate", "student_path", "student_heads", "student_init")
+    sizes_too = (
+        "student_layer",
+        "student_hidden",
+        "student_intermediate",
+        "student_path",
+        "student_heads",
+        "student_init",
+    )
     refused = sizes_too if is_crop else (*sizes_too[:4], "student_model_path")
     if given := [f"--{name}" for name in refused if getattr(args, name) is not None]:
         yield f"{', '.join(given)}: {own[0]} says what the student is; leave this out"
         return
     if args.relation_source == "last":
-        yield f"--relation_source last: {own[0]} needs extra projections, for all layers of all parts to be trained"
+        yield (
+            f"--relation_source last: {own[0]} needs extra projections, for all layers of all parts to be "
+            "trained"
+        )
     args.relation_source = "extra"
     if is_crop:
         args.student_model_path = args.student_model_path or args.teacher_model_path
@@ -77,7 +103,10 @@ def fill_students(args):
     head = args.student_hidden // args.student_heads
     for width in args.ofa_hidden:
         if width % head:
-            yield f"--ofa_hidden {width}: no multiple of {head}, the size of a head; choose other widths, or --student_heads"
+            yield (
+                f"--ofa_hidden {width}: no multiple of {head}, the size of a head; choose other widths, or "
+                "--student_heads"
+            )
         if width % args.num_relation_heads:
             yield f"--num_relation_heads {args.num_relation_heads}: does not divide --ofa_hidden {width}"
 
@@ -96,5 +125,9 @@ def name(args) -> str:
 def parts(args) -> list[Part]:
     """The parts of a once-for-all student, the whole one last; of the resolved flags."""
     head, ratio = args.student_hidden // args.student_heads, args.student_intermediate // args.student_hidden
-    made = [Part(layers, width, width // head, ratio * width) for layers in args.ofa_layer for width in args.ofa_hidden]
+    made = [
+        Part(layers, width, width // head, ratio * width)
+        for layers in args.ofa_layer
+        for width in args.ofa_hidden
+    ]
     return sorted(made, key=lambda part: (part.layers, part.hidden))

@@ -20,17 +20,49 @@ RELATIONS = tuple(left + right for left in "qkv" for right in "qkv")
 def relations(parser):
     """The flag group of what is compared."""
     add = parser.add_argument_group("relations").add_argument
-    add("--teacher_layer", "--L", type=layer_number, metavar="L",
-        help="of the teacher, from 1, or `last`; without it 21 of BERT-large's 24, 19 of RoBERTa-large's and XLM-R-large's, "
-             "else the last")  # fmt: skip
-    add("--num_relation_heads", type=positive_int, metavar="R",
-        help="divides both widths; 48 for 12 layers, 64 for 24, else the largest of 64, 48, 32, 24, 16, 12")  # fmt: skip
-    add("--relations", "--minilm_relations", type=relation_weights, default="qq=1,kk=1,vv=1", metavar="WEIGHTS",
-        help="pairs of q, k and v with weights; also as {(1, 1): 1, (2, 2): 1}, (left, right) with 1 for q")  # fmt: skip
-    add("--relation_source", choices=("last", "extra"), default="last",
-        help="the student's side: its last layer's projections, or new ones on its final states, dropped afterwards")  # fmt: skip
-    add("--relation_weighting", choices=("sequence", "token"), default="sequence",
-        help="sequence: the sum of the relations' means over sequences; token: the mean of their means over tokens")  # fmt: skip
+    add(
+        "--teacher_layer",
+        "--L",
+        type=layer_number,
+        metavar="L",
+        help=(
+            "of the teacher, from 1, or `last`; without it 21 of BERT-large's 24, 19 of RoBERTa-large's and "
+            "XLM-R-large's, "
+            "else the last"
+        ),
+    )
+    add(
+        "--num_relation_heads",
+        type=positive_int,
+        metavar="R",
+        help="divides both widths; 48 for 12 layers, 64 for 24, else the largest of 64, 48, 32, 24, 16, 12",
+    )
+    add(
+        "--relations",
+        "--minilm_relations",
+        type=relation_weights,
+        default="qq=1,kk=1,vv=1",
+        metavar="WEIGHTS",
+        help="pairs of q, k and v with weights; also as {(1, 1): 1, (2, 2): 1}, (left, right) with 1 for q",
+    )
+    add(
+        "--relation_source",
+        choices=("last", "extra"),
+        default="last",
+        help=(
+            "the student's side: its last layer's projections, or new ones on its final states, dropped "
+            "afterwards"
+        ),
+    )
+    add(
+        "--relation_weighting",
+        choices=("sequence", "token"),
+        default="sequence",
+        help=(
+            "sequence: the sum of the relations' means over sequences; token: the mean of their means over "
+            "tokens"
+        ),
+    )
 
 
 MODEL_TYPES = ("bert_minilm", "moebert_minilm", "sparsebert_minilm", "ofabert_minilm")
@@ -42,38 +74,91 @@ def layer_number(text) -> int | str:
 
 
 def models(parser):
-    """The flags that name teacher, student and tokenizer, and the masked tokens that may be learned beside the relations."""
-    model_path(parser, "--teacher_model_path", "any encoder of the architecture table",
-                     aliases=("--input_model_dir", "--teacher_model_name_or_path"))  # fmt: skip
-    model_path(parser, "--student_model_path", "a student of its own: a checkpoint, or a folder with a config.json alone",
-                     aliases=("--student_model_name_or_path",), required=False)  # fmt: skip
+    """The flags that name teacher, student and tokenizer, and the masked tokens that may be learned beside
+    the relations."""
+    model_path(
+        parser,
+        "--teacher_model_path",
+        "any encoder of the architecture table",
+        aliases=("--input_model_dir", "--teacher_model_name_or_path"),
+    )
+    model_path(
+        parser,
+        "--student_model_path",
+        "a student of its own: a checkpoint, or a folder with a config.json alone",
+        aliases=("--student_model_name_or_path",),
+        required=False,
+    )
     add = parser.add_argument_group("relation distillation").add_argument
     add("--tokenizer_name_or_path", "--tokenizer_dir", metavar="PATH", help="the teacher's")
     idle(parser, "a run folder has its own name, --output_dir", "--model_suffix")
     idle(parser, "--num_heldout_blocks of the corpus are evaluated on", "--val_config")
     add("--data_type", choices=("bert_nil", "bert_mlm"), help="bert_nil, no masks; bert_mlm is --mlm_weight")
     add("--model_type", choices=MODEL_TYPES, help="the papers' word for what the flags of the student say")
-    add("--iteration", type=positive_int, default=1,
-        help="from 2 on the teacher is a student of the iteration before, which was trained in its last layer")  # fmt: skip
-    add("--mlm_weight", type=non_negative, default=0.0, help="of a loss on masked tokens beside the relations; 0: none")
-    add("--mlm_probability", type=fraction, default=0.15, help="share of tokens that are masked for it, for both models")
+    add(
+        "--iteration",
+        type=positive_int,
+        default=1,
+        help="from 2 on the teacher is a student of the iteration before, which was trained in its "
+        "last layer",
+    )
+    add(
+        "--mlm_weight",
+        type=non_negative,
+        default=0.0,
+        help="of a loss on masked tokens beside the relations; 0: none",
+    )
+    add(
+        "--mlm_probability",
+        type=fraction,
+        default=0.15,
+        help="share of tokens that are masked for it, for both models",
+    )
     parser.set_defaults(warmup_proportion=0.01, eval_interval=1000)
 
 
 def student(parser):
     """The flag group of the student's size and first weights."""
     add = parser.add_argument_group("student").add_argument
-    add("--student_layer", "--layer", "--student_num_layers", type=positive_int, metavar="M", help="layers; 6, with experts 4")
-    add("--student_hidden", "--hidden", "--student_hidden_size", type=width, metavar="D", help="width; 384")
-    add("--student_heads", "--heads", "--student_attention_heads", type=positive_int, metavar="A", help="attention heads; 12")
     add(
-        "--student_intermediate", "--intermediate", type=positive_int, metavar="F", help="feed-forward neurons; 4 times the width"
+        "--student_layer",
+        "--layer",
+        "--student_num_layers",
+        type=positive_int,
+        metavar="M",
+        help="layers; 6, with experts 4",
     )
-    add("--student_init", choices=("random", "slice", "embeddings", "layers"),
-        help="random; slice: the first rows and columns of every k-th layer of the teacher; embeddings, layers: copies of its "
-             "embeddings, or of every k-th layer too (equal widths)")  # fmt: skip
-    add("--student_path", type=path_of_students, metavar="12,3L",
-        help="layers of students, each the teacher of the next (teacher assistants), in one run")  # fmt: skip
+    add("--student_hidden", "--hidden", "--student_hidden_size", type=width, metavar="D", help="width; 384")
+    add(
+        "--student_heads",
+        "--heads",
+        "--student_attention_heads",
+        type=positive_int,
+        metavar="A",
+        help="attention heads; 12",
+    )
+    add(
+        "--student_intermediate",
+        "--intermediate",
+        type=positive_int,
+        metavar="F",
+        help="feed-forward neurons; 4 times the width",
+    )
+    add(
+        "--student_init",
+        choices=("random", "slice", "embeddings", "layers"),
+        help=(
+            "random; slice: the first rows and columns of every k-th layer of the teacher; embeddings, "
+            "layers: copies of its "
+            "embeddings, or of every k-th layer too (equal widths)"
+        ),
+    )
+    add(
+        "--student_path",
+        type=path_of_students,
+        metavar="12,3L",
+        help="layers of students, each the teacher of the next (teacher assistants), in one run",
+    )
 
 
 def relation_weights(text) -> dict[str, float]:
@@ -85,8 +170,15 @@ def relation_weights(text) -> dict[str, float]:
     else:
         found = [part.strip().rpartition("=")[::2] for part in text.split(",")]
         whole = True
-    if not whole or not found or any(name not in RELATIONS for name, _ in found) or len(dict(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected pairs of q, k, v with weights, each once, like qq=1,kk=1,vv=1")
+    if (
+        not whole
+        or not found
+        or any(name not in RELATIONS for name, _ in found)
+        or len(dict(found)) < len(found)
+    ):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected pairs of q, k, v with weights, each once, like qq=1,kk=1,vv=1"
+        )
     given = {name: value for name, weight in found if (value := non_negative(weight))}
     if not given:
         raise argparse.ArgumentTypeError(f"{text!r}: all weights are 0")
@@ -106,9 +198,11 @@ def objective_options(args) -> dict:
 
 
 def check_relations(args, *, layers):
-    """Yield what is wrong with the flags of relations(), student(), models() and corpus.corpus(); fill in their defaults.
+    """Yield what is wrong with the flags of relations(), student(), models() and corpus.corpus(); fill in
+    their defaults.
 
-    layers: of a student, where no flag says.  Its value (`yield from`): the configs of teacher and student, None where not known.
+    layers: of a student, where no flag says.  Its value (`yield from`): the configs of teacher and student,
+    None where not known.
     """
     yield from corpus.check_corpus(args)
     yield from _check_names(args)
@@ -120,26 +214,46 @@ def check_relations(args, *, layers):
 
 
 def _check_names(args):
-    """Yield what contradicts the papers' --model_type and --data_type, which say nothing that other flags do not."""
-    made = {"moebert_minilm": hasattr(args, "moe"), "sparsebert_minilm": getattr(args, "sparsity", None) is not None,
+    """Yield what contradicts the papers' --model_type and --data_type, which say nothing that other flags do
+    not."""
+    made = {"moebert_minilm": hasattr(args, "moe"), "sparsebert_minilm": getattr(args, "sparsity",
+                                      None) is not None,
             "ofabert_minilm": bool(getattr(args, "ofa_layer", None))}  # fmt: skip
     said = next((name for name, is_made in made.items() if is_made), "bert_minilm")
-    if args.model_type not in (None, said) and not (said, args.model_type) == ("moebert_minilm", "bert_minilm"):
-        yield f"--model_type {args.model_type}: the other flags say {said} (--sparsity, --ofa_layer; run_minimoe.py for experts)"
+    if args.model_type not in (None, said) and not (said, args.model_type) == (
+        "moebert_minilm",
+        "bert_minilm",
+    ):
+        yield (
+            f"--model_type {args.model_type}: the other flags say {said} (--sparsity, --ofa_layer; "
+            "run_minimoe.py for experts)"
+        )
     if args.data_type is not None and (args.data_type == "bert_mlm") != (args.mlm_weight > 0):
-        yield f"--data_type {args.data_type}: goes with --mlm_weight {'above 0' if args.data_type == 'bert_mlm' else '0'}"
+        yield (
+            f"--data_type {args.data_type}: goes with --mlm_weight "
+            f"{'above 0' if args.data_type == 'bert_mlm' else '0'}"
+        )
     del args.model_type, args.data_type
 
 
 def has_weights(path) -> bool:
     """Whether a path names a checkpoint: not none, and not a folder with a config alone."""
     folder = Path(path).expanduser() if path is not None else None
-    return folder is not None and not ((folder / "config.json").exists() and not any(folder.glob("*.safetensors*")))
+    return folder is not None and not (
+        (folder / "config.json").exists() and not any(folder.glob("*.safetensors*"))
+    )
 
 
 def fill(args, *, layers):
     """Give the student's flags their defaults; yield what contradicts what."""
-    sizes = ("student_layer", "student_hidden", "student_heads", "student_intermediate", "student_init", "student_path")
+    sizes = (
+        "student_layer",
+        "student_hidden",
+        "student_heads",
+        "student_intermediate",
+        "student_init",
+        "student_path",
+    )
     given = [f"--{name}" for name in sizes if getattr(args, name) is not None]
     if args.student_model_path is not None:
         if given:
@@ -157,7 +271,8 @@ def fill(args, *, layers):
     args.student_init = args.student_init or "random"
     if args.student_hidden % args.student_heads:
         yield (
-            f"--student_heads {args.student_heads}: does not divide --student_hidden {args.student_hidden}; its divisors: "
+            f"--student_heads {args.student_heads}: does not divide --student_hidden {args.student_hidden}; "
+            "its divisors: "
             f"{hops.divisors(args.student_hidden)}"
         )
 

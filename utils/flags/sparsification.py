@@ -1,4 +1,5 @@
-"""Flags of run_sparsification.py, which has two uses: sorting by the loss of a task, and by that of masked tokens of a corpus.
+"""Flags of run_sparsification.py, which has two uses: sorting by the loss of a task, and by that of masked
+tokens of a corpus.
 
 Nothing here imports torch.
 """
@@ -14,8 +15,10 @@ _GRID = "0,10,20,30,40,50,60,70,80,85,90,95"
 _OF_A_CORPUS = {"grid": f"{_GRID},98,99", "num_scoring_samples": 4096, "num_heldout_blocks": 512}  # defaults
 _ONLY_A_CORPUS = ("corpus", "num_heldout_blocks")
 _ONLY_A_TASK = (
-    "data_dir", "data_type", "max_length", "max_train_samples", "max_eval_samples", "selection_metric", "hold_out",
-    "teacher_saw_hold_out", "do_train", "do_test", "do_infer", "infer_split", *SPANS, "scoring_split", "per_example",
+    "data_dir", "data_type", "max_length", "max_train_samples", "max_eval_samples", "selection_metric",
+    "hold_out",
+    "teacher_saw_hold_out", "do_train", "do_test", "do_infer", "infer_split", *SPANS, "scoring_split",
+    "per_example",
     "student_model_path",
 )  # fmt: skip
 
@@ -27,18 +30,32 @@ def sparsification(names):
         task((*names, CORPUS))(parser)
         scoring(parser)
         add = parser.add_argument_group("sparsification").add_argument
-        add("--student_model_path", metavar="PATH",
-            help="StarK's third stage, a teacher sorted for its student, is run_stark.py's")  # fmt: skip
+        add(
+            "--student_model_path",
+            metavar="PATH",
+            help="StarK's third stage, a teacher sorted for its student, is run_stark.py's",
+        )
         add("--model_type", help="sparsebert_cls, sparsebert_ner or ft; for a corpus sparsebert_mlm")
         add("--grid", type=percentages, help=f"sparsities in percent; {_GRID}")
         add("--per_example", action="store_true", help="take the absolute value per example instead")
         add = parser.add_argument_group(f"a text corpus (--task_name {CORPUS})").add_argument
-        add("--corpus", "--record_path_or_regex", nargs=1, metavar="PATH",
+        add(
+            "--corpus",
+            "--record_path_or_regex",
+            nargs=1,
+            metavar="PATH",
             help="a folder that run_corpus.py built; 4096 of its blocks are scored, and --grid, "
-                 f"{_OF_A_CORPUS['grid']}, is of matrices: heads, neurons and hidden dimensions lose less each")  # fmt: skip
-        add("--num_heldout_blocks", type=positive_int, help="blocks that are not scored, to evaluate with; 512")
+            f"{_OF_A_CORPUS['grid']}, is of matrices: heads, neurons and hidden dimensions lose less each",
+        )
+        add(
+            "--num_heldout_blocks",
+            type=positive_int,
+            help="blocks that are not scored, to evaluate with; 512",
+        )
         role = "the fine-tuned model; for a corpus as it was pretrained, with its head for masked tokens"
-        model_path(parser, "--model_path", role, aliases=("--teacher_model_path", "--teacher_model_name_or_path"))
+        model_path(
+            parser, "--model_path", role, aliases=("--teacher_model_path", "--teacher_model_name_or_path")
+        )
 
     return add_flags
 
@@ -46,8 +63,8 @@ def sparsification(names):
 def check_sparsification(args, given, *, tasks, objectives):
     """Yield what is wrong; fill in what follows from the use, and take away what belongs to the other one.
 
-    given: names of the flags that the command line has.  tasks: data.tasks.  objectives: {name: row} of modules/objectives.py
-    that a model may have been trained with.
+    given: names of the flags that the command line has.  tasks: data.tasks.  objectives: {name: row} of
+    modules/objectives.py that a model may have been trained with.
     """
     model = yield from config(args, "model_path")
     yield from check_dense(model, "--model_path")
@@ -78,7 +95,8 @@ def _check_corpus(args, model):
 def _check_task(args, model, *, tasks, objectives):
     if args.student_model_path:
         yield (
-            f"--student_model_path: a teacher is sorted for its student by: python run_stark.py --task_name {args.task_name} "
+            "--student_model_path: a teacher is sorted for its student by: python run_stark.py --task_name "
+            f"{args.task_name} "
             f"--teacher_model_path {args.model_path} --student_model_path {args.student_model_path}"
         )
     del args.student_model_path

@@ -1,4 +1,5 @@
-"""The flags of run_ted.py and what can be wrong with them, as far as configs and filter specifications tell."""
+"""The flags of run_ted.py and what can be wrong with them, as far as configs and filter specifications
+tell."""
 
 from utils import families, filter_specs
 from utils.errors import CheckpointError
@@ -41,26 +42,68 @@ def ted(parser):
     """The flag group of run_ted.py."""
     model_path(parser, "--model_path", "filters: the fine-tuned model that gets them", required=False)
     model_path(parser, "--teacher_model_path", "the teacher; for ted one with filters", required=False)
-    model_path(parser, "--student_model_path", "the student; without it, a part of the teacher", required=False)
+    model_path(
+        parser, "--student_model_path", "the student; without it, a part of the teacher", required=False
+    )
     add = parser.add_argument_group("ted").add_argument
     add("--mode", choices=MODES, required=True, help="stage or baseline, see above")
-    add("--student_init", choices=("pretrained", "finetuned", "stage1"), help="see above; stage1 for ted, else pretrained")
-    add("--filter_interval", type=positive_int, help="layers from one filter to the next, in stage II the student's; 1")
+    add(
+        "--student_init",
+        choices=("pretrained", "finetuned", "stage1"),
+        help="see above; stage1 for ted, else pretrained",
+    )
+    add(
+        "--filter_interval",
+        type=positive_int,
+        help="layers from one filter to the next, in stage II the student's; 1",
+    )
     add("--teacher_filter_interval", type=positive_int, help="stage II, the teacher's; 1")
     add("--filter_output_dim", type=width, help="numbers that a filter makes of a state; the hidden size")
-    add("--filter_nonlinear", nargs="?", const=True, default=False, type=switch, help="filters of two layers, a GELU between")
-    add("--filter_disabled", nargs="?", const=True, default=False, type=switch, help="the papers' word for --mode kd and lwd")
+    add(
+        "--filter_nonlinear",
+        nargs="?",
+        const=True,
+        default=False,
+        type=switch,
+        help="filters of two layers, a GELU between",
+    )
+    add(
+        "--filter_disabled",
+        nargs="?",
+        const=True,
+        default=False,
+        type=switch,
+        help="the papers' word for --mode kd and lwd",
+    )
     idle(parser, "squad2 has unanswerable questions", "--version_2_with_negative")
-    add("--filter_token", choices=("first", "mean"),
-        help="of one-label tasks: heads read the first token of what a filter makes, as published, or the mean over real tokens, "
-             "which then is matched too; first, in stage II as in stage I")  # fmt: skip
-    add("--filters", choices=("all", "above_chance"), help="stage II: above_chance matches only those whose heads were so; all")
+    add(
+        "--filter_token",
+        choices=("first", "mean"),
+        help=(
+            "of one-label tasks: heads read the first token of what a filter makes, as published, or the "
+            "mean over real tokens, "
+            "which then is matched too; first, in stage II as in stage I"
+        ),
+    )
+    add(
+        "--filters",
+        choices=("all", "above_chance"),
+        help="stage II: above_chance matches only those whose heads were so; all",
+    )
     add("--kl_alpha", type=non_negative, help="weight of the divergence from the teacher's answers; 0")
     add("--mse_alpha", type=non_negative, help="weight of the distance of filtered states; 0")
     add("--temperature", type=moderate, help="of the divergence; 2")
-    add("--regression_kl", choices=("mse", "listwise"), help="distance of scores; listwise is a softmax over the batch; mse")
+    add(
+        "--regression_kl",
+        choices=("mse", "listwise"),
+        help="distance of scores; listwise is a softmax over the batch; mse",
+    )
     add("--pad_in_losses", action="store_true", help="padding counts in MSE and KL, as published")
-    add("--cache_teacher", action="store_true", help="keep the frozen model's outputs in memory, computed once")
+    add(
+        "--cache_teacher",
+        action="store_true",
+        help="keep the frozen model's outputs in memory, computed once",
+    )
 
 
 def check_ted(args, task):
@@ -82,10 +125,16 @@ def check_ted(args, task):
     for flag in ("model_path", "teacher_model_path", "student_model_path"):
         configs[flag] = yield from config(args, flag)
         yield from model_types.check_model_type(args, task, configs[flag], objectives={})
-    trained = ["model_path", "teacher_model_path", *(["student_model_path"] if args.student_init != "pretrained" else [])]
+    trained = [
+        "model_path",
+        "teacher_model_path",
+        *(["student_model_path"] if args.student_init != "pretrained" else []),
+    ]
     yield from check_hold_out(args, configs, trained=trained)
     if args.filter_token is not None and task and task.kind in ("tagging", "spans"):
-        yield f"--filter_token: {task.name} is a {task.kind} task, whose filters use every token; leave it out"
+        yield (
+            f"--filter_token: {task.name} is a {task.kind} task, whose filters use every token; leave it out"
+        )
     if args.mode == "filters":
         if args.model_path is None:
             yield "--model_path: required, the fine-tuned model that gets filters"
@@ -96,7 +145,10 @@ def check_ted(args, task):
             yield "--teacher_model_path: required"
         needed = "kl_alpha" if args.mode == "kd" else "mse_alpha"
         if not getattr(args, needed):
-            yield f"--{needed}: 0 leaves nothing of --mode {args.mode}; deberta_scripts/ has the published weights"
+            yield (
+                f"--{needed}: 0 leaves nothing of --mode {args.mode}; deberta_scripts/ has the published "
+                "weights"
+            )
         if args.pad_in_losses and args.cache_teacher:
             yield "--pad_in_losses and --cache_teacher: what a teacher makes of padding is not kept; give one"
         if args.regression_kl == "listwise" and task and task.kind != "regression":
@@ -122,7 +174,8 @@ def _check_student(args, configs):
 
 
 def _check_filters(args, task, configs):
-    """What is wrong with filters that lie beside the checkpoints, and whether those of both sides can be matched."""
+    """What is wrong with filters that lie beside the checkpoints, and whether those of both sides can be
+    matched."""
     layers, dims, specs = {}, {}, {}
     for side, prefix in (("student", ""), ("teacher", "teacher_")):
         path = getattr(args, f"{side}_model_path")
@@ -133,7 +186,11 @@ def _check_filters(args, task, configs):
         interval = getattr(args, f"{prefix}filter_interval")
         if number:
             layers[side] = filter_specs.filtered_layers(number, interval or 1)
-        if known is None or path is None or not (args.student_init == "stage1" if side == "student" else args.mode == "ted"):
+        if (
+            known is None
+            or path is None
+            or not (args.student_init == "stage1" if side == "student" else args.mode == "ted")
+        ):
             continue
         try:
             spec = filter_specs.read(path)
@@ -144,21 +201,35 @@ def _check_filters(args, task, configs):
             continue
         problems = [*filter_specs.misfits(spec, task=task.name, num_layers=number)]
         if args.mode == "ted":
-            wanted = {"interval": interval, "output_dim": args.filter_output_dim, "nonlinear": args.filter_nonlinear}
+            wanted = {
+                "interval": interval,
+                "output_dim": args.filter_output_dim,
+                "nonlinear": args.filter_nonlinear,
+            }
             problems += filter_specs.contradictions(spec, **wanted, token=args.filter_token, prefix=prefix)
             layers[side], dims[side], specs[side] = spec.layers, spec.output_dim, spec
         yield from (f"--{side}_model_path: {path}: its filters do not fit: {problem}" for problem in problems)
     if any(spec.pooled for spec in specs.values()) and args.pad_in_losses:
-        yield "--pad_in_losses: these filters were trained with --filter_token mean, over real tokens; leave it out"
+        yield (
+            "--pad_in_losses: these filters were trained with --filter_token mean, over real tokens; leave "
+            "it out"
+        )
     if args.filters == "above_chance" and args.student_init != "stage1":
         yield (
-            f"--filters above_chance: with --student_init {args.student_init} the student's filters are new, and have had no "
+            f"--filters above_chance: with --student_init {args.student_init} the student's filters are new, "
+            "and have had no "
             "heads; expected --student_init stage1"
         )
     if args.mode in ("lwd", "ted") and len(layers) == 2:
-        tokens = [filter_specs.token_of(specs[side]) for side in ("student", "teacher")] if len(specs) == 2 else None
+        tokens = (
+            [filter_specs.token_of(specs[side]) for side in ("student", "teacher")]
+            if len(specs) == 2
+            else None
+        )
         problems = [
-            *filter_specs.unmatched(layers["student"], layers["teacher"], dims.get("student"), dims.get("teacher"), tokens)
+            *filter_specs.unmatched(
+                layers["student"], layers["teacher"], dims.get("student"), dims.get("teacher"), tokens
+            )
         ]
         yield from problems
         if args.filters == "above_chance" and len(specs) == 2 and not problems:

@@ -18,8 +18,8 @@ from utils.report.page import is_page, page
 class Run:
     """What is known of one run.
 
-    name: its folder, below the one that the report is about.  results: of results.json; {} for an unfinished run.  rows: of
-    metrics.jsonl.  problems: what could not be read.
+    name: its folder, below the one that the report is about.  results: of results.json; {} for an unfinished
+    run.  rows: of metrics.jsonl.  problems: what could not be read.
     """
 
     name: str
@@ -51,16 +51,22 @@ def write(folder, output_dir=None) -> Path:
     """
     runs = gather(folder)
     if not runs:
-        raise RunError(f"--report {folder}: found no run below it; expected folders with results.json or metrics.jsonl")
+        raise RunError(
+            f"--report {folder}: found no run below it; expected folders with results.json or metrics.jsonl"
+        )
     path = Path(output_dir or folder) / "report.html"
     try:
         if os.path.lexists(path) and not is_page(path):
-            raise RunError(f"{path}: was not written by --report; move it, or choose another folder with --output_dir")
+            raise RunError(
+                f"{path}: was not written by --report; move it, or choose another folder with --output_dir"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         files.clean(path.parent, lambda name: name == path.name)
         files.write_text(path, page(f"Runs below {Path(folder).name or folder}", sections.body(runs)))
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); choose another folder with --output_dir") from error
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}); choose another folder with --output_dir"
+        ) from error
     return path
 
 
@@ -84,7 +90,8 @@ def gather(folder) -> list[Run]:
 
 
 def _drop_what_cannot_be_shown(run):
-    """A run whose files hold other values than a run's becomes a line about that: the others' page is made all the same."""
+    """A run whose files hold other values than a run's becomes a line about that: the others' page is made
+    all the same."""
     try:
         sections.body([run])
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -1,4 +1,5 @@
-"""Charts as SVG inside a page: lines over steps, points over costs.  Made of text alone, so that a page needs nothing else."""
+"""Charts as SVG inside a page: lines over steps, points over costs.  Made of text alone, so that a page needs
+nothing else."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ _MOST_POINTS = 300  # of a series
 class Series:
     """One line, or one group of points.
 
-    points: (x, y), or (x, y, what is shown when it is pointed at).  line: whether points are joined.  marked: x that get a star.
+    points: (x, y), or (x, y, what is shown when it is pointed at).  line: whether points are joined.  marked:
+    x that get a star.
     """
 
     name: str
@@ -25,7 +27,8 @@ class Series:
 
 
 def chart(series, *, x, y, log_x=False, log_y=False, width=520, height=250) -> str:
-    """The chart with its legend, as HTML; nothing where there is no point.  x, y: what the axes are; y also names the chart.
+    """The chart with its legend, as HTML; nothing where there is no point.  x, y: what the axes are; y also
+    names the chart.
 
     Points that are not finite, or cannot lie on a logarithmic axis, are left out.
     """
@@ -39,17 +42,29 @@ def chart(series, *, x, y, log_x=False, log_y=False, width=520, height=250) -> s
     parts = [f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" {named}>']
     for value in across.ticks():
         place = across.place(value)
-        parts.append(f'<line class="grid" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>')
-        parts.append(f'<text x="{place:.1f}" y="{height - _BOTTOM + 16}" text-anchor="middle">{number(value)}</text>')
+        parts.append(
+            f'<line class="grid" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
+        )
+        parts.append(
+            f'<text x="{place:.1f}" y="{height - _BOTTOM + 16}" text-anchor="middle">{number(value)}</text>'
+        )
     for value in up.ticks():
         place = up.place(value)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>'
+        )
         parts.append(f'<text x="{_LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{number(value)}</text>')
-    parts.append(f'<text x="{(_LEFT + width - _RIGHT) / 2:.0f}" y="{height - 4}" text-anchor="middle">{escape(x)}</text>')
+    parts.append(
+        f'<text x="{(_LEFT + width - _RIGHT) / 2:.0f}" y="{height - 4}" '
+        f'text-anchor="middle">{escape(x)}</text>'
+    )
     for index, (one, points) in enumerate(shown):
         parts += _drawn(one, [(across.place(p[0]), up.place(p[1]), p) for p in points], *_style(index))
     legend = "".join(_entry(one, *_style(index)) for index, (one, _) in enumerate(shown))
-    return f'<figure><figcaption>{escape(y)}</figcaption>{"".join(parts)}</svg><div class="legend">{legend}</div></figure>'
+    return (
+        f"<figure><figcaption>{escape(y)}</figcaption>{''.join(parts)}</svg><div "
+        f'class="legend">{legend}</div></figure>'
+    )
 
 
 def number(value) -> str:
@@ -112,12 +127,22 @@ def _drawn(one, places, color, dash):
     parts = []
     if one.line and len(places) > 1:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.6" stroke-dasharray="{dash}"/>')
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.6" '
+            f'stroke-dasharray="{dash}"/>'
+        )
     for x, y, point in places if not one.line or len(places) <= 40 else ():
         told = escape(point[2] if len(point) > 2 else f"{one.name}: {point[0]:g}, {point[1]:.4g}")
         star = point[0] in one.marked
-        shape = f'<path d="{_star(x, y)}"' if star else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{2.5 if one.line else 4.5}"'
-        parts.append(f'{shape} fill="{"#000" if star else color}"><title>{told}</title></{"path" if star else "circle"}>')
+        shape = (
+            f'<path d="{_star(x, y)}"'
+            if star
+            else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{2.5 if one.line else 4.5}"'
+        )
+        parts.append(
+            f'{shape} fill="{"#000" if star else color}"><title>{told}</title>'
+            f"</{'path' if star else 'circle'}>"
+        )
     return parts
 
 
@@ -127,7 +152,12 @@ def _star(x, y, size=8):
 
 
 def _entry(one, color, dash):
-    mark = f'<path d="{_star(11, 6, 6)}"/>' if one.marked else f'<circle cx="11" cy="6" r="4.5" fill="{color}"/>'
+    mark = (
+        f'<path d="{_star(11, 6, 6)}"/>' if one.marked else f'<circle cx="11" cy="6" r="4.5" fill="{color}"/>'
+    )
     if one.line:
-        mark = f'<line x1="0" x2="22" y1="6" y2="6" stroke="{color}" stroke-width="3" stroke-dasharray="{dash}"/>'
+        mark = (
+            f'<line x1="0" x2="22" y1="6" y2="6" stroke="{color}" stroke-width="3" '
+            f'stroke-dasharray="{dash}"/>'
+        )
     return f'<span><svg width="22" height="12" aria-hidden="true">{mark}</svg>{escape(one.name)}</span>'

@@ -1,4 +1,5 @@
-"""The page of a report: its frame, tables that sort, and the few lines of style and script that it carries in itself."""
+"""The page of a report: its frame, tables that sort, and the few lines of style and script that it carries in
+itself."""
 
 from html import escape
 
@@ -80,34 +81,43 @@ def is_page(path) -> bool:
     """Whether a file is one of these pages, which may be replaced."""
     with open(path, encoding="utf-8", errors="replace") as file:
         head = file.read(4096)
-    return _GENERATOR in head or '\n<meta charset="utf-8">\n<title>Runs below ' in head  # of before there was a generator's name
+    return (
+        _GENERATOR in head or '\n<meta charset="utf-8">\n<title>Runs below ' in head
+    )  # of before there was a generator's name
 
 
 def page(title, body) -> str:
     """A whole page, which needs no other file.  body: HTML."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'{_GENERATOR}\n<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n</head>\n'
+        f'{_GENERATOR}\n<meta name="viewport" '
+        f'content="width=device-width">\n<style>{_STYLE}</style>\n</head>\n'
         f"<body>\n<h1>{escape(title)}</h1>\n"
         f"{body}\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
 def table(rows, *, runs=None, chosen=None) -> str:
-    """Rows as a table that sorts by the column whose head is clicked, numbers as numbers; empty cells go last.
+    """Rows as a table that sorts by the column whose head is clicked, numbers as numbers; empty cells go
+    last.
 
-    rows: {column: value}; Html values stand as they are; columns without any value are left out.  runs: the run that each row is
-    about, for the filter.  chosen: the number of a row that stands out.
+    rows: {column: value}; Html values stand as they are; columns without any value are left out.  runs: the
+    run that each row is about, for the filter.  chosen: the number of a row that stands out.
     """
     columns = dict.fromkeys(key for row in rows for key in row)
     columns = [column for column in columns if any(row.get(column) not in (None, "") for row in rows)]
-    head = "".join(f'<th scope="col"><button type="button">{escape(str(column))}</button></th>' for column in columns)
+    head = "".join(
+        f'<th scope="col"><button type="button">{escape(str(column))}</button></th>' for column in columns
+    )
     lines = []
     for index, row in enumerate(rows):
         about = f' data-run="{escape(runs[index])}"' if runs else ""
         mark = ' class="chosen"' if index == chosen else ""
         lines.append(f"<tr{about}{mark}>{''.join(_cell(row.get(column)) for column in columns)}</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+        f"</div>"
+    )
 
 
 def _cell(value):
@@ -121,4 +131,6 @@ def _cell(value):
 def _number(value):
     if abs(value) >= 1e5:
         return number(value)
-    return f"{value:,.0f}" if value == round(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+    return (
+        f"{value:,.0f}" if value == round(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+    )

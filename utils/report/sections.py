@@ -1,4 +1,5 @@
-"""What a report shows of its runs: tables, trade-offs, learning curves, the choice of assistants, expert shares."""
+"""What a report shows of its runs: tables, trade-offs, learning curves, the choice of assistants, expert
+shares."""
 
 from html import escape
 from itertools import groupby
@@ -8,7 +9,17 @@ from utils.report.page import Html, table
 
 # What a run is judged by, the first of these that it has
 _KEYS = ("acc_and_f1", "corr", "matthews_corrcoef", "f1", "acc", "loss")
-_NOT_TERMS = {"loss", "grad_norm", "lr", "examples_per_second", "eta_seconds", "score", "choice", "stage", "step"}
+_NOT_TERMS = {
+    "loss",
+    "grad_norm",
+    "lr",
+    "examples_per_second",
+    "eta_seconds",
+    "score",
+    "choice",
+    "stage",
+    "step",
+}
 
 
 def body(runs) -> str:
@@ -17,11 +28,17 @@ def body(runs) -> str:
     evaluations = [run for run in runs if "rows" in run.results]
     trained = [run for run in runs if "rows" not in run.results]
     parts = [
-        f'<p class="note">{finished} finished runs, {len(runs) - finished} unfinished. Click a column to sort by it, a run to '
-        "see its curves; point at a mark to read its numbers. MACs: linear layers of the encoder, 128 tokens.</p>",
+        f'<p class="note">{finished} finished runs, {len(runs) - finished} unfinished. Click a column to '
+        f'sort by it, a run to '
+        "see its curves; point at a mark to read its numbers. MACs: linear layers of the encoder, 128 "
+        "tokens.</p>",
         '<label>Show runs whose name has <input id="filter" type="search" placeholder="mrpc 90S"></label>',
         "<h2>Runs</h2>", table([_summary(run) for run in trained], runs=[run.name for run in trained]),
-        *(f'<p class="problem">{escape(run.name)}: {escape(text)}</p>' for run in runs for text in run.problems),
+        *(
+            f'<p class="problem">{escape(run.name)}: {escape(text)}</p>'
+            for run in runs
+            for text in run.problems
+        ),
         _tradeoffs(trained),
         *(_evaluation(run) for run in evaluations),
         "<h2>Each run</h2>", *(_details(run) for run in trained),
@@ -37,11 +54,18 @@ def judge(metrics) -> str | None:
 def _summary(run):
     results, model = run.results, run.results.get("model", {})
     link = Html(f'<a href="#{escape(run.name)}">{escape(run.name)}</a>')
-    others = [f"{name} {value:.4f}" for name, value in run.metrics.items() if name != run.key and isinstance(value, float)]
+    others = [
+        f"{name} {value:.4f}"
+        for name, value in run.metrics.items()
+        if name != run.key and isinstance(value, float)
+    ]
     return {
-        "run": link, "stage": results.get("stage", "unfinished"), "task": results.get("task"), "split": run.split,
-        "metric": run.key, "value": run.metrics.get(run.key), "sparsity": model.get("sparsity"), "layers": model.get("layers"),
-        "experts": model.get("experts"), "parameters": model.get("parameters"), "of the encoder": model.get("encoder_parameters"),
+        "run": link, "stage": results.get("stage", "unfinished"), "task": results.get("task"),
+        "split": run.split,
+        "metric": run.key, "value": run.metrics.get(run.key), "sparsity": model.get("sparsity"),
+        "layers": model.get("layers"),
+        "experts": model.get("experts"), "parameters": model.get("parameters"),
+        "of the encoder": model.get("encoder_parameters"),
         "MACs": model.get("macs"), "best step": results.get("best_step"), "seconds": results.get("seconds"),
         "other metrics": ", ".join(others[:6]) + (", ..." if len(others) > 6 else ""),
     }  # fmt: skip
@@ -49,7 +73,11 @@ def _summary(run):
 
 def _tradeoffs(runs):
     """Metric over MACs, a picture for each task and metric: every model, and the curves of nested ones."""
-    usable = [run for run in runs if run.key and run.results.get("task") and run.results.get("model", {}).get("macs")]
+    usable = [
+        run
+        for run in runs
+        if run.key and run.results.get("task") and run.results.get("model", {}).get("macs")
+    ]
 
     def subject(run):
         return run.results["task"], run.split, run.key
@@ -58,12 +86,20 @@ def _tradeoffs(runs):
     for (task, split, key), group in groupby(sorted(usable, key=subject), key=subject):
         group = list(group)
         series = []
-        for stage, members in groupby(sorted(group, key=lambda run: run.results["stage"]), key=lambda run: run.results["stage"]):
-            points = [(run.results["model"]["macs"], run.metrics[key], f"{run.name}: {run.metrics[key]:.4f}") for run in members]
+        for stage, members in groupby(
+            sorted(group, key=lambda run: run.results["stage"]), key=lambda run: run.results["stage"]
+        ):
+            points = [
+                (run.results["model"]["macs"], run.metrics[key], f"{run.name}: {run.metrics[key]:.4f}")
+                for run in members
+            ]
             series.append(Series(stage, points, line=False))
         for run in group:
             if run.results.get("curve"):
-                points = [(row["macs"], row[key], f"{row['sparsity']:g}%: {row[key]:.4f}") for row in run.results["curve"]]
+                points = [
+                    (row["macs"], row[key], f"{row['sparsity']:g}%: {row[key]:.4f}")
+                    for row in run.results["curve"]
+                ]
                 series.append(Series(f"{run.name}, cropped", points))
         charts.append(chart(series, x="MACs", y=f"{task}: {split} {key}", log_x=True))
     return f'<h2>Metric over cost</h2><div class="charts">{"".join(charts)}</div>' if any(charts) else ""
@@ -72,13 +108,20 @@ def _tradeoffs(runs):
 def _evaluation(run):
     """The table and the pictures of an evaluation."""
     rows = run.results["rows"]
-    splits = {key.partition("/")[0] for row in rows for key, value in row.items() if "/" in key and isinstance(value, float)}
+    splits = {
+        key.partition("/")[0]
+        for row in rows
+        for key, value in row.items()
+        if "/" in key and isinstance(value, float)
+    }
     shown = []
     for row in rows:
         cells = {"model": row.get("name", row.get("model"))}
         cells |= {key: value for key, value in row.items() if key.partition("/")[0] in splits}
         for key, found in row.get("difference", {}).items():
-            cells[f"{key} - {row['compared_with']}"] = f"{found['difference']:+.4f} ({found['low']:+.4f}, {found['high']:+.4f})"
+            cells[f"{key} - {row['compared_with']}"] = (
+                f"{found['difference']:+.4f} ({found['low']:+.4f}, {found['high']:+.4f})"
+            )
         cells |= {name: row.get(name) for name in ("parameters", "macs", "flops", "disk_bytes", "peak_bytes")}
         cells |= {f"ms {case}": found["median_ms"] for case, found in row.get("speed", {}).items()}
         shown.append(cells)
@@ -103,19 +146,33 @@ def _evaluation(run):
     task, hardware = run.results.get("task"), run.results.get("hardware", "")
     return (
         f'<section data-run="{escape(run.name)}"><h2>Evaluation {escape(run.name)}: {escape(str(task))}</h2>'
-        f'<p class="note">{escape(hardware)}</p>{table(shown)}<div class="charts">{"".join(charts)}</div></section>'
+        f'<p class="note">{escape(hardware)}</p>{table(shown)}<div class="charts">{"".join(charts)}</div>'
+        f"</section>"
     )
 
 
 def _details(run):
-    charts = [text for stage in dict.fromkeys(row.get("stage") for row in run.rows) for text in _curves(run, stage)]
+    charts = [
+        text for stage in dict.fromkeys(row.get("stage") for row in run.rows) for text in _curves(run, stage)
+    ]
     curve = run.results.get("curve")
     if curve and run.key in curve[0]:
         points = [(row["sparsity"], row[run.key]) for row in curve]
-        charts.append(chart([Series(run.key, points)], x="sparsity (%)", y=f"{run.split} {run.key} of its crops"))
+        charts.append(
+            chart([Series(run.key, points)], x="sparsity (%)", y=f"{run.split} {run.key} of its crops")
+        )
     parts = [f'<div class="charts">{"".join(charts)}</div>', *_assistants(run), *_rewinds(run)]
-    value = f"{run.split} {run.key} {run.metrics[run.key]:.4f}" if run.key else "unfinished" if not run.results else ""
-    head = f"<summary>{escape(run.name)} <span>{escape(run.results.get('stage', ''))} {escape(value)}</span></summary>"
+    value = (
+        f"{run.split} {run.key} {run.metrics[run.key]:.4f}"
+        if run.key
+        else "unfinished"
+        if not run.results
+        else ""
+    )
+    head = (
+        f"<summary>{escape(run.name)} <span>{escape(run.results.get('stage', ''))} "
+        f"{escape(value)}</span></summary>"
+    )
     return f'<details id="{escape(run.name)}" data-run="{escape(run.name)}">{head}{"".join(parts)}</details>'
 
 
@@ -124,15 +181,32 @@ def _curves(run, stage):
     rows = [row for row in run.rows if row.get("stage") == stage]
     losses = [row for row in rows if "loss" in row]
     evaluated = [row for row in rows if "score" in row]
-    terms = [key for row in losses for key, value in row.items() if key not in _NOT_TERMS and isinstance(value, int | float)]
-    found = [chart(_series(losses, list(dict.fromkeys(["loss", *terms]))), x="updates", y=f"{stage}: loss terms", log_y=True)]
+    terms = [
+        key
+        for row in losses
+        for key, value in row.items()
+        if key not in _NOT_TERMS and isinstance(value, int | float)
+    ]
+    found = [
+        chart(
+            _series(losses, list(dict.fromkeys(["loss", *terms]))),
+            x="updates",
+            y=f"{stage}: loss terms",
+            log_y=True,
+        )
+    ]
     groups = {}
     for row in evaluated:
         for key, value in row.items():
             if key not in _NOT_TERMS and isinstance(value, float):
                 groups.setdefault(key.partition("/")[0], {})[key] = None
-    found += [chart(_series(evaluated, names), x="updates", y=f"{stage}: {split}") for split, names in groups.items()]
-    for sublayer in dict.fromkeys(key for row in losses for key, value in row.items() if isinstance(value, list)):
+    found += [
+        chart(_series(evaluated, names), x="updates", y=f"{stage}: {split}")
+        for split, names in groups.items()
+    ]
+    for sublayer in dict.fromkeys(
+        key for row in losses for key, value in row.items() if isinstance(value, list)
+    ):
         shares = [row for row in losses if sublayer in row]
         series = [
             Series(f"expert {expert}", [(row["step"], 100 * row[sublayer][expert]) for row in shares])
@@ -147,7 +221,8 @@ def _series(rows, names):
 
 
 def _assistants(run):
-    """Yield the choice of the assistant in each hop of MiniDisc: metric and trade-off over sparsity, the chosen one marked."""
+    """Yield the choice of the assistant in each hop of MiniDisc: metric and trade-off over sparsity, the
+    chosen one marked."""
     for hop in run.results.get("hops", ()):
         rows = hop.get("table") or ()
         if len(rows) < 2:
@@ -155,16 +230,28 @@ def _assistants(run):
         chosen = [row["sparsity"] for row in rows].index(hop["pick"])
         title = f"Hop {hop['iteration']}: the assistant at {hop['pick']:g}% is chosen, t(A) = {hop['t']:.4f}"
         charts = [
-            chart([Series(name, [(row["sparsity"], row[name]) for row in rows], marked=(hop["pick"],))],
-                  x="sparsity (%)", y=label, width=400)
-            for name, label in (("metric", "metric of the candidates"), ("t", "trade-off t(A) = metric + lambda x sparsity"))
-        ]  # fmt: skip
-        yield f'<h3>{escape(title)}</h3><div class="charts">{"".join(charts)}</div>{table(list(rows), chosen=chosen)}'
+            chart(
+                [Series(name, [(row["sparsity"], row[name]) for row in rows], marked=(hop["pick"],))],
+                x="sparsity (%)",
+                y=label,
+                width=400,
+            )
+            for name, label in (
+                ("metric", "metric of the candidates"),
+                ("t", "trade-off t(A) = metric + lambda x sparsity"),
+            )
+        ]
+        yield (
+            f"<h3>{escape(title)}</h3><div "
+            f'class="charts">{"".join(charts)}</div>{table(list(rows), chosen=chosen)}'
+        )
 
 
 def _rewinds(run):
     """Yield StarK's rewound students, one for each sparsity of the teacher."""
     rows = run.results.get("rewinds")
     if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-        flat = [{key: value for key, value in row.items() if not isinstance(value, dict | list)} for row in rows]
+        flat = [
+            {key: value for key, value in row.items() if not isinstance(value, dict | list)} for row in rows
+        ]
         yield f"<h3>Rewound students</h3>{table(flat)}"
