@@ -76,7 +76,9 @@ def main(args):
                 args.corpus[0], tokenizer=tokenizer, max_positions=max_positions
             )
             few = flags.DRY_RUN_ROWS if args.dry_run else None
-            scored, heldout = corpus.split(few or args.num_heldout_blocks, at_least=args.scoring_batch_size)
+            scored, heldout = corpus.hold_out_blocks(
+                few or args.num_heldout_blocks, at_least=args.scoring_batch_size
+            )
             loss = MaskedTokenLoss(
                 model, scored, heldout, tokenizer, number=few or args.num_scoring_samples, **scoring
             )

@@ -283,7 +283,7 @@ PATH_FLAGS = [
         ),
         (
             "run_distillation.py",
-            STUDENT,
+            [*STUDENT, "--model_type", "kd"],
             "--student_model_path",
             ("truncated", "unfinished run", "a tagger", "other labels"),
         ),
