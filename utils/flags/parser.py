@@ -89,6 +89,8 @@ def _number(kind, low, high, low_open, described):
             value = kind(text)
         except ValueError:
             value = math.nan
+        if high == _MOST < value:
+            raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST}; expected {described}")
         if not (low <= value <= high) or (low_open and value == low):
             raise argparse.ArgumentTypeError(f"{text!r} is not {described}")
         return value
@@ -97,8 +99,8 @@ def _number(kind, low, high, low_open, described):
 
 
 _MOST = 10**9  # more is a slip of the hand, and fits in no memory
-positive_int = _number(int, 1, _MOST, False, f"a whole number of at least 1 and at most {_MOST}")
-count = _number(int, 0, _MOST, False, f"a whole number of at least 0 and at most {_MOST}")
+positive_int = _number(int, 1, _MOST, False, "a whole number of at least 1")
+count = _number(int, 0, _MOST, False, "a whole number of at least 0")
 seed = _number(int, 0, 2**63 - 1, False, "a whole number from 0 to 9223372036854775807")
 threads = _number(int, 1, 4096, False, "a whole number from 1 to 4096")
 samples = _number(int, 1, 10**6, False, "a whole number from 1 to 1000000")
