@@ -41,10 +41,10 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Own:
-    """A folder inside the job's own run folder."""
+class Beside:
+    """A folder beside the job's run folder, whose name it adds to."""
 
-    inside: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -552,7 +552,7 @@ def onnx(jobs, kind, task, model):
         "--model_path": model,
         "--num_threads": 1,
     }
-    jobs.add(kind, "run_evaluation.py", {**flags, "--export": "onnx", "--export_dir": Own("export")})
+    jobs.add(kind, "run_evaluation.py", {**flags, "--export": "onnx", "--export_dir": Beside("export")})
 
 
 def all_jobs() -> Jobs:

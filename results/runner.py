@@ -116,8 +116,9 @@ class Runner:
             return _relative(self.folder(self.best(value.kind, value.seed)) / value.inside)
         if isinstance(value, listed.Chosen):
             return str(self.best(value.kind, listed.FIRST).flags[value.flag])
-        if isinstance(value, listed.Own):
-            return _relative(self.folder(job) / value.inside)
+        if isinstance(value, listed.Beside):
+            own = self.folder(job)
+            return _relative(own.with_name(f"{own.name}_{value.name}"))
         return re.sub(r"\$([A-Z_]+)", lambda match: self.variables[match[1]], str(value))
 
     # ---- Running

@@ -146,13 +146,15 @@ def write(runner, job):
     if "--hold_out" in given:
         config["hold_out"] = {**config.get("hold_out", {}), given["--task_name"]: float(given["--hold_out"])}
     if job.script == "run_sparsification.py":
-        config["compression"] = {"sparsity": 0, "grid": {point: {} for point in given["--grid"].split(",")}}
+        points = {point: {"heads": [], "neurons": []} for point in given["--grid"].split(",")}
+        config["compression"] = {"kind": "sparse", "sparsity": 0, "grid": points}
     part = given.get(
         "--layer_or_sparsity", f"{given.get('--student_sparsity', given.get('--target_sparsity', ''))}S"
     )
     if job.script in ("run_distillation.py", "run_minidisc.py") and part != "S":
-        grid = {point: {} for point in config["compression"]["grid"] if float(point) >= float(part[:-1])}
-        config["compression"] = {"sparsity": float(part[:-1]), "grid": grid}
+        whole = config["compression"]["grid"]
+        grid = {point: whole[point] for point in whole if float(point) >= float(part[:-1])}
+        config["compression"] = {"kind": "sparse", "sparsity": float(part[:-1]), "grid": grid}
         config["model_type"] = f"sparse-{config['model_type'].removeprefix('sparse-')}"
     if "--student_layer" in given or "--layer" in given:
         config["num_hidden_layers"] = int(given.get("--student_layer") or given["--layer"])

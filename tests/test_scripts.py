@@ -156,7 +156,11 @@ def first_values(words):
 
 
 def grid(sparsity, points):
-    return {"kind": "sparse", "sparsity": sparsity, "grid": {point: {} for point in points}}
+    return {
+        "kind": "sparse",
+        "sparsity": sparsity,
+        "grid": {point: {"heads": [], "neurons": []} for point in points},
+    }
 
 
 def part(config, given):
