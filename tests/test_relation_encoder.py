@@ -61,6 +61,9 @@ def test_captures_are_the_projections_and_nothing_runs_behind_them(case, layer):
     assert found.keys() == {"q", "k", "v"}
     assert all((found[kind] - expected[kind]).abs().max() < 1e-12 for kind in "qkv")
     assert encoder.captured == {}
+    assert encoder.view(**batch).last_hidden_state.shape == (3, 9, 16), (
+        "the last layer returns what its stock class does"
+    )
     again = model(**batch).last_hidden_state  # the stock model has stayed what it was
     assert (again - tiny_models.build(case, kind=None)(**batch).last_hidden_state).abs().max() < 1e-12
 

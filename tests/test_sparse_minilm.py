@@ -267,9 +267,16 @@ def test_scores_of_hidden_dimensions(case):
             assert scores.hidden[0, dimension].item() == pytest.approx(
                 abs(values[0] - values[1]) / 2e-3, rel=1e-3, abs=5e-3
             )
-        with torch.no_grad():  # a zero acts on what every layer reads
+        read = []
+        for block in models.blocks(model):
+            for module in (block.query, block.ffn_in[0]):
+                module.register_forward_pre_hook(
+                    lambda _, inputs: read.append(inputs[0][..., 3].abs().max().item())
+                )
+        with torch.no_grad():  # a zero acts on what every matrix reads
             masks.hidden[0, 3] = 0
             with_zero = loss()
+        assert len(read) >= 6 and not any(read)
     assert abs(with_zero.item() - loss().item()) > 1e-3
 
 
