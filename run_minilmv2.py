@@ -33,7 +33,6 @@ from data.model_tokenizer import load_tokenizer
 from models import once_for_all, relation_distillation
 from models.resized import resized
 from utils import families, flags, runs
-from utils.hops import hops_of
 
 
 def parse(argv=None):
@@ -76,7 +75,7 @@ def main(args):
     teacher, given, max_positions = relation_distillation.teacher_and_student(
         args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed
     )
-    hops = hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
+    hops = flags.hops.hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
     blocks, heldout = training_blocks.train_and_heldout(
         tokenizer, **flags.corpus.data_options(args), max_positions=max_positions
     )

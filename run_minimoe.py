@@ -7,14 +7,14 @@ arXiv:2305.12129).
     python run_minimoe.py ... --moe 1,1  # its dense twin, trained in the same way
     python run_minimoe.py ... --student_path 12,3L  # by way of a dense assistant of 12 layers
     python run_minimoe.py ... --expert_init equal  # begins as its dense twin, to the last digit
-    python run_minimoe.py ... --student_model_path dense/checkpoint  # its blocks become experts ("upcycled")
+    python run_minimoe.py ... --student_model_path dense/checkpoint  # its sublayers become experts
 Reads a pretrained encoder and a corpus of run_corpus.py; writes an encoder that run_finetuning.py takes, and
 pictures of the held-out loss and of the experts' shares of the tokens. Each token uses one of 4 feed-forward
-blocks of full width: four times the parameters in them, hardly more arithmetic. The student learns the
+sublayers of full width: four times the parameters in them, hardly more arithmetic. The student learns the
 relations of MiniLMv2, from three more projections behind its last layer, which are dropped afterwards:
 without them (--relation_source last) its last experts would stay as initialised. --expert_init random, as
 published: experts begin with two thirds of their neurons in common, and the routing probability, at first
-about 1 / 4, scales what a block adds. equal: all begin as copies of the dense twin's block, and no
+about 1 / 4, scales what a sublayer adds. equal: all begin as copies of the dense twin's, and no
 probability scales them (a factor of 1, through which the router learns all the same): at step 0 the student
 computes what --moe 1,1 does with the same flags. From a checkpoint always equal.
 """
@@ -32,7 +32,6 @@ from data.model_tokenizer import load_tokenizer
 from models import moe_bert, relation_distillation
 from models.resized import resized
 from utils import flags, runs
-from utils.hops import hops_of
 
 
 def parse(argv=None):
@@ -82,7 +81,7 @@ def main(args):
     teacher, given, max_positions = relation_distillation.teacher_and_student(
         args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed
     )
-    hops = hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
+    hops = flags.hops.hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
     blocks, heldout = training_blocks.train_and_heldout(
         tokenizer, **flags.corpus.data_options(args), max_positions=max_positions
     )

@@ -1,31 +1,44 @@
 """Hugging Face encoders with the methods' parts fitted.  Importing it makes the Auto classes know its models.
 
-What every method uses
-    architectures: where things are in a model.  loading, saving: checkpoints.  from_tensors: models filled
-    with others' tensors. derived_classes: those of changed structures.  students: made from teachers,
-    measured.
-    distillation: one student, one teacher.
-Fewer heads, neurons, dimensions, layers
-    slicing: nested models and the classes of cropped ones.  attention: stock attention with heads missing.
-    widths: hidden dimensions.  sparse_bert: cropping, dense export, fewer layers, sorting.  importance_masks:
-    what units are scored by. sorting_loss: the loss behind them.  sparsity_curve: what each sparsity is
-    worth.
-    initial_student: the state in which several trainings begin.
-Relations
-    relation_encoder: encoders that answer with queries, keys and values.  resized: students of other sizes.
-    relation_objective: their loss, beside masked tokens' and on what is held out.  relation_distillation:
-    hops.
-    once_for_all: students with parts.  masked_tokens: which ones, and their loss.
-Experts
-    moe_bert: models with experts.  balance: their loss.
-Filters
-    filtered_bert: TED's.
-Evaluation
-    measuring: what it lists.  exporting: models for other software.
+What every method uses:
+architectures: where things are in a model, by its family's row in utils/families.py.
+loading, saving: checkpoints.
+from_tensors: models that are built without values and filled with others' tensors.
+derived_classes: classes of changed structures, made from the stock ones.
+students: made from teachers or from nothing, with other dropout, described.
+distillation: one student, one teacher.
+
+Fewer heads, neurons, hidden dimensions, layers:
+slicing: nested models, computing with a part of their units; the classes of cropped ones.
+attention: stock attention with heads missing.
+hidden_dimensions: one order of them in the whole model, sorted and cropped.
+sparse_bert: sorting; cropping; fewer layers; dense again.
+importance_masks: what units are scored by.
+knowledge_scores: StarK's scores of units.
+sorting_loss: the loss behind the scores, a task's or that of masked tokens.
+sparsity_curve: what a nested model is worth at each sparsity.
+initial_student: the state in which several trainings of a run begin.
+
+Relations, experts, filters:
+relation_encoder: encoders that answer with queries, keys and values of one layer.
+relation_objective: their loss, also on blocks that are held out.
+relation_distillation: hops, each from a teacher to a student.
+resized: students of other sizes than their teacher's.
+once_for_all: one student and its parts.
+masked_tokens: which tokens are masked, and the loss of a pretraining head.
+moe_bert: models with experts.
+balance: the loss that shares the work among experts.
+filtered_bert: TED's filters beside a stock model.
+filter_learning: TED's stage I.
+layerwise_distillation: TED's stage II, and LWD: states that are held against the teacher's.
+
+Evaluation:
+measuring: what it lists of a model.
+exporting: models for other software.
 """
 
 from models import moe_bert, slicing
-from models.architectures import blocks, encoder, layers
+from models.architectures import encoder, layer_modules, layers
 from models.balance import Balance
 from models.distillation import distil, objective_for, teacher_targets
 from models.filtered_bert import (
@@ -50,7 +63,6 @@ __all__ = [
     "Balance",
     "FilteredModel",
     "FrozenStates",
-    "blocks",
     "crop",
     "describe",
     "distil",
@@ -63,6 +75,7 @@ __all__ = [
     "initial_student_folder",
     "keep_layers",
     "kept",
+    "layer_modules",
     "layers",
     "load_filters",
     "load_model",

@@ -12,8 +12,8 @@ from utils.families import EXPERTS, Family
 
 
 @dataclass
-class Part:
-    """One projection whose rows (dim 0) or columns (dim 1) belong to units.
+class Projection:
+    """A projection whose rows (dim 0) or columns (dim 1) belong to units.
 
     name: of the Linear in the model.  unit: "heads" or "neurons".  groups, size: layout, see
     modules/sliceable_linear.py.
@@ -36,12 +36,12 @@ class Part:
 
 
 @dataclass
-class Block:
+class Layer:
     """The modules of one encoder layer; query, key and value are the same module where they are fused
     (fused_qkv)."""
 
     number: int
-    layer: nn.Module
+    module: nn.Module
     attention: nn.Module
     query: nn.Module
     key: nn.Module
@@ -51,7 +51,7 @@ class Block:
     ffn_in: list
     ffn_out: nn.Module
     head_dim: int
-    parts: list = field(repr=False)
+    projections: list = field(repr=False)
 
     @property
     def num_heads(self) -> int:
@@ -107,25 +107,25 @@ def _positions(model):
     return None
 
 
-def layers(model) -> nn.ModuleList:
-    """The encoder layers."""
+def layer_modules(model) -> nn.ModuleList:
+    """The modules of the encoder layers."""
     return encoder(model).get_submodule(of(model).layers)
 
 
-def blocks(model) -> list[Block]:
-    """Handles of each encoder layer's projections."""
+def layers(model) -> list[Layer]:
+    """The encoder layers, each with its projections."""
     family = of(model)
     start = f"{prefix(model)}{family.layers}"
     heads = model.config.num_attention_heads
     shared = heads // getattr(model.config, family.key_heads, heads)  # of which each key is that of so many
     made = []
-    for number, layer in enumerate(layers(model)):
-        find = layer.get_submodule
+    for number, module in enumerate(layer_modules(model)):
+        find = module.get_submodule
         core = find(family.attention)
         key_dim = getattr(core, family.head_dim)
         head_dim = key_dim * shared
-        ffn_in = [path for path in family.ffn_in if has(layer, path)]
-        by_head = [path for path in family.by_head if has(layer, path)]
+        ffn_in = [path for path in family.ffn_in if has(module, path)]
+        by_head = [path for path in family.by_head if has(module, path)]
         if family.fused_qkv:
             layout = [(family.query, "heads", 0, 3, head_dim)]
         else:
@@ -136,9 +136,9 @@ def blocks(model) -> list[Block]:
         layout += [(path, "neurons", 0, family.ffn_groups, 1) for path in ffn_in]
         layout += [(family.ffn_out, "neurons", 1, 1, 1)]
         made.append(
-            Block(
+            Layer(
                 number=number,
-                layer=layer,
+                module=module,
                 attention=core,
                 query=find(family.query),
                 key=find(family.key),
@@ -148,10 +148,19 @@ def blocks(model) -> list[Block]:
                 ffn_in=[find(path) for path in ffn_in],
                 ffn_out=find(family.ffn_out),
                 head_dim=head_dim,
-                parts=[Part(find(path), f"{start}.{number}.{path}", number, *rest) for path, *rest in layout],
+                projections=[
+                    Projection(find(path), f"{start}.{number}.{path}", number, *rest)
+                    for path, *rest in layout
+                ],
             )
         )
     return made
+
+
+def row_groups(model) -> dict[str, int]:
+    """{name of a projection: groups that its rows are in, each of which begins with its own first units}."""
+    projections = [each for layer in layers(model) for each in layer.projections]
+    return {each.name: each.groups for each in projections if each.dim == 0}
 
 
 def check_dense(model):

@@ -1,7 +1,7 @@
 """The balance loss of a student with experts, and who got how many tokens.  Source: MiniMoE (Zhang et al.
 2023), section 2.6.
 
-E experts of a block.
+E experts of a sublayer.
 """
 
 import torch

@@ -3,7 +3,7 @@ switch units off.
 
 They multiply the inputs of the two output projections of each layer (transformers 5 ignores head_mask=
 without a word); the one of hidden dimensions, which all places share, multiplies what norms behind embeddings
-and blocks put out.
+and sublayers put out.
 B examples, L layers, A heads, F neurons, D hidden dimensions; "..." positions.
 """
 
@@ -12,7 +12,7 @@ import contextlib
 import torch
 from torch import nn
 
-from models import architectures, widths
+from models import architectures, hidden_dimensions
 from models.slicing import whole
 
 
@@ -80,30 +80,30 @@ def scoring_masks(model, *, per_example=False, hidden=False):
 
     per_example: see Masks.  hidden: hidden dimensions have one too.  Asking for the masks' gradients leaves
     the model's own alone.
-    Raises CheckpointError for a cropped model, and for hidden dimensions of a family that models/widths.py
-    does not know.
+    Raises CheckpointError for a cropped model, and for hidden dimensions of a family that
+    models/hidden_dimensions.py does not know.
     """
     num_heads, num_neurons = whole(model)
-    blocks = architectures.blocks(model)
+    layers = architectures.layers(model)
     masks = Masks(
-        len(blocks),
+        len(layers),
         num_heads,
         num_neurons,
-        widths.width(model) if hidden else None,
+        hidden_dimensions.width(model) if hidden else None,
         per_example=per_example,
         device=model.device,
         dtype=model.dtype,
     )
     handles = [
         module.register_forward_hook(masks.multiply_states)
-        for module in (widths.writers(model) if hidden else ())
+        for module in (hidden_dimensions.writers(model) if hidden else ())
     ]
-    for block in blocks:
+    for layer in layers:
         for module, unit, size in (
-            (block.attention_out, "heads", block.head_dim),
-            (block.ffn_out, "neurons", 1),
+            (layer.attention_out, "heads", layer.head_dim),
+            (layer.ffn_out, "neurons", 1),
         ):
-            handles.append(module.register_forward_pre_hook(masks.hook(unit, block.number, size)))
+            handles.append(module.register_forward_pre_hook(masks.hook(unit, layer.number, size)))
     try:
         yield masks
     finally:

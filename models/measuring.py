@@ -5,7 +5,7 @@ import contextlib
 import torch
 
 from models import architectures
-from models.moe_bert import entry_of
+from models.moe_bert import expert_entry
 from models.slicing import kept
 from models.students import describe
 from utils import bootstrap, cost, evaluation, timing
@@ -17,7 +17,7 @@ def facts(model) -> dict:
     "ffn_experts"}."""
     num_layers = len(architectures.layers(model))
     per_layer = kept(model)
-    if entry := entry_of(model):
+    if entry := expert_entry(model):
         per_layer |= {name: [entry[name]] * num_layers for name in ("attention_experts", "ffn_experts")}
     tokens = min(cost.MACS_TOKENS, architectures.max_positions(model) or cost.MACS_TOKENS)
     return {

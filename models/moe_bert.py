@@ -1,4 +1,4 @@
-"""Encoders with experts: feed-forward blocks, and attention if asked for, of which every token uses one of
+"""Encoders with experts: feed-forward sublayers, and attention if asked for, of which every token uses one of
 several.
 
 The classes are made from the table in utils/families.py: subclasses of the stock ones with model_type
@@ -9,9 +9,9 @@ expert; config.compression:
     "route_padding": false}
 
 and "output_scale": "one" where experts began as equal copies (--expert_init equal); where it is absent, the
-routing probability. What a block adds to its input goes through the stock LayerNorm, which its experts share.
-One expert: the stock Linear stays. Source: MiniMoE (Zhang et al. 2023).  E experts, D hidden size, O outputs,
-I inputs.
+routing probability. What a sublayer adds to its input goes through the stock LayerNorm, which its experts
+share. One expert: the stock Linear stays.
+Source: MiniMoE (Zhang et al. 2023).  E experts, D hidden size, O outputs, I inputs.
 """
 
 import copy
@@ -42,7 +42,7 @@ class MoeModel:
 CLASSES = DerivedClasses(EXPERTS, MoeModel, families.fit_for("ffn experts"))
 
 
-def entry_of(model) -> dict | None:
+def expert_entry(model) -> dict | None:
     """config.compression of a model with experts; None for others."""
     entry = getattr(model.config, "compression", None)
     return entry if entry and entry.get("kind") == "experts" else None
@@ -61,15 +61,15 @@ def routers(module) -> dict:
 def with_experts(
     model, *, attention, ffn, shared_fraction, noise, route_padding=False, seed, scale="probability"
 ):
-    """A new model whose blocks are experts made from a dense model's; the dense model itself where both
-    numbers are 1.
+    """A new model whose sublayers are experts made from a dense model's; the dense model itself where
+    both numbers are 1.
 
-    attention, ffn: experts of each block.  Each is as wide as the block, and begins with its first
-    shared_fraction (a fractions.Fraction); the rest is one expert's own: the block's other units and as many
-    as are missing, drawn from N(0, initializer_range), dealt out in turn (modules.experts.expert_units).
-    Output biases are the block's, routers as nn.Linear. noise, scale: see modules.experts.Router.
+    attention, ffn: experts of each sublayer.  Each is as wide as the sublayer, and begins with its first
+    shared_fraction (a fractions.Fraction); the rest is one expert's own: the sublayer's other units and as
+    many as are missing, drawn from N(0, initializer_range), dealt out in turn (modules.experts.expert_units).
+    Output biases are the sublayer's, routers as nn.Linear. noise, scale: see modules.experts.Router.
     route_padding: padding is treated as tokens, as published.
-    Raises CheckpointError for a family whose blocks cannot be experts, and for a cropped or nested model.
+    Raises CheckpointError for a family whose sublayers cannot be experts, and for a cropped or nested model.
     """
     if attention == ffn == 1:
         return model
@@ -92,25 +92,26 @@ def with_experts(
     made, tensors = empty(made_class, config, like=model), tensors_of(model)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        for block in architectures.blocks(model):
-            for mixture, number, parts in _mixtures(block, config.compression):
-                units = _units(number, parts[0], shared_fraction)
-                for part in parts:
-                    _expand(tensors, part, units, std=getattr(model.config, "initializer_range", 0.02))
-                router = Router(number, widths=_widths(parts)).to(model.device, model.dtype)
-                start = f"{_start(model)}{block.number}.{mixture}_router"
+        for layer in architectures.layers(model):
+            for mixture, number, projections in _mixtures(layer, config.compression):
+                units = _units(number, projections[0], shared_fraction)
+                for projection in projections:
+                    _expand(tensors, projection, units, std=getattr(model.config, "initializer_range", 0.02))
+                router = Router(number, widths=_widths(projections)).to(model.device, model.dtype)
+                start = f"{_start(model)}{layer.number}.{mixture}_router"
                 tensors.update({f"{start}.{name}": tensor for name, tensor in router.named_parameters()})
     return fill(made, tensors, like=model)
 
 
 def with_equal_experts(model, *, attention, ffn, noise, route_padding=False, seed):
     """A new model that computes what a dense model does, token by token: all experts begin as copies of its
-    blocks.
+    sublayers.
 
     Their outputs are scaled by 1 instead of the routing probability, whatever the router (scale "one" of
     modules.experts.Router, which says what the router then learns from); config.compression says so, and the
     model computes the same when it is loaded.  Routers begin as nn.Linear, so that tokens are shared out as
-    if experts were random.  Each expert begins with the dense block's gradient, summed over its own tokens.
+    if experts were random.  Each expert begins with the dense sublayer's gradient, summed over its own
+    tokens.
     From a trained checkpoint: sparse upcycling (Komatsuzaki et al. 2023).  Arguments, errors: as
     with_experts().
     """
@@ -126,29 +127,31 @@ def with_equal_experts(model, *, attention, ffn, noise, route_padding=False, see
     )
 
 
-def _units(number, part, shared_fraction):
-    """[E, U]: which units of the widened block each expert gets."""
-    size = part.linear.weight.shape[part.dim] // (part.groups * part.size)
+def _units(number, projection, shared_fraction):
+    """[E, U]: which units of the widened sublayer each expert gets."""
+    size = projection.linear.weight.shape[projection.dim] // (projection.groups * projection.size)
     num_shared = size * shared_fraction
     assert num_shared == int(num_shared), (
-        f"{shared_fraction} of {size} {part.unit}"
+        f"{shared_fraction} of {size} {projection.unit}"
     )  # the flags have been checked
     return expert_units(number, size, int(num_shared))
 
 
-def _expand(tensors, part, units_EU, *, std):
+def _expand(tensors, projection, units_EU, *, std):
     """Replace one projection's tensors by its experts', stacked."""
-    missing = (int(units_EU.max()) + 1 - units_EU.shape[1]) * part.size
-    for leaf, _ in part.linear.named_parameters():
-        tensor = tensors[f"{part.name}.{leaf}"]
-        if leaf == "weight" or part.dim == 0:
+    missing = (int(units_EU.max()) + 1 - units_EU.shape[1]) * projection.size
+    for leaf, _ in projection.linear.named_parameters():
+        tensor = tensors[f"{projection.name}.{leaf}"]
+        if leaf == "weight" or projection.dim == 0:
             shape = list(tensor.shape)
-            shape[part.dim] = part.groups * missing
+            shape[projection.dim] = projection.groups * missing
             drawn = torch.randn(shape) * std if leaf == "weight" else torch.zeros(shape)
-            grouped = [each.unflatten(part.dim, (part.groups, -1)) for each in (tensor, drawn.to(tensor))]
-            tensor = torch.cat(grouped, dim=part.dim + 1).flatten(part.dim, part.dim + 1)
-        experts = [part.select(tensor, units_U.to(tensor.device)) for units_U in units_EU]
-        tensors[f"{part.name}.{leaf}"] = torch.stack(experts)
+            grouped = [
+                each.unflatten(projection.dim, (projection.groups, -1)) for each in (tensor, drawn.to(tensor))
+            ]
+            tensor = torch.cat(grouped, dim=projection.dim + 1).flatten(projection.dim, projection.dim + 1)
+        experts = [projection.select(tensor, units_U.to(tensor.device)) for units_U in units_EU]
+        tensors[f"{projection.name}.{leaf}"] = torch.stack(experts)
 
 
 # ---- The structure
@@ -160,25 +163,30 @@ def _install(model):
 
     Raises CheckpointError where config.compression does not say how.
     """
-    entry, base = entry_of(model), architectures.encoder(model)
+    entry, base = expert_entry(model), architectures.encoder(model)
     _check_entry(entry, model.config.model_type)
     _check_family(model.config)
     made = []
-    for block in architectures.blocks(model):
-        for mixture, number, parts in _mixtures(block, entry):
-            router = Router(number, widths=_widths(parts), noise=entry["gate_noise"], scale=_scale(entry))
-            router.name = f"{mixture}/{block.number}"
-            setattr(block.layer, f"{mixture}_router", router)
-            for part in parts:
-                path = part.name.removeprefix(f"{_start(model)}{block.number}.")
+    for layer in architectures.layers(model):
+        for mixture, number, projections in _mixtures(layer, entry):
+            router = Router(
+                number, widths=_widths(projections), noise=entry["gate_noise"], scale=_scale(entry)
+            )
+            router.name = f"{mixture}/{layer.number}"
+            setattr(layer.module, f"{mixture}_router", router)
+            for projection in projections:
+                path = projection.name.removeprefix(f"{_start(model)}{layer.number}.")
                 stacked = ExpertLinear(
-                    *(_repeat(tensor, number) for tensor in (part.linear.weight, part.linear.bias)),
+                    *(
+                        _repeat(tensor, number)
+                        for tensor in (projection.linear.weight, projection.linear.bias)
+                    ),
                     router,
-                    enters=part.dim == 0,
+                    enters=projection.dim == 0,
                     sorted_inside=mixture == "ffn",
                 )
                 parent, _, leaf = path.rpartition(".")
-                setattr(block.layer.get_submodule(parent), leaf, stacked)
+                setattr(layer.module.get_submodule(parent), leaf, stacked)
             made.append(router)
     vars(base)["routers"] = tuple(made)  # past nn.Module's own way: they belong to the layers
     base.register_forward_pre_hook(_tell_padding, with_kwargs=True)
@@ -193,12 +201,16 @@ def _tell_padding(base, args, kwargs):
         router.reset(None if route_all else mask_BL.bool())
 
 
-def _mixtures(block, entry):
+def _mixtures(layer, entry):
     """[(which, experts, the projections that become experts)] of a layer."""
     units = {"attention": "heads", "ffn": "neurons"}
     numbers = {mixture: entry[f"{mixture}_experts"] for mixture in MIXTURES}
     return [
-        (mixture, numbers[mixture], [part for part in block.parts if part.unit == units[mixture]])
+        (
+            mixture,
+            numbers[mixture],
+            [projection for projection in layer.projections if projection.unit == units[mixture]],
+        )
         for mixture in MIXTURES
         if numbers[mixture] > 1
     ]
@@ -209,9 +221,9 @@ def _scale(entry):
     return entry.get("output_scale", "probability")
 
 
-def _widths(parts):
-    """The block's input, and what lies inside."""
-    return parts[0].linear.weight.shape[1], parts[0].linear.weight.shape[0]
+def _widths(projections):
+    """The sublayer's input, and what lies inside."""
+    return projections[0].linear.weight.shape[1], projections[0].linear.weight.shape[0]
 
 
 def _start(model):

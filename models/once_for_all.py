@@ -27,7 +27,7 @@ from utils.evaluation import Score
 class OnceForAll(nn.Module):
     """A student and its parts.
 
-    student: RelationEncoder of the whole student.  parts: [utils.flags.parts.Part], the last one is the
+    student: RelationEncoder of the whole student.  parts: [utils.student_sizes.Part], the last one is the
     student itself.
     """
 
@@ -72,12 +72,7 @@ def first_of(whole, part) -> dict:
     By one name for each module, so that shared tensors of different modules are all there.
     """
     model = getattr(whole, "model", whole)
-    groups = {
-        each.name: each.groups
-        for block in architectures.blocks(model)
-        for each in block.parts
-        if each.dim == 0
-    }
+    groups = architectures.row_groups(model)
     start = "" if model is whole else "model."
     tensors = tensors_of(whole)
     pieces = {}

@@ -15,7 +15,7 @@ from models.saving import saver
 from models.students import describe
 from modules.relation_losses import KINDS
 from utils import distributed, logs, plots, training
-from utils.hops import Hop
+from utils.student_sizes import Hop
 
 UNTRAINED = (
     "Behind the queries, keys and values of the last layer nothing was trained: its attention output and "
@@ -55,7 +55,7 @@ def encoder_and_objective(
 ):
     """(RelationEncoder of the student, which is what is trained; its RelationObjective), on a device.
 
-    student, teacher: bare encoders.  hop: utils.hops.Hop.  source, seed: see RelationEncoder.  The rest: see
+    student, teacher: bare encoders.  hop: its sizes.  source, seed: see RelationEncoder.  The rest: see
     RelationObjective.
     """
     kinds = "".join(kind for kind in KINDS if any(kind in name for name in relations))
@@ -76,7 +76,7 @@ def encoder_and_objective(
 class Distilled:
     """A hop that is done; the checkpoint of its result is the stock student.
 
-    hop: utils.hops.Hop.  stage: of the run.  before: {name: held-out loss} of the student as it began.
+    stage: of the run.  before: {name: held-out loss} of the student as it began.
     """
 
     hop: Hop
@@ -112,7 +112,8 @@ def train(encoder, objective, hop, blocks, heldout, *, tokenizer, run, stage, ba
     run.
 
     encoder, objective: of encoder_and_objective(), or their likes for parts (models/once_for_all.py).  hop:
-    utils.hops.Hop. blocks, heldout: parts of a corpus.  balance: models.Balance of a student with experts.
+    utils.student_sizes.Hop.
+    blocks, heldout: parts of a corpus.  balance: models.Balance of a student with experts.
     """
     before = objective.score(encoder, heldout, **run.inference).metrics["heldout"]
     run.report(**{stage: objective.facts(encoder, before)})

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import architectures, widths
+from models import architectures, hidden_dimensions
 from modules.relation_losses import KINDS
 
 
@@ -36,16 +36,16 @@ class RelationEncoder(nn.Module):
         self.model, self.kinds, self.captured = model, kinds, {}
         base, self.extra, self.vocabulary = architectures.encoder(model), None, None
         whole = source == "extra" or vocabulary
-        block = architectures.blocks(model)[layer - 1]
-        projections = {module: names for module, names in _projections(block).items() if {*names} & {*kinds}}
-        self.view = _view(model, None if whole else block, projections)
+        last = architectures.layers(model)[layer - 1]
+        projections = {module: names for module, names in _projections(last).items() if {*names} & {*kinds}}
+        self.view = _view(model, None if whole else last, projections)
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             if source == "extra":
                 original = model.config.hidden_size
                 self.extra = nn.ModuleDict(
-                    {kind: _linear(widths.width(model), original, model) for kind in kinds}
+                    {kind: _linear(hidden_dimensions.width(model), original, model) for kind in kinds}
                 )
                 projections = {projection: kind for kind, projection in self.extra.items()}
             if vocabulary:
@@ -105,7 +105,10 @@ class VocabularyHead(nn.Module):
         super().__init__()
         words, width = embeddings.weight.shape
         where = {"device": model.device, "dtype": model.dtype}
-        self.projection, self.norm = _linear(widths.width(model), width, model), nn.LayerNorm(width, **where)
+        self.projection, self.norm = (
+            _linear(hidden_dimensions.width(model), width, model),
+            nn.LayerNorm(width, **where),
+        )
         self.bias_V = nn.Parameter(torch.zeros(words, **where))
         self.embeddings = embeddings
 
@@ -142,8 +145,8 @@ def _projecting(stock):
     return type(f"Projecting{stock.__name__}", (ProjectionsOnly, stock), {})
 
 
-def _view(model, block, projections):
-    """The encoder without pooler and without layers behind the block, which only projects; None: with all
+def _view(model, last, projections):
+    """The encoder without pooler and without layers behind the last one, which only projects; None: with all
     layers, whole.
 
     Modules on the way to the layers are shallow copies; all others are the model's own.
@@ -152,20 +155,20 @@ def _view(model, block, projections):
     base = _copy(architectures.encoder(model))
     if getattr(base, "pooler", None) is not None:
         base.pooler = None
-    if block is None:
+    if last is None:
         return base
     parent, (*path, leaf) = base, row.layers.split(".")
     for name in path:
         setattr(parent, name, _copy(getattr(parent, name)))
         parent = getattr(parent, name)
-    last = _copy(block.layer)
-    last.__class__ = _projecting(type(last))
-    vars(last).update(  # past nn.Module's own way, which would make them children
-        norm=block.layer.get_submodule(row.norms[0]) if row.norms else None,
+    projecting = _copy(last.module)
+    projecting.__class__ = _projecting(type(projecting))
+    vars(projecting).update(  # past nn.Module's own way, which would make them children
+        norm=last.module.get_submodule(row.norms[0]) if row.norms else None,
         projections=tuple(projections),
         num_returned=row.num_returned,
     )
-    setattr(parent, leaf, nn.ModuleList([*getattr(parent, leaf)[: block.number], last]))
+    setattr(parent, leaf, nn.ModuleList([*getattr(parent, leaf)[: last.number], projecting]))
     return base
 
 
@@ -176,8 +179,8 @@ def _copy(module):
     return made
 
 
-def _projections(block):
+def _projections(layer):
     """{projection: the kinds that it answers}, a fused one with all three."""
-    if block.fused_qkv:
-        return {block.query: KINDS}
-    return {block.query: "q", block.key: "k", block.value: "v"}
+    if layer.fused_qkv:
+        return {layer.query: KINDS}
+    return {layer.query: "q", layer.key: "k", layer.value: "v"}

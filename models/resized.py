@@ -36,7 +36,7 @@ def resized_config(config, *, layers, hidden, heads, intermediate):
 def resized(teacher, hop, *, init, seed):
     """A stock student of the teacher's family, with a pooler where the family has one; in eval mode.
 
-    hop: utils.hops.Hop.  seed: of the weights that are drawn.
+    hop: utils.student_sizes.Hop.  seed: of the weights that are drawn.
     init: "random": as transformers initialises the family.  "slice": layer i is layer i k of the teacher, k =
         its layers // the student's, and of every tensor the first rows and columns.  "embeddings": what lies
         outside the layers is the teacher's.  "layers": "slice" where the widths are equal.
@@ -57,8 +57,8 @@ def resized(teacher, hop, *, init, seed):
 def _copy_part(student, teacher, *, layers):
     """Fill a student with the first rows and columns of the teacher's tensors; those that the teacher lacks
     stay random."""
-    ours, theirs = architectures.blocks(student), dict(teacher.named_parameters())
-    groups = {part.name: part.groups for block in ours for part in block.parts if part.dim == 0}
+    ours, theirs = architectures.layers(student), dict(teacher.named_parameters())
+    groups = architectures.row_groups(student)
     start = f"{architectures.prefix(student)}{architectures.of(student).layers}."
     every, left = len(architectures.layers(teacher)) // len(ours), []
     for name, tensor in student.named_parameters():

@@ -6,8 +6,8 @@ The classes are generated from the table in utils/families.py: subclasses of the
     {"kind": "sparse", "sparsity": s, "heads": [kept in each layer], "neurons": [...], "original_heads": A,
      "original_neurons": F, "grid": {"90": {"heads": [...], "neurons": [...]}, ...}}
     and, where the position bias has a column per head, "position_heads": [[column of each kept head], ...]
-    and, where hidden dimensions are removed too (models/widths.py), "hidden": kept, "original_hidden": D,
-    {..., "hidden": kept} in each point of the grid
+    and, where hidden dimensions are removed too (models/hidden_dimensions.py), "hidden": kept,
+    "original_hidden": D, {..., "hidden": kept} in each point of the grid
 
 A nested model's heads and neurons are sorted by importance, so that each point of its grid is a prefix of its
 weights. It stays a stock model. T5 and MPNet share one position bias between layers whose heads are now in
@@ -17,7 +17,7 @@ different orders: they become sparse-*. L layers, A heads, F neurons.
 import torch
 from torch import nn
 
-from models import architectures, attention, widths
+from models import architectures, attention, hidden_dimensions
 from models.derived_classes import DerivedClasses
 from modules.sliceable_linear import EmptyLinear, slice_linear
 from utils.errors import CheckpointError
@@ -35,7 +35,7 @@ class SparseModel:
 
     def __init__(self, config, *args, **kwargs):
         super().__init__(config, *args, **kwargs)
-        _shrink(self)
+        _cut(self)
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
@@ -52,7 +52,7 @@ sparse_config, sparse_class = CLASSES.config_class, CLASSES.model_class
 # ---- What config.compression says
 
 
-def entry_of(model) -> dict | None:
+def sparse_entry(model) -> dict | None:
     """config.compression of a nested or cropped model; None for others."""
     entry = getattr(model.config, "compression", None)
     return entry if entry and entry.get("kind") != "experts" else None
@@ -60,14 +60,14 @@ def entry_of(model) -> dict | None:
 
 def sparsity(model) -> float:
     """The model's own sparsity in percent: 0 where nothing is removed."""
-    entry = entry_of(model)
+    entry = sparse_entry(model)
     return float(entry["sparsity"]) if entry else 0.0
 
 
 def grid(model) -> list[float]:
     """Sparsities in percent that a nested model can be sliced or cropped to, its own and larger, ascending;
     [] for others."""
-    entry = entry_of(model)
+    entry = sparse_entry(model)
     values = sorted(float(key) for key in entry["grid"]) if entry else []
     return [int(value) if value.is_integer() else value for value in values]
 
@@ -78,10 +78,10 @@ def kept(model, s=None) -> dict[str, list[int]]:
     Raises CheckpointError where s is not in the model's grid.
     """
     if s is None or s == sparsity(model):
-        made = architectures.blocks(model)
+        made = architectures.layers(model)
         return {
-            "heads": [block.num_heads for block in made],
-            "neurons": [block.num_neurons for block in made],
+            "heads": [layer.num_heads for layer in made],
+            "neurons": [layer.num_neurons for layer in made],
         }
     points = grid(model)
     if s not in points:
@@ -91,15 +91,15 @@ def kept(model, s=None) -> dict[str, list[int]]:
             + ("; a removed unit does not come back" if points and s < points[0] else "")
             + ("" if points else "; sort it by importance first (run_sparsification.py)")
         )
-    counts = entry_of(model)["grid"][key(s)]
+    counts = sparse_entry(model)["grid"][key(s)]
     return {unit: list(counts[unit]) for unit in UNITS}
 
 
 def kept_hidden(model, s=None) -> int:
     """Kept hidden dimensions as stored, or at sparsity s, which is in the model's grid."""
-    entry = entry_of(model) or {}
+    entry = sparse_entry(model) or {}
     if s is None or s == sparsity(model) or "hidden" not in entry:
-        return widths.width(model)
+        return hidden_dimensions.width(model)
     return entry["grid"][key(s)]["hidden"]
 
 
@@ -108,7 +108,7 @@ def whole(model) -> tuple[int, int]:
     one with experts."""
     architectures.check_dense(model)
     counts = kept(model)
-    entry = entry_of(model)
+    entry = sparse_entry(model)
     if len({*counts["heads"]}) > 1 or len({*counts["neurons"]}) > 1 or (entry and entry["sparsity"] > 0):
         raise CheckpointError(
             f"this model is cropped to {sparsity(model):g}% sparsity; units are scored and sorted before "
@@ -135,88 +135,93 @@ def set_sparsity(model, s) -> None:
     Raises CheckpointError where s is not in the grid, and where it removes hidden dimensions too.
     """
     counts = None if s is None else kept(model, s)
-    if s is not None and kept_hidden(model, s) < widths.width(model):
+    if s is not None and kept_hidden(model, s) < hidden_dimensions.width(model):
         raise CheckpointError(
             f"sparsity {s:g}: this model's grid, made on a corpus, removes hidden dimensions too; such a "
             "part is cropped "
             "(--sparsity of run_minilmv2.py), not sliced in place; for a task's grid run "
             "run_sparsification.py with that task"
         )
-    for block in architectures.blocks(model):
-        stored = {"heads": block.num_heads, "neurons": block.num_neurons}
-        wanted = stored if s is None else {unit: counts[unit][block.number] for unit in UNITS}
-        gate(model, block, wanted["heads"])
-        for part in block.parts:
-            if isinstance(part.linear, nn.Linear):
-                size = None if wanted[part.unit] == stored[part.unit] else wanted[part.unit] * part.size
-                rows, columns = (size, None) if part.dim == 0 else (None, size)
-                slice_linear(part.linear, rows=rows, columns=columns, groups=part.groups)
+    for layer in architectures.layers(model):
+        stored = {"heads": layer.num_heads, "neurons": layer.num_neurons}
+        wanted = stored if s is None else {unit: counts[unit][layer.number] for unit in UNITS}
+        gate(model, layer, wanted["heads"])
+        for projection in layer.projections:
+            if isinstance(projection.linear, nn.Linear):
+                size = (
+                    None
+                    if wanted[projection.unit] == stored[projection.unit]
+                    else wanted[projection.unit] * projection.size
+                )
+                rows, columns = (size, None) if projection.dim == 0 else (None, size)
+                slice_linear(projection.linear, rows=rows, columns=columns, groups=projection.groups)
 
 
-def gate(model, block, num_heads):
+def gate(model, layer, num_heads):
     """Tell a layer's attention, in place, how many heads it has, and which columns of the position bias are
     theirs."""
     row = architectures.of(model)
-    if not isinstance(block.attention, attention.Gate):
+    if not isinstance(layer.attention, attention.Gate):
         inside = row.attention_out.startswith(f"{row.attention}.")
-        columns = (entry_of(model) or {}).get("position_heads")
+        columns = (sparse_entry(model) or {}).get("position_heads")
         attention.install(
-            block.attention,
+            layer.attention,
             row.head_bias,
             inner_out=row.attention_out.rpartition(".")[2] if inside else None,
-            position_heads=columns and columns[block.number],
+            position_heads=columns and columns[layer.number],
         )
-    attention.keep(block.attention, num_heads, block.head_dim, family=row)
+    attention.keep(layer.attention, num_heads, layer.head_dim, family=row)
 
 
 # ---- Shrinking a model as it is built
 
 
-def _shrink(model):
+def _cut(model):
     """Cut a just built stock model down to the counts in its config.  Works on the meta device.
 
     Raises CheckpointError where the counts do not fit the rest of the config.
     """
-    entry, blocks = entry_of(model), architectures.blocks(model)
+    entry, layers = sparse_entry(model), architectures.layers(model)
     if entry is None:
         raise CheckpointError(
             f"config.json: model_type {model.config.model_type} needs a compression entry, found none"
         )
-    _check(model, entry, blocks)
-    for block in blocks:
-        for part in block.parts:
-            _shrink_part(model, part, entry[part.unit][block.number])
-        gate(model, block, entry["heads"][block.number])
+    _check_counts(model, entry, layers)
+    for layer in layers:
+        for projection in layer.projections:
+            _cut_linear(model, projection, entry[projection.unit][layer.number])
+        gate(model, layer, entry["heads"][layer.number])
     if "hidden" in entry:
-        widths.shrink(model, entry["hidden"])
+        hidden_dimensions.crop_in_place(model, entry["hidden"])
     _freeze_unread(model)
 
 
 def _freeze_unread(model):
     """Ask for no gradient of what nothing reads any more, as it would never get one: DDP waits for such
     parameters."""
-    row, base, entry = architectures.of(model), architectures.encoder(model), entry_of(model)
-    for block in architectures.blocks(model):
+    row, base, entry = architectures.of(model), architectures.encoder(model), sparse_entry(model)
+    for layer in architectures.layers(model):
         for norm, unit in zip(row.norms, UNITS):
-            if entry[unit][block.number] == 0:
-                block.layer.get_submodule(norm).requires_grad_(False)
+            if entry[unit][layer.number] == 0:
+                layer.module.get_submodule(norm).requires_grad_(False)
     for path in row.position_tables if not any(entry["heads"]) else ():
         if architectures.has(base, path):
             base.get_submodule(path).requires_grad_(False)
 
 
-def _shrink_part(model, part, count):
+def _cut_linear(model, projection, count):
     """Replace one Linear by one with its first `count` units."""
-    old = part.linear
+    old = projection.linear
     index = torch.arange(count, device=old.weight.device)
     parameters = {
-        name: nn.Parameter(part.select(tensor.detach(), index)) for name, tensor in old.named_parameters()
+        name: nn.Parameter(projection.select(tensor.detach(), index))
+        for name, tensor in old.named_parameters()
     }
     rows, columns = parameters["weight"].shape
-    parent, _, leaf = part.name.rpartition(".")
+    parent, _, leaf = projection.name.rpartition(".")
     parent = model.get_submodule(parent)
     if count == 0:
-        new = EmptyLinear(columns, rows, bias=parameters.get("bias") if part.dim == 1 else None)
+        new = EmptyLinear(columns, rows, bias=parameters.get("bias") if projection.dim == 1 else None)
         parent._is_hf_initialized = True  # transformers' own initialisation would look for the weight
     else:
         new = nn.Linear(columns, rows, bias="bias" in parameters, device="meta")
@@ -225,13 +230,13 @@ def _shrink_part(model, part, count):
     setattr(parent, leaf, new)
 
 
-def _check(model, entry, blocks):
-    for unit, size in (("heads", blocks[0].num_heads), ("neurons", blocks[0].num_neurons)):
+def _check_counts(model, entry, layers):
+    for unit, size in (("heads", layers[0].num_heads), ("neurons", layers[0].num_neurons)):
         counts = entry.get(unit)
-        fits = isinstance(counts, list) and len(counts) == len(blocks)
+        fits = isinstance(counts, list) and len(counts) == len(layers)
         if not fits or not all(isinstance(count, int) and 0 <= count <= size for count in counts):
             raise CheckpointError(
-                f"config.json: compression.{unit} is {counts}; expected {len(blocks)} numbers from 0 to "
+                f"config.json: compression.{unit} is {counts}; expected {len(layers)} numbers from 0 to "
                 f"{size} "
                 f"for this {model.config.model_type} config"
             )

@@ -8,13 +8,12 @@ import copy
 
 import torch
 
-from models import architectures, widths
+from models import architectures, hidden_dimensions
 from models.derived_classes import become, stock_parent
 from models.from_tensors import empty, fill, tensors_of
 from models.slicing import (
     UNITS,
     SparseModel,
-    entry_of,
     gate,
     grid,
     kept,
@@ -23,6 +22,7 @@ from models.slicing import (
     set_sparsity,
     sparse_class,
     sparse_config,
+    sparse_entry,
     whole,
 )
 from modules import importance
@@ -42,13 +42,13 @@ def crop(model, s):
     """
     cropped, tensors = _crop_shape(model, s), tensors_of(model)
     counts = kept(cropped)
-    for part in _parts(model):
-        index = torch.arange(counts[part.unit][part.layer], device=model.device)
-        for name in (f"{part.name}.weight", f"{part.name}.bias"):
+    for projection in _projections(model):
+        index = torch.arange(counts[projection.unit][projection.layer], device=model.device)
+        for name in (f"{projection.name}.weight", f"{projection.name}.bias"):
             if name in tensors:
-                tensors[name] = part.select(tensors[name], index)
-    if (hidden := kept_hidden(cropped)) < widths.width(model):
-        tensors = widths.cut(tensors, model, hidden)
+                tensors[name] = projection.select(tensors[name], index)
+    if (hidden := kept_hidden(cropped)) < hidden_dimensions.width(model):
+        tensors = hidden_dimensions.crop_tensors(tensors, model, hidden)
     return fill(cropped, tensors, like=model)
 
 
@@ -73,7 +73,7 @@ def keep_layers(model, number, *, which="first"):
     config.num_hidden_layers = number
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[layer] for layer in chosen]
-    entry = entry_of(model)
+    entry = sparse_entry(model)
     if entry and number < total:
         if isinstance(model, SparseModel):
             per_layer = {
@@ -101,7 +101,7 @@ def export_dense(model):
     Raises CheckpointError for a model with experts, and for one that has lost hidden dimensions.
     """
     architectures.check_dense(model)
-    config, entry = copy.deepcopy(model.config), entry_of(model)
+    config, entry = copy.deepcopy(model.config), sparse_entry(model)
     if entry and (hidden := kept_hidden(model)) < entry.get("original_hidden", hidden):
         raise CheckpointError(
             f"this model has {hidden} of {entry['original_hidden']} hidden dimensions, which its norms run "
@@ -115,18 +115,20 @@ def export_dense(model):
     dense = empty(stock, config, like=model)
     if entry is not None:
         counts = kept(model)
-        for part in _parts(model):
-            units = list(range(counts[part.unit][part.layer]))
-            if part.unit == "heads" and "position_heads" in entry:
-                units = entry["position_heads"][part.layer]
+        for projection in _projections(model):
+            units = list(range(counts[projection.unit][projection.layer]))
+            if projection.unit == "heads" and "position_heads" in entry:
+                units = entry["position_heads"][projection.layer]
             index = torch.tensor(units, dtype=torch.int64, device=model.device)
-            for leaf, parameter in dense.get_submodule(part.name).named_parameters():
-                name = f"{part.name}.{leaf}"
+            for leaf, parameter in dense.get_submodule(projection.name).named_parameters():
+                name = f"{projection.name}.{leaf}"
                 if name not in tensors:  # an emptied layer owns no weight
                     tensors[name] = torch.zeros(parameter.shape, dtype=model.dtype, device=model.device)
-                elif leaf == "weight" or part.dim == 0:
-                    size = {"dim": part.dim, "groups": part.groups, "size": part.size}
-                    tensors[name] = scatter(tensors[name], index, entry[f"original_{part.unit}"], **size)
+                elif leaf == "weight" or projection.dim == 0:
+                    size = {"dim": projection.dim, "groups": projection.groups, "size": projection.size}
+                    tensors[name] = scatter(
+                        tensors[name], index, entry[f"original_{projection.unit}"], **size
+                    )
     return fill(dense, tensors, like=model)
 
 
@@ -159,9 +161,11 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
         unit: importance.removed_counts(scores[unit], of_axis.values(), normalised=normalised)
         for unit in UNITS
     }
-    for part in _parts(model):
-        for tensor in part.linear.parameters():
-            tensor.copy_(part.select(tensor, orders[part.unit][part.layer].to(tensor.device)))
+    for projection in _projections(model):
+        for tensor in projection.linear.parameters():
+            tensor.copy_(
+                projection.select(tensor, orders[projection.unit][projection.layer].to(tensor.device))
+            )
 
     counts = {
         s: {unit: [size[unit] - count for count in removed[unit][of_axis[s]]] for unit in UNITS}
@@ -169,8 +173,8 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
     }
     original = {"original_heads": num_heads, "original_neurons": num_neurons}
     if hidden_scores_1D is not None:
-        original["original_hidden"] = widths.width(model)
-        widths.permute(model, importance.orders(hidden_scores_1D)[0])
+        original["original_hidden"] = hidden_dimensions.width(model)
+        hidden_dimensions.permute(model, importance.orders(hidden_scores_1D)[0])
         lost = importance.removed_counts(hidden_scores_1D, of_axis.values())
         counts = {
             s: {**counts[s], "hidden": original["original_hidden"] - lost[of_axis[s]][0]} for s in points
@@ -183,7 +187,9 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
         "grid": {key(s): counts[s] for s in points},
     }
     if architectures.of(model).head_bias:
-        before = (entry_of(model) or {}).get("position_heads", [list(range(num_heads))] * len(head_scores_LA))
+        before = (sparse_entry(model) or {}).get(
+            "position_heads", [list(range(num_heads))] * len(head_scores_LA)
+        )
         order = orders["heads"].tolist()
         entry["position_heads"] = [[columns[head] for head in heads] for columns, heads in zip(before, order)]
     model.config.compression = entry
@@ -197,14 +203,14 @@ def _become_sparse(model):
     stock = stock_parent(model)
     become(model.config, sparse_config(stock.config_class))
     model.__class__ = sparse_class(stock)
-    for block in architectures.blocks(model):
-        gate(model, block, block.num_heads)
-        block.attention.position_heads = model.config.compression["position_heads"][block.number]
+    for layer in architectures.layers(model):
+        gate(model, layer, layer.num_heads)
+        layer.attention.position_heads = model.config.compression["position_heads"][layer.number]
 
 
 def _crop_shape(model, s):
     """The crop without values, on the meta device."""
-    counts, entry, config = kept(model, s), entry_of(model), copy.deepcopy(model.config)
+    counts, entry, config = kept(model, s), sparse_entry(model), copy.deepcopy(model.config)
     if entry is None:
         return empty(type(model), config, like=model)
     points = {key(point): entry["grid"][key(point)] for point in grid(model) if point >= s}
@@ -226,5 +232,5 @@ def _crop_shape(model, s):
     return empty(model_class, config, like=model)
 
 
-def _parts(model):
-    return [part for block in architectures.blocks(model) for part in block.parts]
+def _projections(model):
+    return [projection for layer in architectures.layers(model) for projection in layer.projections]

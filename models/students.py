@@ -4,7 +4,7 @@ import copy
 
 from models import architectures
 from models.from_tensors import rebuilt
-from models.moe_bert import entry_of
+from models.moe_bert import expert_entry
 from models.slicing import kept, kept_hidden, sparsity
 from models.sparse_bert import crop, keep_layers
 from utils import cost
@@ -85,6 +85,6 @@ def describe(model, at=None) -> dict:
     }
     if "original_hidden" in (getattr(model.config, "compression", None) or {}):
         totals["hidden"] = kept_hidden(model)
-    if entry := entry_of(model):
+    if entry := expert_entry(model):
         totals["experts"] = f"{entry['attention_experts']},{entry['ffn_experts']}"
-    return {**cost.measure(model, architectures.layers(model)), "sparsity": sparsity(model), **totals}
+    return {**cost.measure(model, architectures.layer_modules(model)), "sparsity": sparsity(model), **totals}

@@ -8,7 +8,7 @@ knowledge: StarK's scores, which count the student in.
 tradeoff: MiniDisc's candidates and the choice among them.
 relation_losses: MiniLMv2's loss and, in the same pass, its gradient.
 experts: stacked linear maps of which every token uses one, and the router that chooses.
-dispatch: their products, three ways.
+expert_products: their products, three ways.
 masking: masked tokens: which ones, what stands in their place, the loss of their prediction.
 filters: task-aware filters, their heads, divergence and layer-wise distillation through them.
 """

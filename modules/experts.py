@@ -5,9 +5,9 @@ al. 2022.
 B sequences, L tokens, T = B L tokens of a batch, E experts, D hidden size, I inputs, O outputs, U units of an
 expert.
 
-A block of experts is a Router and two or more ExpertLinears: those that enter the block ask the router for
-the batch's Routing, the one that leaves it scales its output by the router's factor: the probability of the
-chosen expert, or 1 with the same relative gradient.  Padding is given zeros by the block.
+A sublayer of experts is a Router and two or more ExpertLinears: those that enter the sublayer ask the router
+for the batch's Routing, the one that leaves it scales its output by the router's factor: the probability of
+the chosen expert, or 1 with the same relative gradient.  Padding is given zeros by the sublayer.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from modules.dispatch import dispatch
+from modules.expert_products import way_for
 
 NOISES = ("multiplicative", "additive", "none")
 NOISE = 0.1  # the published hidden dropout rate
@@ -27,8 +27,8 @@ SCALES = ("probability", "one")
 class Routing:
     """Where the tokens of a batch went.
 
-    rows: modules.dispatch, moves tokens into the order of their experts and back.  factor_T1: of the chosen
-    expert's output; 0 for padding.  sums_E: the probabilities, summed over tokens, with their graph.
+    rows: modules.expert_products, moves tokens into the order of their experts and back.  factor_T1: of the
+    chosen expert's output; 0 for padding.  sums_E: the probabilities, summed over tokens, with their graph.
     counts_E: tokens of each expert, int64.
     shape: (B, L).
     """
@@ -47,9 +47,9 @@ class Router(nn.Linear):
     widths: of all linear maps behind it.  noise: on the logits in training mode; a factor from 0.9 to 1.1
     ("multiplicative"), a summand from -0.1 to 0.1 ("additive"), or "none"; from torch's random numbers.
     scale: of the chosen expert's output: "probability" p, as published, or "one", p / p with the divisor held
-    fixed.  That is 1 for every token, so that a block of equal experts computes what one of them does,
+    fixed.  That is 1 for every token, so that a sublayer of equal experts computes what one of them does,
     whatever the router. The router's weights get what they get as published, d log p times the product of the
-    block's output and its gradient: an estimate of what the expert is worth to the token, as p itself does
+    sublayer's output and its gradient: an estimate of what the expert is worth to the token, as p itself does
     not change this output. So the states get no gradient through the router, neither of this nor of the
     balance loss.
     Computed in float32, also under autocast; float64 stays float64.  Initialised as nn.Linear is.
@@ -74,7 +74,7 @@ class Router(nn.Linear):
         return self.entered[1]
 
     def forward(self, hidden_BLI) -> Routing:
-        """hidden_BLI: what the block begins with."""
+        """hidden_BLI: what the sublayer begins with."""
         hidden_TI = hidden_BLI.flatten(0, -2)
         with torch.autocast(hidden_TI.device.type, enabled=False):
             hidden_TI = hidden_TI if hidden_TI.dtype == torch.float64 else hidden_TI.float()
@@ -101,7 +101,7 @@ class Router(nn.Linear):
                 chosen_ET & real_T,
             )
         counts_E = chosen_ET.sum(1)
-        rows = dispatch(expert_T, real_T, counts_E, dtype=_precision(hidden_BLI), widths=self.widths)
+        rows = way_for(expert_T, real_T, counts_E, dtype=_precision(hidden_BLI), widths=self.widths)
         return Routing(hidden_BLI.shape[:-1], rows, factor_T[:, None], probabilities_ET.sum(1), counts_E)
 
 
@@ -109,10 +109,11 @@ class ExpertLinear(nn.Module):
     """E linear maps side by side, of which each token uses its expert's.
 
     bias_EO: None where the maps have none.
-    router: of the block, shared with its other maps; it belongs to the layer, not to this module.
-    enters: the map is one of those that the block begins with; else the one that it ends with, whose output
-    is scaled. sorted_inside: between the two, tokens stay in the order of their experts (nothing there looks
-    at other tokens).
+    router: of the sublayer, shared with its other maps; it belongs to the layer, not to this module.
+    enters: the map is one of those that the sublayer begins with; else the one that it ends with, whose
+    output is scaled.
+    sorted_inside: between the two, tokens stay in the order of their experts (nothing there looks at other
+    tokens).
     The gradient of an expert without tokens is zero.
     """
 
@@ -138,10 +139,10 @@ class ExpertLinear(nn.Module):
         return self.in_features * self.out_features
 
     def forward(self, hidden):
-        """hidden: [B, L, I], or rows in the order of their experts where the map leaves a block that is
+        """hidden: [B, L, I], or rows in the order of their experts where the map leaves a sublayer that is
         sorted inside.
 
-        Returns [B, L, O], zeros for padding; such rows where the map enters a block that is sorted inside.
+        Returns [B, L, O], zeros for padding; such rows where the map enters a sublayer that is sorted inside.
         """
         router = self.router
         if self.enters:

@@ -70,8 +70,8 @@ def test_every_family_is_counted(case):
     before = model.config._attn_implementation
     found = [measuring.flops(models.crop(model, sparsity), T) for sparsity in (0, 60, 100)]
     assert found[0] > found[1] > found[2] > 0 and model.config._attn_implementation == before
-    assert found[0] - found[1] >= 2 * T * (cost.linear_macs(models.layers(model)) - cost.linear_macs(
-        models.layers(models.crop(model, 60)))) / 128  # fmt: skip
+    assert found[0] - found[1] >= 2 * T * (cost.linear_macs(models.layer_modules(model)) - cost.linear_macs(
+        models.layer_modules(models.crop(model, 60)))) / 128  # fmt: skip
 
 
 class Rows:

@@ -16,19 +16,19 @@ import models
 from models import moe_bert
 from models.balance import Balance
 from models.relation_encoder import RelationEncoder
-from modules import dispatch, experts
+from modules import expert_products, experts
 from utils import cost, families, training
 from utils.batch import Batch
 from utils.errors import CheckpointError
 
 WAYS = {
-    "looped": lambda expert_T, real_T, counts_E, **_: dispatch.Looped(expert_T, real_T, counts_E),
-    "blocked": lambda expert_T, _, counts_E, **__: dispatch.Blocked(expert_T, len(counts_E)),
-    "grouped": lambda expert_T, _, counts_E, **__: dispatch.Grouped(expert_T, len(counts_E)),
+    "looped": lambda expert_T, real_T, counts_E, **_: expert_products.Looped(expert_T, real_T, counts_E),
+    "tiled": lambda expert_T, _, counts_E, **__: expert_products.Tiled(expert_T, len(counts_E)),
+    "grouped": lambda expert_T, _, counts_E, **__: expert_products.Grouped(expert_T, len(counts_E)),
 }
 NUMBERS = {
     "looped": (torch.float64, 1e-10),
-    "blocked": (torch.float64, 1e-10),
+    "tiled": (torch.float64, 1e-10),
     "grouped": (torch.float32, 1e-4),
 }
 
@@ -36,7 +36,7 @@ NUMBERS = {
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
     """One of the ways, whatever the device would have chosen; torch's grouped product knows no float64."""
-    monkeypatch.setattr(experts, "dispatch", WAYS[request.param])
+    monkeypatch.setattr(experts, "way_for", WAYS[request.param])
     return request.param
 
 
@@ -315,8 +315,8 @@ def test_the_way_is_the_device_s(monkeypatch):
     """No GPU is needed to see which way it would go: only the device's name and the precision are looked
     at."""
     chosen = {}
-    for name in ("Looped", "Grouped", "Blocked"):
-        monkeypatch.setattr(dispatch, name, lambda *_, name=name: name)
+    for name in ("Looped", "Grouped", "Tiled"):
+        monkeypatch.setattr(expert_products, name, lambda *_, name=name: name)
     for device, dtype, width in (
         ("cpu", torch.bfloat16, 384),
         ("meta", torch.bfloat16, 384),
@@ -324,20 +324,20 @@ def test_the_way_is_the_device_s(monkeypatch):
         ("meta", torch.float32, 384),
     ):
         expert_T = torch.zeros(8, dtype=torch.int64, device=device)
-        chosen[device, dtype, width] = dispatch.dispatch(
+        chosen[device, dtype, width] = expert_products.way_for(
             expert_T, None, expert_T[:4], dtype=dtype, widths=(384, width)
         )
-    assert [*chosen.values()] == ["Looped", "Grouped", "Blocked", "Blocked"]
+    assert [*chosen.values()] == ["Looped", "Grouped", "Tiled", "Tiled"]
 
 
-@pytest.mark.parametrize("name", ["Blocked", "Grouped"])
+@pytest.mark.parametrize("name", ["Tiled", "Grouped"])
 def test_nothing_is_read_on_the_host(name, monkeypatch):
     """Fake tensors have no values: whoever asks for one, as a wait for the device would, gets an error;
     Looped does."""
     from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
     def step(way):
-        monkeypatch.setattr(experts, "dispatch", WAYS[way.lower()])
+        monkeypatch.setattr(experts, "way_for", WAYS[way.lower()])
         with FakeTensorMode():
             router = experts.Router(4, widths=(16, 24))
             first = experts.ExpertLinear(
@@ -420,7 +420,7 @@ def test_parameters_and_macs(layers, published, lean, dense):
         model = made_class(made_class.config_class(**sizes, compression=entry))
     assert cost.parameters(stock) == dense and cost.parameters(model) == lean
     assert lean + 3 * (384 * 384 + 384) + layers * 385 == published
-    macs = [cost.linear_macs(models.layers(each)) for each in (stock, model)]
+    macs = [cost.linear_macs(models.layer_modules(each)) for each in (stock, model)]
     assert macs == [layers * 12 * 384**2 * 128, layers * 384 * (12 * 384 + 4) * 128]
     layer = model.encoder.layer[0]
     assert cost.parameters(layer.attention) == 592_128 and cost.parameters(layer.ffn_router) == 1_540
@@ -746,7 +746,7 @@ def test_saved_and_loaded_again(case, kind, tmp_path):
         assert type(loaded) is type(model) and loaded.config.model_type == f"moe-{tiny_models.CASES[case][0]}"
         assert torch.equal(tiny_models.output(loaded), expected)
         assert len(moe_bert.routers(loaded)) == 3 * (1 + (attention > 1))
-        assert moe_bert.entry_of(loaded) == moe_bert.entry_of(model)
+        assert moe_bert.expert_entry(loaded) == moe_bert.expert_entry(model)
     assert models.describe(ours)["experts"] == f"{attention},4"
 
 

@@ -12,7 +12,7 @@ from run_folders import at_row, history, weights
 import run_minilmv2
 from utils.files import read_json, sha256
 from utils.flags import relations
-from utils.hops import hops_of
+from utils.flags.hops import hops_of
 
 
 @pytest.fixture(scope="module")

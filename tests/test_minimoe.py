@@ -299,9 +299,9 @@ def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path)
      "--expert_shared_fraction 2/3: with --expert_init equal, as from a checkpoint, all experts begin as "
      "copies"),
     (["--student_model_path", "{dense}", "--expert_init", "random"],
-    "begin as copies of the blocks of --student_model_path"),
+    "begin as copies of the sublayers of --student_model_path"),
     (["--student_model_path", "{dense}", "--expert_shared_fraction", "1/2"],
-    "all experts begin as copies of a whole block"),
+    "all experts begin as copies of a whole sublayer"),
     (["--student_model_path", "{student}"], "has experts already (moe-bert)"),
     (["--student_model_path", "{student}", "--expert_init", "equal"],
     "--moe, --expert_init: --student_model_path has experts"),

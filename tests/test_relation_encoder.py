@@ -17,7 +17,7 @@ from modules.masking import mask_tokens, masked_loss
 from modules.relation_losses import relation_losses
 from utils import families
 from utils.batch import Batch
-from utils.hops import Hop
+from utils.student_sizes import Hop
 
 QKV = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 
@@ -25,21 +25,23 @@ QKV = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 def direct(model, layer, batch):
     """Q, K, V of a layer computed from what goes into its attention in an ordinary pass through the whole
     model."""
-    block, seen = architectures.blocks(model)[layer - 1], []
+    wanted, seen = architectures.layers(model)[layer - 1], []
 
     def note(module, args, kwargs):
         seen.append(args[0] if args else kwargs["hidden_states"])
 
-    handle = block.attention.register_forward_pre_hook(note, with_kwargs=True)
+    handle = wanted.attention.register_forward_pre_hook(note, with_kwargs=True)
     model(**batch)
     handle.remove()
-    if block.fused_qkv:
+    if wanted.fused_qkv:
         weights, biases = (
-            block.query.weight.chunk(3),
-            [None] * 3 if block.query.bias is None else block.query.bias.chunk(3),
+            wanted.query.weight.chunk(3),
+            [None] * 3 if wanted.query.bias is None else wanted.query.bias.chunk(3),
         )
     else:
-        weights, biases = zip(*[(each.weight, each.bias) for each in (block.query, block.key, block.value)])
+        weights, biases = zip(
+            *[(each.weight, each.bias) for each in (wanted.query, wanted.key, wanted.value)]
+        )
     return {kind: F.linear(seen[0], weight, bias) for kind, weight, bias in zip("qkv", weights, biases)}
 
 
@@ -49,8 +51,8 @@ def test_captures_are_the_projections_and_nothing_runs_behind_them(case, layer):
     model, batch = tiny_models.build(case, kind=None), tiny_models.inputs()
     expected = direct(model, layer, batch)
     used = []
-    for number, block in enumerate(architectures.blocks(model)):
-        for name, module in (("attention", block.attention), ("ffn", block.ffn_out)):
+    for number, each in enumerate(architectures.layers(model)):
+        for name, module in (("attention", each.attention), ("ffn", each.ffn_out)):
             module.register_forward_hook(lambda *_, name=name, number=number: used.append((name, number)))
     if getattr(architectures.encoder(model), "pooler", None) is not None:
         architectures.encoder(model).pooler.register_forward_hook(lambda *_: used.append("pooler"))
@@ -276,8 +278,8 @@ def test_students_of_every_family(case, init, tmp_path):
     )
     shared = families.heads_per_key(teacher.config.to_dict())
     assert (
-        architectures.blocks(student)[0].num_heads == 2 / shared
-        and architectures.blocks(student)[0].num_neurons == 6
+        architectures.layers(student)[0].num_heads == 2 / shared
+        and architectures.layers(student)[0].num_neurons == 6
     )
     answer = RelationEncoder(student, layer=2)(**tiny_models.inputs())
     assert {kind: tensor.shape[2] for kind, tensor in answer.items()} == {

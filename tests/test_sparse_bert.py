@@ -163,7 +163,7 @@ def test_gradients_of_a_slice(nested, s):
         once = {name: gradient.clone() for name, gradient in once.items()}
         output(model).square().sum().backward()
     grown = {name: parameter.grad for name, parameter in cropped.named_parameters()}
-    parts = {part.name: part for block in models.blocks(model) for part in block.parts}
+    parts = {part.name: part for each in models.layers(model) for part in each.projections}
     for name, parameter in model.named_parameters():
         part = parts.get(name.rpartition(".")[0])
         gradient = torch.zeros_like(parameter) if name not in once else once[name]
@@ -219,7 +219,10 @@ def test_keep_layers(case, which, chosen, tmp_path):
     shorter = models.keep_layers(model, 2, which=which)
     assert len(models.layers(shorter)) == 2 and shorter.config.num_hidden_layers == 2
     for new, old in enumerate(chosen):
-        ours, theirs = models.layers(shorter)[new].parameters(), models.layers(model)[old].parameters()
+        ours, theirs = (
+            models.layer_modules(shorter)[new].parameters(),
+            models.layer_modules(model)[old].parameters(),
+        )
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     states = model(**inputs(), output_hidden_states=True).hidden_states
     if which == "first" and not families.of(CASES[case][0]).norms:  # these end with a norm, too
@@ -264,7 +267,7 @@ def test_a_family_that_is_not_in_the_table():
     model = transformers.AlbertModel(transformers.AlbertConfig(vocab_size=9, embedding_size=4, hidden_size=4,
                                      num_attention_heads=2, intermediate_size=4))  # fmt: skip
     with pytest.raises(CheckpointError, match=r"'albert' is not supported.*bert, roberta"):
-        models.layers(model)
+        models.layer_modules(model)
 
 
 def test_errors_of_sparsities():

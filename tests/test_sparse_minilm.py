@@ -17,7 +17,7 @@ from torch import nn
 import models
 import run_minilmv2
 import run_sparsification
-from models import architectures, masked_tokens, slicing, widths
+from models import architectures, hidden_dimensions, masked_tokens, slicing
 from models.relation_encoder import RelationEncoder
 from modules import importance
 from modules.masking import mask_tokens
@@ -115,7 +115,7 @@ def test_a_crop_is_the_masked_model_with_norms_over_what_is_kept(case, s):
     cropped = models.crop(model, s)
     axis = importance.axis_sparsity(s) / 100
     number = 16 - round(axis * 16)
-    assert widths.width(cropped) == slicing.kept_hidden(model, s) == number
+    assert hidden_dimensions.width(cropped) == slicing.kept_hidden(model, s) == number
     kept_D = torch.zeros(16, dtype=torch.bool)
     kept_D[scores[2][0].argsort(descending=True)[:number]] = True
 
@@ -127,8 +127,8 @@ def test_a_crop_is_the_masked_model_with_norms_over_what_is_kept(case, s):
     for unit, index in zip(("heads", "neurons"), removed):
         gone = torch.zeros_like(scores[unit == "neurons"]).flatten()
         gone[index] = 1
-        for block, row in zip(architectures.blocks(plain), gone.view(3, -1)):
-            out, size = (block.attention_out, block.head_dim) if unit == "heads" else (block.ffn_out, 1)
+        for each, row in zip(architectures.layers(plain), gone.view(3, -1)):
+            out, size = (each.attention_out, each.head_dim) if unit == "heads" else (each.ffn_out, 1)
             out.weight[:, row.repeat_interleave(size).bool()] = 0
     with_dimensions(plain, kept_D)
     assert torch.allclose(
@@ -190,7 +190,11 @@ def test_crops_are_saved_and_loaded_bit_equal(case, s, tmp_path):
     further = models.crop(again, 99)
     assert torch.equal(tiny_models.output(further), tiny_models.output(models.crop(whole, 99)))
     described = models.describe(again)
-    assert described["hidden"] == widths.width(again) == 16 - round(importance.axis_sparsity(s) / 100 * 16)
+    assert (
+        described["hidden"]
+        == hidden_dimensions.width(again)
+        == 16 - round(importance.axis_sparsity(s) / 100 * 16)
+    )
     # with a head of a task on top, whose inputs are the dimensions that are left
     tuned = models.load_model(
         tmp_path / "crop", kind="classification", label_names=["a", "b", "c"], new_head=True
@@ -200,9 +204,9 @@ def test_crops_are_saved_and_loaded_bit_equal(case, s, tmp_path):
     loaded = models.load_model(tmp_path / "tuned", kind="classification", label_names=["a", "b", "c"])
     assert torch.equal(tiny_models.output(loaded), tiny_models.output(tuned))
     fewer = models.keep_layers(again, 2)
-    assert len(architectures.layers(fewer)) == 2 and tiny_models.output(fewer).shape[-1] == widths.width(
-        again
-    )
+    assert len(architectures.layers(fewer)) == 2 and tiny_models.output(fewer).shape[
+        -1
+    ] == hidden_dimensions.width(again)
 
 
 def test_what_cannot_be_done_with_fewer_dimensions():
@@ -268,8 +272,8 @@ def test_scores_of_hidden_dimensions(case):
                 abs(values[0] - values[1]) / 2e-3, rel=1e-3, abs=5e-3
             )
         read = []
-        for block in models.blocks(model):
-            for module in (block.query, block.ffn_in[0]):
+        for layer in models.layers(model):
+            for module in (layer.query, layer.ffn_in[0]):
                 module.register_forward_pre_hook(
                     lambda _, inputs: read.append(inputs[0][..., 3].abs().max().item())
                 )

@@ -1,20 +1,43 @@
 """What every stage shares and no method owns.  Nothing here imports data, models or modules.
 
-The command line
-    flags/: parser, shared groups, one file for each family of scripts.  errors: what a user can cause.
-What is known without torch
-    families: the table of encoder families.  checkpoints: where one is, what its config says.  filter_specs:
-    what TED's filters are like.  hops: sizes of relation distillations.
-A run
-    runs: run folders, how every script begins and ends.  files: whole or absent.  logs: the log and
-    metrics.jsonl.  snapshots: what a killed run continues from.  cards: model cards.  distributed: processes.
-    interruptions: they stop together.
-Training and evaluation
-    batch: one mini-batch.  training: the loop.  evaluation: a model over a split.  frozen_outputs: a
-    teacher's, kept or not. metrics, answers: scores.  bootstrap: of differences.  chance: beside an answer
-    that never changes.
-Cost
-    cost: parameters, products, latency.  timing: what is timed.  cores, allocator: the processor and the C
-library's memory. Reports
-    plots: pictures.  evaluation_tables: of run_evaluation.py.  report/: a page about all runs.
+The command line:
+flags/: parser, shared groups, one file for each family of scripts.
+errors: what a user can cause.
+printable: what strangers wrote, without what moves a terminal's cursor.
+paths: flags that name files and folders.
+
+Known without torch:
+families: the one table of encoder families.
+config_values: whether a config.json says what is read from it.
+checkpoints: where a checkpoint is, what its config says.
+filter_specs: what TED's filters are like.
+student_sizes: of a hop of relation distillation, of a part of a once-for-all student.
+
+A run:
+runs: how every script begins and ends; the run and what it keeps.
+run_folder, run_lock, locks: a run folder on the disk, its marker and lock.
+provenance: what a run is made from, and what of it has changed.
+files: files that are whole or absent.
+snapshots: what a killed run continues from.
+interruptions: all processes stop at the same place.
+distributed: processes.
+logs: the log and metrics.jsonl.
+cards: model cards.
+
+Training and evaluation:
+batch: one mini-batch.
+training: the loop.
+evaluation: a model over a split.
+frozen_outputs: a frozen model's outputs, kept or computed anew.
+metrics, answers: scores.
+bootstrap: of differences.
+chance: beside an answer that never changes.
+
+Cost and reports:
+cost: parameters, products, latency, memory.
+timing: what is timed.
+cores, allocator: the processor's cores, the C library's memory.
+plots: pictures.
+evaluation_tables: of run_evaluation.py.
+report/: a page about all runs.
 """

@@ -72,7 +72,7 @@ def read_config(path) -> dict | None:
         families.of(config["model_type"])
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from error
-    config_values.check(config, file)
+    config_values.require_kinds(config, file)
     return config
 
 

@@ -7,7 +7,7 @@ _MOST = {"layers": 1000}  # three million layers are built for as long as nobody
 _LARGEST = 10_000_000  # any other size
 
 
-def check(config: dict, file):
+def require_kinds(config: dict, file):
     """Raise CheckpointError where a config of a family that is supported has values of other kinds.  file:
     for the message."""
     for problem in _problems(config):

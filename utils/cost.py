@@ -1,7 +1,7 @@
 """What a model costs: parameters, multiply-accumulates, bytes, latency, memory; and on what it was measured.
 
-A model is given as the module and its list of encoder layers (`models.layers(model)`). Counting works on the
-meta device too.
+A model is given as the module and its list of encoder layers (`models.layer_modules(model)`).
+Counting works on the meta device too.
 """
 
 import platform
@@ -35,7 +35,7 @@ def linear_macs(layers, tokens=MACS_TOKENS):
     The convention of the published tables: no biases, no attention products, no embeddings, no head;
     BERT-base has 10.87e9 at 128 tokens. Weights count as they are stored: crop a model, slicing it in place
     changes nothing here.
-    Of experts (modules.experts) a token meets one: a block of them counts as one, and its router.
+    Of experts (modules.experts) a token meets one: a sublayer of them counts as one, and its router.
     Source: MiniDisc (Zhang et al. 2024).
     """
     per_token = [module.weight.numel() for module in layers.modules() if isinstance(module, nn.Linear)]

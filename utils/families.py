@@ -25,7 +25,7 @@ ALL_HEADS = {
 }  # no task's: importance on a corpus is that of the loss on masked tokens
 USES = {  # what a row may refuse: in words
     "attention experts": "its attention cannot be experts",
-    "ffn experts": "its feed-forward blocks cannot be experts",
+    "ffn experts": "its feed-forward sublayers cannot be experts",
     "hidden": "its hidden dimensions cannot be sorted and removed",
 }
 REFUSED = {
@@ -50,7 +50,8 @@ class Family:
     head_dim, num_heads, heads_width: attributes of the attention module, the last two where it reshapes by
     them.
     by_head: further projections onto heads, where a variant has them.
-    norms: in families that normalise before a block, the norms before attention and before the feed-forward.
+    norms: in families that normalise before a sublayer, the norms before attention and before
+        the feed-forward.
     head_bias: how attention gets a position bias that has a column per head and is made once for all layers:
         as an "argument", or "handed on" by the layer before; "": there is none.
     position_tables: parameters that only attention uses and all layers share.

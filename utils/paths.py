@@ -25,7 +25,7 @@ def of(args) -> dict[str, list[str]]:
     return found
 
 
-def check(args):
+def problems(args):
     """Yield what the machine cannot take of the paths in the flags; fills in the home folder for a ~."""
     for flag, values in of(args).items():
         expanded = [os.path.expanduser(path) for path in values]

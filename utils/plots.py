@@ -115,25 +115,25 @@ def history(path, rows, *, value, title):
 
 
 def shares(path, rows, *, title):
-    """Each expert's share of the tokens over the updates of a run, one panel for each block of experts.
+    """Each expert's share of the tokens over the updates of a run, one panel for each sublayer of experts.
 
-    path: PNG file to write; its folder exists.  rows: {"step": updates, block: [share, ...], ...}, the same
-    blocks in each. Returns the matplotlib figure. Source: MiniMoE (Zhang et al. 2023).
+    path: PNG file to write; its folder exists.  rows: {"step": updates, sublayer: [share, ...], ...}, the
+    same sublayers in each. Returns the matplotlib figure. Source: MiniMoE (Zhang et al. 2023).
     """
-    blocks = [name for name in rows[0] if name != "step"]
+    sublayers = [name for name in rows[0] if name != "step"]
 
     def draw(figure):
-        panels = figure.subplots(len(blocks), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        for axes, block in zip(panels, blocks):
-            even = 100 / len(rows[0][block])
+        panels = figure.subplots(len(sublayers), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for axes, sublayer in zip(panels, sublayers):
+            even = 100 / len(rows[0][sublayer])
             axes.axhline(even, color="#555555", linestyle="--", linewidth=1.0, zorder=2)
-            for expert in range(len(rows[0][block])):
-                points = [{"step": row["step"], "share": 100 * row[block][expert]} for row in rows]
+            for expert in range(len(rows[0][sublayer])):
+                points = [{"step": row["step"], "share": 100 * row[sublayer][expert]} for row in rows]
                 color, marker = STYLES[expert % len(STYLES)]
                 _line(axes, points, "share", None, (color, marker if len(rows) <= 40 else ""), x="step")
-            lowest = 100 * min(rows[-1][block])
+            lowest = 100 * min(rows[-1][sublayer])
             axes.set_title(
-                f"{block}: the smallest share at the end is {lowest:.1f} %",
+                f"{sublayer}: the smallest share at the end is {lowest:.1f} %",
                 loc="left",
                 fontsize=SETTINGS["font.size"],
             )
@@ -141,7 +141,7 @@ def shares(path, rows, *, title):
         figure.supylabel("Tokens of each expert (%)", fontsize=SETTINGS["font.size"])
         axes.set_xlabel("Updates")
 
-    return _save(path, title, draw, None, height=1.2 + 1.5 * len(blocks))
+    return _save(path, title, draw, None, height=1.2 + 1.5 * len(sublayers))
 
 
 def costs(path, panels, *, metric, title):

@@ -22,9 +22,9 @@ from modules.filters import FilterTraining, LayerwiseObjective
 from modules.masking import masked_loss
 from modules.objectives import Objective, Targets
 from utils.batch import Batch
-from utils.flags.parts import Part
 from utils.flags.relations import RELATIONS
 from utils.frozen_outputs import FrozenOutputs
+from utils.student_sizes import Part
 
 TOLERANCE = 1e-5
 VOCABULARY, LAYERS, WIDTH, HEADS, NEURONS = 300, 4, 96, 4, 160

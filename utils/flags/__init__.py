@@ -61,4 +61,4 @@ from utils.flags.parser import (
     weight,
 )
 
-from utils.flags import corpus, evaluation, experts, model_types, parts, relations, sparsification, ted  # isort: skip
+from utils.flags import corpus, evaluation, experts, hops, model_types, parts, relations, sparsification, ted  # isort: skip

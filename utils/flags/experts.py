@@ -103,7 +103,7 @@ def check_experts(args, teacher: dict | None, student: dict | None, *, student_h
     if student_has_weights:
         if args.expert_init == "random":
             yield (
-                "--expert_init random: experts begin as copies of the blocks of --student_model_path; "
+                "--expert_init random: experts begin as copies of the sublayers of --student_model_path; "
                 "expected equal"
             )
         args.expert_init = "equal"
@@ -112,7 +112,7 @@ def check_experts(args, teacher: dict | None, student: dict | None, *, student_h
             yield (
                 f"--expert_shared_fraction {args.expert_shared_fraction}: with --expert_init equal, as from "
                 "a checkpoint, all "
-                "experts begin as copies of a whole block; leave it out"
+                "experts begin as copies of a whole sublayer; leave it out"
             )
         args.expert_shared_fraction = "1"
     for flag, default in DEFAULTS.items():

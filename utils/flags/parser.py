@@ -167,7 +167,7 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
         problems.append(f"--report_to {args.report_to}: not installed (pip install {extra})")
     if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
         args.do_train = True
-    unusable = list(paths.check(args))
+    unusable = list(paths.problems(args))
     if check is not None and not unusable:
         problems += list(check(args))
     problems += unusable

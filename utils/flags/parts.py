@@ -5,25 +5,10 @@ Nothing here imports torch.
 """
 
 import argparse
-import dataclasses
 
 from utils.flags.checks import check_student
 from utils.flags.parser import percent, positive_int
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Sizes of a once-for-all student's part."""
-
-    layers: int
-    hidden: int
-    heads: int
-    intermediate: int
-
-    @property
-    def name(self) -> str:
-        """4L_512H."""
-        return f"{self.layers}L_{self.hidden}H"
+from utils.student_sizes import Part
 
 
 def students(parser):

@@ -7,9 +7,9 @@ import argparse
 import re
 from pathlib import Path
 
-from utils import families, hops
+from utils import families
 from utils.errors import FlagError
-from utils.flags import corpus
+from utils.flags import corpus, hops
 from utils.flags.checks import config
 from utils.flags.groups import model_path
 from utils.flags.parser import fraction, idle, non_negative, path_of_students, positive_int, width

@@ -1,25 +1,15 @@
-"""Sizes of relation distillations: of a student, or of a chain of them, and what is compared; found from
-configs alone."""
+"""Sizes of relation distillations, of one student or of a chain of them, from flags and configs alone.
+
+Nothing here imports torch.
+"""
 
 import math
-from dataclasses import dataclass
 
 from utils import families
 from utils.errors import CheckpointError, FlagError
+from utils.student_sizes import Hop
 
 _HEADS = (64, 48, 32, 24, 16, 12)
-
-
-@dataclass(frozen=True)
-class Hop:
-    """Sizes of one distillation.  teacher_layer: from 1.  relation_heads: R.  The rest: the student's."""
-
-    teacher_layer: int
-    relation_heads: int
-    layers: int
-    hidden: int
-    heads: int
-    intermediate: int
 
 
 def hops_of(args, teacher: dict, student: dict | None = None) -> list[Hop]:

@@ -4,20 +4,20 @@ result.
     Looped    on CPUs: one product for each expert, written into one buffer; the numbers of rows are read on
               the host
     Grouped   on GPUs in bfloat16: torch's grouped product, which reads them on the device
-    Blocked   for other precisions on GPUs, and under torch.compile: blocks of one size, each with its
+    Tiled     for other precisions on GPUs, and under torch.compile: tiles of one size, each with its
               expert's weights; their shapes depend on nothing but the number of tokens
 No way multiplies a token with more than one expert; on a GPU none waits for the device.
-T tokens, E experts, I inputs, O outputs, R rows; N blocks of M rows.
+T tokens, E experts, I inputs, O outputs, R rows; N tiles of M rows.
 """
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-BLOCKS = 4  # for each expert, where tokens are shared out evenly: at most a quarter more rows than tokens
+TILES = 4  # for each expert, where tokens are shared out evenly: at most a quarter more rows than tokens
 
 
-def dispatch(expert_T, real_T, counts_E, *, dtype, widths):
+def way_for(expert_T, real_T, counts_E, *, dtype, widths):
     """The way for a batch on its device: has take(), linear() and put().  What put() makes of padding is
     undefined or zero.
 
@@ -30,7 +30,7 @@ def dispatch(expert_T, real_T, counts_E, *, dtype, widths):
     aligned = all(width * dtype.itemsize % 16 == 0 for width in widths)
     if dtype == torch.bfloat16 and aligned and not torch.compiler.is_compiling():
         return Grouped(expert_T, len(counts_E))
-    return Blocked(expert_T, len(counts_E))
+    return Tiled(expert_T, len(counts_E))
 
 
 class _Moved(torch.autograd.Function):
@@ -164,36 +164,36 @@ class Grouped(_Sorted):
             )
 
 
-class Blocked:
-    """Each expert's tokens fill whole blocks; the rows that are left over in its last one are zero, and taken
+class Tiled:
+    """Each expert's tokens fill whole tiles; the rows that are left over in its last one are zero, and taken
     back by nobody."""
 
     def __init__(self, expert_T, num_experts):
         size = len(expert_T)
-        self.rows = -(-size // (BLOCKS * num_experts))  # M
-        num_blocks = -(-size // self.rows) + num_experts  # N, whoever gets how many
+        self.rows = -(-size // (TILES * num_experts))  # M
+        num_tiles = -(-size // self.rows) + num_experts  # N, whoever gets how many
         chosen_TE = (expert_T[:, None] == torch.arange(num_experts, device=expert_T.device)).long()
-        ends_E = (-(-chosen_TE.sum(0) // self.rows)).cumsum(0)  # blocks up to each expert's last one
+        ends_E = (-(-chosen_TE.sum(0) // self.rows)).cumsum(0)  # tiles up to each expert's last one
         starts_E = self.rows * torch.cat([ends_E.new_zeros(1), ends_E[:-1]])
         place_TE = chosen_TE.cumsum(0) - 1 + starts_E
         self.index_T = (place_TE * chosen_TE).sum(1)
-        number_N = torch.arange(num_blocks, device=expert_T.device)
+        number_N = torch.arange(num_tiles, device=expert_T.device)
         expert_N = (number_N[:, None] >= ends_E).sum(1).clamp(max=num_experts - 1)
         self.chosen_NE = expert_N[:, None] == torch.arange(num_experts, device=expert_T.device)
         self.expert_N = expert_N
 
     def take(self, matrix_TI):
-        """[R, I]: tokens in their experts' blocks."""
+        """[R, I]: tokens in their experts' tiles."""
         return _placed(matrix_TI, self.index_T, len(self.expert_N) * self.rows)
 
     def linear(self, rows_RI, weight_EOI, bias_EO):
-        """[R, O]: each block times its expert's weight, plus its bias."""
-        blocks_NMI = rows_RI.unflatten(0, (-1, self.rows))
+        """[R, O]: each tile times its expert's weight, plus its bias."""
+        tiles_NMI = rows_RI.unflatten(0, (-1, self.rows))
         weight_NIO = _Picked.apply(weight_EOI, self.expert_N, self.chosen_NE).transpose(1, 2)
         if bias_EO is None:
-            return torch.bmm(blocks_NMI, weight_NIO).flatten(0, 1)
+            return torch.bmm(tiles_NMI, weight_NIO).flatten(0, 1)
         bias_NO = _Picked.apply(bias_EO, self.expert_N, self.chosen_NE)
-        return torch.baddbmm(bias_NO[:, None], blocks_NMI, weight_NIO).flatten(0, 1)
+        return torch.baddbmm(bias_NO[:, None], tiles_NMI, weight_NIO).flatten(0, 1)
 
     def put(self, rows_RO, factor_T1=None):
         """As _Sorted.put()."""
@@ -223,7 +223,7 @@ def _placed(rows_TI, index_T, size):
 
 
 class _Picked(torch.autograd.Function):
-    """tensor_E...[expert_N]; gradients of blocks of one expert are summed by a product, in an order that is
+    """tensor_E...[expert_N]; gradients of tiles of one expert are summed by a product, in an order that is
     always the same."""
 
     @staticmethod

@@ -25,10 +25,10 @@ def _is_norm(module, size) -> bool:
 
 def width(model) -> int:
     """D: hidden dimensions as stored."""
-    return architectures.blocks(model)[0].ffn_out.out_features
+    return architectures.layers(model)[0].ffn_out.out_features
 
 
-def check(model):
+def check_family(model):
     """Raise CheckpointError for a family whose dimensions cannot be sorted."""
     if refusal := families.refusal(model.config.model_type, "hidden"):
         raise CheckpointError(refusal)
@@ -41,15 +41,15 @@ def axes(model) -> list[tuple[str, int]]:
     The model: whole in heads, neurons and dimensions, or just as cropped in heads and neurons as
     config.compression says.
     """
-    check(model)
+    check_family(model)
     size, start = width(model), f"{architectures.prefix(model)}{architectures.of(model).layers}."
     found = []
-    for block in architectures.blocks(model):
-        for part in block.parts:
+    for layer in architectures.layers(model):
+        for projection in layer.projections:
             found += (
-                [(f"{part.name}.weight", 1)]
-                if part.dim == 0
-                else [(f"{part.name}.weight", 0), (f"{part.name}.bias", 0)]
+                [(f"{projection.name}.weight", 1)]
+                if projection.dim == 0
+                else [(f"{projection.name}.weight", 0), (f"{projection.name}.bias", 0)]
             )
     for path, module in model.named_modules():
         if _is_norm(module, size):
@@ -74,8 +74,8 @@ def axes(model) -> list[tuple[str, int]]:
 
 def writers(model) -> list[nn.Module]:
     """The modules whose outputs, [B, L, D], are states as matrices read them: norms behind embeddings and
-    blocks, or before."""
-    check(model)
+    sublayers, or before."""
+    check_family(model)
     base, size = architectures.encoder(model), width(model)
     found = [module for module in base.modules() if _is_norm(module, size)]
     others = [path for path in architectures.of(model).other_states if architectures.has(base, path)]
@@ -90,7 +90,7 @@ def permute(model, order_D):
         parameter.copy_(parameter.index_select(dim, order_D.to(parameter.device)))
 
 
-def cut(tensors: dict, model, count) -> dict:
+def crop_tensors(tensors: dict, model, count) -> dict:
     """A model's tensors by name, all names of shared ones, with the first `count` hidden dimensions only;
     views."""
     cut = {}
@@ -101,7 +101,7 @@ def cut(tensors: dict, model, count) -> dict:
 
 
 @torch.no_grad()
-def shrink(model, count):
+def crop_in_place(model, count):
     """Cut a just built model, in place, to its first `count` hidden dimensions.  Works on the meta device.
 
     Raises CheckpointError where it has fewer.
@@ -112,7 +112,7 @@ def shrink(model, count):
             f"config.json: compression.hidden is {count}; expected a number from 1 to {size}"
         )
     named, made = dict(model.named_parameters(remove_duplicate=False)), {}
-    for name, tensor in cut(named, model, count).items():
+    for name, tensor in crop_tensors(named, model, count).items():
         if tensor is not named[name]:
             parent, _, leaf = name.rpartition(".")
             made.setdefault(id(tensor), nn.Parameter(tensor.clone(), named[name].requires_grad))
