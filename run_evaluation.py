@@ -77,18 +77,18 @@ def evaluate(args):
     hardware = cost.hardware(run.device)
 
     # ---- One row for each checkpoint, or for each sparsity of it
+    load = models.loader(task, max_length=args.max_length, device=run.device)
+    timed = {"repeats": args.num_repeats, **run.inference}
     rows, answers = [], []
     for path, name in zip(paths, flags.evaluation.short_names(paths)):
         data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
         splits = data.labelled(args.split)
-        model = models.load_model(
-            path, kind=task.kind, label_names=task.label_names, max_length=args.max_length
-        ).to(run.device)
+        model = load(path)
         is_teacher = args.teacher_model_path is not None and not rows
         for sparsity in [None] if is_teacher else args.sparsities or [None]:
             small = model if sparsity is None else models.crop(model, sparsity)
             facts = measuring.facts(small)
-            row, found = measuring.measure(small, splits, facts=facts, args=args, device=run.device)
+            row, found = measuring.measure(small, splits, facts=facts, device=run.device, **timed)
             label = name if sparsity is None else f"{name} {sparsity:g}S"
             stored = checkpoints.weight_bytes(path) if sparsity is None else None
             rows.append(
@@ -123,14 +123,14 @@ def evaluate(args):
     for runtime, (graph, size) in (
         exporting.graphs(exports["onnx"]["folder"]).items() if "onnx" in exports else ()
     ):
-        row, found = measuring.measure(graph, splits, facts=facts, args=args, device=torch.device("cpu"))
+        row, found = measuring.measure(graph, splits, facts=facts, device=torch.device("cpu"), **timed)
         measured = {**row, "bytes": size, "disk_bytes": size}
         rows.append({**last, "name": f"{label} {runtime}", "runtime": runtime, "teacher": False, **measured})
         answers.append(found)
 
     # ---- Differences, tables, picture
     if args.compare:
-        measuring.compare(rows, answers, splits, task=task, args=args)
+        measuring.compare(rows, answers, splits, task=task, samples=args.num_resamples, seed=args.seed)
     logs.logger.info("%s\n\n%s", hardware, evaluation_tables.text(rows, splits=splits))
     if distributed.is_main():
         evaluation_tables.write_csv(run.folder / "table.csv", rows)

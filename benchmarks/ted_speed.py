@@ -11,13 +11,14 @@ What is compared, and how:
                 and the median over the rounds is given with the smallest and the largest
     time        CPU time of the process
     rows        batches of one real epoch, evenly spaced in length
-    stage I     run_ted.learn_filters, a filter on every second layer; one update with the states recomputed
+    stage I     models.filter_learning, a filter on every second layer; one update with the states recomputed
                 and cached, the pass that fills the cache, and from these all of stage I at the published
-    number of epochs step        run_ted.distil, 6 layers to 3 through filters, with and without the teacher's
-                outputs cached, timed from update to update (without the pass that fills the cache); the naive
-    form on the same batches makes the same update naive       the teacher is not frozen, so that its graph is
-                kept and run backward, and all hidden states of both models are kept for the loss; both see
-                all padded positions
+                number of epochs
+    step        models.layerwise_distillation, 6 layers to 3 through filters, with and without the teacher's
+                outputs cached, timed from update to update (without the pass that fills the cache); the
+                naive form on the same batches makes the same update
+    naive       the teacher is not frozen, so that its graph is kept and run backward, and all hidden states
+                of both models are kept for the loss; both see all padded positions
     memory      highest resident set of a process of its own that makes updates on the longest examples
 The encoder has a random head and random filters: speed does not depend on what the weights are.
 """
@@ -37,9 +38,12 @@ import run_ted
 from benchmarks import timing
 from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, prepare
+from models import filter_learning, layerwise_distillation
 from modules import losses
+from modules.filters import LayerwiseObjective
 from utils import logs, runs, training
 from utils.flags import dropouts
+from utils.flags.ted import objective_options
 from utils.frozen_outputs import FrozenOutputs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,9 +130,10 @@ def stage_one(case, seed) -> dict:
                 number=number,
                 seed=seed,
             )
-            run_ted.learn_filters(model, filters, spec, case, run=run)
+            options = {"metric": run.args.selection_metric, "cached": run.args.cache_teacher, "run": run}
+            filter_learning.learn_filters(model, filters, spec, case, dropout=0.1, **options)
         found[f"{side}_update_s"] = float(np.mean(np.diff(run.metrics.marks)[WARMUP - 1 :]))
-    options = {"spec": spec, "kind": case.task.kind, "args": run.args}
+    options = {"spec": spec, "kind": case.task.kind, "cached": run.args.cache_teacher, **run.inference}
     per_example = timing.timed(lambda: models.FrozenStates(model, [case.train], **options))[0] / len(
         case.train
     )
@@ -154,7 +159,7 @@ def pair(case, run):
 
 
 def _ours(case, number, seed, *flags, read=time.process_time):
-    """Marks after each update of run_ted.distil."""
+    """Marks after each update of run_ted.py's second stage."""
     with tempfile.TemporaryDirectory() as folder:
         weights = [word for name, value in WEIGHTS.items() for word in (f"--{name}", value)]
         flags = (
@@ -170,7 +175,9 @@ def _ours(case, number, seed, *flags, read=time.process_time):
         run = start(case, folder, *flags, number=number, seed=seed, read=read)
         student, teacher = pair(case, run)
         outputs = FrozenOutputs(models.freeze(teacher), layers=range(3), precision="fp32")
-        run_ted.distil(student, student.model, outputs, case, run=run)
+        objective = LayerwiseObjective(case.task.kind, **objective_options(run.args))
+        options = {"metric": run.args.selection_metric, "cached": run.args.cache_teacher, "run": run}
+        layerwise_distillation.train(student, student.model, objective, outputs, case, **options)
         return run.metrics.marks
 
 

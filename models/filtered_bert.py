@@ -116,17 +116,19 @@ class FrozenStates:
     linear: these need all tokens.
     """
 
-    def __init__(self, model, splits, *, spec, kind, args):
-        """splits: whatever is asked for later.  With --cache_teacher each is run once, now.  spec:
-        FilterSpec."""
+    def __init__(self, model, splits, *, spec, kind, cached, batch_size, precision):
+        """splits: whatever is asked for later; cached: each is run once, now, in batches of batch_size.
+
+        spec: FilterSpec.  kind: of the task.
+        """
         pool = first_token if kind in FIRST_TOKEN else None
         if spec.pooled:
             pool = None if spec.nonlinear else mean_token
         self.all_tokens, self.answers = pool is None, {}
         for split in splits:
-            teacher = FrozenOutputs(model, layers=spec.layers, precision=args.precision, pool=pool)
-            if args.cache_teacher:
-                teacher.cache(split, batch_size=args.per_device_eval_batch_size)
+            teacher = FrozenOutputs(model, layers=spec.layers, precision=precision, pool=pool)
+            if cached:
+                teacher.cache(split, batch_size=batch_size)
             self.answers[split] = teacher
 
     def __call__(self, split, batch):
@@ -135,7 +137,7 @@ class FrozenStates:
         return self.answers[split](batch)[1], batch.mask if self.all_tokens else None
 
 
-def head_metrics(stage, states, splits, *, layers, metric, constants, args, device):
+def head_metrics(stage, states, splits, *, layers, metric, constants, batch_size, precision, device):
     """How the filters' own heads do, that is, which layers carry the task.
 
     stage: a FilterTraining, put into eval mode and back.  states: a FrozenStates that knows the splits.
@@ -148,11 +150,11 @@ def head_metrics(stage, states, splits, *, layers, metric, constants, args, devi
     for name, split in splits.items():
 
         def answer(batch, split=split):
-            with evaluation.autocast(device, args.precision):
+            with evaluation.autocast(device, precision):
                 logits = stage(*states(split, batch))
             return {layer: values.float() for layer, values in zip(layers, logits)}
 
-        outputs = evaluation.collect(answer, split, batch_size=args.per_device_eval_batch_size, device=device)
+        outputs = evaluation.collect(answer, split, batch_size=batch_size, device=device)
         found[name] = {f"{metric}/{layer}": split.score(outputs[layer])[metric] for layer in layers}
         if name in constants:
             tables[name] = [

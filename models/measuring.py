@@ -47,22 +47,22 @@ def plain_attention(model):
         model.set_attn_implementation(before)
 
 
-def measure(model, splits, *, facts, args, device):
+def measure(model, splits, *, facts, repeats, batch_size, precision, device):
     """Score a model, or a graph, and time it.
 
-    splits: {name: Split}; passes are timed on rows of the first.  facts: facts() of the model.  args:
-    resolved, with the flags of utils.flags.evaluation.
+    splits: {name: Split}; passes are timed on rows of the first.  facts: facts() of the model.
+    repeats: timed passes of each kind; 0: nothing is timed.
     Returns ({"split/metric": value, "speed": {case: utils.cost.latency}, "peak_bytes"}, {split:
     Split.readable of the outputs}).
     """
-    runner, row, answers = timing.Runner(model, device=device, precision=args.precision), {}, {}
+    runner, row, answers = timing.Runner(model, device=device, precision=precision), {}, {}
     for name, split in splits.items():
-        outputs = evaluation.logits(runner, split, batch_size=args.per_device_eval_batch_size, device=device)
+        outputs = evaluation.logits(runner, split, batch_size=batch_size, device=device)
         row.update({f"{name}/{metric}": value for metric, value in split.score(outputs).items()})
         answers[name] = split.readable(outputs)
-    if args.num_repeats:
+    if repeats:
         cases = timing.cases(next(iter(splits.values())), max_tokens=facts["tokens"])
-        row["speed"] = timing.speed(runner, cases, repeats=args.num_repeats, device=device)
+        row["speed"] = timing.speed(runner, cases, repeats=repeats, device=device)
         # A graph's session keeps the memory that it has once taken, so that a pass takes no more
         is_graph = not isinstance(model, torch.nn.Module)
         row["peak_bytes"] = (
@@ -71,18 +71,17 @@ def measure(model, splits, *, facts, args, device):
     return row, answers
 
 
-def compare(rows, answers, splits, *, task, args):
+def compare(rows, answers, splits, *, task, samples, seed):
     """Add to all rows but the first how their metrics differ from its, see utils.bootstrap: "compared_with",
     "difference".
 
-    answers: of each row, as measure() returns them.
+    answers: of each row, as measure() returns them.  samples: of the bootstrap.
     """
     names = [name for name in task.metrics if name in bootstrap.resampled(task.kind)]
-    options = {"samples": args.num_resamples, "seed": args.seed}
     for row, found in zip(rows[1:], answers[1:]):
         row |= {"compared_with": rows[0]["name"], "difference": {}}
         for name, split in splits.items():
             result = bootstrap.compare(
-                task.kind, names, answers[0][name], found[name], split.readable(), **options
+                task.kind, names, answers[0][name], found[name], split.readable(), samples=samples, seed=seed
             )
             row["difference"] |= {f"{name}/{metric}": values for metric, values in result.items()}

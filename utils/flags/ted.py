@@ -1,6 +1,8 @@
 """The flags of run_ted.py and what can be wrong with them, as far as configs and filter specifications
 tell."""
 
+from pathlib import Path
+
 from utils import families, filter_specs
 from utils.errors import CheckpointError
 from utils.flags import model_types
@@ -104,6 +106,41 @@ def ted(parser):
         action="store_true",
         help="keep the frozen model's outputs in memory, computed once",
     )
+
+
+def name(args) -> str:
+    """What identifies a run: task, mode, the model that gets filters."""
+    model = f"_{Path(args.model_path).name}" if args.mode == "filters" else ""
+    return f"{args.task_name}_{args.mode}{model}"
+
+
+def filter_options(args) -> dict:
+    """What the flags say of new filters, by the names that models.new_filters() takes it under."""
+    interval = args.filter_interval or 1
+    return {"task": args.task_name, "interval": interval, "nonlinear": args.filter_nonlinear}
+
+
+def wanted_filters(args) -> dict:
+    """What the flags say of a checkpoint's filters, for models.load_filters()."""
+    return {
+        "task": args.task_name,
+        "output_dim": args.filter_output_dim,
+        "nonlinear": args.filter_nonlinear,
+        "token": args.filter_token,
+    }
+
+
+def objective_options(args) -> dict:
+    """What modules.filters.LayerwiseObjective takes; nothing for the task loss alone."""
+    if args.mode == "ft":
+        return {}
+    return {
+        "kl_alpha": args.kl_alpha,
+        "mse_alpha": args.mse_alpha or 0.0,
+        "temperature": args.temperature,
+        "pad_in_losses": args.pad_in_losses,
+        "listwise": args.regression_kl == "listwise",
+    }
 
 
 def check_ted(args, task):
