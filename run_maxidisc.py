@@ -31,49 +31,17 @@ from utils.errors import RunError
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(
-        __doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives)
-    )
-    flags.model_path(parser, "--teacher_model_path", "the teacher; nested for sparsities")
-    add = parser.add_argument_group("maxidisc").add_argument
-    add(
-        "--layer_or_sparsity_path",
-        type=flags.path_of_students,
-        help="the assistants and the student: 80,90S or 6,4L or 80S,6L",
-    )
-    add(
-        "--all_paths",
-        action="store_true",
-        help="every path with one assistant to --target, and the direct one",
-    )
-    add("--target", type=flags.layer_or_sparsity, default="90S", help="the student of --all_paths: 90S or 4L")
-    add(
-        "--trunc_sparsity",
-        type=flags.percent,
-        default=50,
-        help="smallest sparsity of an assistant of --all_paths; 0: any",
-    )
-    add("--layer_choice", choices=("first", "even"), default="first", help="which layers 4L keeps")
-    add("--hops_dir", help="where finished hops are kept and found; hops/ beside the run folder")
+    groups = (flags.training, flags.runtime, flags.distillation(objectives), flags.assistants.maxidisc)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), *groups)
 
     def check(args):
-        config = yield from flags.config(args, "teacher_model_path")
-        yield from flags.model_types.check_model_type(
-            args, tasks.find(args.task_name), config, objectives=objectives.OBJECTIVES
-        )
-        if bool(args.layer_or_sparsity_path) == args.all_paths:
-            yield "--layer_or_sparsity_path, --all_paths: give one of them"
-        if args.layer_or_sparsity_path and config:
-            yield from flags.check_path(args.layer_or_sparsity_path, config)
-        if args.all_paths and config:
-            yield from flags.check_student(args.target, config, "--target")
-        yield from flags.check_hold_out(args, {"teacher_model_path": config}, trained=["teacher_model_path"])
+        task = tasks.find(args.task_name)
+        return flags.assistants.check_maxidisc(args, task, objectives=objectives.OBJECTIVES)
 
     def name(args):
         return f"{args.task_name}_{'-'.join(args.layer_or_sparsity_path or ['all', args.target])}"
 
-    args = flags.resolve(parser, argv, stage="maxidisc", name=name, check=check)
-    return args
+    return flags.resolve(parser, argv, stage="maxidisc", name=name, check=check)
 
 
 def main(args):

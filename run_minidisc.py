@@ -37,77 +37,13 @@ from utils import distributed, evaluation, flags, logs, plots, runs, training
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(
-        __doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.distillation(objectives)
-    )
-    flags.model_path(parser, "--teacher_model_path", "the nested teacher")
-    add = parser.add_argument_group("minidisc").add_argument
-    add(
-        "--target_sparsity",
-        type=flags.percent,
-        default=90,
-        help="sparsity of the student, in percent, from the teacher's grid",
-    )
-    add("--target_iteration", type=flags.positive_int, default=2, help="number of assistants + 1")
-    add(
-        "--lam",
-        type=flags.weight,
-        default=0.2,
-        help="lambda: what a sparsity of 100%% is worth, in units of the metric",
-    )
-    add(
-        "--candidates",
-        type=flags.candidates,
-        default="tens",
-        metavar="LIST",
-        help="sparsities of assistants: 70,80; or `tens` or `grid`",
-    )
-    add(
-        "--trunc_sparsity",
-        type=flags.percent,
-        default=50,
-        help="smallest sparsity of an assistant, if none are listed; 0: any",
-    )
-    add(
-        "--learning_rates",
-        type=flags.rates,
-        metavar="LIST",
-        help="one for each hop: 6e-4,3e-4; --learning_rate for all",
-    )
-    add(
-        "--include_target",
-        action="store_true",
-        help="the student's own scale is a candidate too (the published behaviour)",
-    )
-    add(
-        "--train_grid",
-        choices=("all", "sandwich"),
-        default="all",
-        help="train all candidates at every update, or the largest, the smallest and some others",
-    )
-    add("--num_sandwich", type=flags.count, default=2, help="how many others, drawn anew for every update")
-    add(
-        "--final_hop",
-        choices=("target", "grid"),
-        default="target",
-        help="the last hop trains the student, or its grid with it",
-    )
+    groups = (flags.training, flags.runtime, flags.distillation(objectives), flags.assistants.minidisc)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), *groups)
+    with_teacher = {name: row for name, row in objectives.OBJECTIVES.items() if name != "ft"}
 
     def check(args):
-        config = yield from flags.config(args, "teacher_model_path")
-        with_teacher = {name: row for name, row in objectives.OBJECTIVES.items() if name != "ft"}
-        yield from flags.model_types.check_model_type(
-            args, tasks.find(args.task_name), config, objectives=with_teacher
-        )
-        if config:
-            yield from flags.check_student(f"{args.target_sparsity:g}S", config, "--target_sparsity")
-            yield from flags.check_candidates(args, config)
-        if args.learning_rates and len(args.learning_rates) != args.target_iteration:
-            yield (
-                f"--learning_rates: found {len(args.learning_rates)}; expected one for each of "
-                f"{args.target_iteration} hops"
-            )
-        yield from flags.check_hold_out(args, {"teacher_model_path": config}, trained=["teacher_model_path"])
+        task = tasks.find(args.task_name)
+        return flags.assistants.check_minidisc(args, task, objectives=with_teacher)
 
     name = "{0.task_name}_{0.target_sparsity:g}S".format
     return flags.resolve(parser, argv, stage="minidisc", name=name, check=check)
@@ -151,12 +87,11 @@ def main(args):
                 )
                 continue
             if last:
-                eligible, trained = [target], sorted({target, *(points if args.final_hop == "grid" else ())})
+                eligible = [target]
+                trained = sorted({target, *(points if args.final_hop == "grid" else ())})
             else:
-                eligible, trained = (
-                    points,
-                    trained_together(grid, points, own=own, smallest=args.trunc_sparsity),
-                )
+                eligible = points
+                trained = trained_together(grid, points, own=own, smallest=args.trunc_sparsity)
             # ---- Train the sub-networks together; keep the best state of the best candidate
             result = hop(iteration, teacher, trained, eligible, data=data, run=run)
             path = result.checkpoint
@@ -239,36 +174,30 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     )
     lam = 0.0 if iteration == args.target_iteration else args.lam
 
+    def use(sparsity):
+        models.set_sparsity(student, sparsity)
+
     def step(module, batch):
         chosen = points
         if args.train_grid == "sandwich" and len(points) > 2:
-            others = np.random.default_rng([args.seed, batch.update]).permutation(points[1:-1])[
-                : args.num_sandwich
-            ]
+            generator = np.random.default_rng([args.seed, batch.update])
+            others = generator.permutation(points[1:-1])[: args.num_sandwich]
             chosen = [points[0], *sorted(others.tolist()), points[-1]]
         targets = targets_of(batch)  # the teacher runs once for all sub-networks
 
         def at(sparsity):
-            models.set_sparsity(student, sparsity)
+            use(sparsity)
             terms = objective(module, batch, targets)
             return {f"{sparsity:g}/{name}": term / len(chosen) for name, term in terms.items()}
 
-        return [
-            lambda sparsity=sparsity: at(sparsity) for sparsity in reversed(chosen)
-        ]  # the largest last: it uses every weight
+        # The largest last: it uses every weight
+        return [lambda sparsity=sparsity: at(sparsity) for sparsity in reversed(chosen)]
 
     def evaluate():
         outputs = {}
         for name, split in data.selection.items():
-            outputs[name] = evaluation.predict(
-                student,
-                split,
-                batch_size=args.per_device_eval_batch_size,
-                precision=args.precision,
-                variants=eligible,
-                use=lambda sparsity: models.set_sparsity(student, sparsity),
-            )
-        models.set_sparsity(student, None)
+            outputs[name] = evaluation.predict(student, split, variants=eligible, use=use, **run.inference)
+        use(None)
         scores = {
             s: {name: data.selection[name].score(outputs[name][s]) for name in outputs} for s in eligible
         }

@@ -79,7 +79,7 @@ def test_what_a_teacher_can_give(wanted, config, message):
 )
 def test_paths_must_shrink(path, message):
     problems = list(
-        flags.check_path(
+        flags.assistants.check_path(
             flags.path_of_students(path), {**NESTED, "compression": {"grid": {"50": 0, "80": 0, "90": 0}}}
         )
     )

@@ -9,7 +9,7 @@ from plain_bert import bert_layer
 from tiny_models import HEADS, LAYERS, NEURONS, build, inputs
 
 import models
-import run_stark
+from models.knowledge_scores import knowledge_scores
 from modules import importance, knowledge, losses
 from utils.batch import Batch
 
@@ -93,7 +93,7 @@ def test_k_is_not_normalised_again():
 
 
 def fixed_split(batch, labels, kind):
-    """What scores() needs of a split, with batches of 2 and 1."""
+    """What knowledge_scores() needs of a split, with batches of 2 and 1."""
 
     def collate(rows):
         return Batch({name: values[rows] for name, values in batch.items()}, labels[rows], rows, {})
@@ -103,10 +103,10 @@ def fixed_split(batch, labels, kind):
     )  # fmt: skip
 
 
-def by_loops(teacher, trial, batch, labels, kind, args):
+def by_loops(teacher, trial, batch, labels, kind, *, friendliness_loss, signed, temperature):
     """{unit: (expressiveness, friendliness)}: a scalar factor per unit, a backward pass per example and loss,
     float64."""
-    sizes, temperature = {"heads": HEADS, "neurons": NEURONS}, args.temperature
+    sizes = {"heads": HEADS, "neurons": NEURONS}
     totals = {unit: [torch.zeros(LAYERS, size).double() for _ in range(2)] for unit, size in sizes.items()}
     for rows in ((0, 1), (2,)):
         of_batch = {
@@ -134,7 +134,7 @@ def by_loops(teacher, trial, batch, labels, kind, args):
                 p, q = (logits / temperature).softmax(-1), (student / temperature).softmax(-1)
                 task_loss = -F.log_softmax(logits, -1)[label]
                 soft = -(
-                    p * (q.log() - (p.log() if args.friendliness_loss == "kl" else 0))
+                    p * (q.log() - (p.log() if friendliness_loss == "kl" else 0))
                 ).sum()  # T^2, 1/2 cancel later
             for unit in sizes:
                 for number, row_of_factors in enumerate(factors[unit]):
@@ -143,9 +143,7 @@ def by_loops(teacher, trial, batch, labels, kind, args):
                         of_batch[unit][which][number] += torch.stack(gradient)
         for unit in sizes:
             totals[unit][0] += of_batch[unit][0].abs()
-            totals[unit][1] += (
-                -of_batch[unit][1] if args.friendliness_sign == "signed" else of_batch[unit][1].abs()
-            )
+            totals[unit][1] += -of_batch[unit][1] if signed else of_batch[unit][1].abs()
     return totals
 
 
@@ -159,20 +157,14 @@ def test_scores_against_loops(kind, loss, sign):
     labels = torch.tensor([2, 0, 1]) if kind == "classification" else torch.tensor([2.0, 0.0, 1.5]).double()
     recorded = []
     trial.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
-    args = Namespace(
-        seed=0, scoring_batch_size=2, temperature=2.0, friendliness_loss=loss, friendliness_sign=sign
-    )
+    options = {"friendliness_loss": loss, "signed": sign == "signed", "temperature": 2.0}
     before = [
         {name: tensor.clone() for name, tensor in model.state_dict().items()} for model in (teacher, trial)
     ]
-    found = run_stark.scores(
-        teacher,
-        trial,
-        fixed_split(inputs(), labels, kind),
-        run=Namespace(args=args, device=torch.device("cpu")),
-    )
+    split, cpu = fixed_split(inputs(), labels, kind), torch.device("cpu")
+    found = knowledge_scores(teacher, trial, split, **options, batch_size=2, seed=0, device=cpu)
     assert recorded == [False, False]
-    expected = by_loops(teacher, trial, inputs(), labels, kind, args)
+    expected = by_loops(teacher, trial, inputs(), labels, kind, **options)
     for unit in expected:
         express, friendly = (getattr(accumulator, unit) for accumulator in found)
         assert torch.allclose(express, expected[unit][0], rtol=1e-9, atol=1e-12)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from argparse import Namespace
 
 import pytest
 import torch
@@ -11,9 +10,9 @@ from run_folders import SHORT, stage_done
 from task_files import write_task
 
 import models
-import run_stark
 from data import tasks
 from data.task_data import TaskData
+from models.knowledge_scores import knowledge_scores
 from modules import importance, knowledge
 from utils.files import read_json, sha256
 
@@ -112,13 +111,6 @@ def test_lambda(base, small_demo, tuned_demo, trial_demo, tmp_path):
     grids = [read_json(folder / "config.json")["compression"]["grid"] for folder in folders]
     assert hashes[0] == hashes[1] != hashes[2] and grids[0] == grids[1]
     # at 0.5 the grid is that of K as it is, which another normalisation would change
-    args = Namespace(
-        seed=776,
-        scoring_batch_size=32,
-        temperature=2.0,
-        friendliness_loss="soft_ce",
-        friendliness_sign="signed",
-    )
     data = TaskData(
         tasks.get("demo"),
         tokenizer_path=tuned_demo,
@@ -128,7 +120,9 @@ def test_lambda(base, small_demo, tuned_demo, trial_demo, tmp_path):
     )
     split = data.scoring_split("train", None)
     pair = [models.load_model(folder, kind="classification") for folder in (tuned_demo, trial_demo)]
-    express, friendly = run_stark.scores(*pair, split, run=Namespace(args=args, device=torch.device("cpu")))
+    options = {"seed": 776, "batch_size": 32, "device": torch.device("cpu")}
+    loss = {"friendliness_loss": "soft_ce", "signed": True, "temperature": 2.0}
+    express, friendly = knowledge_scores(*pair, split, **loss, **options)
     mixed = knowledge.knowledgeableness(express.neurons, friendly.neurons, lam=0.5)
     removed = {s: [mixed.shape[1] - kept for kept in grids[2][str(s)]["neurons"]] for s in (30, 70)}
     assert (

@@ -3,18 +3,22 @@ scripts.
 
 Nothing here imports torch, so that `--help` answers at once.  Nothing in models/, data/ or modules/ imports
 it.
-parser: the parser, types, resolved settings.  groups: flags that several scripts share.  checks: of these.
-model_types: the papers' --model_type.  corpus: text corpora.  relations: relation distillation.  experts:
-students with experts.  parts: crops and once-for-all students.  sparsification: run_sparsification.py's.
-ted: filters, TED and its baselines.  evaluation: run_evaluation.py's.
+parser: the parser, types, resolved settings.
+groups: flags that several scripts share.
+checks: what can be wrong with them.
+model_types: the papers' --model_type, and what follows from it.
+corpus: text corpora.
+relations, hops: relation distillation, and the sizes that follow.
+experts: students with experts.
+parts: crops and once-for-all students.
+assistants: run_maxidisc.py, run_minidisc.py.
+sparsification, stark, ted, evaluation: the scripts of these names.
 """
 
 from utils.flags.checks import (
     check_balance,
-    check_candidates,
     check_dense,
     check_hold_out,
-    check_path,
     check_spans,
     check_student,
     config,
@@ -61,4 +65,16 @@ from utils.flags.parser import (
     weight,
 )
 
-from utils.flags import corpus, evaluation, experts, hops, model_types, parts, relations, sparsification, ted  # isort: skip
+from utils.flags import (  # isort: skip
+    assistants,
+    corpus,
+    evaluation,
+    experts,
+    hops,
+    model_types,
+    parts,
+    relations,
+    sparsification,
+    stark,
+    ted,
+)

@@ -1,8 +1,6 @@
 """What can be wrong with shared flags, as far as the checkpoints' configs tell: each check stands once,
 here."""
 
-import itertools
-
 from utils import checkpoints, families
 from utils.errors import CheckpointError
 from utils.flags.groups import SPANS
@@ -91,24 +89,6 @@ def config(args, flag: str):
         yield f"--{flag}: {error}"
 
 
-def check_candidates(args, config: dict):
-    """Yield what is wrong with a list of --candidates for a teacher with this config and
-    --target_sparsity."""
-    compression = config.get("compression") or {}
-    grid = sorted(float(key) for key in compression.get("grid", {}))
-    if isinstance(args.candidates, str) or not grid:
-        return
-    own, shown = compression.get("sparsity", 0), ", ".join(f"{s:g}" for s in args.candidates)
-    points = ", ".join(f"{s:g}" for s in grid)
-    if not all(s in grid for s in args.candidates):
-        yield f"--candidates {shown}: not all in the teacher's grid: {points}"
-    elif not all(own < s < args.target_sparsity for s in args.candidates):
-        yield (
-            f"--candidates {shown}: expected sparsities between the teacher's, {own:g}, and the student's, "
-            f"{args.target_sparsity:g}; the teacher's grid: {points}"
-        )
-
-
 def check_balance(args, config: dict | None):
     """Yield what is wrong with a flag of balance() for a student with this config; None: not known yet."""
     if args.load_balance_weight is not None and config is not None and not families.has_experts(config):
@@ -147,27 +127,3 @@ def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
         yield f"{flag} {wanted}: not in the {source}'s grid: {', '.join(f'{s:g}' for s in grid)}"
     elif number < compression.get("sparsity", 0):
         yield f"{flag} {wanted}: the {source}'s own sparsity is {compression['sparsity']:g} already"
-
-
-def check_path(path: list[str], config: dict):
-    """Yield what is wrong with a path of students from a teacher with this config: each must be smaller than
-    the one before."""
-    for wanted in path:
-        yield from check_student(wanted, config, "--layer_or_sparsity_path")
-    for before, after in itertools.pairwise(path):
-        if before.endswith("L") and after.endswith("S"):
-            yield (
-                f"--layer_or_sparsity_path: {after} after {before}; a model with fewer layers has no grid: "
-                "sparsities go first"
-            )
-    for unit, shrinks, what in (
-        ("L", lambda a, b: b < a, "fewer layers"),
-        ("S", lambda a, b: b > a, "a higher sparsity"),
-    ):
-        sizes = [float(wanted[:-1]) for wanted in path if wanted.endswith(unit)]
-        for before, after in itertools.pairwise(sizes):
-            if not shrinks(before, after):
-                yield (
-                    f"--layer_or_sparsity_path: {after:g}{unit} after {before:g}{unit}; a student needs "
-                    f"{what} than its teacher"
-                )
