@@ -1,4 +1,4 @@
-"""Speed of experts: a block of them beside the dense block of one, and a student with experts beside its
+"""Speed of experts: a sublayer of them beside the dense one, and a student with experts beside its
 dense twin.
 
     OMP_NUM_THREADS=1 python -m benchmarks.expert_speed --output speed.json  # about 4 minutes on one core
@@ -8,10 +8,11 @@ Prints a table, writes JSON. Nothing is read: models and tokens are random.
 What is compared, and how:
     rounds      dense, experts, dense, experts, ... on one thread and with the allocator of training
                 (utils/allocator.py), many calls in a round; a ratio is taken within each round, and the
-    median is given with the smallest and the largest time        CPU time of the process; on a GPU wall time
-    until the device is idle, ten calls of a side at a time
-    block       384 wide, 1,536 neurons: two linear maps and GELU; with 4 experts of that size also router,
-                sorting, scaling. "balanced": tokens shared out evenly; "skewed": the first expert gets 70%
+                median is given with the smallest and the largest
+    time        CPU time of the process; on a GPU wall time until the device is idle, ten calls of a side at a
+                time
+    block       a sublayer 384 wide, 1,536 neurons: two linear maps and GELU; with 4 experts of that size also
+                router, sorting, scaling. "balanced": tokens shared out evenly; "skewed": the first expert gets 70%
     student     3 layers, 384 wide, 4 feed-forward experts, beside 3 layers of one: from token ids to final
                 states ("forward"), and to updated weights ("step"), with the balance loss, clipping and the
                 optimiser; their routers are as initialised. Equal multiply-accumulates but for the routers',

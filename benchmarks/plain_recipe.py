@@ -4,15 +4,16 @@ this project.
     from benchmarks import plain_recipe
     plain_recipe.finetune_steps("path/to/encoder", texts, labels, batch_size=16, num_steps=20)
     plain_recipe.distil_steps("path/to/teacher", "path/to/student", texts, labels, batch_size=16,
-    num_steps=20)
+                              num_steps=20)
 
 Its ingredients, each as it was usual in the published code of MiniDisc and StarK:
 
     tokenising   the slow tokenizer (transformers' BertTokenizerLegacy: a loop over characters, then a greedy
                  WordPiece loop in Python), one example at a time, once before the first epoch
     padding      every example to 128 tokens, whatever its length; examples shuffled, not grouped by length
-    attention    eager; attention maps and all hidden states are requested in every forward pass, though no
-    loss uses the maps precision    float32 throughout
+    attention    eager; attention maps and all hidden states are requested in every forward pass,
+                 though no loss uses the maps
+    precision    float32 throughout
     optimiser    torch's AdamW with its defaults: a loop over tensors on a CPU, foreach on a GPU, not fused;
                  decay on everything but biases and LayerNorm, linear warm-up and decay, clipping at 5
     teacher      asked again for every batch of every epoch (nothing is cached), at its full depth

@@ -8,13 +8,14 @@ What is compared, and how:
     rounds      ours, naive, ours, naive, ... each side in a process of its own, so that each has its own
                 memory allocator (utils/allocator.py sets ours, as in training; naive has the C library's
                 defaults), one at a time and on one thread; a ratio is taken within each round, and the median
-    is given with the smallest and the largest time        CPU time of the processes, forward and backward; of
-    a step also clipping and the optimiser loss        QQ, KK and VV of given projections, 768 wide against
-    384
+                is given with the smallest and the largest
+    time        CPU time of the processes, forward and backward; of a step also clipping and the optimiser
+    loss        QQ, KK and VV of given projections, 768 wide against 384
     step        12 layers, 768 wide -> 6 layers, 384 wide, from token ids to updated weights, dropout on;
                 "bf16": both bodies under autocast, beside the naive step in fp32
     memory      of the loss: the highest resident set of a process of its own, less that before the loss is
-    computed naive       benchmarks/naive_relations.py
+                computed
+    naive       benchmarks/naive_relations.py
 That both sides find the same loss is tested in tests/test_relation_speed.py.
 """
 

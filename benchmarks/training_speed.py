@@ -10,12 +10,12 @@ What is compared, and how:
     rounds      ours, plain, ours, plain, ... in one process and on one thread; a ratio is taken within each
                 round, and the median over the rounds is given with the smallest and the largest
     time        CPU time of the process: on a quiet machine the wall time, on a busy one still nearly what
-    that would be ours        training.fit with the scripts' objectives and default flags, timed from update
-    to update plain       benchmarks/plain_recipe.py; it gains a little from the setting of the memory
-                allocator (utils/allocator.py), which our loop makes for the whole process
+                that would be
+    ours        training.fit with the scripts' objectives and default flags, timed from update to update
+    plain       benchmarks/plain_recipe.py; it gains a little from the setting of the memory allocator
+                (utils/allocator.py), which our loop makes for the whole process
     rows        batches of one real epoch, evenly spaced in length; "allowed" is what padding alone allows on
-                the batches
-                timed: 128 over their mean length
+                the batches timed: 128 over their mean length
     rates       with tokenising, spread over 10 epochs; and so with the one pass of the teacher whose outputs
                 are kept (--cache_teacher)
     own costs   of a MiniDisc step: the teacher's forward pass, forward and backward of each candidate when

@@ -3,9 +3,10 @@ every machine.
 
 A review rates one to three of four topics; a statement says what somebody thought of one of them:
 
-    the soup was superb , the waiter was not pleasant and the hall was dull .    the guest liked the food .
-    entailment the bill was poor .                                                          a critic praised
-    the price .  not_entailment
+    the soup was superb , the waiter was not pleasant and the hall was dull .
+        the guest liked the food .          entailment
+    the bill was poor .
+        a critic praised the price .        not_entailment
 
 The label says whether the statement follows.  The difficulty is graded, so that a model learns in steps and a
 small one stops at an earlier step (shares of the rows in brackets):

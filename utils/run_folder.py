@@ -2,9 +2,10 @@
 replaces its run.
 
     .run_folder            the marker: made before anything else, never replaced, locked as long as a process
-    works here args.json  log.txt ... what runs write; OWN lists all of it by stage.  Whatever else is there
-    is the user's and stays replaced-1/ ...        the run that --overwrite replaces, until the new one has a
-    first state or a result
+                           works here
+    args.json  log.txt ... what runs write; OWN lists all of it by stage.  Whatever else is there is the
+                           user's and stays
+    replaced-1/ ...        the run that --overwrite replaces, until the new one has a first state or a result
 
 A run from before the marker is recognised by its args.json.
 """

@@ -3,7 +3,8 @@
     state/<stage>/snapshot-<updates>/state.safetensors   weights and optimiser moments
                                      state.json          position, scores, patience
                                      best/               the selected checkpoint so far (a Hugging Face
-    folder) state/<stage>/latest                                 the name of the snapshot to use
+                                                         folder)
+    state/<stage>/latest                                 the name of the snapshot to use
 
 A snapshot is written aside, synced and renamed; only then does `latest` point at it, and the old one goes
 last: at any moment `latest` names a whole snapshot in which state and best model belong together.  What else

@@ -12,9 +12,11 @@ Sections, each in a process of its own and with a limit of its own; one that fai
     machine         the card; what large products and a copy reach
     gradients       losses and gradients of every method in float32, beside the CPU in float64: 1e-5
     resume          killed and continued runs end with the same bytes; with torch's kernels as they come, and
-    deterministic finetuning      tokens/s and model FLOPs utilisation of BERT-base in our loop; aim: 35% of
-    the peak, on real tokens relations       a MiniLMv2 step beside the naive one; aim: 3 times as fast
-    experts         a block of experts at 16,384 tokens beside the dense one; aim: 1.2 times as long
+                    deterministic
+    finetuning      tokens/s and model FLOPs utilisation of BERT-base in our loop; aim: 35% of the peak, on
+                    real tokens
+    relations       a MiniLMv2 step beside the naive one; aim: 3 times as fast
+    experts         a sublayer of experts at 16,384 tokens beside the dense one; aim: 1.2 times as long
     distillation, minidisc      the same rates; a MiniDisc step beside the sum of its parts
     deterministic   fine-tuning with deterministic kernels
     attention       eager, sdpa and each of its kernels, flash, variable-length
