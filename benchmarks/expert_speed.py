@@ -12,7 +12,8 @@ What is compared, and how:
     time        CPU time of the process; on a GPU wall time until the device is idle, ten calls of a side at a
                 time
     block       a sublayer 384 wide, 1,536 neurons: two linear maps and GELU; with 4 experts of that size also
-                router, sorting, scaling. "balanced": tokens shared out evenly; "skewed": the first expert gets 70%
+                router, sorting, scaling. "balanced": tokens shared out evenly; "skewed": the first expert
+                gets 70%
     student     3 layers, 384 wide, 4 feed-forward experts, beside 3 layers of one: from token ids to final
                 states ("forward"), and to updated weights ("step"), with the balance loss, clipping and the
                 optimiser; their routers are as initialised. Equal multiply-accumulates but for the routers',
