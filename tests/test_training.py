@@ -364,10 +364,10 @@ def test_patience_stops(tmp_path):
 
 def test_half_written_snapshot_is_not_used(tmp_path):
     """Killed while saving: the folder aside and a renamed but not yet pointed-at folder are ignored."""
-    folder, rest = (
-        tmp_path / "state",
-        {"done": False, "position": 0, "best_step": 0, "best": None, "last": None, "scaler": {}},
-    )
+    folder = tmp_path / "state"
+    rest = {"done": False, "position": 0, "evaluation_due": False, "best_step": 0, "best": None, "last": None,
+            "scaler": {}, "window": {"sums": [{}], "logged": {}, "seconds": 0.0}, "rows": 0,
+            "save_seconds": 0.0}  # fmt: skip
     rest["seconds"] = 1.0
     snapshots.write(
         folder,

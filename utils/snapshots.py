@@ -21,11 +21,14 @@ from utils import files
 from utils.errors import RunError
 
 _NAME = re.compile(r"snapshot-\d+(-done)?b*")
+# position, step: updates tried and done.  evaluation_due: whether the weights are still to be scored.  window, rows: what the
+# next row of metrics.jsonl sums up so far, and the number of those that are written.  save_seconds: what the state before took
 _VALUES = {
-    "done": bool, "position": int, "step": int, "best_step": int, "best": (dict, type(None)), "last": (dict,
-    type(None)),
-    "scaler": dict, "seconds": float,
+    "done": bool, "position": int, "step": int, "evaluation_due": bool, "best_step": int,
+    "best": (dict, type(None)), "last": (dict, type(None)), "scaler": dict, "window": dict, "rows": int,
+    "seconds": float, "save_seconds": float,
 }  # fmt: skip
+_WINDOW = {"sums": list, "logged": dict, "seconds": float}
 _SCORE = {"value": float, "metrics": dict, "choice": dict}
 _ADVICE = "the run cannot be continued from it; --overwrite starts afresh"
 
@@ -105,6 +108,11 @@ def read_values(snapshot: Path) -> dict:
     """What JSON holds of a snapshot.  Raises RunError where it is damaged, or the best model is missing."""
     file = snapshot / "state.json"
     values = files.read_object(file, _VALUES, error=RunError, advice=_ADVICE)
+    window = values["window"]
+    files.check_object(window, _WINDOW, path=f"{file}: window", error=RunError, advice=_ADVICE)
+    for sums in (*window["sums"], window["logged"]):
+        if not isinstance(sums, dict) or not all(type(value) in (int, float) for value in sums.values()):
+            raise RunError(f"{file}: damaged (window: found {str(sums)[:80]}, expected sums by name); {_ADVICE}")
     for name in ("best", "last"):
         if values[name] is None and values["done"]:
             raise RunError(f"{file}: damaged ({name}: found nothing of a stage that is done); {_ADVICE}")

@@ -165,7 +165,7 @@ def finished(run, stage: str) -> Result | None:
     """The result of a stage of this run that has been trained to its end, or None: nothing needs to be
     prepared for it then."""
     snapshot = snapshots.latest(run.state(stage))
-    values = _read_values(snapshot) if snapshot is not None else {"done": False}
+    values = snapshots.read_values(snapshot) if snapshot is not None else {"done": False}
     if not values["done"]:
         return None
     best, last = Score(**values["best"]), Score(**values["last"])
@@ -178,25 +178,6 @@ def finished(run, stage: str) -> Result | None:
         best.choice,
         round(values["seconds"], 1),
     )
-
-
-def _read_values(snapshot) -> dict:
-    values = snapshots.read_values(snapshot)
-    if lacking := [key for key in _KEPT if key not in values]:
-        raise RunError(
-            f"{snapshot / 'state.json'}: says nothing of {', '.join(lacking)}; it is damaged, or was written "
-            "by an older version "
-            "of this program; --overwrite starts the run afresh"
-        )
-    return values
-
-
-# What state.json holds.  position, step: see _Loop.  evaluation_due: whether the weights are still to be
-# scored.  window: see _Loop._window().  rows: of this stage in metrics.jsonl.  tensors: names in
-# state.safetensors.  save_seconds: what the state before took to be written.
-_KEPT = ("done", "position", "step", "evaluation_due", "best_step", "best", "last", "scaler", "window",
-         "rows", "seconds",
-         "save_seconds", "tensors")  # fmt: skip
 
 
 class _Agreed(NamedTuple):
@@ -477,7 +458,6 @@ class _Loop:
                            "watch": self.watch and self.watch.state()},
                 "rows": self.run.metrics.sync(self.stage) if self.run.metrics is not None else 0,
                 "seconds": self.seconds + time.time() - self.started, "save_seconds": self.save_seconds,
-                "tensors": sorted(tensors),
             }  # fmt: skip
             snapshots.write(
                 self.folder,
@@ -494,10 +474,16 @@ class _Loop:
 
     def _restore(self, snapshot) -> int:
         """Continue from a state; returns how many rows of metrics.jsonl belong to it."""
-        values = _read_values(snapshot)
-        tensors, _ = snapshots.read(snapshot, self.device)
+        tensors, values = snapshots.read(snapshot, self.device)
         named, moments = self._tensors(), defaultdict(dict)
-        self._require_whole(snapshot, tensors, values, named)
+        sizes = {f"student/{name}": tensor.shape for name, tensor in named.items()}
+        found = {key: tensor.shape for key, tensor in tensors.items() if key in sizes or key.startswith("student/")}
+        if found != sizes:
+            name = next(name for name in {**sizes, **found} if sizes.get(name) != found.get(name))
+            raise RunError(
+                f"{snapshot}: of another student: {name} is {[*found.get(name, ())] or 'missing'}, expected "
+                f"{[*sizes.get(name, ())] or 'nothing'}; the program has changed, or the state; --overwrite starts afresh"
+            )
         with torch.no_grad():
             for key, tensor in tensors.items():
                 kind, rest = key.split("/", 1)
@@ -519,32 +505,6 @@ class _Loop:
         self._window(values["window"])
         logger.info("%s: continued from update %d", self.stage, self.step)
         return values["rows"]
-
-    def _require_whole(self, snapshot, tensors, values, named):
-        """Raise RunError where a state lacks weights or moments, or has them in other sizes than the
-        student."""
-        shapes = {f"student/{name}": tensor.shape for name, tensor in named.items()}
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        for index, parameter in enumerate(trained):
-            shapes.update(
-                {f"optimizer/{index}/{moment}": parameter.shape for moment in ("exp_avg", "exp_avg_sq")}
-            )
-        expected = {*values["tensors"], *(name for name in shapes if name.startswith("student/"))}
-        faults = [f"{name} is missing" for name in sorted(expected - tensors.keys())]
-        faults += [f"{name} is left over" for name in sorted(tensors.keys() - expected)]
-        faults += [
-            f"{name} is {[*tensor.shape]}, not {[*shapes[name]]}"
-            for name, tensor in tensors.items()
-            if name in shapes and tensor.shape != shapes[name]
-        ]
-        if faults:
-            more = f"; and {len(faults) - 6} more" if len(faults) > 6 else ""
-            raise RunError(
-                f"{snapshot / 'state.safetensors'}: not the whole state of this student: "
-                f"{'; '.join(faults[:6])}{more}. It is "
-                "damaged, or was written by another version of this program; --overwrite starts the run "
-                "afresh"
-            )
 
     def _wrap(self):
         if self.settings.compile:
