@@ -27,6 +27,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 _several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+_hurried = False  # whether torchrun waits for an end
 _held = False
 _signalled = _asked = (
     None  # when the first signal came to this process; when it or another one was asked first
@@ -41,10 +42,11 @@ def listen(clean_up=None):
     clean_up: given by runs.guard(), which catches Interrupted: what is left to do where a process does not
     get there in time. Until then nothing has begun, and one process by itself ends at once.
     """
-    global _several, _watched, _clean_up
+    global _several, _hurried, _watched, _clean_up
     _clean_up = clean_up
     _several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    if _several and _watched is None:
+    _hurried = _several or "TORCHELASTIC_RUN_ID" in os.environ
+    if _hurried and _watched is None:
         reader, _watched = os.pipe()
         os.set_blocking(_watched, False)
         signal.set_wakeup_fd(_watched, warn_on_full_buffer=False)
@@ -107,7 +109,7 @@ def blocked():
 
 def seconds_left() -> float:
     """Seconds that this process may take to stop; any number of them where nobody would kill it."""
-    return math.inf if _asked is None or not _several else GRACE - (time.monotonic() - _asked)
+    return math.inf if _asked is None or not _hurried else GRACE - (time.monotonic() - _asked)
 
 
 def _on_signal(*_):

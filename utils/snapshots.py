@@ -21,8 +21,9 @@ from utils import files
 from utils.errors import RunError
 
 _NAME = re.compile(r"snapshot-\d+(-done)?b*")
-# position, step: updates tried and done.  evaluation_due: whether the weights are still to be scored.  window, rows: what the
-# next row of metrics.jsonl sums up so far, and the number of those that are written.  save_seconds: what the state before took
+# position, step: updates tried and done.  evaluation_due: whether the weights are still to be scored.
+# window, rows: what the next row of metrics.jsonl sums up so far, and the number of those that are written.
+# save_seconds: what the state before took
 _VALUES = {
     "done": bool, "position": int, "step": int, "evaluation_due": bool, "best_step": int,
     "best": (dict, type(None)), "last": (dict, type(None)), "scaler": dict, "window": dict, "rows": int,
@@ -112,7 +113,9 @@ def read_values(snapshot: Path) -> dict:
     files.check_object(window, _WINDOW, path=f"{file}: window", error=RunError, advice=_ADVICE)
     for sums in (*window["sums"], window["logged"]):
         if not isinstance(sums, dict) or not all(type(value) in (int, float) for value in sums.values()):
-            raise RunError(f"{file}: damaged (window: found {str(sums)[:80]}, expected sums by name); {_ADVICE}")
+            raise RunError(
+                f"{file}: damaged (window: found {str(sums)[:80]}, expected sums by name); {_ADVICE}"
+            )
     for name in ("best", "last"):
         if values[name] is None and values["done"]:
             raise RunError(f"{file}: damaged ({name}: found nothing of a stage that is done); {_ADVICE}")

@@ -477,12 +477,15 @@ class _Loop:
         tensors, values = snapshots.read(snapshot, self.device)
         named, moments = self._tensors(), defaultdict(dict)
         sizes = {f"student/{name}": tensor.shape for name, tensor in named.items()}
-        found = {key: tensor.shape for key, tensor in tensors.items() if key in sizes or key.startswith("student/")}
+        found = {
+            key: tensor.shape for key, tensor in tensors.items() if key in sizes or key.startswith("student/")
+        }
         if found != sizes:
             name = next(name for name in {**sizes, **found} if sizes.get(name) != found.get(name))
+            there, wanted = ([*shapes[name]] if name in shapes else "nothing" for shapes in (found, sizes))
             raise RunError(
-                f"{snapshot}: of another student: {name} is {[*found.get(name, ())] or 'missing'}, expected "
-                f"{[*sizes.get(name, ())] or 'nothing'}; the program has changed, or the state; --overwrite starts afresh"
+                f"{snapshot}: of another student ({name}: found {there}, expected {wanted}); the program has "
+                "changed; --overwrite starts afresh"
             )
         with torch.no_grad():
             for key, tensor in tensors.items():
