@@ -1,10 +1,8 @@
-"""Each script killed at its N-th file operation in the run folder, and started again: the same bytes as if
-nothing had happened.
+"""Each script killed at its N-th file operation in the run folder and started again: the same bytes.
 
-    python tests/kill_driver.py                                    # three moments of each case
-    python tests/kill_driver.py minidisc stark --number 10         # ten moments, spread over a run, of these
-    python tests/kill_driver.py --all \
-        --write results/reliability/kills  # every one; writes kills.md and kills.json
+    python tests/kill_driver.py                                        # three moments of each case
+    python tests/kill_driver.py minidisc stark --number 10             # ten moments, spread over a run
+    python tests/kill_driver.py --all --write results/reliability/kills    # every one; kills.md, kills.json
 
 Operations are what Python's audit events tell (files opened to be written, renamed, removed, linked; folders
 made and removed), syncs, and weights written.  SIGKILL comes just before the operation; a file that is opened
@@ -119,8 +117,8 @@ def play(folder, cases, number):
 
 def tried(case, report, moment, number) -> dict:
     """One try: {"moment", "operation", "signal", "problem": None, or what went wrong}."""
-    codes = [-signal.SIGKILL] if number == signal.SIGKILL else [130]
-    problem = case.stopped([(count, (report, case.folders, moment, number))], codes)
+    code = -signal.SIGKILL if number == signal.SIGKILL else 130
+    problem = case.stopped([(count, (report, case.folders, moment, number))], code)
     operation = report.read_text().splitlines()[moment - 1].replace(f"{case.place}/", "")
     return {
         "moment": moment,

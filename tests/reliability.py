@@ -1,8 +1,6 @@
-"""What the drivers have in common that kill and interrupt the scripts: a case for each script, tries of it, a
-table of them.
+"""What the two drivers have in common that stop the scripts: a case for each script, tries, a table of them.
 
-A try is a run that is stopped in some way and started again; it must leave what a run leaves that is not
-stopped.
+A try is a run that is stopped and started again; it must leave what a run leaves that is not stopped.
 """
 
 import argparse
@@ -24,59 +22,47 @@ TASK = ("--task_name", "demo", "--data_dir", "{data}", "--use_cpu")
 SHORT = ("--per_device_train_batch_size", 16, "--max_steps", 6, "--eval_interval", 3, "--log_interval", 2,
          "--save_minutes", 0, "--learning_rate", 1e-3)  # fmt: skip
 TRAIN = (*TASK, *SHORT, "--hidn_dropout", 0.1, "--att_dropout", 0.1)
-CORPUS = (
-    "--use_cpu",
-    "--corpus",
-    "{corpus}",
-    "--num_heldout_blocks",
-    40,
-    "--teacher_model_path",
-    "{tuned}",
-    *SHORT,
-)
+CORPUS = ("--use_cpu", "--corpus", "{corpus}", "--num_heldout_blocks", 40,
+          "--teacher_model_path", "{tuned}", *SHORT)  # fmt: skip
 SIZES = ("--hidden", 48, "--heads", 4, "--num_relation_heads", 8)
-# What the cases read, in the order in which it is made: script and flags; {name} is the folder of an earlier
-# one
+# What the cases read, in the order in which it is made: script, flags; {name} is the folder of an earlier one
 INPUTS = {
     "tuned": ("run_finetuning.py", *TRAIN),
     "nested": ("run_sparsification.py", *TASK, "--model_path", "{tuned}", "--grid", "0,50,70,90"),
-    "trial": ("run_distillation.py", *TRAIN, "--model_type", "kd", "--teacher_model_path", "{tuned}",
-    "--student_layer", 2),
+    "trial": ("run_distillation.py", *TRAIN, "--teacher_model_path", "{tuned}", "--student_layer", 2,
+              "--model_type", "kd"),
     "filters": ("run_ted.py", *TASK, *SHORT, "--mode", "filters", "--model_path", "{tuned}",
-    "--filter_interval", 2),
+                "--filter_interval", 2),
     "student": ("run_ted.py", *TASK, *SHORT, "--mode", "filters", "--model_path", "{trial}"),
     "corpus": ("run_corpus.py", "--input", "{text}", "--tokenizer_name_or_path", "{tuned}",
-    "--max_seq_length", 32,
-               "--num_workers", 1),
+               "--max_seq_length", 32, "--num_workers", 1),
 }  # fmt: skip
 CASES = {
     "finetuning": ("run_finetuning.py", *TRAIN, "--do_train", "--do_test", "--do_infer"),
     "sparsification": (*INPUTS["nested"], "--do_train", "--do_test"),
-    "distillation": ("run_distillation.py", *TRAIN, "--teacher_model_path", "{nested}", "--layer_or_sparsity",
-    "90S",
-                     "--num_grad_accum_steps", 2),
-    "maxidisc": ("run_maxidisc.py", *TRAIN, "--teacher_model_path", "{nested}", "--layer_or_sparsity_path",
-    "70,90S",
-                 "--hops_dir", "{hops}"),
+    "distillation": ("run_distillation.py", *TRAIN, "--teacher_model_path", "{nested}",
+                     "--layer_or_sparsity", "90S", "--num_grad_accum_steps", 2),
+    "maxidisc": ("run_maxidisc.py", *TRAIN, "--teacher_model_path", "{nested}",
+                 "--layer_or_sparsity_path", "70,90S", "--hops_dir", "{hops}"),
     "minidisc": ("run_minidisc.py", *TRAIN, "--teacher_model_path", "{nested}"),
     "stark": ("run_stark.py", *TRAIN, "--teacher_model_path", "{tuned}", "--student_model_path", "{trial}",
-    "--do_rewind",
-              "--student_layer", 2, "--teacher_sparsities", 30),
-    "ted filters": (*INPUTS["filters"],),
+              "--do_rewind", "--student_layer", 2, "--teacher_sparsities", 30),
+    "ted filters": INPUTS["filters"],
     "ted": ("run_ted.py", *TRAIN, "--mode", "ted", "--teacher_model_path", "{filters}",
-    "--student_model_path", "{student}",
-            "--student_init", "stage1", "--mse_alpha", 10),
-    "corpus": (*INPUTS["corpus"],),
+            "--student_model_path", "{student}", "--student_init", "stage1", "--mse_alpha", 10),
+    "corpus": INPUTS["corpus"],
     "corpus sparsification": ("run_sparsification.py", "--task_name", "corpus", "--corpus", "{corpus}",
                               "--model_path", "{masked}", "--num_heldout_blocks", 40,
                               "--num_scoring_samples", 64, "--grid", "0,90", "--use_cpu"),
     "minilmv2": ("run_minilmv2.py", *CORPUS, *SIZES, "--student_path", "3,2L"),
     "minimoe": ("run_minimoe.py", *CORPUS, *SIZES, "--layer", 2, "--moe", "1,4"),
     "once for all": ("run_minilmv2.py", *CORPUS, "--ofa_layer", "3,2", "--ofa_hidden", "128,64"),
-    "evaluation": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--model_path", "{nested}", "--sparsities",
-    50,
-                   "--export", "compact", "--export_dir", "{exports}"),
+    "comparison": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--teacher_model_path", "{tuned}",
+                   "--model_path", "{nested}", "--sparsities", 50, "--compare", "--num_resamples", 100),
+    "evaluation": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--model_path", "{nested}",
+                   "--sparsities", 50, "--export", "compact", "--export_dir", "{exports}"),
 }  # fmt: skip
+LATE = "it had come to its end before"
 
 
 class Case:
@@ -108,13 +94,15 @@ class Case:
     def stopped(self, before, wanted) -> str | None:
         """A run that is stopped by what is called before, and started again; what went wrong, if anything.
 
-        wanted: exit codes that all its processes may end with.
+        wanted: the exit code of all its processes.  LATE where they had all done everything before.
         """
         self.clear()
         codes, text = self.start(before)
         if None in codes:
             return f"hangs, exit codes {codes}\n{text[-2000:]}"
-        if len({*codes}) > 1 or codes[0] not in wanted:
+        if not any(codes):
+            return LATE
+        if {*codes} != {wanted}:
             return f"ended with exit codes {codes}, not {wanted}\n{text[-2000:]}"
         codes, text = self.start()
         if any(code != 0 for code in codes):
