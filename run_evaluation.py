@@ -56,13 +56,13 @@ def main(args):
     """Do what is asked for; returns the run folder, or the page, or nothing after predicting."""
     if args.report is not None:
         return report.write(args.report, args.output_dir)
-    return predict(args) if args.predict is not None else evaluate(args)
+    return answer_rows(args) if args.predict is not None else score_and_export(args)
 
 
-def evaluate(args):
+def score_and_export(args):
     """Score and measure checkpoints, export one; returns the run folder."""
     # ---- Run folder, device
-    task, paths = tasks.get(args.task_name), flags.evaluation.paths(args)
+    task, paths = tasks.get(args.task_name), flags.evaluation.model_paths(args)
     inputs = {
         "data": list(task.files(args.data_dir).values()),
         **{f"model_{i}": path for i, path in enumerate(paths)},
@@ -118,7 +118,7 @@ def evaluate(args):
             tokenizer=data.tokenizer,
             task_kind=task.kind,
             batch_size=args.per_device_eval_batch_size,
-            card=partial(card, last, kind=kind, splits=splits, run=run),
+            card=partial(export_card, last, kind=kind, splits=splits, run=run),
         )
     for runtime, (graph, size) in (
         exporting.graphs(exports["onnx"]["folder"]).items() if "onnx" in exports else ()
@@ -130,7 +130,9 @@ def evaluate(args):
 
     # ---- Differences, tables, picture
     if args.compare:
-        measuring.compare(rows, answers, splits, task=task, samples=args.num_resamples, seed=args.seed)
+        measuring.add_differences(
+            rows, answers, splits, task=task, samples=args.num_resamples, seed=args.seed
+        )
     logs.logger.info("%s\n\n%s", hardware, evaluation_tables.text(rows, splits=splits))
     if distributed.is_main():
         evaluation_tables.write_csv(run.folder / "table.csv", rows)
@@ -146,7 +148,7 @@ def evaluate(args):
     return run.folder
 
 
-def predict(args):
+def answer_rows(args):
     """Answer the rows of a file or of standard input on standard output, in their order, a part at a time."""
     task, path, device = tasks.get(args.task_name), args.model_path[0], runs.prepare(args)
     logs.start(is_main=True)
@@ -171,7 +173,7 @@ def predict(args):
         print(line)
 
 
-def card(row, config, *, kind, splits, run):
+def export_card(row, config, *, kind, splits, run):
     """The model card of an export: README.md.  row: of the model.  config: config.json of the export."""
     metrics = {
         split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split}

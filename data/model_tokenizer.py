@@ -36,7 +36,7 @@ def load_tokenizer(path):
     from transformers import AutoTokenizer
 
     folder = Path(path).expanduser()
-    source = str(folder) if (folder / "tokenizer.json").is_file() else checkpoints.resolve(path)
+    source = str(folder) if (folder / "tokenizer.json").is_file() else checkpoints.folder_of(path)
     if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in _FILES):
         raise CheckpointError(
             f"{source}: found no tokenizer; expected tokenizer.json (or {', '.join(_FILES[1:])}); copy the "

@@ -163,7 +163,7 @@ def row_groups(model) -> dict[str, int]:
     return {each.name: each.groups for each in projections if each.dim == 0}
 
 
-def check_dense(model):
+def require_dense(model):
     """Raise CheckpointError for a model with experts, whose units belong to different tokens."""
     if model.config.model_type.startswith(EXPERTS):
         raise CheckpointError(

@@ -79,7 +79,7 @@ def install(module, head_bias, *, inner_out, position_heads):
     module.inner_out, module.position_heads = inner_out, position_heads
 
 
-def keep(module, num_heads, head_dim, *, family):
+def keep_heads(module, num_heads, head_dim, *, family):
     """Let a gated attention module work with its first heads only.  family: its row of utils/families.py."""
     if module.num_kept == num_heads:
         return

@@ -76,7 +76,7 @@ def load_filters(path, model, *, task, **wanted):
     sizes, where they are not as wanted, and where a weight is missing, left over or of another size.
     """
     folder = local_folder(path)
-    spec = filter_specs.read(folder)
+    spec = filter_specs.read_spec(folder)
     sizes = {"num_layers": len(architectures.layers(model)), "hidden_size": model.config.hidden_size}
     wrong = [*filter_specs.misfits(spec, task=task, **sizes), *filter_specs.contradictions(spec, **wanted)]
     if wrong:
@@ -143,7 +143,7 @@ def head_metrics(stage, states, splits, *, layers, metric, constants, batch_size
     stage: a FilterTraining, put into eval mode and back.  states: a FrozenStates that knows the splits.
     constants: {split name: utils.chance.Constant} of the splits whose heads are held against chance.
     Returns ({split name: {"metric/layer": value}}, {split name: [{"layer", "metric", ...}, see
-    utils.chance.compare]}).
+    utils.chance.beside_constant]}).
     """
     stage.eval()
     found, tables = {}, {}
@@ -161,7 +161,7 @@ def head_metrics(stage, states, splits, *, layers, metric, constants, batch_size
                 {
                     "layer": layer,
                     "metric": metric,
-                    **chance.compare(split, outputs[layer], metric, constants[name]),
+                    **chance.beside_constant(split, outputs[layer], metric, constants[name]),
                 }
                 for layer in layers
             ]

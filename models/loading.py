@@ -91,7 +91,7 @@ def local_folder(path) -> Path:
 
     Raises CheckpointError where there is none.
     """
-    resolved = checkpoints.resolve(path)
+    resolved = checkpoints.folder_of(path)
     if Path(resolved).is_dir():
         return Path(resolved)
     import huggingface_hub

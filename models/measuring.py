@@ -23,13 +23,13 @@ def facts(model) -> dict:
     return {
         **describe(model),
         "embedding_parameters": cost.embedding_parameters(architectures.encoder(model)),
-        "flops": flops(model, tokens),
+        "flops": example_flops(model, tokens),
         "tokens": tokens,
         "per_layer": per_layer,
     }
 
 
-def flops(model, tokens) -> int:
+def example_flops(model, tokens) -> int:
     """Floating-point operations of a forward pass of one example of so many tokens; task head and attention
     products included."""
     with plain_attention(model):
@@ -71,7 +71,7 @@ def measure(model, splits, *, facts, repeats, batch_size, precision, device):
     return row, answers
 
 
-def compare(rows, answers, splits, *, task, samples, seed):
+def add_differences(rows, answers, splits, *, task, samples, seed):
     """Add to all rows but the first how their metrics differ from its, see utils.bootstrap: "compared_with",
     "difference".
 

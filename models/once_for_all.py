@@ -83,7 +83,7 @@ def first_of(whole, part) -> dict:
     return pieces
 
 
-def export(model, part):
+def cut_out(model, part):
     """A part of a trained student as a stock model of its own."""
     made = empty_part(model, part)
     pieces, own = first_of(model, made), tensors_of(made)
@@ -139,7 +139,7 @@ def finish(run, parts, distilled, student, *, tokenizer):
     """
     before, result, found = distilled.before, distilled.result, []
     for part in parts:
-        made, loss = export(student, part), result.metrics["heldout"][part.name]
+        made, loss = cut_out(student, part), result.metrics["heldout"][part.name]
         results = {
             "metrics": {"heldout": {"loss": loss}},
             "model": describe(made),

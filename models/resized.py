@@ -24,7 +24,7 @@ def resized_config(config, *, layers, hidden, heads, intermediate):
     """
     made = copy.deepcopy(config)
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "intermediate": intermediate}
-    for name, value in families.resized(config.to_dict(), sizes).items():
+    for name, value in families.resized_settings(config.to_dict(), sizes).items():
         setattr(made, name, value)
     if getattr(made, "layer_types", None):
         made.layer_types = [config.layer_types[layer % len(config.layer_types)] for layer in range(layers)]

@@ -106,7 +106,7 @@ def kept_hidden(model, s=None) -> int:
 def whole(model) -> tuple[int, int]:
     """(A, F) of a model from which nothing was removed.  Raises CheckpointError for a cropped one, and for
     one with experts."""
-    architectures.check_dense(model)
+    architectures.require_dense(model)
     counts = kept(model)
     entry = sparse_entry(model)
     if len({*counts["heads"]}) > 1 or len({*counts["neurons"]}) > 1 or (entry and entry["sparsity"] > 0):
@@ -170,7 +170,7 @@ def gate(model, layer, num_heads):
             inner_out=row.attention_out.rpartition(".")[2] if inside else None,
             position_heads=columns and columns[layer.number],
         )
-    attention.keep(layer.attention, num_heads, layer.head_dim, family=row)
+    attention.keep_heads(layer.attention, num_heads, layer.head_dim, family=row)
 
 
 # ---- Shrinking a model as it is built

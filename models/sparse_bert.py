@@ -100,7 +100,7 @@ def export_dense(model):
 
     Raises CheckpointError for a model with experts, and for one that has lost hidden dimensions.
     """
-    architectures.check_dense(model)
+    architectures.require_dense(model)
     config, entry = copy.deepcopy(model.config), sparse_entry(model)
     if entry and (hidden := kept_hidden(model)) < entry.get("original_hidden", hidden):
         raise CheckpointError(

@@ -87,4 +87,8 @@ def describe(model, at=None) -> dict:
         totals["hidden"] = kept_hidden(model)
     if entry := expert_entry(model):
         totals["experts"] = f"{entry['attention_experts']},{entry['ffn_experts']}"
-    return {**cost.measure(model, architectures.layer_modules(model)), "sparsity": sparsity(model), **totals}
+    return {
+        **cost.model_size(model, architectures.layer_modules(model)),
+        "sparsity": sparsity(model),
+        **totals,
+    }

@@ -89,11 +89,11 @@ def test_classes_above_chance(task, metric):
     split = Rows(task, gold)
     base = chance.constant(split, metric)
     good = noisy(gold, 0.1, rng, [1 - label for label in gold])
-    found = chance.compare(split, good, metric, base)
+    found = chance.beside_constant(split, good, metric, base)
     assert found["above"] and found["score"] == split.score(good)[metric] and found["baseline"] == base.score
     assert 0 < found["low"] < found["score"] - found["baseline"] < found["high"]
     for outputs in (base.answers, rng.permutation(gold).tolist(), base.answers[:-2] + gold[-2:]):
-        assert not chance.compare(split, outputs, metric, base)["above"]
+        assert not chance.beside_constant(split, outputs, metric, base)["above"]
 
 
 def test_scores_and_tags_above_chance():
@@ -101,14 +101,14 @@ def test_scores_and_tags_above_chance():
     gold = rng.uniform(0, 5, 200).tolist()
     split = Rows("stsb", gold)
     base = chance.constant(split, "corr")
-    assert chance.compare(split, [value + rng.normal() for value in gold], "corr", base)["above"]
-    assert not chance.compare(split, rng.uniform(0, 5, 200).tolist(), "corr", base)["above"]
+    assert chance.beside_constant(split, [value + rng.normal() for value in gold], "corr", base)["above"]
+    assert not chance.beside_constant(split, rng.uniform(0, 5, 200).tolist(), "corr", base)["above"]
     tags = [[*rng.choice(["O", "O", "O", "B-PER", "B-LOC"], size=6)] for _ in range(60)]
     split = Rows("conll", tags)
     base = chance.constant(split, "f1")
     assert (
-        chance.compare(split, tags, "f1", base)["above"]
-        and not chance.compare(split, base.answers, "f1", base)["above"]
+        chance.beside_constant(split, tags, "f1", base)["above"]
+        and not chance.beside_constant(split, base.answers, "f1", base)["above"]
     )
 
 
@@ -124,15 +124,15 @@ def test_answers_above_chance(metric):
     good = ([texts[0] if texts else "x" for texts in gold], [-1.0 if texts else 1.0 for texts in gold])
     bad = (["x"] * 80, [-1.0] * 80)
     late = (good[0], [odd - 5 for odd in good[1]])  # the right threshold is another one
-    found = chance.compare(split, good, metric, base)
+    found = chance.beside_constant(split, good, metric, base)
     assert found["above"] == (metric != "NoAns_f1") and found["score"] == 1.0
-    assert not chance.compare(split, bad, metric, base)["above"]
-    assert chance.compare(split, late, metric, base)["above"] == (metric != "NoAns_f1")
+    assert not chance.beside_constant(split, bad, metric, base)["above"]
+    assert chance.beside_constant(split, late, metric, base)["above"] == (metric != "NoAns_f1")
 
 
 def test_no_question_with_an_answer():
     split = Questions("squad2", [[], []])
-    found = chance.compare(
+    found = chance.beside_constant(
         split, (["x", "x"], [-1.0, -1.0]), "HasAns_f1", chance.constant(split, "HasAns_f1")
     )
     assert found == {"score": 0.0, "baseline": 0.0, "low": 0.0, "high": 0.0, "above": False}

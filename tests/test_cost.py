@@ -37,7 +37,7 @@ def bert_base():
 
 
 def test_golden_bert_base(bert_base):
-    measured = cost.measure(bert_base, bert_base.encoder.layer)
+    measured = cost.model_size(bert_base, bert_base.encoder.layer)
     assert measured == {
         "parameters": BERT_BASE_PARAMETERS,
         "encoder_parameters": 85_054_464,
@@ -95,7 +95,7 @@ def test_only_linear_weights_are_counted():
 
 def test_bytes_follow_the_dtype():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).to(torch.bfloat16))
-    assert cost.measure(model, model)["bytes"] == 20 * 4 + 20 * 2
+    assert cost.model_size(model, model)["bytes"] == 20 * 4 + 20 * 2
 
 
 class Sleeper(nn.Module):

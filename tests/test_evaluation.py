@@ -47,7 +47,7 @@ def test_operations_of_bert_base():
     """21.743 in the layers' maps, 0.604 in attention's products, the pooler."""
     with torch.device("meta"):
         model = transformers.BertModel(transformers.BertConfig()).eval()
-    assert measuring.flops(model, 128) == 2 * (10_871_635_968 + 12 * 2 * 128 * 128 * 768 + 768 * 768)
+    assert measuring.example_flops(model, 128) == 2 * (10_871_635_968 + 12 * 2 * 128 * 128 * 768 + 768 * 768)
 
 
 def test_operations_of_experts():
@@ -68,7 +68,7 @@ def test_every_family_is_counted(case):
     """Fewer units, fewer operations; what attention is computed with stays as it was."""
     model = tiny_models.nest(tiny_models.build(case))
     before = model.config._attn_implementation
-    found = [measuring.flops(models.crop(model, sparsity), T) for sparsity in (0, 60, 100)]
+    found = [measuring.example_flops(models.crop(model, sparsity), T) for sparsity in (0, 60, 100)]
     assert found[0] > found[1] > found[2] > 0 and model.config._attn_implementation == before
     assert found[0] - found[1] >= 2 * T * (cost.linear_macs(models.layer_modules(model)) - cost.linear_macs(
         models.layer_modules(models.crop(model, 60)))) / 128  # fmt: skip

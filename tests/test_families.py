@@ -104,12 +104,12 @@ def test_heads_that_share_a_key():
     kept = {**config, "compression": {"heads": [2, 1]}}
     assert families.projection_widths(kept, 2) == {"q": 24, "k": 8, "v": 8}
     wanted = {"layers": 1, "hidden": 24, "heads": 3, "intermediate": 48}
-    changes = families.resized(config, wanted)
+    changes = families.resized_settings(config, wanted)
     assert changes["num_key_value_heads"] == 1 and changes["head_dim"] == 8
     with pytest.raises(
         CheckpointError, match="4 heads: expected a multiple of 3, as so many share a key and a value"
     ):
-        families.resized(config, {**wanted, "heads": 4})
+        families.resized_settings(config, {**wanted, "heads": 4})
     assert families.heads_per_key({**config, "num_key_value_heads": None}) == 1
 
 

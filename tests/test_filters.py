@@ -467,7 +467,7 @@ def test_damaged_specifications_are_refused(saved, text, message):
             text if isinstance(text, str) else json.dumps({**json.loads(file.read_text()), **text})
         )
     with pytest.raises(CheckpointError, match=message):
-        filter_specs.read(saved.folder)
+        filter_specs.read_spec(saved.folder)
 
 
 def test_what_cannot_be_matched_is_shown():
@@ -509,7 +509,7 @@ def test_filters_written_before_there_were_these_fields(saved):
     file.write_text(
         json.dumps({name: value for name, value in values.items() if name not in ("pooled", "heads")})
     )
-    spec = filter_specs.read(saved.folder)
+    spec = filter_specs.read_spec(saved.folder)
     assert spec == saved.spec and filter_specs.token_of(spec) == "first" and spec.heads is None
 
 

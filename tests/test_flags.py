@@ -134,18 +134,18 @@ def test_where_checkpoints_are(tmp_path):
     (tmp_path / "ckpt").mkdir()
     (tmp_path / "ckpt" / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "args.json").write_text("{}")
-    assert checkpoints.resolve(tmp_path / "ckpt") == str(tmp_path / "ckpt")
+    assert checkpoints.folder_of(tmp_path / "ckpt") == str(tmp_path / "ckpt")
     with pytest.raises(CheckpointError, match="not finished"):
-        checkpoints.resolve(tmp_path)
+        checkpoints.folder_of(tmp_path)
     (tmp_path / "results.json").write_text("{}")
-    assert checkpoints.resolve(tmp_path) == str(tmp_path / "ckpt") and checkpoints.read_config(tmp_path) == {
-        "model_type": "bert"
-    }
-    assert checkpoints.resolve("bert-base-uncased") == "bert-base-uncased"
+    assert checkpoints.folder_of(tmp_path) == str(tmp_path / "ckpt") and checkpoints.read_config(
+        tmp_path
+    ) == {"model_type": "bert"}
+    assert checkpoints.folder_of("bert-base-uncased") == "bert-base-uncased"
     assert checkpoints.read_config("someone/bert") is None
     for bad in ("outputs/none", "./none", "/none/at/all", tmp_path / "args.json"):
         with pytest.raises(CheckpointError):
-            checkpoints.resolve(bad)
+            checkpoints.folder_of(bad)
     before = checkpoints.fingerprint(tmp_path)
     assert before == checkpoints.fingerprint(tmp_path / "ckpt")
     (tmp_path / "ckpt" / "config.json").write_text('{"model_type": "bert", "a": 1}')

@@ -216,7 +216,7 @@ def test_flops_of_any_length(tiny):
     for each in (model, models.crop(model, 90)):
         polynomial = speed.forward_flops(each)
         for length in (5, 16, 40):
-            assert polynomial(length) == pytest.approx(measuring.flops(each, length), rel=1e-9)
+            assert polynomial(length) == pytest.approx(measuring.example_flops(each, length), rel=1e-9)
     lengths, once = np.array([5, 40]), speed.forward_flops(model)
     trained = speed.flops_of(case, speed.run_finetuning)
     assert trained(lengths, cached=False) == pytest.approx(3 * sum(once(length) for length in (5, 40)))

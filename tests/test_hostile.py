@@ -229,7 +229,7 @@ def test_a_bad_run_is_a_line_of_the_report(metrics, tmp_path):
     assert (
         "good" in text
         and "bad" in text
-        and [run.name for run in report.gather(tmp_path) if not run.problems] == ["good"]
+        and [run.name for run in report.find_runs(tmp_path) if not run.problems] == ["good"]
     )
 
 

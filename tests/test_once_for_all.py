@@ -63,7 +63,7 @@ def test_a_part_answers_as_its_export_does(case):
         total = total + sum((tensor * factor).sum() for tensor in answer.values())
         # the same by hand: a stock model of its own, and projections cut out
         exported = RelationEncoder(
-            once_for_all.export(student.model, part), layer=part.layers, source="extra"
+            once_for_all.cut_out(student.model, part), layer=part.layers, source="extra"
         ).double()
         for kind, projection in exported.extra.items():
             whole = student.extra[kind]

@@ -13,7 +13,7 @@ from commands import run
 
 from utils import report
 from utils.errors import RunError
-from utils.report.charts import Series, chart, number
+from utils.report.charts import Series, chart, short_number
 from utils.report.page import Html, table
 
 TABLE = [{"sparsity": 80, "metric": 0.75, "t": 0.91}, {"sparsity": 85, "metric": 0.74, "t": 0.93}]
@@ -212,7 +212,7 @@ def test_charts():
     ],
 )
 def test_numbers(value, text):
-    assert number(value) == text
+    assert short_number(value) == text
 
 
 def test_tables_know_their_numbers():

@@ -16,7 +16,6 @@ import signal
 import stat
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import constrained
@@ -145,7 +144,7 @@ def test_killed_anywhere_while_it_replaces_a_run(tmp_path):
         )
         run_lock.lock(folder)
         run_folder.put_back(folder)
-        run_folder.clean(folder, finished=False)
+        run_folder.tidy(folder, finished=False)
         kept = content(folder)
         ends.append("new" if "seed" in kept["args.json"].decode() else "old")
         if ends[-1] == "new":
@@ -391,7 +390,7 @@ def test_the_lock_outlives_the_main_process(tmp_path):
 import sys
 from utils import run_lock
 run_lock.lock({str(tmp_path)!r})
-run_lock.share({str(tmp_path)!r})
+run_lock.share_lock({str(tmp_path)!r})
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -420,7 +419,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     run_lock.lock(tmp_path)
     assert "has no locks" in caplog.text and (tmp_path / ".run_folder").exists()
     files.write_text(tmp_path / "args.json", "{}")
-    run_folder.clean(tmp_path, finished=False)
+    run_folder.tidy(tmp_path, finished=False)
 
 
 def test_a_finished_run_is_reported_while_it_is_in_use(tuned):
@@ -502,7 +501,7 @@ def test_what_another_process_is_writing_stays(tmp_path):
     for path in (dead, tmp_path / ".notes.txt.0123456789abcdef.tmp"):
         path.touch()
     with files.new_file(tmp_path / "args.json") as aside:
-        run_folder.clean(tmp_path, finished=False)
+        run_folder.tidy(tmp_path, finished=False)
         assert aside.exists() and not dead.exists()
         aside.write_text("{}")
     with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / "ckpt"):
@@ -558,14 +557,8 @@ def test_a_folder_that_has_only_begun(tmp_path, small_demo):
         (tmp_path / "run").mkdir()
         for name in names:
             (tmp_path / "run" / name).touch()
-        assert run_folder.take(tmp_path / "run", RECORD, Namespace(overwrite=False), answers=False) == (
-            "new",
-            0.0,
-        )
-        assert run_folder.take(tmp_path / "run", RECORD, Namespace(overwrite=True), answers=False) == (
-            "new",
-            0.0,
-        )
+        assert run_folder.claim(tmp_path / "run", RECORD, overwrite=False, answers=False) == ("new", 0.0)
+        assert run_folder.claim(tmp_path / "run", RECORD, overwrite=True, answers=False) == ("new", 0.0)
         if names == ["args.json.tmp"]:
             run("run_finetuning.py", *FINE, "--data_dir", small_demo, "--output_dir", tmp_path / "run")
             assert sorted(os.listdir(tmp_path / "run"))[:2] == [".run_folder", "args.json"]

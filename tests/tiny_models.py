@@ -41,7 +41,7 @@ def _settings(model_type):
     vocabulary."""
     stock = transformers.AutoConfig.for_model(model_type).to_dict()
     sizes = {"layers": LAYERS, "hidden": HIDDEN, "heads": HEADS, "intermediate": NEURONS}
-    made = {"vocab_size": VOCABULARY, **families.resized(stock, sizes)}
+    made = {"vocab_size": VOCABULARY, **families.resized_settings(stock, sizes)}
     if "max_position_embeddings" in stock:
         made["max_position_embeddings"] = 40
     special = [
@@ -74,7 +74,7 @@ def build(case="bert", *, kind="task", dtype=torch.float64, seed=0, **settings):
 def sized(case, **sizes):
     """Settings that give a case other sizes, by families.SIZES: sized("distilbert", intermediate=12)."""
     config = transformers.AutoConfig.for_model(CASES[case][0], **CASES[case][1]).to_dict()
-    return families.resized(config, {**families.sizes(config), **sizes})
+    return families.resized_settings(config, {**families.sizes(config), **sizes})
 
 
 def norms(model):

@@ -48,7 +48,7 @@ def constant(split, metric) -> Constant:
     )
 
 
-def compare(split, outputs, metric, base: Constant) -> dict:
+def beside_constant(split, outputs, metric, base: Constant) -> dict:
     """{"score", "baseline", "low", "high", "above"} of a model's outputs (see split.score) beside the
     constant answer.
 

@@ -11,7 +11,7 @@ HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows t
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
 
 
-def resolve(path) -> str:
+def folder_of(path) -> str:
     """The folder or hub name that a path flag means.
 
     path: a checkpoint folder (has config.json), a run folder (has args.json; its ckpt/ is taken once the run
@@ -53,10 +53,10 @@ def read_config(path) -> dict | None:
     """config.json of a local checkpoint or finished run, or of a model on the hub; None for one that is out
     of reach.
 
-    Raises CheckpointError where resolve() does, where config.json is not a JSON object, and for a family that
-    is not supported.
+    Raises CheckpointError where folder_of() does, where config.json is not a JSON object, and for a family
+    that is not supported.
     """
-    resolved = resolve(path)
+    resolved = folder_of(path)
     file = Path(resolved) / "config.json" if Path(resolved).exists() else _hub_file(resolved, "config.json")
     if file is None or not file.exists():
         return None
@@ -109,7 +109,7 @@ def hold_out(config: dict | None, task_name: str) -> float | None:
 def fingerprint(path) -> str:
     """SHA-256 over names and bytes of a local checkpoint's configuration, weights and tokenizer; of a model
     on the hub its name and, where it can be had, its revision: name@commit."""
-    resolved = resolve(path)
+    resolved = folder_of(path)
     folder = Path(resolved)
     if not folder.exists():
         file = _hub_file(resolved, "config.json")
@@ -122,5 +122,5 @@ def fingerprint(path) -> str:
 
 def weight_bytes(path) -> int | None:
     """Size of a local checkpoint's weights on the disk; None for a hub name."""
-    folder = Path(resolve(path))
+    folder = Path(folder_of(path))
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.exists() else None

@@ -45,7 +45,7 @@ def linear_macs(layers, tokens=MACS_TOKENS):
     return tokens * sum(per_token)
 
 
-def measure(model, layers):
+def model_size(model, layers):
     """Size of a model, for results.json.
 
     Returns {"parameters": all, "encoder_parameters": those of the layers, "macs": of the layers at 128

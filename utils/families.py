@@ -379,7 +379,7 @@ def projection_widths(config: dict, layer: int) -> dict:
     return {"q": queries, "k": queries // shared, "v": queries // shared}
 
 
-def resized(config: dict, wanted: dict) -> dict:
+def resized_settings(config: dict, wanted: dict) -> dict:
     """What changes in a config.json for a model of the SIZES that are wanted; dropout, vocabulary and all
     else stay.
 

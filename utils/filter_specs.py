@@ -45,13 +45,13 @@ def filtered_layers(num_layers: int, interval: int) -> list[int]:
     return list(range(interval, num_layers + 1, interval))
 
 
-def read(path) -> FilterSpec | None:
+def read_spec(path) -> FilterSpec | None:
     """The specification beside a local checkpoint or finished run; None for a hub name, which is looked up
     when it is loaded.
 
     Raises CheckpointError where there is none, or it is damaged.
     """
-    folder = Path(checkpoints.resolve(path))
+    folder = Path(checkpoints.folder_of(path))
     if not folder.is_dir():
         return None
     file = folder / SPEC

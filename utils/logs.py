@@ -55,7 +55,7 @@ def start(*, is_main: bool):
         logger.addHandler(MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, flushOnClose=True))
 
 
-def keep(folder):
+def write_to(folder):
     """Append the log, from its start on, to folder/log.txt."""
     file = _File(Path(folder) / "log.txt", mode="a", encoding="utf-8")
     file.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))

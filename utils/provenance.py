@@ -13,7 +13,7 @@ from utils import checkpoints, files, run_folder
 from utils.logs import logger
 
 
-def collect() -> dict:
+def this_start() -> dict:
     """Command, versions, commit and time of this start."""
     versions = {"python": platform.python_version()}
     for name in ("torch", "transformers", "tokenizers", "numpy", "safetensors"):
@@ -59,12 +59,12 @@ def paths(inputs: dict) -> list[tuple[str, str]]:
     return found
 
 
-def note(folder, now: dict):
+def note_versions(folder, now: dict):
     """Say in the log, and in args.json of a run that is continued, under which other versions it has been
     before.
 
-    now: of collect().  args.json keeps those of the start; each later start under others than the one before
-    it is added to `resumed`.
+    now: of this_start().  args.json keeps those of the start; each later start under others than the one
+    before it is added to `resumed`.
     """
     record = run_folder.read_record(folder)
     last = {**record, **(record.get("resumed") or [{}])[-1]}

@@ -238,12 +238,12 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
     )
 
 
-def take(folder, wanted, args, *, answers):
+def claim(folder, wanted, *, overwrite, answers, trains=True):
     """Lock a run folder that is there, look at it and tidy it up; returns its status and the seconds spent on
     it before.
 
-    wanted, status: of status().  answers: whether a finished run has more to do than to be reported, which
-    needs no lock.
+    wanted, status, overwrite: of status().  answers: whether a finished run has more to do than to be
+    reported, which needs no lock.  trains: whether a run that has not finished is to go on.
     Raises RunError where the run cannot go on here.
     """
     in_use = None
@@ -253,17 +253,17 @@ def take(folder, wanted, args, *, answers):
             put_back(folder)
         except RunError as error:
             in_use = error
-    found, problem = status(folder, wanted, overwrite=args.overwrite)
+    found, problem = status(folder, wanted, overwrite=overwrite)
     if in_use is not None and (found != "finished" or problem is not None or answers):
         raise in_use
-    if problem is None and found != "finished" and not getattr(args, "do_train", True):
+    if problem is None and found != "finished" and not trains:
         problem = f"--do_test, --do_infer: {folder} holds no finished run; add --do_train"
     if problem is not None:
         raise RunError(problem)
     if found == "new":
         return found, 0.0
     if in_use is None:
-        clean(folder, finished=found == "finished")
+        tidy(folder, finished=found == "finished")
     return found, seconds(folder)
 
 
@@ -347,7 +347,7 @@ def drop_replaced(folder):
             logs.logger.warning("%s: the old run cannot be removed from here", aside)
 
 
-def clean(folder, *, finished):
+def tidy(folder, *, finished):
     """Remove what a kill has left over: files that were being written; of a finished run also its state and
     the run before."""
     files.clean(folder, lambda name: is_own(name) or is_replaced(name))

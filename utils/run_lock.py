@@ -54,7 +54,7 @@ def lock(folder, *, shared=False):
             os.pwrite(descriptor, CONTENT.encode(), 0)
 
 
-def share(folder) -> bool:
+def share_lock(folder) -> bool:
     """Let the other processes of this run join the lock of the main one, if it has one; whoever comes later
     is still kept out."""
     path = Path(folder) / MARKER

@@ -104,7 +104,7 @@ class Run:
 
     def open(self):
         """Send the log, from its first line on, and the metrics to the run folder.  For the main process."""
-        logs.keep(self.folder)
+        logs.write_to(self.folder)
         if not self.finished:
             settings = flags.settings(self.args)
             self.metrics = logs.Metrics(
@@ -201,7 +201,7 @@ class Run:
             if checkpoint is not None:
                 self.keep(checkpoint, "ckpt", written)
             files.write_json(self.folder / "results.json", written)
-            run_folder.clean(self.folder, finished=True)
+            run_folder.tidy(self.folder, finished=True)
         distributed.barrier()
         for split, values in metrics.items():
             logger.info("%s: %s", split, _line(values))
@@ -245,7 +245,7 @@ def start(args, *, inputs: dict) -> Run:
     for name, path in provenance.paths(inputs) if not args.dry_run else ():
         if problem := paths.overlap(path, folder, by_name=Path(path).is_file()):
             raise RunError(f"{name} {path}: {problem}")
-    hashes, now = provenance.hashes(inputs), provenance.collect()
+    hashes, now = provenance.hashes(inputs), provenance.this_start()
     wanted = {
         "stage": args.stage,
         "settings": flags.settings(args),
@@ -253,7 +253,8 @@ def start(args, *, inputs: dict) -> Run:
         "processes": distributed.world(),
     }
     answers = getattr(args, "do_test", False) or getattr(args, "do_infer", False)
-    status, seconds = _together(folder, lambda: run_folder.take(folder, wanted, args, answers=answers))
+    how = {"overwrite": args.overwrite, "answers": answers, "trains": getattr(args, "do_train", True)}
+    status, seconds = _together(folder, lambda: run_folder.claim(folder, wanted, **how))
     run = _current = Run(
         folder,
         args,
@@ -265,7 +266,7 @@ def start(args, *, inputs: dict) -> Run:
     if status != "new" and distributed.is_main():
         run.open()
         if not run.finished or answers:
-            provenance.note(folder, now)
+            provenance.note_versions(folder, now)
     if run.finished and not answers:
         _announce_finished(run)
         raise Finished
@@ -360,7 +361,9 @@ def _outcome(main, parse) -> int:
             raise
         with contextlib.suppress(OSError):  # stderr may be what is full
             print(
-                "\n".join([f"error: {message(flags.named(args, said))}", *_what_is_kept(args, error)]),
+                "\n".join(
+                    [f"error: {message(flags.with_flag_name(args, said))}", *_what_is_kept(args, error)]
+                ),
                 file=sys.stderr,
             )
         return 2
@@ -389,7 +392,7 @@ def _together(folder, work):
     if distributed.is_main():
         try:
             answer = work()
-            shared = distributed.world() > 1 and run_lock.share(folder)
+            shared = distributed.world() > 1 and run_lock.share_lock(folder)
         except (UserError, OSError) as error:
             if distributed.world() == 1:
                 raise

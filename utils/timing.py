@@ -8,7 +8,7 @@ from utils import cost
 from utils.batch import Batch
 from utils.evaluation import autocast
 
-SIZES = (1, 32)
+BATCH_SIZES = (1, 32)
 TOKENS = cost.MACS_TOKENS
 REAL = "real"
 _SPREAD = 5  # real batches, from the longest rows of the split to the shortest
@@ -27,7 +27,7 @@ def cases(split, *, max_tokens=None) -> dict[str, list[Batch]]:
     that takes fewer, which the name says.
     """
     made, tokens = {}, min(TOKENS, max_tokens or TOKENS)
-    for size in SIZES:
+    for size in BATCH_SIZES:
         batches = split.in_order(size)
         full = [rows for rows in batches if len(rows) == size] or [np.resize(batches[0], size)]
         chosen = np.unique(np.linspace(0, len(full) - 1, _SPREAD).round().astype(int))

@@ -145,5 +145,5 @@ def forward_flops(model):
     pooler's not at all.
     """
     return np.polynomial.Polynomial.fit(
-        COUNTED_AT, [measuring.flops(model, length) for length in COUNTED_AT], deg=2
+        COUNTED_AT, [measuring.example_flops(model, length) for length in COUNTED_AT], deg=2
     )

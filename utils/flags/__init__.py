@@ -50,7 +50,6 @@ from utils.flags.parser import (
     fraction,
     idle,
     layer_or_sparsity,
-    named,
     non_negative,
     parser,
     path_of_students,
@@ -63,6 +62,7 @@ from utils.flags.parser import (
     settings,
     switch,
     weight,
+    with_flag_name,
 )
 
 from utils.flags import (  # isort: skip

@@ -88,7 +88,7 @@ def evaluation(names):
     return add
 
 
-def paths(args) -> list[str]:
+def model_paths(args) -> list[str]:
     """The checkpoints to evaluate, the teacher first."""
     return [*([args.teacher_model_path] if args.teacher_model_path else []), *args.model_path]
 
@@ -109,7 +109,7 @@ def run_name(args) -> str:
 
 
 def _subject(args):
-    names = [name.replace("/", "-") for name in short_names(paths(args))]
+    names = [name.replace("/", "-") for name in short_names(model_paths(args))]
     listed = names if len(names) <= 3 else [names[0], f"{len(names) - 1}_others"]
     points = [f"{point:g}S" for point in args.sparsities or ()]
     return "_".join([args.task_name, *listed, *points[:1], *points[1:][-1:]])
@@ -141,7 +141,7 @@ def check_evaluation(args, tasks):
     if not (args.task_name and args.model_path):
         return
     configs = {}
-    for path in paths(args):
+    for path in model_paths(args):
         try:
             configs[path] = checkpoints.read_config(path)
         except CheckpointError as error:

@@ -40,7 +40,7 @@ def experts(parser):
     )
     add(
         "--expert_shared_fraction",
-        type=share,
+        type=exact_fraction,
         metavar="S",
         help="with random: of its neurons or heads that an expert begins with in common with the others; 2/3",
     )
@@ -61,7 +61,7 @@ def counts(text) -> str:
     return f"{match[1]},{match[2]}"
 
 
-def share(text) -> str:
+def exact_fraction(text) -> str:
     """A flag type: a number from 0 to 1, exactly: `2/3` or `0.5`."""
     try:
         exact = len(text) <= 40 and "e" not in text.lower()  # 1e999999999 would be written out

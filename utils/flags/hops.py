@@ -24,7 +24,7 @@ def hops_of(args, teacher: dict, student: dict | None = None) -> list[Hop]:
         sizes = {size: getattr(args, f"student_{size}") for size in ("hidden", "heads", "intermediate")}
         depths = [int(wanted[:-1]) for wanted in args.student_path or []] or [args.student_layer]
         try:
-            changes = [families.resized(teacher, {"layers": depth, **sizes}) for depth in depths]
+            changes = [families.resized_settings(teacher, {"layers": depth, **sizes}) for depth in depths]
         except CheckpointError as error:
             raise FlagError(f"--student_heads: {error}") from error
         chain = [{"model_type": teacher["model_type"], **change} for change in changes]

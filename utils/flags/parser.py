@@ -187,7 +187,7 @@ def _unknown(flag, known):
     return f"{flag}: no such flag; " + (f"is {near[0]} meant?" if near else "see --help")
 
 
-def named(args, message: str) -> str:
+def with_flag_name(args, message: str) -> str:
     """A message that begins with the value of a path flag, with the flag's name in front."""
     for flag, values in paths.of(args).items() if args is not None else ():
         if flag.endswith("_path") and any(path and message.startswith(path) for path in values):

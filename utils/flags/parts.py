@@ -25,17 +25,17 @@ def students(parser):
     )
     add(
         "--ofa_layer",
-        type=sizes,
+        type=descending,
         metavar="6,4,3",
         help=(
             "once-for-all: one student whose parts, of each of these depths and widths, are trained with "
             "it; 6,4,3"
         ),
     )
-    add("--ofa_hidden", type=sizes, metavar="768,...,192", help="the widths; 768,512,384,256,192")
+    add("--ofa_hidden", type=descending, metavar="768,...,192", help="the widths; 768,512,384,256,192")
 
 
-def sizes(text) -> list[int]:
+def descending(text) -> list[int]:
     """A flag type: whole numbers, `6,4,3`, descending and without repeats."""
     try:
         values = sorted({positive_int(part.strip()) for part in text.split(",")}, reverse=True)

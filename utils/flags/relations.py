@@ -206,7 +206,7 @@ def check_relations(args, *, layers):
     """
     yield from corpus.check_corpus(args)
     yield from _check_names(args)
-    yield from fill(args, layers=layers)
+    yield from fill_sizes(args, layers=layers)
     teacher = yield from config(args, "teacher_model_path")
     student = yield from config(args, "student_model_path")
     yield from problems(args, teacher, student)
@@ -244,7 +244,7 @@ def has_weights(path) -> bool:
     )
 
 
-def fill(args, *, layers):
+def fill_sizes(args, *, layers):
     """Give the student's flags their defaults; yield what contradicts what."""
     sizes = (
         "student_layer",

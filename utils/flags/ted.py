@@ -230,7 +230,7 @@ def _check_filters(args, task, configs):
         ):
             continue
         try:
-            spec = filter_specs.read(path)
+            spec = filter_specs.read_spec(path)
         except CheckpointError as error:
             yield f"--{side}_model_path: {error}"
             continue

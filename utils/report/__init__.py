@@ -15,7 +15,7 @@ from utils.report.page import is_page, page
 
 
 @dataclass
-class Run:
+class FoundRun:
     """What is known of one run.
 
     name: its folder, below the one that the report is about.  results: of results.json; {} for an unfinished
@@ -49,7 +49,7 @@ def write(folder, output_dir=None) -> Path:
 
     Raises RunError where there is no run, or where the page cannot be written.
     """
-    runs = gather(folder)
+    runs = find_runs(folder)
     if not runs:
         raise RunError(
             f"--report {folder}: found no run below it; expected folders with results.json or metrics.jsonl"
@@ -70,14 +70,14 @@ def write(folder, output_dir=None) -> Path:
     return path
 
 
-def gather(folder) -> list[Run]:
+def find_runs(folder) -> list[FoundRun]:
     """The runs below a folder, by name.  A results.json without a stage is no run's."""
     runs = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not run_folder.is_replaced(name))
         if "results.json" not in names and "metrics.jsonl" not in names:
             continue
-        run = Run(Path(parent).relative_to(folder).as_posix())
+        run = FoundRun(Path(parent).relative_to(folder).as_posix())
         if "results.json" in names:
             found = _read(run, Path(parent) / "results.json", files.read_json)
             run.results = found if isinstance(found, dict) and "stage" in found else {}

@@ -45,15 +45,16 @@ def chart(series, *, x, y, log_x=False, log_y=False, width=520, height=250) -> s
         parts.append(
             f'<line class="grid" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
         )
-        parts.append(
-            f'<text x="{place:.1f}" y="{height - _BOTTOM + 16}" text-anchor="middle">{number(value)}</text>'
-        )
+        below = height - _BOTTOM + 16
+        parts.append(f'<text x="{place:.1f}" y="{below}" text-anchor="middle">{short_number(value)}</text>')
     for value in up.ticks():
         place = up.place(value)
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>'
         )
-        parts.append(f'<text x="{_LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{number(value)}</text>')
+        parts.append(
+            f'<text x="{_LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{short_number(value)}</text>'
+        )
     parts.append(
         f'<text x="{(_LEFT + width - _RIGHT) / 2:.0f}" y="{height - 4}" '
         f'text-anchor="middle">{escape(x)}</text>'
@@ -67,7 +68,7 @@ def chart(series, *, x, y, log_x=False, log_y=False, width=520, height=250) -> s
     )
 
 
-def number(value) -> str:
+def short_number(value) -> str:
     """A number as short as an axis wants it: 0.85, 120, 1.5k, 20M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:

@@ -3,7 +3,7 @@ itself."""
 
 from html import escape
 
-from utils.report.charts import number
+from utils.report.charts import short_number
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -130,7 +130,7 @@ def _cell(value):
 
 def _number(value):
     if abs(value) >= 1e5:
-        return number(value)
+        return short_number(value)
     return (
         f"{value:,.0f}" if value == round(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
     )

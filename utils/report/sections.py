@@ -23,7 +23,7 @@ _NOT_TERMS = {
 
 
 def body(runs) -> str:
-    """The page's HTML below its title.  runs: of utils.report.gather."""
+    """The page's HTML below its title.  runs: of utils.report.find_runs."""
     finished = sum(bool(run.results) for run in runs)
     evaluations = [run for run in runs if "rows" in run.results]
     trained = [run for run in runs if "rows" not in run.results]
