@@ -1,7 +1,7 @@
 """Build a corpus: raw text to blocks of token ids, in memory-mapped Arrow, for run_minilmv2.py and
 run_minimoe.py.
 
-    python run_corpus.py --input wiki/AA --tokenizer_name_or_path bert-base-uncased \
+    python run_corpus.py --input wiki/AA --tokenizer_name_or_path bert-base-uncased \\
         --output_dir outputs/corpus/wiki
     python run_corpus.py --input 'text/*.jsonl.gz' https://example.org/more.txt --columns title,text ...
     python run_corpus.py --input corpus.json  # {"urls": ["a/*.txt", ..], "format": "text", "columns": "text"}

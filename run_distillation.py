@@ -1,15 +1,14 @@
 """Distil a fine-tuned teacher into a smaller student, directly (conventional distillation; MiniDisc, section
 2.4 of its code).
 
-    python run_distillation.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \
+    python run_distillation.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \\
         --layer_or_sparsity 90S
-    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \
+    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \\
         --layer_or_sparsity 4L
     python run_distillation.py --task_name mrpc --teacher_model_path ... --student_model_path any/checkpoint
-    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \
-        --temperature 2 --model_type kd \
-        --student_model_path outputs/sparsification/mrpc --student_sparsity 70       # StarK's trial
-        distillation
+    python run_distillation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \\
+        --temperature 2 --model_type kd \\
+        --student_model_path outputs/sparsification/mrpc --student_sparsity 70  # StarK's trial
 The student: 90S, the teacher's crop at 90% sparsity (a nested teacher of run_sparsification.py); 4L, its
 embeddings, 4 of its layers and its head; or any checkpoint of the same tokenizer, or a part of it. Objectives
 (--model_type): sparsebert (hidden states and soft labels, the default), kdbert (soft and hard labels),

@@ -2,10 +2,10 @@
 
     python run_evaluation.py --task_name mrpc --model_path outputs/finetuning/mrpc outputs/minidisc/mrpc_90S
     python run_evaluation.py --task_name mrpc --model_path outputs/sparsification/mrpc --sparsities 0,50,90
-    python run_evaluation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \
+    python run_evaluation.py --task_name mrpc --teacher_model_path outputs/finetuning/mrpc \\
         --model_path a b --compare
     python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S --export compact onnx
-    python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S \
+    python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S \\
         --predict new.tsv > answers.tsv
     python run_evaluation.py --report outputs
 Reads any checkpoints of one task; writes tables (terminal, results.json, table.csv) and a picture, metric

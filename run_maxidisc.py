@@ -1,9 +1,9 @@
 """Distil along a given path of teacher assistants, or along every path with one assistant (MaxiDisc; Zhang et
 al. 2024).
 
-    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \
+    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \\
         --layer_or_sparsity_path 80,90S
-    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target 90S \
+    python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target 90S \\
         --all_paths
 Each hop takes the current teacher, cuts the next model from it as run_distillation.py does, and distils it;
 what is best on dev is the teacher of the next hop. --all_paths is the maximal effort that MiniDisc is
@@ -48,18 +48,14 @@ def main(args):
     """Distil along the path or paths; returns the folder of the best student."""
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
-    run = runs.start(
-        args, inputs={"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
-    )
+    inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
+    run = runs.start(args, inputs=inputs)
     load = models.loader(task, device=run.device)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
     if not run.finished:
         teacher = load(args.teacher_model_path)
-        run.report(
-            data=data.sizes(),
-            teacher=models.describe(teacher),
-            teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference),
-        )
+        metrics = evaluation.evaluate(teacher, data.selection, **run.inference)
+        run.report(data=data.sizes(), teacher=models.describe(teacher), teacher_metrics=metrics)
         run.begin()
         paths = [args.layer_or_sparsity_path] if args.layer_or_sparsity_path else all_paths(teacher, args)
         split, trials = next(iter(data.selection)), []
@@ -85,40 +81,16 @@ def main(args):
             )
         # ---- The best trial, the table, the picture
         best = max(trials, key=lambda trial: trial["score"])
-        run.report(
-            trials=[
-                {"path": " > ".join(t["path"]), "score": t["score"], "seconds": t["seconds"]} for t in trials
-            ]
-        )
+        rows = [{**trial, "path": " > ".join(trial["path"])} for trial in trials]
+        run.report(trials=[{key: row[key] for key in ("path", "score", "seconds")} for row in rows])
         if distributed.is_main() and len(trials) > 1:
-            points = [t for t in trials if len(t["path"]) == 2 and t["path"][0].endswith("S")]
-            direct = next((("no assistant", t["score"]) for t in trials if len(t["path"]) == 1), None)
-            rows = [
-                {"sparsity": float(t["path"][0][:-1]), "metric": t["score"], "series": "student"}
-                for t in points
-            ]
-            rows += [
-                {"sparsity": float(t["path"][0][:-1]), "metric": t["assistants"][0], "series": "assistant"}
-                for t in points
-            ]
-            if rows:
-                plots.over_sparsity(
-                    run.folder / "trials.png",
-                    rows,
-                    metric=f"{split} {args.selection_metric}",
-                    reference=direct,
-                    title=f"{task.name}: {args.target} students over the assistant's sparsity",
-                )
-        checkpoint = best["checkpoint"]
+            title = f"{task.name}: {args.target} students over the assistant's sparsity"
+            draw_trials(run.folder, trials, metric=f"{split} {args.selection_metric}", title=title)
+        checkpoint, seconds = best["checkpoint"], sum(trial["seconds"] for trial in trials)
         for trial in trials:
             del trial["checkpoint"]
-        run.finish(
-            checkpoint,
-            metrics=best["metrics"],
-            trials_in_full=trials,
-            path=best["path"],
-            total_seconds=sum(trial["seconds"] for trial in trials),
-        )
+        found = {"metrics": best["metrics"], "path": best["path"], "total_seconds": seconds}
+        run.finish(checkpoint, **found, trials_in_full=trials)
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
@@ -135,6 +107,19 @@ def all_paths(teacher, args) -> list[list[str]]:
     return [[args.target], *([assistant, args.target] for assistant in between)]
 
 
+def draw_trials(folder, trials, *, metric, title):
+    """The picture trials.png: students and assistants over the assistant's sparsity, where it has one."""
+    direct = next((("no assistant", trial["score"]) for trial in trials if len(trial["path"]) == 1), None)
+    rows = []
+    for trial in trials:
+        if len(trial["path"]) == 2 and trial["path"][0].endswith("S"):
+            sparsity = float(trial["path"][0][:-1])
+            for series, value in (("student", trial["score"]), ("assistant", trial["assistants"][0])):
+                rows.append({"sparsity": sparsity, "metric": value, "series": series})
+    if rows:
+        plots.over_sparsity(folder / "trials.png", rows, metric=metric, reference=direct, title=title)
+
+
 def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     """Distil `wanted` (90S, 4L) from the teacher in a folder, or find it among the finished hops.
 
@@ -142,42 +127,26 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     is known by the hash of its teacher, its data and its settings, not by a name.
     """
     args = run.args
-    settings = {
-        key: value
-        for key, value in flags.settings(args).items()
-        if key not in NOT_A_HOPS and not key.endswith("_path")
-    }
+    names = {name for name in flags.settings(args) if name not in NOT_A_HOPS and not name.endswith("_path")}
+    settings = {name: value for name, value in flags.settings(args).items() if name in names}
     inputs = {name: value for name, value in run.inputs.items() if name.startswith("data")}
-    identity = {
-        "teacher": checkpoints.fingerprint(folder),
-        "student": wanted,
-        "settings": settings,
-        "inputs": inputs,
-    }
+    identity = {"student": wanted, "settings": settings, "inputs": inputs}
+    identity["teacher"] = checkpoints.fingerprint(folder)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     kept = Path(args.hops_dir or run.folder.parent / "hops") / f"{args.task_name}_{wanted}_{key}"
     if (kept / "hop.json").exists():
         logs.logger.info("%s: trained before, taken from %s", stage, kept)
         by_another = training.finished(run, stage) is None
-        found = files.read_object(
-            kept / "hop.json", HOP, error=RunError, advice=f"remove {kept} to train it again"
-        )
+        advice = f"remove {kept} to train it again"
+        found = files.read_object(kept / "hop.json", HOP, error=RunError, advice=advice)
         return {**found, "checkpoint": str(kept / "ckpt"), "reused": by_another}
     teacher = models.freeze(load(folder))
     student = models.shrink(teacher, wanted, which=args.layer_choice)
     student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
     options = flags.model_types.objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
-    result = models.distil(
-        student,
-        teacher,
-        objective,
-        data,
-        metric=args.selection_metric,
-        cached=args.cache_teacher,
-        run=run,
-        stage=stage,
-    )
+    options = {"metric": args.selection_metric, "cached": args.cache_teacher, "run": run, "stage": stage}
+    result = models.distil(student, teacher, objective, data, **options)
     found = evaluation.outcome(result, load, data, **run.inference)
     hop = {**found, "seconds": result.seconds, "identity": identity}
     if distributed.is_main():

@@ -1,7 +1,7 @@
 """Distil through a teacher assistant that is chosen in one run (MiniDisc, Zhang et al. 2024;
 arXiv:2205.14570).
 
-    python run_minidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \
+    python run_minidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \\
         --target_sparsity 90 --lam 0.2
     torchrun --nproc_per_node 4 run_minidisc.py ...
 All candidate assistants are trained together, as nested sub-networks of one set of weights, and with them the
@@ -64,87 +64,49 @@ def main(args):
         for iteration in range(1, args.target_iteration + 1):
             # ---- Teacher of this iteration, its candidates
             teacher = models.freeze(load(path))
-            own, grid = models.sparsity(teacher), models.grid(teacher)
             if iteration == 1:
-                run.report(
-                    data=data.sizes(),
-                    teacher=models.describe(teacher),
-                    teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference),
-                )
+                metrics = evaluation.evaluate(teacher, data.selection, **run.inference)
+                run.report(data=data.sizes(), teacher=models.describe(teacher), teacher_metrics=metrics)
                 run.begin()
-            points = candidates(
-                grid,
-                own=own,
-                target=target,
-                smallest=args.trunc_sparsity,
-                wanted=args.candidates,
-                include_target=args.include_target,
-            )
-            last = iteration == args.target_iteration
-            if not (points or last):
-                run.report(
-                    **{f"iteration_{iteration}": f"none between {own:g}% and {target:g}%: no assistant"}
-                )
-                continue
-            if last:
+            grid, own = models.grid(teacher), models.sparsity(teacher)
+            bounds = {"own": own, "smallest": args.trunc_sparsity}
+            wanted = {"wanted": args.candidates, "include_target": args.include_target}
+            eligible = candidates(grid, target=target, **bounds, **wanted)
+            if iteration == args.target_iteration:
+                trained = sorted({target, *(eligible if args.final_hop == "grid" else ())})
                 eligible = [target]
-                trained = sorted({target, *(points if args.final_hop == "grid" else ())})
+            elif eligible:
+                trained = trained_together(grid, eligible, **bounds)
             else:
-                eligible = points
-                trained = trained_together(grid, points, own=own, smallest=args.trunc_sparsity)
+                said = f"none between {own:g}% and {target:g}%: no assistant"
+                run.report(**{f"iteration_{iteration}": said})
+                continue
             # ---- Train the sub-networks together; keep the best state of the best candidate
             result = hop(iteration, teacher, trained, eligible, data=data, run=run)
             path = result.checkpoint
             checkpoints.append(path)
-            hops.append(
-                {
-                    "iteration": iteration,
-                    **result.choice,
-                    "best_step": result.best_step,
-                    "num_steps": result.num_steps,
-                    "seconds": result.seconds,
-                    "metrics": result.metrics,
-                    "last_metrics": result.last_metrics,
-                    "trained": trained,
-                }
-            )
+            facts = {"seconds": result.seconds, "trained": trained}
+            hops.append({"iteration": iteration, **result.choice, **result.outcome, **facts})
             if result.choice["pick"] == target:
                 break
-        # ---- Beside the student, its own slice of the first hop, with the weights that the assistant was
-        # chosen for
+        # ---- Beside the student, its own slice of the first hop, of the weights the assistant was chosen for
         if len(hops) > 1:
             with_slice = models.crop(load(checkpoints[0]), target)
             own_slice = evaluation.evaluate(with_slice, data.selection, **run.inference)
             own_slice = evaluation.with_dev(own_slice, lambda: with_slice, data, **run.inference)
             run.report(slice_of_first_hop={"sparsity": f"{target:g}%", "metrics": own_slice})
         # ---- Report, draw, finish
-        split = next(iter(data.selection))
         if distributed.is_main():
+            metric = f"{next(iter(data.selection))} {args.selection_metric}"
+            labels = {"metric": metric, "title": f"{task.name}: the assistant"}
             for entry, checkpoint in zip(hops[:-1], checkpoints):
-                run.keep(
-                    checkpoint,
-                    f"assistant_{entry['iteration']}",
-                    {"task": task.name, "metrics": entry["metrics"]},
-                )
-                metric = f"{split} {args.selection_metric}"
-                plots.tradeoff(
-                    run.folder / f"tradeoff_{entry['iteration']}.png",
-                    entry["table"],
-                    chosen=entry["pick"],
-                    lam=args.lam,
-                    metric=metric,
-                    title=f"{task.name}: the assistant",
-                )
-        student = load(path)
-        run.finish(
-            path,
-            metrics=evaluation.with_dev(result.metrics, lambda: student, data, **run.inference),
-            last_metrics=result.last_metrics,
-            best_step=result.best_step,
-            hops=hops,
-            assistants=[entry["pick"] for entry in hops[:-1]],
-            model=models.describe(student),
-        )
+                number, results = entry["iteration"], {"task": task.name, "metrics": entry["metrics"]}
+                run.keep(checkpoint, f"assistant_{number}", results)
+                chosen, picture = entry["pick"], run.folder / f"tradeoff_{number}.png"
+                plots.tradeoff(picture, entry["table"], chosen=chosen, lam=args.lam, **labels)
+        found = evaluation.outcome(result, load, data, **run.inference)
+        picks = [entry["pick"] for entry in hops[:-1]]
+        run.finish(path, **found, hops=hops, assistants=picks, model=models.describe(load(path)))
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
@@ -194,15 +156,14 @@ def hop(iteration, teacher, points, eligible, *, data, run):
         return [lambda sparsity=sparsity: at(sparsity) for sparsity in reversed(chosen)]
 
     def evaluate():
-        outputs = {}
+        scores = {s: {} for s in eligible}
         for name, split in data.selection.items():
-            outputs[name] = evaluation.predict(student, split, variants=eligible, use=use, **run.inference)
+            outputs = evaluation.predict(student, split, variants=eligible, use=use, **run.inference)
+            for s in eligible:
+                scores[s][name] = split.score(outputs[s])
         use(None)
-        scores = {
-            s: {name: data.selection[name].score(outputs[name][s]) for name in outputs} for s in eligible
-        }
-        split = next(iter(data.selection))
-        pick, rows = choose({s: scores[s][split][args.selection_metric] for s in eligible}, lam=lam)
+        chooser = next(iter(data.selection))
+        pick, rows = choose({s: scores[s][chooser][args.selection_metric] for s in eligible}, lam=lam)
         if len(rows) > 1:
             logs.logger.info("candidates:\n%s", logs.table(rows))
         score = next(row["t"] for row in rows if row["sparsity"] == pick)

@@ -1,15 +1,15 @@
 """Distil any encoder into a small one on a text corpus by its relations (MiniLMv2, Wang et al. 2021;
 arXiv:2012.15828).
 
-    python run_minilmv2.py --teacher_model_path bert-base-uncased --corpus outputs/corpus/wiki --layer 6 \
+    python run_minilmv2.py --teacher_model_path bert-base-uncased --corpus outputs/corpus/wiki --layer 6 \\
         --hidden 384
     torchrun --nproc_per_node 8 run_minilmv2.py ...  # same flags; the blocks per update are printed
-    python run_minilmv2.py ... --corpus 'text/*.txt' --streaming \
+    python run_minilmv2.py ... --corpus 'text/*.txt' --streaming \\
         --max_steps 100000  # without building a corpus
     python run_minilmv2.py ... --student_path 12,3L  # by way of an assistant of 12 layers
-    python run_minilmv2.py ... --teacher_model_path outputs/minilmv2/NAME --iteration 2 \
+    python run_minilmv2.py ... --teacher_model_path outputs/minilmv2/NAME --iteration 2 \\
         --layer 3  # the same in two runs
-    python run_minilmv2.py ... --teacher_model_path outputs/sparsification/corpus \
+    python run_minilmv2.py ... --teacher_model_path outputs/sparsification/corpus \\
         --sparsity 90  # Sparse MiniLM: a crop
     python run_minilmv2.py ... --ofa_layer 6,4,3 --ofa_hidden 768,512,384,256,192  # once-for-all: 15 students
 Reads a pretrained encoder and a corpus of run_corpus.py; writes a stock encoder that run_finetuning.py takes,

@@ -1,7 +1,7 @@
 """Distil any encoder into a small one of many experts on a text corpus (MiniMoE, Zhang et al. 2023;
 arXiv:2305.12129).
 
-    python run_minimoe.py --teacher_model_path bert-large-uncased --corpus outputs/corpus/wiki --layer 3 \
+    python run_minimoe.py --teacher_model_path bert-large-uncased --corpus outputs/corpus/wiki --layer 3 \\
         --moe 1,4
     torchrun --nproc_per_node 8 run_minimoe.py ...  # same flags; the blocks per update are printed
     python run_minimoe.py ... --moe 1,1  # its dense twin, trained in the same way

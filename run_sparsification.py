@@ -2,7 +2,7 @@
 training).
 
     python run_sparsification.py --task_name mrpc --model_path outputs/finetuning/mrpc
-    python run_sparsification.py --task_name corpus --corpus outputs/corpus/wiki \
+    python run_sparsification.py --task_name corpus --corpus outputs/corpus/wiki \\
         --model_path bert-base-uncased
 Reads a fine-tuned checkpoint; writes the same function, reordered ("nested"): every sparsity of the grid is a
 prefix of its weights. run_distillation.py and run_minidisc.py read it. Prints and draws the dev metric,

@@ -1,7 +1,7 @@
 """Sparsify a teacher for its student, and distil the student again from the sparser teacher (StarK; Yang et
 al. 2022).
 
-    python run_stark.py --task_name rte --teacher_model_path outputs/finetuning/rte \
+    python run_stark.py --task_name rte --teacher_model_path outputs/finetuning/rte \\
         --student_model_path outputs/distillation/70S
     python run_stark.py --task_name rte --teacher_model_path outputs/stark/rte \\
         --do_rewind --student_init_path outputs/sparsification/rte --student_sparsity 70     # or both at once

@@ -1,11 +1,11 @@
 """Task-aware layer-wise distillation (TED; Liang et al. 2023, arXiv:2210.01351), with its stages and its
 baselines.
 
-    python run_finetuning.py --task_name mrpc --model_path path/to/deberta-v3-base \
+    python run_finetuning.py --task_name mrpc --model_path path/to/deberta-v3-base \\
         --output_dir outputs/teacher  # stage 0
-    python run_ted.py --mode ft --task_name mrpc --student_model_path path/to/deberta-v3-xsmall \
+    python run_ted.py --mode ft --task_name mrpc --student_model_path path/to/deberta-v3-xsmall \\
         --output_dir outputs/student
-    python run_ted.py --mode filters --task_name mrpc --model_path outputs/teacher \
+    python run_ted.py --mode filters --task_name mrpc --model_path outputs/teacher \\
         --output_dir outputs/teacher_filters  # stage I
     python run_ted.py --mode filters --task_name mrpc --model_path outputs/student --filter_output_dim 768 \\
         --output_dir outputs/student_filters
@@ -68,8 +68,7 @@ def main(args):
     load = models.loader(task, max_length=args.max_length, device=run.device)
 
     if not run.finished and args.mode == "filters":
-        # ---- Stage I: the model is frozen; its filters are kept as they are at the
-        # end, it is saved as it came
+        # ---- Stage I: the model is frozen and saved as it came; its filters are kept as they are at the end
         model = models.freeze(load(args.model_path))
         metrics = evaluation.evaluate(model, data.selection, **run.inference)
         run.report(data=data.sizes(), model=models.describe(model), model_metrics=metrics)

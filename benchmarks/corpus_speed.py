@@ -1,7 +1,7 @@
 """Building a corpus in tokens per second and core, beside plain builders that go line by line and token by
 token.
 
-    python benchmarks/corpus_speed.py --input ../shared/datasets/wiki/AA \
+    python benchmarks/corpus_speed.py --input ../shared/datasets/wiki/AA \\
         --tokenizer ../shared/models/all-MiniLM-L6-v2
 All make the same packed blocks (checked); the plain ones are given fewer documents.  One plain builder
 tokenises in Python, as BERT's published one does (WordPiece tokenizers only), the other calls the fast

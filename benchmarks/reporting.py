@@ -52,8 +52,12 @@ def machine() -> dict:
         f"python {platform.python_version()}, torch {torch.__version__}, transformers "
         f"{transformers.__version__}"
     )
-    return {"cpu": f"{name}, {os.cpu_count()} cores, 1 thread used", "versions": versions,
-            "date": time.strftime("%Y-%m-%d %H:%M"), "load at the start": load()}  # fmt: skip
+    return {
+        "cpu": f"{name}, {os.cpu_count()} cores, 1 thread used",
+        "versions": versions,
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "load at the start": load(),
+    }
 
 
 def _lines(path):

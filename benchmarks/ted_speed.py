@@ -1,7 +1,7 @@
 """Speed of TED on real data: stage I with the frozen model's states cached or not, a distillation step beside
 the naive form.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.ted_speed --data_dir datasets --encoder path/to/encoder \
+    OMP_NUM_THREADS=1 python -m benchmarks.ted_speed --data_dir datasets --encoder path/to/encoder \\
         --output speed.json
 Needs a task's real files and a BERT checkpoint with its tokenizer; about 4 minutes on one core. Prints
 tables, writes JSON.
@@ -96,11 +96,23 @@ def main(argv=None):
 
 def start(case, folder, *flags, number, seed, read=time.process_time):
     """A run of run_ted.py with these flags; its metrics are a Stopwatch."""
-    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, "--precision", "fp32", "--seed",
-             seed,
-             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps",
-             WARMUP + number,
-             *flags]  # fmt: skip
+    words = [
+        "--task_name",
+        case.task.name,
+        "--data_dir",
+        case.args.data_dir,
+        "--precision",
+        "fp32",
+        "--seed",
+        seed,
+        "--per_device_train_batch_size",
+        case.args.batch_size,
+        "--log_interval",
+        1,
+        "--max_steps",
+        WARMUP + number,
+        *flags,
+    ]
     run = runs.Run(folder, run_ted.parse([str(word) for word in words]), CPU, finished=False)
     run.metrics = Stopwatch(read)
     torch.manual_seed(seed)
@@ -259,7 +271,7 @@ def report(found) -> str:
         "whole, recomputed s": f"{median(stage, 'recomputed_stage_s'):.0f}",
         "cached s": f"{median(stage, 'cached_stage_s'):.0f}",
         "ratio": spread(stage, "ratio"),
-    }  # fmt: skip
+    }
     rows = [
         {
             "": side,

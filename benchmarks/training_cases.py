@@ -74,11 +74,12 @@ def prepare(name, args, folder, *, num_batches, longest=False, device="cpu", pre
     state_bytes = (1 + config["num_hidden_layers"]) * config["hidden_size"] * 4
     mean_length = float(np.mean([whole.lengths[rows].max() for rows in batches]))
     case.facts = {
-        "examples": len(whole), "mean_padded_length": mean_length,
+        "examples": len(whole),
+        "mean_padded_length": mean_length,
         "padding_allows": plain_recipe.MAX_LENGTH / mean_length,
         "tokenising_examples_per_s": len(whole) / tokenising,
         "teacher_cache_gib": int(whole.lengths.sum()) * state_bytes / 2**30,
-    }  # fmt: skip
+    }
     return case
 
 
@@ -141,11 +142,25 @@ def train(script, case, *flags, number, seed=0, read=None, stop=False):
         ("--model_path", case.encoder) if script is run_finetuning else ("--teacher_model_path", case.teacher)
     )
     student = ("--layer_or_sparsity", f"{TARGET}S") if script is run_distillation else ()
-    words = ["--task_name", case.task.name, "--data_dir", case.args.data_dir, *path, *student, "--precision",
-             case.precision,
-             "--per_device_train_batch_size", case.args.batch_size, "--log_interval", 1, "--max_steps",
-             number, "--seed", seed,
-             *flags]  # fmt: skip
+    words = [
+        "--task_name",
+        case.task.name,
+        "--data_dir",
+        case.args.data_dir,
+        *path,
+        *student,
+        "--precision",
+        case.precision,
+        "--per_device_train_batch_size",
+        case.args.batch_size,
+        "--log_interval",
+        1,
+        "--max_steps",
+        number,
+        "--seed",
+        seed,
+        *flags,
+    ]
     args = script.parse([str(word) for word in words])
     torch.manual_seed(seed)
     caching = 0.0

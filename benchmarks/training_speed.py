@@ -1,7 +1,7 @@
 """Training speed on real data: our loop beside the plain recipe, a MiniDisc step beside its candidates' own
 costs, peak memory.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.training_speed --data_dir datasets --encoder path/to/encoder \
+    OMP_NUM_THREADS=1 python -m benchmarks.training_speed --data_dir datasets --encoder path/to/encoder \\
         --output speed.json
 Needs the tasks' real files and a BERT checkpoint with its tokenizer; about 6 minutes on one core. Prints
 tables, writes JSON.
@@ -164,12 +164,14 @@ def _compare(case, steps, once, lengths, plain):
     allowed = plain_recipe.MAX_LENGTH / float(np.mean(lengths))
     ratio = ours / plain["examples_per_s"]
     return {
-        "ours_examples_per_s": ours, "plain_examples_per_s": plain["examples_per_s"], "ratio": ratio,
+        "ours_examples_per_s": ours,
+        "plain_examples_per_s": plain["examples_per_s"],
+        "ratio": ratio,
         "padding_allows": allowed,
         "ratio_over_padding": ratio / allowed,
         "updates_ratio": 1 / training / plain["training_examples_per_s"],
         "plain_tokenising_examples_per_s": plain["tokenising_examples_per_s"],
-    }  # fmt: skip
+    }
 
 
 def minidisc_round(case, seed) -> dict:
@@ -250,26 +252,31 @@ def report(found) -> str:
 def _rates(name, rounds, aim):
     reached = median(rounds, "ratio_over_padding")
     return {
-        "task": name, "ours": f"{median(rounds, 'ours_examples_per_s'):.1f}",
-        "plain": f"{median(rounds, 'plain_examples_per_s'):.1f}", "ratio": spread(rounds, "ratio"),
-        "padding allows": f"{median(rounds, 'padding_allows'):.2f}", "ratio over that": spread(rounds,
-        "ratio_over_padding"),
-        "aim": "met" if reached >= aim else "missed", "ratio of updates alone": spread(rounds,
-        "updates_ratio"),
-    }  # fmt: skip
+        "task": name,
+        "ours": f"{median(rounds, 'ours_examples_per_s'):.1f}",
+        "plain": f"{median(rounds, 'plain_examples_per_s'):.1f}",
+        "ratio": spread(rounds, "ratio"),
+        "padding allows": f"{median(rounds, 'padding_allows'):.2f}",
+        "ratio over that": spread(rounds, "ratio_over_padding"),
+        "aim": "met" if reached >= aim else "missed",
+        "ratio of updates alone": spread(rounds, "updates_ratio"),
+    }
 
 
 def _once(name, values):
     caching = median(values["distillation"], "caching_examples_per_s")
     plain = median(values["finetuning"], "plain_tokenising_examples_per_s")
     return {
-        "task": name, "tokenised": f"{values['tokenising_examples_per_s']:.0f}", "by plain": f"{plain:.0f}",
-        "teacher cached": f"{caching:.0f}", "| examples": values["examples"],
+        "task": name,
+        "tokenised": f"{values['tokenising_examples_per_s']:.0f}",
+        "by plain": f"{plain:.0f}",
+        "teacher cached": f"{caching:.0f}",
+        "| examples": values["examples"],
         "caching s": f"{values['examples'] / caching:.0f}",
         "cache GiB": f"{values['teacher_cache_gib']:.2f}",
         "mean padded length": f"{values['mean_padded_length']:.1f}",
         "padding allows": f"{values['padding_allows']:.2f}",
-    }  # fmt: skip
+    }
 
 
 def _step(name, rounds):

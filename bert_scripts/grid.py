@@ -64,8 +64,15 @@ def row(found):
     best = next(run["score"] for run in same if run["seed"] == grid_seed)
     scores = [run["score"] for run in same]
     spread = f" +- {statistics.stdev(scores):.4f}" if len(scores) > 1 else ""
-    return [found[0]["task"], found[0]["metric"], str(sizes[grid_seed]), f"{best:.4f}", f"{epochs}, {rate}",
-            f"{statistics.mean(scores):.4f}{spread}", str(len(scores))]  # fmt: skip
+    return [
+        found[0]["task"],
+        found[0]["metric"],
+        str(sizes[grid_seed]),
+        f"{best:.4f}",
+        f"{epochs}, {rate}",
+        f"{statistics.mean(scores):.4f}{spread}",
+        str(len(scores)),
+    ]
 
 
 if __name__ == "__main__":

@@ -81,9 +81,12 @@ def with_experts(
         )
     config = copy.deepcopy(model.config)
     config.compression = {
-        "kind": "experts", "attention_experts": attention, "ffn_experts": ffn, "gate_noise": noise,
+        "kind": "experts",
+        "attention_experts": attention,
+        "ffn_experts": ffn,
+        "gate_noise": noise,
         "route_padding": route_padding,
-    }  # fmt: skip
+    }
     if scale != "probability":
         config.compression["output_scale"] = scale
     _check_family(config)

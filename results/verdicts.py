@@ -42,37 +42,62 @@ PATHS = {scale: f"A1/qqp_over_{scale}S_90S" for scale in (80, 70, 60, 50, 40, 30
 TED = ("ted", "ted_above_chance", "ted_mean")
 STARTS = [("A2", task) for task in ("sst2", "conll")] + [("B3", task) for task in ("sst2", "mrpc", "conll")]
 CLAIMS = (
-    Claim("1. MiniDisc beats direct distillation at 90%", (
-        *_through("minidisc_90S", "direct_90S", "B1/mrpc B1/stsb"),
-        ("A1/qqp_minidisc_lam_0.2", "A1/qqp_direct_90S"),
-        *_through("minidisc_90S", "direct_90S", "A3/sst2 A3/stsb A3/mrpc A3/conll B4/cola B4/rte B4/sst2"),
-    )),
-    Claim("2. MiniDisc beats direct distillation at 95%", (
-        *_through("minidisc_95S", "direct_95S", "B3/mrpc B3/stsb A3/qqp A3/sst2 A3/stsb A3/mrpc A3/conll"),
-    )),
-    Claim("3a. An assistant 2 to 3 times the student beats none", tuple((PATHS[s],
-    "A1/qqp_direct_90S") for s in (80, 70))),
-    Claim("3b. ... and beats one of 5 to 7 times", tuple((PATHS[s], PATHS[other]) for s in (80,
-    70) for other in (50, 30))),
-    Claim("4. lambda .2 picks what is as good as MaxiDisc's best path", (("A1/qqp_minidisc_lam_0.2",
-    tuple(PATHS.values())),),
-          margin=0.003),  # what the published figure's best path gains over none
-    Claim("5. StarK beats the dense teacher", tuple((f"A2/qqp_{part}S_stark",
-    f"A2/qqp_{part}S_trial") for part in (70, 90))),
-    Claim("6a. TED beats KD", (
-        *((f"A2/{task}_3L_{mode}", f"A2/{task}_3L_kd") for task in ("stsb", "qqp") for mode in TED),
-        *_through("ted", "kd", "B2/mrpc_6L B2/mrpc_4L B2/stsb_6L B2/stsb_4L"),
-    )),
+    Claim(
+        "1. MiniDisc beats direct distillation at 90%",
+        (
+            *_through("minidisc_90S", "direct_90S", "B1/mrpc B1/stsb"),
+            ("A1/qqp_minidisc_lam_0.2", "A1/qqp_direct_90S"),
+            *_through(
+                "minidisc_90S", "direct_90S", "A3/sst2 A3/stsb A3/mrpc A3/conll B4/cola B4/rte B4/sst2"
+            ),
+        ),
+    ),
+    Claim(
+        "2. MiniDisc beats direct distillation at 95%",
+        (*_through("minidisc_95S", "direct_95S", "B3/mrpc B3/stsb A3/qqp A3/sst2 A3/stsb A3/mrpc A3/conll"),),
+    ),
+    Claim(
+        "3a. An assistant 2 to 3 times the student beats none",
+        tuple((PATHS[s], "A1/qqp_direct_90S") for s in (80, 70)),
+    ),
+    Claim(
+        "3b. ... and beats one of 5 to 7 times",
+        tuple((PATHS[s], PATHS[other]) for s in (80, 70) for other in (50, 30)),
+    ),
+    Claim(
+        "4. lambda .2 picks what is as good as MaxiDisc's best path",
+        (("A1/qqp_minidisc_lam_0.2", tuple(PATHS.values())),),
+        margin=0.003,
+    ),  # what the published figure's best path gains over none
+    Claim(
+        "5. StarK beats the dense teacher",
+        tuple((f"A2/qqp_{part}S_stark", f"A2/qqp_{part}S_trial") for part in (70, 90)),
+    ),
+    Claim(
+        "6a. TED beats KD",
+        (
+            *((f"A2/{task}_3L_{mode}", f"A2/{task}_3L_kd") for task in ("stsb", "qqp") for mode in TED),
+            *_through("ted", "kd", "B2/mrpc_6L B2/mrpc_4L B2/stsb_6L B2/stsb_4L"),
+        ),
+    ),
     Claim("6b. TED beats LWD", tuple((f"A2/{task}_3L_ted", f"A2/{task}_3L_lwd") for task in ("stsb", "qqp"))),
-    Claim("6c. TED beats fine-tuning", tuple((f"A2/{task}_3L_ted", f"A2/{task}_3L_ft") for task in ("stsb",
-    "qqp"))),
-    Claim("7. MiniMoE beats its dense twin", tuple((f"A2/moe_experts_{t}",
-    f"A2/moe_dense_{t}") for t in ("sst2", "conll"))),
-    Claim("8a. MiniLMv2 beats rows and columns of the teacher",
-          tuple((f"{block}/lm_distilled_{task}", f"{block}/lm_slice_{task}") for block, task in STARTS)),
-    Claim("8b. MiniLMv2 beats random weights",
-          tuple((f"{block}/lm_distilled_{task}", f"{block}/lm_random_{task}") for block, task in STARTS)),
-)  # fmt: skip
+    Claim(
+        "6c. TED beats fine-tuning",
+        tuple((f"A2/{task}_3L_ted", f"A2/{task}_3L_ft") for task in ("stsb", "qqp")),
+    ),
+    Claim(
+        "7. MiniMoE beats its dense twin",
+        tuple((f"A2/moe_experts_{t}", f"A2/moe_dense_{t}") for t in ("sst2", "conll")),
+    ),
+    Claim(
+        "8a. MiniLMv2 beats rows and columns of the teacher",
+        tuple((f"{block}/lm_distilled_{task}", f"{block}/lm_slice_{task}") for block, task in STARTS),
+    ),
+    Claim(
+        "8b. MiniLMv2 beats random weights",
+        tuple((f"{block}/lm_distilled_{task}", f"{block}/lm_random_{task}") for block, task in STARTS),
+    ),
+)
 
 
 # ---- The rule

@@ -1,6 +1,6 @@
 """A script on a machine that refuses something, or that kills it:
 
-    python tests/constrained.py umask=027 file_size=100000 cwd=FOLDER tmp=FOLDER stdout=/dev/full \
+    python tests/constrained.py umask=027 file_size=100000 cwd=FOLDER tmp=FOLDER stdout=/dev/full \\
         -- run_ted.py ...
     python tests/constrained.py kill=12 below=FOLDER -- run_ted.py ...
 

@@ -44,19 +44,21 @@ OWN = {
 }
 # What is in those of the folders in which users may put something of their own: ckpt/notes.txt is not ours
 _INSIDE = {
-    **dict.fromkeys(_CHECKPOINTS, (
-        "config.json", "generation_config.json", "README.md", "model.safetensors", "model-*-of-*.safetensors",
-        "model.safetensors.index.json", "filters.json", "filters.safetensors", "tokenizer.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spm.model",
-        "spiece.model",
-        "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja", "bpe.codes",
-    )),
+    **dict.fromkeys(
+        _CHECKPOINTS,
+        (
+            *"config.json generation_config.json README.md filters.json filters.safetensors".split(),
+            *"model.safetensors model-*-of-*.safetensors model.safetensors.index.json".split(),
+            *"tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json".split(),
+            *"vocab.txt vocab.json merges.txt bpe.codes spm.model spiece.model".split(),
+            *"sentencepiece.bpe.model tokenizer.model chat_template.jinja".split(),
+        ),
+    ),
     "predictions": (
         *(f"{name}.tsv" for name in "CoLA SST-2 MRPC STS-B QQP MNLI-m MNLI-mm QNLI RTE WNLI AX".split()),
-        "*_test*.tsv", "*_dev*.tsv", "*_test*.txt", "*_dev*.txt", "*_predictions.json", "*_null_odds.json",
+        *"*_test*.tsv *_dev*.tsv *_test*.txt *_dev*.txt *_predictions.json *_null_odds.json".split(),
     ),
-}  # fmt: skip
+}
 _REPLACED = re.compile(r"replaced-(\d+)")
 _ANOTHER, _AFRESH = "choose another", "--overwrite starts afresh"
 

@@ -25,10 +25,19 @@ _NAME = re.compile(r"snapshot-\d+(-done)?b*")
 # window, rows: what the next row of metrics.jsonl sums up so far, and the number of those that are written.
 # save_seconds: what the state before took
 _VALUES = {
-    "done": bool, "position": int, "step": int, "evaluation_due": bool, "best_step": int,
-    "best": (dict, type(None)), "last": (dict, type(None)), "scaler": dict, "window": dict, "rows": int,
-    "seconds": float, "save_seconds": float,
-}  # fmt: skip
+    "done": bool,
+    "position": int,
+    "step": int,
+    "evaluation_due": bool,
+    "best_step": int,
+    "best": (dict, type(None)),
+    "last": (dict, type(None)),
+    "scaler": dict,
+    "window": dict,
+    "rows": int,
+    "seconds": float,
+    "save_seconds": float,
+}
 _WINDOW = {"sums": list, "logged": dict, "seconds": float}
 _SCORE = {"value": float, "metrics": dict, "choice": dict}
 _ADVICE = "the run cannot be continued from it; --overwrite starts afresh"

@@ -450,15 +450,24 @@ class _Loop:
                 for index, state in self.optimizer.state_dict()["state"].items():
                     tensors.update({f"optimizer/{index}/{key}": tensor for key, tensor in state.items()})
             values = {
-                "done": done, "position": self.position, "step": self.step,
+                "done": done,
+                "position": self.position,
+                "step": self.step,
                 "evaluation_due": self.evaluation_due,
-                "best_step": self.best_step, "best": vars(self.best) if self.best else None,
-                "last": vars(self.last) if self.last else None, "scaler": self.scaler.state_dict(),
-                "window": {"sums": sums, "logged": self.logged, "seconds": started - self.window_started,
-                           "watch": self.watch and self.watch.state()},
+                "best_step": self.best_step,
+                "best": vars(self.best) if self.best else None,
+                "last": vars(self.last) if self.last else None,
+                "scaler": self.scaler.state_dict(),
+                "window": {
+                    "sums": sums,
+                    "logged": self.logged,
+                    "seconds": started - self.window_started,
+                    "watch": self.watch and self.watch.state(),
+                },
                 "rows": self.run.metrics.sync(self.stage) if self.run.metrics is not None else 0,
-                "seconds": self.seconds + time.time() - self.started, "save_seconds": self.save_seconds,
-            }  # fmt: skip
+                "seconds": self.seconds + time.time() - self.started,
+                "save_seconds": self.save_seconds,
+            }
             snapshots.write(
                 self.folder,
                 f"snapshot-{self.position}{'-done' if done else ''}",

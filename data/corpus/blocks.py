@@ -108,10 +108,11 @@ def encode_chunk(
     begins.  Sentences: text, UTF-8 bytes.
     """
     counts = {
-        "documents": len(texts), "empty_documents": sum(not text for text in texts),
+        "documents": len(texts),
+        "empty_documents": sum(not text for text in texts),
         "lines": sum(text.count("\n") + bool(text) for text in texts),
         "words": sum(len(text.split()) for text in texts),
-    }  # fmt: skip
+    }
     if layout.kind == "sentences":
         parts = [part for part in (_sentences(text, layout) for text in texts) if part]
         counts["sentences"] = sum(map(len, parts))

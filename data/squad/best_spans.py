@@ -38,9 +38,11 @@ def _chunk(start_WL, end_WL, num_best, max_answer_length):
     windows, side = len(start_WL), ends_WS.shape[1]
     scores_WP = scores_WSS.reshape(windows, -1)
     pairs_WK = _top(scores_WP, num_best)
-    found = [np.take_along_axis(starts_WS, pairs_WK // side, 1), np.take_along_axis(ends_WS, pairs_WK % side,
-             1),
-             np.take_along_axis(scores_WP, pairs_WK, 1)]  # fmt: skip
+    found = [
+        np.take_along_axis(starts_WS, pairs_WK // side, 1),
+        np.take_along_axis(ends_WS, pairs_WK % side, 1),
+        np.take_along_axis(scores_WP, pairs_WK, 1),
+    ]
     lacking = num_best - pairs_WK.shape[1]
     fillers = (0, 0, -np.inf)
     return [

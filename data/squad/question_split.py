@@ -119,9 +119,12 @@ class QuestionSplit(Split):
         windows, ranks = windows[order], ranks[order]
         first, last = first_NK[windows, ranks], last_NK[windows, ranks]
         columns = (
-            score_NK[windows, ranks], start_NL[windows, first], end_NL[windows, last],
-            self._offsets[self._begins[windows] + first, 0], self._offsets[self._begins[windows] + last, 1],
-        )  # fmt: skip
+            score_NK[windows, ranks],
+            start_NL[windows, first],
+            end_NL[windows, last],
+            self._offsets[self._begins[windows] + first, 0],
+            self._offsets[self._begins[windows] + last, 1],
+        )
         rows = list(zip(*(column.tolist() for column in columns)))
         ends = np.searchsorted(self._owners[windows], range(len(self.examples) + 1)).tolist()
         candidates = [
@@ -160,9 +163,10 @@ class QuestionSplit(Split):
         folder.mkdir(parents=True, exist_ok=True)
         best = [self._best(candidates, float(null)) for candidates, null in zip(found.candidates, found.null)]
         contents = {
-            "predictions": found.predictions(self.options.null_threshold), "nbest_predictions": best,
+            "predictions": found.predictions(self.options.null_threshold),
+            "nbest_predictions": best,
             "null_odds": found.odds,
-        }  # fmt: skip
+        }
         for name, values in contents.items():
             files.write_json(
                 folder / f"{self.task.name}_{self.examples.split}_{name}.json", dict(zip(ids, values))

@@ -43,9 +43,15 @@ def main(folder):
             for task, (_, metric) in TASKS.items()
         ]
         smallest = [share for run in runs for share in shares(run / "student" / "metrics.jsonl")]
-        cells = [label, f"{size['parameters']:,}", f"{size['macs'] / 1e9:.4f}",
-                 spread([results["metrics"]["heldout"]["loss"] for results in distilled]), *scores,
-                 f"{100 * min(smallest):.1f} %" if smallest else "", str(len(runs))]  # fmt: skip
+        cells = [
+            label,
+            f"{size['parameters']:,}",
+            f"{size['macs'] / 1e9:.4f}",
+            spread([results["metrics"]["heldout"]["loss"] for results in distilled]),
+            *scores,
+            f"{100 * min(smallest):.1f} %" if smallest else "",
+            str(len(runs)),
+        ]
         print(f"| {' | '.join(cells)} |")
 
 

@@ -13,10 +13,21 @@ from utils.errors import FlagError
 
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
-    "output_dir", "overwrite", "debug", "log_interval", "report_to", "dry_run", "do_train", "do_test",
+    "output_dir",
+    "overwrite",
+    "debug",
+    "log_interval",
+    "report_to",
+    "dry_run",
+    "do_train",
+    "do_test",
     "do_infer",
-    "save_minutes", "stage", "hops_dir", "num_workers", "infer_split",
-}  # fmt: skip
+    "save_minutes",
+    "stage",
+    "hops_dir",
+    "num_workers",
+    "infer_split",
+}
 
 
 class Parser(argparse.ArgumentParser):

@@ -216,9 +216,11 @@ def check_relations(args, *, layers):
 def _check_names(args):
     """Yield what contradicts the papers' --model_type and --data_type, which say nothing that other flags do
     not."""
-    made = {"moebert_minilm": hasattr(args, "moe"), "sparsebert_minilm": getattr(args, "sparsity",
-                                      None) is not None,
-            "ofabert_minilm": bool(getattr(args, "ofa_layer", None))}  # fmt: skip
+    made = {
+        "moebert_minilm": hasattr(args, "moe"),
+        "sparsebert_minilm": getattr(args, "sparsity", None) is not None,
+        "ofabert_minilm": bool(getattr(args, "ofa_layer", None)),
+    }
     said = next((name for name, is_made in made.items() if is_made), "bert_minilm")
     if args.model_type not in (None, said) and not (said, args.model_type) == (
         "moebert_minilm",

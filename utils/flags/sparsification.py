@@ -15,12 +15,23 @@ _GRID = "0,10,20,30,40,50,60,70,80,85,90,95"
 _OF_A_CORPUS = {"grid": f"{_GRID},98,99", "num_scoring_samples": 4096, "num_heldout_blocks": 512}  # defaults
 _ONLY_A_CORPUS = ("corpus", "num_heldout_blocks")
 _ONLY_A_TASK = (
-    "data_dir", "data_type", "max_length", "max_train_samples", "max_eval_samples", "selection_metric",
+    "data_dir",
+    "data_type",
+    "max_length",
+    "max_train_samples",
+    "max_eval_samples",
+    "selection_metric",
     "hold_out",
-    "teacher_saw_hold_out", "do_train", "do_test", "do_infer", "infer_split", *SPANS, "scoring_split",
+    "teacher_saw_hold_out",
+    "do_train",
+    "do_test",
+    "do_infer",
+    "infer_split",
+    *SPANS,
+    "scoring_split",
     "per_example",
     "student_model_path",
-)  # fmt: skip
+)
 
 
 def sparsification(names):

@@ -29,11 +29,12 @@ def body(runs) -> str:
     trained = [run for run in runs if "rows" not in run.results]
     parts = [
         f'<p class="note">{finished} finished runs, {len(runs) - finished} unfinished. Click a column to '
-        f'sort by it, a run to '
+        f"sort by it, a run to "
         "see its curves; point at a mark to read its numbers. MACs: linear layers of the encoder, 128 "
         "tokens.</p>",
         '<label>Show runs whose name has <input id="filter" type="search" placeholder="mrpc 90S"></label>',
-        "<h2>Runs</h2>", table([_summary(run) for run in trained], runs=[run.name for run in trained]),
+        "<h2>Runs</h2>",
+        table([_summary(run) for run in trained], runs=[run.name for run in trained]),
         *(
             f'<p class="problem">{escape(run.name)}: {escape(text)}</p>'
             for run in runs
@@ -41,8 +42,9 @@ def body(runs) -> str:
         ),
         _tradeoffs(trained),
         *(_evaluation(run) for run in evaluations),
-        "<h2>Each run</h2>", *(_details(run) for run in trained),
-    ]  # fmt: skip
+        "<h2>Each run</h2>",
+        *(_details(run) for run in trained),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -60,15 +62,22 @@ def _summary(run):
         if name != run.key and isinstance(value, float)
     ]
     return {
-        "run": link, "stage": results.get("stage", "unfinished"), "task": results.get("task"),
+        "run": link,
+        "stage": results.get("stage", "unfinished"),
+        "task": results.get("task"),
         "split": run.split,
-        "metric": run.key, "value": run.metrics.get(run.key), "sparsity": model.get("sparsity"),
+        "metric": run.key,
+        "value": run.metrics.get(run.key),
+        "sparsity": model.get("sparsity"),
         "layers": model.get("layers"),
-        "experts": model.get("experts"), "parameters": model.get("parameters"),
+        "experts": model.get("experts"),
+        "parameters": model.get("parameters"),
         "of the encoder": model.get("encoder_parameters"),
-        "MACs": model.get("macs"), "best step": results.get("best_step"), "seconds": results.get("seconds"),
+        "MACs": model.get("macs"),
+        "best step": results.get("best_step"),
+        "seconds": results.get("seconds"),
         "other metrics": ", ".join(others[:6]) + (", ..." if len(others) > 6 else ""),
-    }  # fmt: skip
+    }
 
 
 def _tradeoffs(runs):
