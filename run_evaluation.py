@@ -43,6 +43,7 @@ from utils import (
     runs,
     timing,
 )
+from utils.metrics import label as metric_label
 
 
 def parse(argv=None):
@@ -140,7 +141,7 @@ def score_and_export(args):
         plots.costs(
             run.folder / "costs.png",
             evaluation_tables.panels(rows, metric),
-            metric=metric.replace("/", " "),
+            metric=metric_label(*metric.split("/", 1)),
             title=f"{task.name}: {hardware}",
         )
     run.report(hardware=hardware, **({"exports": exports} if exports else {}))

@@ -27,6 +27,7 @@ from data.task_data import TaskData
 from modules import objectives
 from utils import checkpoints, distributed, evaluation, files, flags, logs, plots, runs, training
 from utils.errors import RunError
+from utils.metrics import label as metric_label
 
 
 def parse(argv=None):
@@ -85,7 +86,7 @@ def main(args):
         run.report(trials=[{key: row[key] for key in ("path", "score", "seconds")} for row in rows])
         if distributed.is_main() and len(trials) > 1:
             title = f"{task.name}: {args.target} students over the assistant's sparsity"
-            draw_trials(run.folder, trials, metric=f"{split} {args.selection_metric}", title=title)
+            draw_trials(run.folder, trials, metric=metric_label(split, args.selection_metric), title=title)
         checkpoint, seconds = best["checkpoint"], sum(trial["seconds"] for trial in trials)
         for trial in trials:
             del trial["checkpoint"]
@@ -110,14 +111,17 @@ def all_paths(teacher, args) -> list[list[str]]:
 def draw_trials(folder, trials, *, metric, title):
     """The picture trials.png: students and assistants over the assistant's sparsity, where it has one."""
     direct = next((("no assistant", trial["score"]) for trial in trials if len(trial["path"]) == 1), None)
-    rows = []
+    rows, best = [], None
     for trial in trials:
         if len(trial["path"]) == 2 and trial["path"][0].endswith("S"):
             sparsity = float(trial["path"][0][:-1])
             for series, value in (("student", trial["score"]), ("assistant", trial["assistants"][0])):
                 rows.append({"sparsity": sparsity, "metric": value, "series": series})
+            if trial["score"] == max(other["score"] for other in trials):
+                best = (" > ".join(trial["path"]), sparsity, trial["score"])
     if rows:
-        plots.over_sparsity(folder / "trials.png", rows, metric=metric, reference=direct, title=title)
+        levels = {"reference": direct, "best": best}
+        plots.over_sparsity(folder / "trials.png", rows, metric=metric, title=title, **levels)
 
 
 def one_hop(folder, wanted, stage, *, data, run, load) -> dict:

@@ -33,6 +33,7 @@ from data.task_data import TaskData
 from modules import objectives
 from modules.tradeoff import candidates, choose, trained_together
 from utils import distributed, evaluation, flags, logs, plots, runs, training
+from utils.metrics import label as metric_label
 
 
 def parse(argv=None):
@@ -65,8 +66,8 @@ def main(args):
             # ---- Teacher of this iteration, its candidates
             teacher = models.freeze(load(path))
             if iteration == 1:
-                metrics = evaluation.evaluate(teacher, data.selection, **run.inference)
-                run.report(data=data.sizes(), teacher=models.describe(teacher), teacher_metrics=metrics)
+                dense = evaluation.evaluate(teacher, data.selection, **run.inference)
+                run.report(data=data.sizes(), teacher=models.describe(teacher), teacher_metrics=dense)
                 run.begin()
             grid, own = models.grid(teacher), models.sparsity(teacher)
             bounds = {"own": own, "smallest": args.trunc_sparsity}
@@ -97,8 +98,9 @@ def main(args):
             run.report(slice_of_first_hop={"sparsity": f"{target:g}%", "metrics": own_slice})
         # ---- Report, draw, finish
         if distributed.is_main():
-            metric = f"{next(iter(data.selection))} {args.selection_metric}"
-            labels = {"metric": metric, "title": f"{task.name}: the assistant"}
+            split, metric = next(iter(data.selection)), args.selection_metric
+            labels = {"metric": metric_label(split, metric), "title": f"{task.name}: the assistant"}
+            labels["teacher"] = dense[split][metric]
             for entry, checkpoint in zip(hops[:-1], checkpoints):
                 number, results = entry["iteration"], {"task": task.name, "metrics": entry["metrics"]}
                 run.keep(checkpoint, f"assistant_{number}", results)

@@ -27,6 +27,7 @@ from models.knowledge_scores import knowledge_scores
 from modules import knowledge, objectives
 from modules.tradeoff import choose
 from utils import distributed, evaluation, files, flags, plots, runs
+from utils.metrics import label as metric_label
 
 
 def parse(argv=None):
@@ -137,7 +138,7 @@ def main(args):
                 plots.over_sparsity(
                     run.folder / "rewinds.png",
                     rows,
-                    metric=f"{chooser} {metric}",
+                    metric=metric_label(chooser, metric),
                     reference=("student of the dense teacher", scores[0][chooser][metric]),
                     title=f"{task.name}: the student over the teacher's sparsity",
                 )

@@ -6,6 +6,7 @@ from models.slicing import grid, set_sparsity
 from models.sparse_bert import crop
 from models.students import describe
 from utils import distributed, evaluation, plots
+from utils.metrics import label as metric_label
 
 
 def task_curve(model, data, *, metric, run, title) -> list[dict]:
@@ -17,7 +18,7 @@ def task_curve(model, data, *, metric, run, title) -> list[dict]:
     )
     set_sparsity(model, None)
     rows = [{"sparsity": s, **rows_of.score(outputs[s]), **describe(model, s)} for s in points]
-    _draw(rows, metric, run=run, title=title, label=f"{split} {metric}")
+    _draw(rows, metric, run=run, title=title, label=metric_label(split, metric))
     return rows
 
 

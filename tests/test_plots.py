@@ -71,8 +71,20 @@ def test_tradeoff(tmp_path):
         ["t(A) = metric + 0.2 (1 - scale)", "chosen: 70 %, 0.9200"],
     ]
     assert_readable(figure)
+    assert path.with_suffix(".svg").read_text().startswith("<?xml")
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG") and int.from_bytes(content[16:20]) == 1024  # pixels across
+
+
+def test_the_level_of_the_teacher(tmp_path):
+    """Above, where the metric is; the trade-off has none."""
+    figure = plots.tradeoff(
+        tmp_path / "t.png", ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2, teacher=0.9
+    )
+    upper, lower = ([text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes)
+    assert "teacher: 0.9000" in upper and not any("teacher" in text for text in lower)
+    assert set(figure.axes[0].lines[-1].get_ydata()) == {0.9}
+    assert_readable(figure)
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[3:]])
@@ -113,6 +125,44 @@ def test_curve_with_series_and_reference(tmp_path):
     assert_readable(figure)
 
 
+@pytest.mark.parametrize(
+    "last, ticks",
+    [(90, [0, 20, 40, 60, 80, 90]), (95, [0, 20, 40, 60, 80, 90, 95]), (92, [0, 20, 40, 60, 80, 92])],
+)
+def test_the_last_sparsity_and_the_best_have_marks(tmp_path, last, ticks):
+    rows = [{"sparsity": s, "metric": 0.9 - s / 1000} for s in (0, 40, last)]
+    figure = plots.over_sparsity(
+        tmp_path / "curve.png", rows, metric="dev F1", title="t", best=("40S > 90S", 40, 0.86)
+    )
+    (axes,) = figure.axes
+    assert {*ticks} <= {*axes.get_xticks()} and max(axes.get_xticks()) == last
+    assert drawn_with(axes, "*") == [(40, 0.86)]
+    assert "40S > 90S: 0.8600" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert_readable(figure)
+
+
+def test_names_beside_the_points_of_costs(tmp_path):
+    """Every model is named in each panel, outside the points and the other names; two that are one point
+    share a name."""
+    models = [
+        ("teacher", "teacher", 0.87, 1e9), ("90S", "torch", 0.81, 1e8), ("90S onnx", "onnx", 0.81, 1e8),
+        ("a_student_whose_name_is_rather_long", "torch", 0.812, 1.05e8), ("95S", "torch", 0.78, 5e7),
+    ]  # fmt: skip
+    rows = [{"name": name, "kind": kind, "metric": m, "cost": cost} for name, kind, m, cost in models]
+    figure = plots.costs(
+        tmp_path / "costs.png", [("MACs", rows), ("ms", rows)], metric="dev F1", title="mrpc"
+    )
+    for axes in figure.axes:
+        written = [text for text in axes.texts if text.get_text()]
+        assert sorted(text.get_text().replace("\n", " ") for text in written) == sorted(
+            ["teacher", "90S 90S onnx", "a_student_whose_name_is_rather _long", "95S"]
+        ), [text.get_text() for text in written]
+        boxes = [text.get_window_extent() for text in written]
+        for index, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+            assert not any(box.contains(*axes.transData.transform((cost, m))) for *_, m, cost in models)
+
+
 def test_curve_with_error_bars(tmp_path):
     """Of the series that has them, from spread below to spread above."""
     rows = [{"sparsity": s, "metric": s / 100, "spread": 0.05, "series": "ours"} for s in (50, 80)]
@@ -134,6 +184,10 @@ def test_expert_shares_lie_within_their_panels(tmp_path):
     figure = plots.shares(tmp_path / "experts.png", rows, title=TITLE)
     first, second = figure.axes
     assert points(second.lines[1]) == [(0, 85), (10, 40)] and len(first.lines) == 5 and len(second.lines) == 4
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "equal shares",
+        *(f"expert {number}" for number in range(4)),
+    ]
     for axes in figure.axes:
         low, high = axes.get_ylim()
         assert low == 0 and high >= 85
@@ -142,7 +196,8 @@ def test_expert_shares_lie_within_their_panels(tmp_path):
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in ("first.png", "second.png"):
         plots.tradeoff(tmp_path / name, ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2)
-    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+    for kind in ("png", "svg"):
+        assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
 
 
 def test_nothing_is_imported_early_and_nothing_left_behind(tmp_path):

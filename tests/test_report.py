@@ -92,7 +92,7 @@ def runs(tmp_path):
 class Page(HTMLParser):
     """Tags that are open at the end, what refers to other files, and the rows of all tables."""
 
-    VOID = {"meta", "input", "br"}
+    VOID = {"meta", "input", "br", "wbr"}
 
     def __init__(self, text):
         super().__init__()
@@ -138,18 +138,19 @@ def test_page(runs):
     assert list(found) == ["a/minidisc<90>", "damaged", "experts", "nested", "teacher", "unfinished"]
     assert (
         found["a/minidisc<90>"]
-        | {"split": "dev", "metric": "f1", "value": "0.8400", "sparsity": "90", "MACs": "134.7M"}
+        | {"which is": "dev F1", "score": "0.8400", "sparsity": "90", "MACs": "134.7M"}
         == found["a/minidisc<90>"]
     )
-    assert found["experts"]["metric"] == "loss" and found["unfinished"]["stage"] == "unfinished"
-    assert found["teacher"]["other metrics"] == "acc 0.8100" and found["teacher"]["seconds"] == "12.5"
+    assert found["experts"]["which is"] == "heldout loss" and found["unfinished"]["stage"] == "unfinished"
+    assert found["teacher"]["seconds"] == "12.5"
+    assert [["metric", "value"], ["dev accuracy", "0.8100"], ["dev F1", "0.8700"]] in page.tables
     assert "damaged: results.json: " in text
     for caption in (
-        "mrpc: dev f1",
+        "mrpc: dev F1",
         "train: loss terms",
         "train: dev",
         "train: experts/ffn/0, tokens of each expert (%)",
-        "dev f1 of its crops",
+        "dev F1 of its crops",
         "trade-off t(A) = metric + lambda x sparsity",
     ):
         assert f"<figcaption>{caption}</figcaption>" in text, caption
@@ -197,6 +198,19 @@ def test_charts():
     assert "nan" not in chart([Series("same", values)], x="x", y="y", log_y=True)
     text = chart([Series("m", [(1, 1), (2, 2)], marked=(2,))], x="x", y="y")
     assert text.count("<path") == 1 and text.count("<circle") == 1
+
+
+def test_names_stand_beside_points(tmp_path):
+    """Each where it covers no other name and no point; where there is no room, it is told only when pointed
+    at."""
+    points = [(1, 1, "told", "one/name"), (1, 1.02, "told", "another/name"), (2, 1, "told", "third")]
+    text = chart([Series("m", points, line=False)], x="x", y="y")
+    places = re.findall(r'class="name" x="(\S+)" y="(\S+)" text-anchor="(\w+)">([^<]+)<', text)
+    assert {name for *_, name in places} == {"one/name", "another/name", "third"}
+    assert len({(y, anchor) for x, y, anchor, _ in places}) == 3
+    crowded = [(1, 1, "told", f"model {number}") for number in range(40)]
+    text = chart([Series("m", crowded, line=False)], x="x", y="y")
+    assert 0 < text.count('class="name"') <= 8 and text.count("<title>told</title>") == 40
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,12 @@ def entity_counts(predictions, labels) -> np.ndarray:
     return np.array([[len(found & gold), len(found), len(gold)] for found, gold in pairs])
 
 
+def label(split, name) -> str:
+    """A metric as it is to be read in a picture: dev, acc_and_f1 is "dev accuracy and F1 (mean)"."""
+    rows = split.replace("hold_out", "hold-out").replace("_", " ")
+    return f"{rows} {_READABLE.get(name, name.replace('_', ' '))}"
+
+
 def _correlation(function, predictions, labels):
     if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0
@@ -90,6 +96,20 @@ def _correlation(function, predictions, labels):
         return function(predictions, labels).statistic
 
 
+_READABLE = {
+    "acc": "accuracy",
+    "f1": "F1",
+    "acc_and_f1": "accuracy and F1 (mean)",
+    "matthews_corrcoef": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "corr": "Pearson and Spearman (mean)",
+    "exact": "exact match",
+    "HasAns_exact": "exact match of answerable questions",
+    "HasAns_f1": "F1 of answerable questions",
+    "NoAns_exact": "exact match of unanswerable questions",
+    "NoAns_f1": "F1 of unanswerable questions",
+}
 _METRICS = {
     "acc": accuracy,
     "f1": f1,

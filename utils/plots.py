@@ -1,13 +1,19 @@
-"""Pictures of sparsification, of MiniDisc's trade-off, of a run over its updates and of what models cost, as
-PNG files."""
+"""Pictures of sparsification, of MiniDisc's trade-off, of a run over its updates and of what models cost.
+
+Each is written twice: as the PNG file that is named, for a look, and beside it as SVG, for a paper.
+"""
 
 import math
 import textwrap
+from pathlib import Path
 
 from utils import files
 
 # Colours that stay apart for the colour-blind (Okabe and Ito), each with its own marker for print in grey.
-STYLES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D")]
+STYLES = [
+    ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"),
+    ("#56B4E9", "v"), ("#E69F00", "P"), ("#555555", "X"), ("#000000", "<"),
+]  # fmt: skip
 CHOSEN = "#000000"
 X_LABEL = "Sparsity (% of heads and neurons removed)"
 SETTINGS = {
@@ -22,10 +28,11 @@ SETTINGS = {
     "lines.markersize": 6,
     "legend.frameon": False,
     "legend.fontsize": 10,
+    "svg.hashsalt": "compression",  # the same picture gives the same bytes
 }
 
 
-def tradeoff(path, rows, *, chosen, metric, title, lam):
+def tradeoff(path, rows, *, chosen, metric, title, lam, teacher=None):
     """Metric and trade-off t(A) over sparsity, one above the other, with the chosen assistant marked.
 
     path: PNG file to write; its folder exists.
@@ -33,7 +40,7 @@ def tradeoff(path, rows, *, chosen, metric, title, lam):
         is no candidate and appears only above (the student's own sparsity).
     chosen: sparsity of the assistant, or None where there was none.
     metric: its name as it is to be read on the axis, with the split: "dev F1 (fraction)".  lam: lambda, to be
-    printed.
+    printed.  teacher: its metric, a line above; None for no line.
     Returns the matplotlib figure. Source: MiniDisc (Zhang et al. 2024).
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
@@ -46,9 +53,10 @@ def tradeoff(path, rows, *, chosen, metric, title, lam):
             _line(axes, points, key, legend, style)
             for row in points:
                 if row["sparsity"] == chosen:
-                    named = f"chosen: {chosen:g} %, {row[key]:.4f}"
                     axes.axvline(chosen, color=CHOSEN, linestyle=":", linewidth=1.2, zorder=1)
-                    axes.plot(chosen, row[key], "*", color=CHOSEN, markersize=15, zorder=4, label=named)
+                    _star(axes, chosen, row[key], f"chosen: {chosen:g} %, {row[key]:.4f}")
+            if key == "metric" and teacher is not None:
+                _level(axes, "teacher", teacher)
             _y_label(axes, label)
             _legend(axes)
         axes.set_xlabel(X_LABEL)
@@ -56,14 +64,14 @@ def tradeoff(path, rows, *, chosen, metric, title, lam):
     return _save(path, title, draw, rows, height=5.6)
 
 
-def over_sparsity(path, rows, *, metric, title, reference=None):
+def over_sparsity(path, rows, *, metric, title, reference=None, best=None):
     """Metric over sparsity: what a sparsified model keeps before any distillation.
 
     path: PNG file to write; its folder exists.
     rows: {"sparsity": percent, "metric": value}; with "series" (a name), one line for each; with "spread", an
     error bar.
     metric: its name as it is to be read on the axis, with the split.  reference: (name, value) of a
-    horizontal line.
+    horizontal line.  best: (name, sparsity, value) of a point that gets a star.
     Returns the matplotlib figure.
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
@@ -75,11 +83,13 @@ def over_sparsity(path, rows, *, metric, title, reference=None):
         for name, style in zip(names, STYLES):
             _line(axes, [row for row in rows if row.get("series", metric) == name], "metric", name, style)
         if reference is not None:
-            name, value = reference
-            axes.axhline(value, color="#555555", linestyle="--", linewidth=1.2, label=f"{name}: {value:.4f}")
+            _level(axes, *reference)
+        if best is not None:
+            name, sparsity, value = best
+            _star(axes, sparsity, value, f"{name}: {value:.4f}")
         _y_label(axes, metric)
         axes.set_xlabel(X_LABEL)
-        if len(names) > 1 or reference is not None:
+        if len(names) > 1 or reference is not None or best is not None:
             _legend(axes)
 
     return _save(path, title, draw, rows, height=3.8)
@@ -121,16 +131,18 @@ def shares(path, rows, *, title):
     same sublayers in each. Returns the matplotlib figure. Source: MiniMoE (Zhang et al. 2023).
     """
     sublayers = [name for name in rows[0] if name != "step"]
+    most = max(sublayers, key=lambda sublayer: len(rows[0][sublayer]))
 
     def draw(figure):
         panels = figure.subplots(len(sublayers), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, sublayer in zip(panels, sublayers):
             even = 100 / len(rows[0][sublayer])
-            axes.axhline(even, color="#555555", linestyle="--", linewidth=1.0, zorder=2)
+            axes.axhline(even, color="#555555", linestyle="--", linewidth=1.0, zorder=2, label="equal shares")
             for expert in range(len(rows[0][sublayer])):
                 points = [{"step": row["step"], "share": 100 * row[sublayer][expert]} for row in rows]
                 color, marker = STYLES[expert % len(STYLES)]
-                _line(axes, points, "share", None, (color, marker if len(rows) <= 40 else ""), x="step")
+                style = color, marker if len(rows) <= 40 else ""
+                _line(axes, points, "share", f"expert {expert}", style, x="step")
             lowest = 100 * min(rows[-1][sublayer])
             axes.set_title(
                 f"{sublayer}: the smallest share at the end is {lowest:.1f} %",
@@ -140,13 +152,14 @@ def shares(path, rows, *, title):
         axes.set_ylim(bottom=0)  # of all panels, once all are drawn
         figure.supylabel("Tokens of each expert (%)", fontsize=SETTINGS["font.size"])
         axes.set_xlabel("Updates")
+        named = panels[sublayers.index(most)].get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=5)
 
-    return _save(path, title, draw, None, height=1.2 + 1.5 * len(sublayers))
+    return _save(path, title, draw, None, height=1.6 + 1.5 * len(sublayers))
 
 
 def costs(path, panels, *, metric, title):
-    """Metric over costs, side by side: one point for each model, numbered, with the numbers' models named
-    below.
+    """Metric over costs, side by side: one point for each model, with its name.
 
     path: PNG file to write; its folder exists.
     panels: [(what a cost is, as it is to be read on its logarithmic axis, rows)].  rows: {"name", "metric",
@@ -158,43 +171,89 @@ def costs(path, panels, *, metric, title):
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
-    names = [row["name"] for row in panels[0][1]]
     free = iter(STYLES)
     styles = {}
     for row in panels[0][1]:
         if row["kind"] not in styles:
             styles[row["kind"]] = (CHOSEN, "*") if row["kind"] == "teacher" else next(free)
-    lines = -(-(len(names) + len(styles)) // 3)
 
     def draw(figure):
         for axes, (label, rows) in zip(
             figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels
         ):
-            numbers = {}
             for row in rows:
                 color, marker = styles[row["kind"]]
                 size = 13 if row["kind"] == "teacher" else SETTINGS["lines.markersize"]
                 axes.plot(row["cost"], row["metric"], marker, color=color, markersize=size, zorder=3)
-                numbers.setdefault((row["cost"], row["metric"]), []).append(str(names.index(row["name"]) + 1))
-            for point, shared in numbers.items():
-                axes.annotate(",".join(shared), point, xytext=(6, 5), textcoords="offset points", fontsize=10)
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel(label)
-            axes.margins(x=0.12, y=0.15)
+            axes.margins(x=0.25, y=0.2)
         _y_label(figure.axes[0], metric)
         shown = [
             (Line2D([], [], linestyle="", marker=marker, color=color), kind)
             for kind, (color, marker) in styles.items()
         ]
-        listed = [(Line2D([], [], linestyle=""), f"{number} {name}") for number, name in enumerate(names, 1)]
-        legend = figure.legend(*zip(*shown, *listed), loc="outside lower left", ncols=3)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        figure.legend(*zip(*shown), loc="outside lower left", ncols=len(shown))
 
-    return _save(path, title, draw, None, height=3.6 + 0.22 * lines, width=4.6 * len(panels))
+    def name_points(figure):
+        for axes, (_, rows) in zip(figure.axes, panels):
+            named = {}
+            for row in rows:
+                named.setdefault((row["cost"], row["metric"]), []).append(row["name"])
+            _name(axes, {point: "\n".join(names) for point, names in named.items()})
+
+    width = 4.6 * len(panels)
+    return _save(path, title, draw, None, height=4.2, width=max(width, 6.4), once_laid_out=name_points)
+
+
+def _name(axes, names):
+    """Write names beside points, each where it covers no other name and no point, with a line where that is
+    further away.
+
+    names: {(x, y): text}.  The figure has been laid out.
+    """
+    # Boxes of 12 pixels around the points, then those of the names that stand already
+    taken = [_box(*axes.transData.transform(point)) for point in names]
+    for point, name in sorted(names.items(), key=lambda item: (item[0][1], item[0][0])):
+        at = {"textcoords": "offset points", "fontsize": 9, "parse_math": False, "zorder": 4}
+        text = axes.annotate(textwrap.fill(name, 30, replace_whitespace=False), point, xytext=(0, 0), **at)
+        best, least = None, math.inf
+        for distance in (0, 12, 24, 36, 48, 60):
+            for side, across in (("left", 7), ("right", -7), ("center", 0)):
+                for up in {distance, -distance} if side != "center" else {distance + 10, -distance - 10}:
+                    text.set(ha=side, va="center", position=(across, up))
+                    box = text.get_window_extent()
+                    inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+                    inside = inside and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
+                    cost = sum(box.overlaps(other) for other in taken) + 2 * (not inside)
+                    if cost < least:
+                        best, least = (side, across, up, box), cost
+            if least == 0:
+                break
+        side, across, up, box = best
+        text.set(ha=side, position=(across, up))
+        if abs(up) > 10:
+            line = {"color": "#999999", "linewidth": 0.8, "zorder": 2}
+            axes.annotate("", point, xytext=(across, up), textcoords="offset points",
+                          arrowprops={"arrowstyle": "-", **line})  # fmt: skip
+        taken.append(box)
+
+
+def _box(x, y, half=6):
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_extents(x - half, y - half, x + half, y + half)
+
+
+def _star(axes, x, y, label):
+    axes.plot(x, y, "*", color=CHOSEN, markersize=15, zorder=4, label=label)
+
+
+def _level(axes, name, value):
+    axes.axhline(value, color="#555555", linestyle="--", linewidth=1.2, label=f"{name}: {value:.4f}")
 
 
 def _line(axes, points, key, label, style, *, x="sparsity"):
@@ -221,10 +280,9 @@ def _legend(axes):
         text.set_parse_math(False)
 
 
-def _save(path, title, draw, rows, *, height, width=6.4):
+def _save(path, title, draw, rows, *, height, width=6.4, once_laid_out=None):
     import matplotlib  # late: half a second that --help does not need
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MultipleLocator
 
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(
@@ -232,9 +290,22 @@ def _save(path, title, draw, rows, *, height, width=6.4):
         )  # no pyplot: no window, no state left behind
         draw(figure)
         figure.suptitle(title, parse_math=False, wrap=True)
-        sparsities = [row["sparsity"] for row in rows or ()]
-        for axes in figure.axes if sparsities else ():
-            axes.xaxis.set_major_locator(MultipleLocator(10 if max(sparsities) - min(sparsities) > 30 else 5))
-        with files.new_file(path) as aside:
-            figure.savefig(aside, format="png", metadata={"Software": None})
+        for axes in figure.axes if rows else ():
+            axes.set_xticks(_sparsity_ticks([row["sparsity"] for row in rows]))
+        if once_laid_out is not None:
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            once_laid_out(figure)
+        as_svg, as_png = {"Date": None, "Creator": None}, {"Software": None}
+        for file, metadata in ((Path(path).with_suffix(".svg"), as_svg), (Path(path), as_png)):
+            with files.new_file(file) as aside:
+                figure.savefig(aside, format=file.suffix[1:], metadata=metadata)
     return figure
+
+
+def _sparsity_ticks(sparsities):
+    """Multiples of 5 or 10 from the first to the last sparsity, and the last one itself."""
+    low, high = min(sparsities), max(sparsities)
+    step = 10 if high - low > 30 else 5
+    ticks = [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [*(tick for tick in ticks if high - tick > 0.4 * step), high]

@@ -32,14 +32,14 @@ _OF_EVERY_STAGE = (
     "predictions",
     "tensorboard",
 )
-OWN = {
-    "sparsification": ("curve.png",),
-    "minidisc": ("tradeoff_*.png", "assistant_*"),
-    "maxidisc": ("trials.png",),
-    "stark": ("curve.png", "rewinds.png", "sparse_teacher"),
-    "minilmv2": ("heldout*.png", "assistant_*", "student_*"),
-    "minimoe": ("heldout*.png", "experts*.png", "assistant_*"),
-    "evaluation": ("table.csv", "costs.png"),
+OWN = {  # [ps]?g: pictures, as PNG and as SVG
+    "sparsification": ("curve.[ps]?g",),
+    "minidisc": ("tradeoff_*.[ps]?g", "assistant_*"),
+    "maxidisc": ("trials.[ps]?g",),
+    "stark": ("curve.[ps]?g", "rewinds.[ps]?g", "sparse_teacher"),
+    "minilmv2": ("heldout*.[ps]?g", "assistant_*", "student_*"),
+    "minimoe": ("heldout*.[ps]?g", "experts*.[ps]?g", "assistant_*"),
+    "evaluation": ("table.csv", "costs.[ps]?g"),
     "corpus": ("corpus.json", "blocks-*.arrow", "sentences"),
 }
 # What is in those of the folders in which users may put something of their own: ckpt/notes.txt is not ours

@@ -10,14 +10,20 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#00
 _DASHES = ("", "6 3", "2 3")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 10, 40
 _MOST_POINTS = 300  # of a series
+_LONGEST_NAME = 32  # characters of a name beside a point
+# Where a name may stand: (its anchor, to the right or left, pixels down), the first that is free
+_PLACES = [
+    ("start", 1, 0), ("end", -1, 0), ("middle", 0, -13), ("middle", 0, 15),
+    ("start", 1, -12), ("start", 1, 12), ("end", -1, -12), ("end", -1, 12),
+]  # fmt: skip
 
 
 @dataclass
 class Series:
     """One line, or one group of points.
 
-    points: (x, y), or (x, y, what is shown when it is pointed at).  line: whether points are joined.  marked:
-    x that get a star.
+    points: (x, y), (x, y, what is shown when it is pointed at), or with a name that stands beside it as a
+    fourth.  line: whether points are joined.  marked: x that get a star.
     """
 
     name: str
@@ -59,8 +65,10 @@ def chart(series, *, x, y, log_x=False, log_y=False, width=520, height=250) -> s
         f'<text x="{(_LEFT + width - _RIGHT) / 2:.0f}" y="{height - 4}" '
         f'text-anchor="middle">{escape(x)}</text>'
     )
-    for index, (one, points) in enumerate(shown):
-        parts += _drawn(one, [(across.place(p[0]), up.place(p[1]), p) for p in points], *_style(index))
+    placed = [(one, [(across.place(p[0]), up.place(p[1]), p) for p in points]) for one, points in shown]
+    for index, (one, places) in enumerate(placed):
+        parts += _drawn(one, places, *_style(index))
+    parts += _named([place for _, places in placed for place in places if len(place[2]) > 3], width, height)
     legend = "".join(_entry(one, *_style(index)) for index, (one, _) in enumerate(shown))
     return (
         f"<figure><figcaption>{escape(y)}</figcaption>{''.join(parts)}</svg><div "
@@ -145,6 +153,37 @@ def _drawn(one, places, color, dash):
             f"</{'path' if star else 'circle'}>"
         )
     return parts
+
+
+def _named(places, width, height):
+    """The names beside the points that have one, as far as there is room for all that is said to be read;
+    the others are named where they are pointed at.  places: (x, y, point)."""
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y, _ in places]
+    parts = []
+    for x, y, point in sorted(places, key=lambda place: -place[1]):
+        name = (
+            str(point[3])
+            if len(str(point[3])) <= _LONGEST_NAME
+            else f"...{str(point[3])[3 - _LONGEST_NAME :]}"
+        )
+        long = 6.2 * len(name)
+        for anchor, left, shift in _PLACES:
+            start = x + left * (8 + long * (left < 0)) if left else x - long / 2
+            box = start, y + shift - 7, start + long, y + shift + 5
+            inside = _LEFT <= box[0] and box[2] <= width and _TOP <= box[1] and box[3] <= height - _BOTTOM
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                across = x + 8 * left
+                parts.append(
+                    f'<text class="name" x="{across:.1f}" y="{y + shift + 4:.1f}" '
+                    f'text-anchor="{anchor}">{escape(name)}</text>'
+                )
+                break
+    return parts
+
+
+def _overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _star(x, y, size=8):

@@ -7,18 +7,18 @@ from utils.report.charts import short_number
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; margin: 0 auto; max-width: 1500px; padding: 1rem 1.5rem 4rem; }
+body { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; margin: 0 auto; max-width: 1400px; padding: 1rem 1.5rem 4rem; }
 h1 { font-size: 1.5rem; margin: .5rem 0; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 1rem 0 .3rem; }
 .note { color: #555; } .problem { color: #a40000; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .5rem; text-align: left; border-bottom: 1px solid #e2e2e2; white-space: nowrap; }
-td[data-value] { text-align: right; }
+th, td { padding: .2rem .4rem; text-align: left; border-bottom: 1px solid #e2e2e2; }
+td:first-child { min-width: 9rem; }
+td[data-value] { text-align: right; white-space: nowrap; }
 th { border-bottom: 2px solid #999; vertical-align: bottom; padding: 0; }
-th button { font: inherit; font-weight: 600; background: none; border: 0; padding: .2rem .5rem; cursor: pointer; }
-th button::after { content: " \\2195"; color: #999; }
+th button { font: inherit; font-weight: 600; background: none; border: 0; padding: .2rem .4rem; cursor: pointer; text-align: left; }
 th[aria-sort=ascending] button::after { content: " \\2191"; color: #000; }
 th[aria-sort=descending] button::after { content: " \\2193"; color: #000; }
 tbody tr:hover { background: #f4f7fa; } tr.chosen td { font-weight: 700; }
@@ -29,6 +29,8 @@ figure { margin: .4rem 0; max-width: 100%; }
 figure > svg { max-width: 100%; height: auto; }
 figcaption { font-weight: 600; }
 svg text { font: 12px system-ui, sans-serif; fill: #333; } svg .grid { stroke: #e4e4e4; }
+svg text.name { font-size: 11px; paint-order: stroke; stroke: #fff; stroke-width: 3px; }
+@media (max-width: 600px) { body { padding: 1rem .6rem; } td:first-child { min-width: 6rem; } }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .85rem; max-width: 520px; }
 .legend svg { margin-right: .3rem; vertical-align: middle; }
 label { display: block; margin: .4rem 0; } input { font: inherit; padding: .2rem .4rem; min-width: 16rem; }

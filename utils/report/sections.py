@@ -1,9 +1,11 @@
 """What a report shows of its runs: tables, trade-offs, learning curves, the choice of assistants, expert
 shares."""
 
+import re
 from html import escape
 from itertools import groupby
 
+from utils.metrics import label
 from utils.report.charts import Series, chart
 from utils.report.page import Html, table
 
@@ -30,8 +32,8 @@ def body(runs) -> str:
     parts = [
         f'<p class="note">{finished} finished runs, {len(runs) - finished} unfinished. Click a column to '
         f"sort by it, a run to "
-        "see its curves; point at a mark to read its numbers. MACs: linear layers of the encoder, 128 "
-        "tokens.</p>",
+        "see its curves and its other metrics; point at a mark to read its numbers. MACs: linear layers of "
+        "the encoder, 128 tokens.</p>",
         '<label>Show runs whose name has <input id="filter" type="search" placeholder="mrpc 90S"></label>',
         "<h2>Runs</h2>",
         table([_summary(run) for run in trained], runs=[run.name for run in trained]),
@@ -55,19 +57,12 @@ def judge(metrics) -> str | None:
 
 def _summary(run):
     results, model = run.results, run.results.get("model", {})
-    link = Html(f'<a href="#{escape(run.name)}">{escape(run.name)}</a>')
-    others = [
-        f"{name} {value:.4f}"
-        for name, value in run.metrics.items()
-        if name != run.key and isinstance(value, float)
-    ]
     return {
-        "run": link,
+        "run": Html(f'<a href="#{escape(run.name)}">{_breakable(run.name)}</a>'),
         "stage": results.get("stage", "unfinished"),
         "task": results.get("task"),
-        "split": run.split,
-        "metric": run.key,
-        "value": run.metrics.get(run.key),
+        "score": run.metrics.get(run.key),
+        "which is": label(run.split, run.key) if run.key else None,
         "sparsity": model.get("sparsity"),
         "layers": model.get("layers"),
         "experts": model.get("experts"),
@@ -76,8 +71,12 @@ def _summary(run):
         "MACs": model.get("macs"),
         "best step": results.get("best_step"),
         "seconds": results.get("seconds"),
-        "other metrics": ", ".join(others[:6]) + (", ..." if len(others) > 6 else ""),
     }
+
+
+def _breakable(name):
+    """A name that may be broken after each of its parts."""
+    return re.sub("([/_])", r"\1<wbr>", escape(name))
 
 
 def _tradeoffs(runs):
@@ -99,7 +98,12 @@ def _tradeoffs(runs):
             sorted(group, key=lambda run: run.results["stage"]), key=lambda run: run.results["stage"]
         ):
             points = [
-                (run.results["model"]["macs"], run.metrics[key], f"{run.name}: {run.metrics[key]:.4f}")
+                (
+                    run.results["model"]["macs"],
+                    run.metrics[key],
+                    f"{run.name}: {run.metrics[key]:.4f}",
+                    run.name,
+                )
                 for run in members
             ]
             series.append(Series(stage, points, line=False))
@@ -110,7 +114,9 @@ def _tradeoffs(runs):
                     for row in run.results["curve"]
                 ]
                 series.append(Series(f"{run.name}, cropped", points))
-        charts.append(chart(series, x="MACs", y=f"{task}: {split} {key}", log_x=True))
+        charts.append(
+            chart(series, x="MACs", y=f"{task}: {label(split, key)}", log_x=True, width=600, height=320)
+        )
     return f'<h2>Metric over cost</h2><div class="charts">{"".join(charts)}</div>' if any(charts) else ""
 
 
@@ -141,17 +147,17 @@ def _evaluation(run):
     for case in timed if metric else ():
         costs.append((f"ms, {case}", lambda row, case=case: row["speed"][case]["median_ms"]))
     charts = []
-    for label, cost in costs:
+    for axis, cost in costs:
         groups = {}
         for row in rows:
             kind = "teacher" if row.get("teacher") else row.get("runtime", "models")
             told = f"{row.get('name')}: {row[metric]:.4f} at {cost(row):.4g}"
-            groups.setdefault(kind, []).append((cost(row), row[metric], told))
+            groups.setdefault(kind, []).append((cost(row), row[metric], told, row.get("name")))
         series = [
             Series(kind, points, line=False, marked=[point[0] for point in points if kind == "teacher"])
             for kind, points in groups.items()
         ]
-        charts.append(chart(series, x=label, y=metric, log_x=True, width=400))
+        charts.append(chart(series, x=axis, y=label(*metric.split("/", 1)), log_x=True, width=400))
     task, hardware = run.results.get("task"), run.results.get("hardware", "")
     return (
         f'<section data-run="{escape(run.name)}"><h2>Evaluation {escape(run.name)}: {escape(str(task))}</h2>'
@@ -168,11 +174,22 @@ def _details(run):
     if curve and run.key in curve[0]:
         points = [(row["sparsity"], row[run.key]) for row in curve]
         charts.append(
-            chart([Series(run.key, points)], x="sparsity (%)", y=f"{run.split} {run.key} of its crops")
+            chart([Series(run.key, points)], x="sparsity (%)", y=f"{label(run.split, run.key)} of its crops")
         )
-    parts = [f'<div class="charts">{"".join(charts)}</div>', *_assistants(run), *_rewinds(run)]
+    metrics = [
+        {"metric": label(split, name), "value": value}
+        for split, values in (run.results.get("metrics") or {}).items()
+        for name, value in values.items()
+        if isinstance(value, float)
+    ]
+    parts = [
+        table(metrics) if metrics else "",
+        f'<div class="charts">{"".join(charts)}</div>',
+        *_assistants(run),
+        *_rewinds(run),
+    ]
     value = (
-        f"{run.split} {run.key} {run.metrics[run.key]:.4f}"
+        f"{label(run.split, run.key)} {run.metrics[run.key]:.4f}"
         if run.key
         else "unfinished"
         if not run.results
@@ -242,10 +259,10 @@ def _assistants(run):
             chart(
                 [Series(name, [(row["sparsity"], row[name]) for row in rows], marked=(hop["pick"],))],
                 x="sparsity (%)",
-                y=label,
+                y=axis,
                 width=400,
             )
-            for name, label in (
+            for name, axis in (
                 ("metric", "metric of the candidates"),
                 ("t", "trade-off t(A) = metric + lambda x sparsity"),
             )
