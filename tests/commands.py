@@ -18,10 +18,12 @@ import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
     "CUDA_VISIBLE_DEVICES": "",
     "MPLBACKEND": "agg",
-}  # fmt: skip
+}
 
 
 def run(script, *flags, processes=1, code=0, fresh=False, seconds=300):
@@ -31,8 +33,14 @@ def run(script, *flags, processes=1, code=0, fresh=False, seconds=300):
     processes: more than one are joined as torchrun joins them; stdout is that of the first.
     """
     if fresh:
-        done = subprocess.run(_command(script, flags, processes), env={**os.environ, **ENVIRONMENT}, cwd=ROOT,
-                              capture_output=True, text=True, timeout=seconds)  # fmt: skip
+        done = subprocess.run(
+            _command(script, flags, processes),
+            env={**os.environ, **ENVIRONMENT},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
     else:
         with tempfile.TemporaryDirectory() as folder:
             done = _wait(_start(script, flags, processes, folder), [script, *flags], folder, seconds)

@@ -73,9 +73,11 @@ def tuned_demo(tmp_path_factory, small_demo) -> Path:
     from commands import run
 
     folder = tmp_path_factory.mktemp("tuned") / "run"
-    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir",
-        folder,
-        "--num_train_epochs", 1, "--per_device_train_batch_size", 16, "--learning_rate", 1e-3)  # fmt: skip
+    run(
+        "run_finetuning.py",
+        *f"--task_name demo --data_dir {small_demo} --use_cpu --output_dir {folder}".split(),
+        *"--num_train_epochs 1 --per_device_train_batch_size 16 --learning_rate 0.001".split(),
+    )
     return folder
 
 
@@ -85,9 +87,11 @@ def nested_demo(tmp_path_factory, small_demo, tuned_demo) -> Path:
     from commands import run
 
     folder = tmp_path_factory.mktemp("nested") / "run"
-    run("run_sparsification.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--output_dir",
-        folder,
-        "--model_path", tuned_demo, "--grid", "0,50,60,70,80,90,95")  # fmt: skip
+    run(
+        "run_sparsification.py",
+        *f"--task_name demo --data_dir {small_demo} --use_cpu --output_dir {folder}".split(),
+        *f"--model_path {tuned_demo} --grid 0,50,60,70,80,90,95".split(),
+    )
     return folder
 
 
@@ -110,9 +114,11 @@ def built_corpus(corpus_tokenizer_dir, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("finished")
     (folder / "a.txt").write_text("\n\n".join(document for document in text() if document))
-    run("run_corpus.py", "--input", folder / "a.txt", "--tokenizer_name_or_path", corpus_tokenizer_dir,
-        "--max_seq_length", 16,
-        "--num_workers", 1, "--output_dir", folder / "run")  # fmt: skip
+    run(
+        "run_corpus.py",
+        *f"--input {folder / 'a.txt'} --tokenizer_name_or_path {corpus_tokenizer_dir}".split(),
+        *f"--max_seq_length 16 --num_workers 1 --output_dir {folder / 'run'}".split(),
+    )
     return folder / "run"
 
 
@@ -150,9 +156,11 @@ def demo_corpus(tmp_path_factory, demo_text, small_teacher) -> Path:
     from corpus_runs import LENGTH
 
     folder = tmp_path_factory.mktemp("corpus") / "demo"
-    run("run_corpus.py", "--input", demo_text, "--tokenizer_name_or_path", small_teacher, "--max_seq_length",
-        LENGTH,
-        "--output_dir", folder, "--num_workers", 1)  # fmt: skip
+    run(
+        "run_corpus.py",
+        *f"--input {demo_text} --tokenizer_name_or_path {small_teacher}".split(),
+        *f"--max_seq_length {LENGTH} --output_dir {folder} --num_workers 1".split(),
+    )
     return folder
 
 
@@ -166,9 +174,14 @@ def checkpoints(tmp_path_factory, tuned_demo, nested_demo):
     shutil.copytree(tuned_demo / "ckpt", folder / "tuned")
     shutil.copytree(nested_demo / "ckpt", folder / "nested")
     words = json.loads((folder / "tuned" / "config.json").read_text())["vocab_size"]
-    sizes = {"vocab_size": words, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2,
+    sizes = {
+        "vocab_size": words,
+        "hidden_size": 16,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
         "intermediate_size": 8,
-             "max_position_embeddings": 128}  # fmt: skip
+        "max_position_embeddings": 128,
+    }
     names = ["O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI")]
     ids = {
         "id2label": dict(enumerate(names)),

@@ -5,18 +5,19 @@ import json
 import os
 from pathlib import Path
 
-FINE = ("--task_name", "demo", "--use_cpu", "--max_train_samples", 32, "--num_train_epochs", 1,
-        "--max_eval_samples", 16,
-        "--per_device_train_batch_size", 16)  # fmt: skip
+FINE = (
+    *"--task_name demo --use_cpu --max_train_samples 32 --num_train_epochs 1".split(),
+    *"--max_eval_samples 16 --per_device_train_batch_size 16".split(),
+)
 RECORD = {"stage": "ted", "settings": {}, "inputs": {}, "versions": {}, "git_commit": None, "processes": 1}
 
 
 def resumable(data_dir):
-    return ("--task_name", "demo", "--data_dir", data_dir, "--use_cpu", "--max_train_samples", 96,
-            "--num_train_epochs", 2,
-            "--max_eval_samples", 16, "--per_device_train_batch_size", 16, "--eval_interval", 2,
-            "--save_minutes", 0,
-            "--log_interval", 1)  # fmt: skip
+    return (
+        *f"--task_name demo --data_dir {data_dir} --use_cpu --max_train_samples 96".split(),
+        *"--num_train_epochs 2 --max_eval_samples 16 --per_device_train_batch_size 16".split(),
+        *"--eval_interval 2 --save_minutes 0 --log_interval 1".split(),
+    )
 
 
 def command(folder) -> list:

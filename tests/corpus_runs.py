@@ -6,9 +6,10 @@ import transformers
 LENGTH = 24  # tokens of a block
 SIZES = ("--layer", 2, "--hidden", 24, "--heads", 4)
 # 12 updates; evaluated and saved at 4, 8 and 12
-SHORT = ("--max_steps", 12, "--eval_interval", 4, "--log_interval", 1, "--save_minutes", 0, "--use_cpu",
-         "--num_heldout_blocks", 40, "--per_device_train_batch_size", 16, "--learning_rate",
-         3e-3)  # fmt: skip
+SHORT = (
+    *"--max_steps 12 --eval_interval 4 --log_interval 1 --save_minutes 0 --use_cpu".split(),
+    *"--num_heldout_blocks 40 --per_device_train_batch_size 16 --learning_rate 0.003".split(),
+)
 
 
 def save_teacher(folder, tokenizer, **sizes):

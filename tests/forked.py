@@ -9,10 +9,19 @@ import runpy
 import sys
 
 IMPORTED = [
-    "scipy.stats", "sklearn.metrics", "safetensors.torch", "torch.distributed", "matplotlib.pyplot",
-    "transformers.models.bert.modeling_bert", "transformers.models.auto.tokenization_auto",
-    "data.task_data", "models", "modules.importance", "utils.plots", "utils.training",
-]  # fmt: skip
+    "scipy.stats",
+    "sklearn.metrics",
+    "safetensors.torch",
+    "torch.distributed",
+    "matplotlib.pyplot",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.auto.tokenization_auto",
+    "data.task_data",
+    "models",
+    "modules.importance",
+    "utils.plots",
+    "utils.training",
+]
 
 
 def script(path, words, environment, folder, out, err, before=None):

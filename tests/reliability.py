@@ -19,11 +19,16 @@ from commands import outcome, run  # noqa: E402
 from records import difference, records  # noqa: E402
 
 TASK = ("--task_name", "demo", "--data_dir", "{data}", "--use_cpu")
-SHORT = ("--per_device_train_batch_size", 16, "--max_steps", 6, "--eval_interval", 3, "--log_interval", 2,
-         "--save_minutes", 0, "--learning_rate", 1e-3)  # fmt: skip
+SHORT = (
+    *"--per_device_train_batch_size 16 --max_steps 6 --eval_interval 3".split(),
+    *"--log_interval 2 --save_minutes 0 --learning_rate 0.001".split(),
+)
 TRAIN = (*TASK, *SHORT, "--hidn_dropout", 0.1, "--att_dropout", 0.1)
-CORPUS = ("--use_cpu", "--corpus", "{corpus}", "--num_heldout_blocks", 40,
-          "--teacher_model_path", "{tuned}", *SHORT)  # fmt: skip
+CORPUS = (
+    *"--use_cpu --corpus {corpus} --num_heldout_blocks 40".split(),
+    *"--teacher_model_path {tuned}".split(),
+    *SHORT,
+)
 SIZES = ("--hidden", 48, "--heads", 4, "--num_relation_heads", 8)
 # What the cases read, in the order in which it is made: script, flags; {name} is the folder of an earlier one
 INPUTS = {

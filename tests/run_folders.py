@@ -6,11 +6,11 @@ import json
 from safetensors.torch import load_file
 
 # 12 updates, evaluated and saved at 4, 8 and 12: the rows are 4 updates, an evaluation, 4 updates, ...
-SHORT = ("--per_device_train_batch_size", 16, "--num_train_epochs", 2, "--max_train_samples", 96,
-         "--eval_interval", 4,
-         "--log_interval", 1, "--save_minutes", 0, "--use_cpu", "--learning_rate", 1e-3, "--hidn_dropout",
-         0.1,
-         "--att_dropout", 0.1)  # fmt: skip
+SHORT = (
+    *"--per_device_train_batch_size 16 --num_train_epochs 2 --max_train_samples 96".split(),
+    *"--eval_interval 4 --log_interval 1 --save_minutes 0 --use_cpu".split(),
+    *"--learning_rate 0.001 --hidn_dropout 0.1 --att_dropout 0.1".split(),
+)
 
 
 def num_rows(folder):

@@ -145,10 +145,12 @@ def test_byte_order_mark_and_crlf_are_accepted(task, checkpoints, tmp_path):
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
     rows = []
     for kind in ("plain", "windows"):
-        run("run_finetuning.py", "--task_name", task, "--data_dir", tmp_path / kind, "--model_path",
-            checkpoints / "encoder",
-            "--max_steps", 2, "--log_interval", 1, "--use_cpu", "--output_dir",
-            tmp_path / f"{kind}_run")  # fmt: skip
+        run(
+            "run_finetuning.py",
+            *f"--task_name {task} --data_dir {tmp_path / kind}".split(),
+            *f"--model_path {checkpoints / 'encoder'} --max_steps 2 --log_interval 1 --use_cpu".split(),
+            *f"--output_dir {tmp_path / f'{kind}_run'}".split(),
+        )
         lines = (tmp_path / f"{kind}_run" / "metrics.jsonl").read_text().splitlines()
         rows.append(
             [{key: value for key, value in json.loads(row).items() if "second" not in key} for row in lines]
@@ -259,8 +261,11 @@ def spoilt(name, checkpoints, tmp_path):
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_checkpoint(name, checkpoints, refused, small_demo, tmp_path):
     folder, said = spoilt(name, checkpoints, tmp_path)
-    refused("run_finetuning.py", ["--task_name", "demo", "--data_dir", small_demo, "--model_path", folder],
-            [f"--model_path: {folder}", *said])  # fmt: skip
+    refused(
+        "run_finetuning.py",
+        [*f"--task_name demo --data_dir {small_demo} --model_path {folder}".split()],
+        [f"--model_path: {folder}", *said],
+    )
 
 
 # Every path flag: script, the other flags, the flag, a name of CHECKPOINTS or a path
@@ -441,8 +446,13 @@ def test_output_dir(refused, small_demo, tmp_path):
         ("notes/diary.txt/run", "is a file"),
     ):
         for overwrite in (True, False):
-            refused("run_finetuning.py", flags, ["--output_dir", tmp_path / path, said],
-                    output_dir=tmp_path / path, overwrite=overwrite)  # fmt: skip
+            refused(
+                "run_finetuning.py",
+                flags,
+                [*f"--output_dir {tmp_path / path} {said}".split()],
+                output_dir=tmp_path / path,
+                overwrite=overwrite,
+            )
     refused(
         "run_finetuning.py", flags, ["--output_dir", "--learning_rate: 0.001 in the run"], overwrite=False
     )
@@ -461,9 +471,15 @@ def test_new_output_dir_is_not_made(refused, checkpoints, small_demo, tmp_path):
     folder, _ = spoilt("truncated", checkpoints, tmp_path)
     demo = ["--task_name", "demo", "--data_dir", small_demo]
     new = {"output_dir": tmp_path / "new" / "run", "overwrite": False}
-    refused("run_finetuning.py", ["--task_name", "rte", "--data_dir", tmp_path / "data", "--model_path",
-            checkpoints / "encoder"],
-            [f"{path}:3:"], **new)  # fmt: skip
+    refused(
+        "run_finetuning.py",
+        [
+            *f"--task_name rte --data_dir {tmp_path / 'data'}".split(),
+            *f"--model_path {checkpoints / 'encoder'}".split(),
+        ],
+        [f"{path}:3:"],
+        **new,
+    )
     refused(
         "run_evaluation.py",
         [*demo, "--model_path", checkpoints / "tuned", folder],

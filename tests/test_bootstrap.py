@@ -79,8 +79,10 @@ def test_pairs_are_drawn_together():
     better = [1, 0, 1, 1, 0, 0]
     options = {"samples": 500, "seed": 3}
     assert bootstrap.compare("classification", ["f1"], worse, worse, gold, **options)["f1"] == {
-        "difference": 0, "low": 0, "high": 0,
-    }  # fmt: skip
+        "difference": 0,
+        "low": 0,
+        "high": 0,
+    }
     assert bootstrap.compare("classification", ["acc"], worse, better, gold, **options)["acc"]["low"] >= 0
 
 

@@ -68,18 +68,25 @@ def test_every_objective_makes_every_student(
 def test_a_student_distils_on(base, nested_demo, tmp_path):
     """A MiniDisc student with what it kept of the grid is a teacher; evaluation lines all of them up."""
     for name, teacher, target in (("first", nested_demo, 80), ("second", tmp_path / "first", 95)):
-        run("run_minidisc.py", *base, *SHORT, "--max_steps", 4, "--teacher_model_path", teacher,
-            "--target_sparsity", target,
-            "--output_dir", tmp_path / name)  # fmt: skip
+        run(
+            "run_minidisc.py",
+            *base,
+            *SHORT,
+            *f"--max_steps 4 --teacher_model_path {teacher} --target_sparsity {target}".split(),
+            *f"--output_dir {tmp_path / name}".split(),
+        )
     results = read_json(tmp_path / "second" / "results.json")
     table = {row["sparsity"]: row for row in results["hops"][0]["table"]}
     assert list(table) == [90] and results["assistants"] == [90]  # strictly between 80 and 95
     assert table[90]["t"] == pytest.approx(table[90]["metric"] + 0.2 * 0.9)
     assert (tmp_path / "second" / "tradeoff_1.png").exists()
     assert models.load_model(tmp_path / "second" / "assistant_1", kind="classification")
-    run("run_evaluation.py", *base, "--output_dir", tmp_path / "table", "--num_repeats", 2, "--model_path",
-        tmp_path / "second",
-        tmp_path / "second" / "assistant_1", nested_demo)  # fmt: skip
+    run(
+        "run_evaluation.py",
+        *base,
+        *f"--output_dir {tmp_path / 'table'} --num_repeats 2".split(),
+        *f"--model_path {tmp_path / 'second'} {tmp_path / 'second' / 'assistant_1'} {nested_demo}".split(),
+    )
     with open(tmp_path / "table" / "table.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["sparsity"]) for row in rows] == [95, 90, 0]
@@ -88,9 +95,12 @@ def test_a_student_distils_on(base, nested_demo, tmp_path):
 
 def test_evaluation_of_a_grid(base, nested_demo, tmp_path):
     """The curve that sparsification drew from slices is that of the crops."""
-    run("run_evaluation.py", *base, "--output_dir", tmp_path / "run", "--num_repeats", 1, "--model_path",
-        nested_demo,
-        "--sparsities", "0,50,90")  # fmt: skip
+    run(
+        "run_evaluation.py",
+        *base,
+        *f"--output_dir {tmp_path / 'run'} --num_repeats 1 --model_path {nested_demo}".split(),
+        *"--sparsities 0,50,90".split(),
+    )
     curve = {row["sparsity"]: row for row in read_json(nested_demo / "results.json")["curve"]}
     for row in read_json(tmp_path / "run" / "results.json")["rows"]:
         expected = curve[row["sparsity"]]

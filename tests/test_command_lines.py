@@ -92,27 +92,33 @@ DISTIL = [
     "--teacher_model_path",
     "{nested}",
 ]
-COMMON = ["--max_length", 64, "--per_device_train_batch_size", 16, "--per_device_eval_batch_size", 32,
-          "--num_grad_accum_steps", 1, "--learning_rate", 3e-5, "--weight_decay", 0.01, "--log_interval", 100,
-          "--num_train_epochs", 1, "--num_patience_epochs", 5, "--warmup_proportion", 0.1, "--max_grad_norm",
-          5.0,
-          "--seed", 776]  # fmt: skip
-BB = ["--train_config", "{corpus}", "--input_model_dir", "{encoder}", "--student_hidden_size", 24,
-      "--student_num_layers", 2,
-      "--student_attention_heads", 4, "--minilm_relations", "{{(1, 1): 1, (2, 2): 1, (3, 3): 1}}", "--L", 3,
-      "--num_relation_heads", 4, "--max_seq_len", 24, "--tokenizer_dir", "{encoder}",
-      "--per_device_train_batch_size", 8, "--learning_rate", 6e-4, "--adam_epsilon", 1e-6, "--adam_beta1",
-      0.9,
-      "--adam_beta2", 0.999, "--weight_decay", 0.01, "--max_steps", 2, "--save_steps", 50000,
-      "--logging_steps", 1,
-      "--warmup_steps", 1, "--ddp_find_unused_parameters", "true"]  # fmt: skip
-MOE = ["--record_path_or_regex", "{corpus}", "--data_type", "bert_nil", "--teacher_model_name_or_path",
-       "{encoder}", "--layer", 2,
-       "--hidden", 24, "--num_relation_heads", 4, "--iteration", 1, "--model_suffix", "3L",
-       "--use_fp16"]  # fmt: skip
-SQUAD = ["--task_name", "squad2", "--max_seq_length", 384, "--doc_stride", 128, "--n_best_size", 20,
-         "--max_answer_length", 30,
-         "--null_score_diff_threshold", 0.0, "--version_2_with_negative"]  # fmt: skip
+COMMON = [
+    *"--max_length 64 --per_device_train_batch_size 16".split(),
+    *"--per_device_eval_batch_size 32 --num_grad_accum_steps 1 --learning_rate 3e-05".split(),
+    *"--weight_decay 0.01 --log_interval 100 --num_train_epochs 1".split(),
+    *"--num_patience_epochs 5 --warmup_proportion 0.1 --max_grad_norm 5.0 --seed 776".split(),
+]
+BB = [
+    *"--train_config {corpus} --input_model_dir {encoder} --student_hidden_size 24".split(),
+    *"--student_num_layers 2 --student_attention_heads 4".split(),
+    "--minilm_relations",
+    "{{(1, 1): 1, (2, 2): 1, (3, 3): 1}}",
+    *"--L 3 --num_relation_heads 4 --max_seq_len 24 --tokenizer_dir {encoder}".split(),
+    *"--per_device_train_batch_size 8 --learning_rate 0.0006 --adam_epsilon 1e-06".split(),
+    *"--adam_beta1 0.9 --adam_beta2 0.999 --weight_decay 0.01 --max_steps 2".split(),
+    *"--save_steps 50000 --logging_steps 1 --warmup_steps 1".split(),
+    *"--ddp_find_unused_parameters true".split(),
+]
+MOE = [
+    *"--record_path_or_regex {corpus} --data_type bert_nil".split(),
+    *"--teacher_model_name_or_path {encoder} --layer 2 --hidden 24".split(),
+    *"--num_relation_heads 4 --iteration 1 --model_suffix 3L --use_fp16".split(),
+]
+SQUAD = [
+    *"--task_name squad2 --max_seq_length 384 --doc_stride 128 --n_best_size 20".split(),
+    *"--max_answer_length 30 --null_score_diff_threshold 0.0".split(),
+    *"--version_2_with_negative".split(),
+]
 DROPOUT = ["--cls_dropout", 0.1, "--hidn_dropout", 0.1, "--att_dropout", 0.1]
 PAPERS = [
     ("run_sparsification", ["--model_type", "sparsebert_cls", *DISTIL[:-1], "{tuned}"]),
@@ -202,7 +208,12 @@ def test_a_corpus_config_with_columns_for_text(places, tmp_path):
     """The shape that run_corpus.py --help prints, as minilmv2.bb's train_config.json has it."""
     (tmp_path / "a.txt").write_text("One line.\n\nAnother one.\n" * 50)
     write_json(tmp_path / "config.json", {"urls": ["a.txt"], "format": "text", "columns": "text"})
-    run("run_corpus.py", "--input", tmp_path / "config.json", "--tokenizer_name_or_path", places["tuned"],
-        "--max_seq_length", 16,
-        "--num_workers", 1, "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "run_corpus.py",
+        "--input",
+        tmp_path / "config.json",
+        "--tokenizer_name_or_path",
+        places["tuned"],
+        *f"--max_seq_length 16 --num_workers 1 --output_dir {tmp_path / 'run'}".split(),
+    )
     assert read_json(tmp_path / "run/corpus.json")

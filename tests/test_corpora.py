@@ -38,9 +38,15 @@ def tokenizer():
 
 # ---- Tokens
 
-ODD = ["The cat, sat (on) a\tmat!", "", "  two  blanks ", "no\u00a0break\u200d \u00a0 [MASK] x",
-       "caf\u00e9 \u4e16\u4e16 3.5",
-       "un", "\ufb01 x"]  # fmt: skip
+ODD = [
+    "The cat, sat (on) a\tmat!",
+    "",
+    "  two  blanks ",
+    "no\u00a0break\u200d \u00a0 [MASK] x",
+    "caf\u00e9 \u4e16\u4e16 3.5",
+    "un",
+    "\ufb01 x",
+]
 MAKERS = {
     "bert": None,
     "bpe": roberta_like,
@@ -257,17 +263,21 @@ def test_script_writes_sentences_that_make_the_same_blocks(large, corpus_tokeniz
     )
     blocks = []
     for number, source in enumerate((large, tmp_path / "text" / "sentences")):
-        run("run_corpus.py", "--input", source, "--tokenizer_name_or_path", corpus_tokenizer_dir,
-            "--num_workers", 1,
-            "--max_seq_length", 64, "--output_dir", tmp_path / str(number))  # fmt: skip
+        run(
+            "run_corpus.py",
+            *f"--input {source} --tokenizer_name_or_path {corpus_tokenizer_dir}".split(),
+            *f"--num_workers 1 --max_seq_length 64 --output_dir {tmp_path / str(number)}".split(),
+        )
         blocks.append((tmp_path / str(number) / "blocks-00000.arrow").read_bytes())
     assert blocks[0] == blocks[1]
 
 
 def test_dry_run_leaves_nothing(large, corpus_tokenizer_dir, tmp_path):
-    run("run_corpus.py", "--input", large, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--dry_run",
-        "--num_workers", 1,
-        "--max_seq_length", 16, "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "run_corpus.py",
+        *f"--input {large} --tokenizer_name_or_path {corpus_tokenizer_dir} --dry_run".split(),
+        *f"--num_workers 1 --max_seq_length 16 --output_dir {tmp_path / 'run'}".split(),
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -34,14 +34,16 @@ def csv(texts):
 
 
 FILES = {
-    "wiki_00": wiki(DOCUMENTS).encode(), "a.txt": "\n\n\n".join(DOCUMENTS).encode(),
+    "wiki_00": wiki(DOCUMENTS).encode(),
+    "a.txt": "\n\n\n".join(DOCUMENTS).encode(),
     "a.jsonl": jsonl(DOCUMENTS).encode(),
-    "rows": jsonl(DOCUMENTS).encode(), "a.csv": csv(DOCUMENTS).encode(),
-    "a.tsv": csv(DOCUMENTS).replace(",text", "\ttext")
-    .replace(',"', '\t"').encode(), "a.json.gz": gzip.compress(jsonl(DOCUMENTS).encode()), "wiki_00.bz2":
-    bz2.compress(wiki(DOCUMENTS).encode()), "windows.txt": ("\ufeff" + "\n\n".join(DOCUMENTS)).replace("\n",
-    "\r\n").encode(),
-}  # fmt: skip
+    "rows": jsonl(DOCUMENTS).encode(),
+    "a.csv": csv(DOCUMENTS).encode(),
+    "a.tsv": csv(DOCUMENTS).replace(",text", "\ttext").replace(',"', '\t"').encode(),
+    "a.json.gz": gzip.compress(jsonl(DOCUMENTS).encode()),
+    "wiki_00.bz2": bz2.compress(wiki(DOCUMENTS).encode()),
+    "windows.txt": ("\ufeff" + "\n\n".join(DOCUMENTS)).replace("\n", "\r\n").encode(),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -153,9 +155,13 @@ BAD = [  # name, content, what the message says; from the script
 def refused(words, said, corpus_tokenizer_dir, built_corpus, tmp_path):
     """run_corpus.py must refuse, over a built_corpus corpus, and leave that alone."""
     shutil.copytree(built_corpus, tmp_path / "run")
-    done = run("run_corpus.py", *words, "--tokenizer_name_or_path", corpus_tokenizer_dir, "--num_workers", 1,
-               "--overwrite",
-               "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    done = run(
+        "run_corpus.py",
+        *words,
+        *f"--tokenizer_name_or_path {corpus_tokenizer_dir} --num_workers 1 --overwrite".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+        code=2,
+    )
     *_, message = done.stderr.partition("error: ")
     assert "Traceback" not in done.stderr and done.stdout == "" and done.stderr.count("error: ") == 1
     for word in said:

@@ -315,9 +315,14 @@ def test_registry():
         task = tasks.get(name)
         assert task.name == name and task.selection_metric in task.metrics
         assert task.num_labels == {"stsb": 1, "mnli": 3, "mnlimm": 3, "conll": 9}.get(name, 2)
-    selection = {"mrpc": "acc_and_f1", "qqp": "acc_and_f1", "stsb": "corr", "cola": "matthews_corrcoef",
+    selection = {
+        "mrpc": "acc_and_f1",
+        "qqp": "acc_and_f1",
+        "stsb": "corr",
+        "cola": "matthews_corrcoef",
         "conll": "f1",
-                 "squad2": "f1"}  # fmt: skip
+        "squad2": "f1",
+    }
     assert {n: m for n in tasks.NAMES if (m := tasks.get(n).selection_metric) != "acc"} == selection
     assert tasks.get("mnli").label_names == ("contradiction", "neutral", "entailment")
     assert tasks.get("rte").label_names == tasks.get("qnli").label_names == ("not_entailment", "entailment")

@@ -49,22 +49,41 @@ def hub(tmp_path_factory):
         encoding="utf-8",
     )
     sentencepiece.SentencePieceTrainer.train(
-        input=str(text), model_prefix=str(folder / "spm"), vocab_size=120, hard_vocab_limit=False,
+        input=str(text),
+        model_prefix=str(folder / "spm"),
+        vocab_size=120,
+        hard_vocab_limit=False,
         minloglevel=2,
-        pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]",
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        pad_piece="[PAD]",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
         unk_piece="[UNK]",
-        normalization_rule_name="nmt_nfkc", character_coverage=1.0,
-    )  # fmt: skip
+        normalization_rule_name="nmt_nfkc",
+        character_coverage=1.0,
+    )
     for name in ("spm.vocab", "text.txt"):
         (folder / name).unlink()
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
     config = transformers.DebertaV2Config(
-        vocab_size=130, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
+        vocab_size=130,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=12,
         type_vocab_size=0,
-        relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8, norm_rel_ebd="layer_norm",
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        position_buckets=8,
+        norm_rel_ebd="layer_norm",
         share_att_key=True,
-        position_biased_input=False, max_position_embeddings=64, max_relative_positions=-1,
-    )  # fmt: skip
+        position_biased_input=False,
+        max_position_embeddings=64,
+        max_relative_positions=-1,
+    )
     transformers.DebertaV2Model(config).to(torch.float16).save_pretrained(folder)
     return folder
 
@@ -192,14 +211,23 @@ def test_golden_sizes(layers, hidden, heads, neurons, parameters, embedding):
     """DeBERTaV3-base and -xsmall with a head for spans, from the hub's settings (p2c|c2p is one text
     there)."""
     config = transformers.DebertaV2Config(
-        vocab_size=128100, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+        vocab_size=128100,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
         intermediate_size=neurons,
-        max_position_embeddings=512, relative_attention=True, position_buckets=256, norm_rel_ebd="layer_norm",
+        max_position_embeddings=512,
+        relative_attention=True,
+        position_buckets=256,
+        norm_rel_ebd="layer_norm",
         share_att_key=True,
-        pos_att_type="p2c|c2p", layer_norm_eps=1e-7, max_relative_positions=-1, position_biased_input=False,
+        pos_att_type="p2c|c2p",
+        layer_norm_eps=1e-7,
+        max_relative_positions=-1,
+        position_biased_input=False,
         type_vocab_size=0,
         num_labels=2,
-    )  # fmt: skip
+    )
     with torch.device("meta"):
         model = transformers.DebertaV2ForQuestionAnswering(config)
     assert sum(p.numel() for p in model.parameters()) == parameters
@@ -215,8 +243,13 @@ def test_training_in_bf16_stays_finite(hub, tmp_path):
 
     tiny_squad.write(tmp_path)
     task, tokenizer = tasks.get("squad2"), load_tokenizer(hub)
-    split = tokenise_examples(task.read(tmp_path, "train"), tokenizer, task=task, max_length=64,
-                             spans=SpanOptions(**{**flags.SPANS, "doc_stride": 8}))  # fmt: skip
+    split = tokenise_examples(
+        task.read(tmp_path, "train"),
+        tokenizer,
+        task=task,
+        max_length=64,
+        spans=SpanOptions(**{**flags.SPANS, "doc_stride": 8}),
+    )
     model = models.load_model(hub, kind="spans", new_head=True).train()
     optimizer, objective = torch.optim.AdamW(model.parameters(), lr=1e-3), Objective("ft", "spans", layers=[])
     for indices in split.epoch(0, 0, 8):
@@ -239,9 +272,11 @@ def test_through_the_script(hub, tmp_path):
     from commands import run
 
     data = tiny_squad.write(tmp_path / "data")
-    run("run_finetuning.py", "--task_name", "squad2", "--data_dir", data, "--model_path", hub, "--use_cpu",
-        "--max_length", 64,
-        "--doc_stride", 8, "--max_steps", 3, "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "run_finetuning.py",
+        *f"--task_name squad2 --data_dir {data} --model_path {hub} --use_cpu".split(),
+        *f"--max_length 64 --doc_stride 8 --max_steps 3 --output_dir {tmp_path / 'run'}".split(),
+    )
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "run" / "ckpt")
     assert [pieces(again, text) for text in TEXTS] == [pieces(load_tokenizer(hub), text) for text in TEXTS]
     model = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "run" / "ckpt")

@@ -15,12 +15,17 @@ from safetensors.torch import load_file
 
 from utils.files import read_json, sha256
 
-PLAIN = ("--hidn_dropout", 0, "--att_dropout", 0, "--cls_dropout", 0, "--max_train_samples", 150,
-         "--learning_rate", 1e-4,
-         "--num_train_epochs", 1, "--eval_interval", 100, "--log_interval", 1, "--use_cpu")  # fmt: skip
+PLAIN = (
+    *"--hidn_dropout 0 --att_dropout 0 --cls_dropout 0 --max_train_samples 150".split(),
+    *"--learning_rate 0.0001 --num_train_epochs 1 --eval_interval 100".split(),
+    *"--log_interval 1 --use_cpu".split(),
+)
 # 16 examples an update: of one process, of two, of two that accumulate
-WHOLE, HALVES, PARTS = (("--per_device_train_batch_size", 16), ("--per_device_train_batch_size", 8),
-                        ("--per_device_train_batch_size", 4, "--num_grad_accum_steps", 2))  # fmt: skip
+WHOLE, HALVES, PARTS = (
+    ("--per_device_train_batch_size", 16),
+    ("--per_device_train_batch_size", 8),
+    (*"--per_device_train_batch_size 4 --num_grad_accum_steps 2".split(),),
+)
 
 
 @pytest.fixture
@@ -111,11 +116,11 @@ def test_sparsification(words, tuned_demo, tmp_path):
     assert read_json(one / "results.json")["curve"] == read_json(two / "results.json")["curve"]
 
 
-SHORT = ("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_train_samples", 96,
-         "--eval_interval", 4,
-         "--log_interval", 1, "--save_minutes", 0, "--use_cpu", "--learning_rate", 1e-3, "--hidn_dropout",
-         0.1,
-         "--att_dropout", 0.1)  # fmt: skip
+SHORT = (
+    *"--per_device_train_batch_size 8 --num_train_epochs 2 --max_train_samples 96".split(),
+    *"--eval_interval 4 --log_interval 1 --save_minutes 0 --use_cpu".split(),
+    *"--learning_rate 0.001 --hidn_dropout 0.1 --att_dropout 0.1".split(),
+)
 
 
 def at_row(folder, number):
@@ -163,14 +168,20 @@ def test_every_process_stops_at_an_error(words, tmp_path):
 
 def test_predictions_in_the_order_of_the_file(words, tmp_path):
     """33 rows in batches of 8: each dev and test row counts once, whichever process ran it."""
-    flags = words("--model_path", "{tuned}", "--max_steps", 1, "--do_train", "--do_test", "--do_infer",
-                  "--use_cpu",
-                  "--hidn_dropout", 0, "--att_dropout", 0, "--cls_dropout", 0, "--per_device_eval_batch_size",
-                  5)  # fmt: skip
+    flags = words(
+        *"--model_path {tuned} --max_steps 1 --do_train --do_test --do_infer --use_cpu".split(),
+        *"--hidn_dropout 0 --att_dropout 0 --cls_dropout 0 --per_device_eval_batch_size 5".split(),
+    )
     for number in (1, 2):
-        run("run_finetuning.py", *flags, "--per_device_train_batch_size", 16 // number, "--output_dir",
+        run(
+            "run_finetuning.py",
+            *flags,
+            "--per_device_train_batch_size",
+            16 // number,
+            "--output_dir",
             tmp_path / str(number),
-            processes=number)  # fmt: skip
+            processes=number,
+        )
     results = [read_json(tmp_path / str(number) / "results.json") for number in (1, 2)]
     assert results[0]["metrics"] == results[1]["metrics"] and results[0]["metrics"].keys() == {"dev", "test"}
     file = results[0]["predictions"]["test"]

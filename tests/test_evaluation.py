@@ -70,8 +70,16 @@ def test_every_family_is_counted(case):
     before = model.config._attn_implementation
     found = [measuring.example_flops(models.crop(model, sparsity), T) for sparsity in (0, 60, 100)]
     assert found[0] > found[1] > found[2] > 0 and model.config._attn_implementation == before
-    assert found[0] - found[1] >= 2 * T * (cost.linear_macs(models.layer_modules(model)) - cost.linear_macs(
-        models.layer_modules(models.crop(model, 60)))) / 128  # fmt: skip
+    assert (
+        found[0] - found[1]
+        >= 2
+        * T
+        * (
+            cost.linear_macs(models.layer_modules(model))
+            - cost.linear_macs(models.layer_modules(models.crop(model, 60)))
+        )
+        / 128
+    )
 
 
 class Rows:
@@ -92,11 +100,14 @@ class Rows:
 
 def test_batches_that_are_timed():
     cases = timing.cases(Rows(range(3, 103)))
-    assert {name: [tuple(batch.inputs["input_ids"].shape) for batch in batches] for name,
-                   batches in cases.items()} == {
-        "1x128": [(1, 128)], "1xreal": [(1, 102), (1, 77), (1, 52), (1, 28), (1, 3)],
-        "32x128": [(32, 128)], "32xreal": [(32, 102), (32, 70), (32, 38)],
-    }  # fmt: skip
+    assert {
+        name: [tuple(batch.inputs["input_ids"].shape) for batch in batches] for name, batches in cases.items()
+    } == {
+        "1x128": [(1, 128)],
+        "1xreal": [(1, 102), (1, 77), (1, 52), (1, 28), (1, 3)],
+        "32x128": [(32, 128)],
+        "32xreal": [(32, 102), (32, 70), (32, 38)],
+    }
     (batch,) = cases["1x128"]
     row = int(batch.indices[0])
     length = row + 3
@@ -165,9 +176,10 @@ def base(small_demo):
 def test_evaluation_compares_and_draws(base, tuned_demo, nested_demo, tmp_path):
     """Teacher first; the nested teacher differs from it by nothing; numbers of layers, sizes, times and the
     picture are there."""
-    words = ["--teacher_model_path", tuned_demo, "--model_path", nested_demo, "--sparsities", "0,90",
-             "--compare",
-             "--num_resamples", 200, "--num_repeats", 2, "--output_dir", tmp_path / "run"]  # fmt: skip
+    words = [
+        *f"--teacher_model_path {tuned_demo} --model_path {nested_demo} --sparsities 0,90".split(),
+        *f"--compare --num_resamples 200 --num_repeats 2 --output_dir {tmp_path / 'run'}".split(),
+    ]
     run("run_evaluation.py", *base, *words)
     results = read_json(tmp_path / "run" / "results.json")
     rows = results["rows"]

@@ -63,10 +63,14 @@ def one(linear, state, chosen):
 def plain_block(states_TI, real, router, first, last):
     """What a feed-forward block adds to each token."""
     probabilities, chosen = told(states_TI, router)
-    return torch.stack([
-        probabilities[t, chosen[t]] * one(last, F.gelu(one(first, state, chosen[t])), chosen[t]) if real[t]
-        else torch.zeros_like(state) for t, state in enumerate(states_TI)
-    ])  # fmt: skip
+    return torch.stack(
+        [
+            probabilities[t, chosen[t]] * one(last, F.gelu(one(first, state, chosen[t])), chosen[t])
+            if real[t]
+            else torch.zeros_like(state)
+            for t, state in enumerate(states_TI)
+        ]
+    )
 
 
 def plain_balance(probabilities, chosen, real):
@@ -100,10 +104,12 @@ def plain_encoder(model, batch):
             for head in range(heads):
                 scores = q[b, :, head] @ k[b, mask[b], head].T / math.sqrt(q.shape[-1])
                 context[b, :, head] = scores.softmax(-1) @ v[b, mask[b], head]
-        out = torch.stack([
-            probability[e] * one(block.dense, row, e)
-            for probability, row, e in zip(probabilities, context.flatten(2).flatten(0, 1), chosen)
-        ])  # fmt: skip
+        out = torch.stack(
+            [
+                probability[e] * one(block.dense, row, e)
+                for probability, row, e in zip(probabilities, context.flatten(2).flatten(0, 1), chosen)
+            ]
+        )
         states_TD = block.LayerNorm(states_TD + out)
         balances["attention"].append(plain_balance(probabilities, chosen, real))
         balances["ffn"].append(plain_balance(*told(states_TD, routers["ffn"]), real))
@@ -732,7 +738,7 @@ def test_saved_and_loaded_again(case, kind, tmp_path):
     attention = 1 if case.startswith("deberta") else 2
     model = moe_bert.with_experts(
         dense, attention=attention, ffn=4, shared_fraction=Fraction(1, 2), noise="multiplicative", seed=0
-    )  # fmt: skip
+    )
     models.save_model(model, tmp_path)
     expected = tiny_models.output(model)
     assert not torch.equal(expected, tiny_models.output(dense))

@@ -90,11 +90,13 @@ def test_all_kinds_answer_dev_alike(name, rows, student, data_dir, encoder_dir, 
 def exported(nested_demo, small_demo, tmp_path_factory):
     """(folder of the exports, results.json) of a nested checkpoint at 90%."""
     folder = tmp_path_factory.mktemp("exported")
-    run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--model_path",
-        nested_demo,
-        "--sparsities", 90, "--export", *KINDS, "--export_dir", folder / "exports", "--output_dir",
-        folder / "run",
-        "--num_repeats", 1)  # fmt: skip
+    run(
+        "run_evaluation.py",
+        *f"--task_name demo --data_dir {small_demo} --use_cpu --model_path {nested_demo}".split(),
+        *"--sparsities 90 --export".split(),
+        *KINDS,
+        *f"--export_dir {folder / 'exports'} --output_dir {folder / 'run'} --num_repeats 1".split(),
+    )
     return folder / "exports", read_json(folder / "run" / "results.json")
 
 
@@ -113,11 +115,19 @@ def test_graphs_get_rows_of_their_own(exported):
 def card(folder, kind):
     """The lines of Python in a card, which is checked for what it must say."""
     text = (folder / kind / "README.md").read_text()
-    said = ("license: ", "nothing was trained", "| task | demo (labels: not_entailment, entailment)",
-            "dev.tsv (sha256 ",
-            "| dev | acc 0.", "| model | `", "| parameters | ", "| macs | ", "split dev",
-            "--export dense compact onnx",
-            "| versions | python 3")  # fmt: skip
+    said = (
+        "license: ",
+        "nothing was trained",
+        "| task | demo (labels: not_entailment, entailment)",
+        "dev.tsv (sha256 ",
+        "| dev | acc 0.",
+        "| model | `",
+        "| parameters | ",
+        "| macs | ",
+        "split dev",
+        "--export dense compact onnx",
+        "| versions | python 3",
+    )
     assert [words for words in said if words not in text] == []
     lines = text.split("```python\n")[1].split("```")[0]
     assert len(lines.splitlines()) <= 3
@@ -155,9 +165,12 @@ def test_card_reloads_compact_bit_equal(exported, nested_demo):
 
 def test_an_export_over_a_folder_is_refused(exported, nested_demo, small_demo, tmp_path):
     folder, _ = exported
-    done = run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path",
-               nested_demo, "--export",
-               "dense", "--export_dir", folder, "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    done = run(
+        "run_evaluation.py",
+        *f"--task_name demo --data_dir {small_demo} --model_path {nested_demo}".split(),
+        *f"--export dense --export_dir {folder} --output_dir {tmp_path / 'run'}".split(),
+        code=2,
+    )
     assert f"--export_dir: {folder / 'dense'} exists" in done.stderr and not (tmp_path / "run").exists()
 
 
@@ -222,9 +235,16 @@ def test_other_structures_become_graphs(case, tmp_path):
         model = models.keep_layers(
             models.crop(tiny_models.nest(tiny_models.build(case, dtype=torch.float32)), 60), 1
         )
-    found = exporting.export(model, "onnx", tmp_path / "onnx", Batches(0, 1, 2), tokenizer=Tokenizer(),
-                             card=str,
-                             task_kind="classification", batch_size=1)  # fmt: skip
+    found = exporting.export(
+        model,
+        "onnx",
+        tmp_path / "onnx",
+        Batches(0, 1, 2),
+        tokenizer=Tokenizer(),
+        card=str,
+        task_kind="classification",
+        batch_size=1,
+    )
     assert found["examples"] == 3 and found["largest_difference"] < 1e-5
 
 
@@ -240,9 +260,16 @@ def test_an_export_that_differs_is_not_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting, "save_model", spoil)
     with pytest.raises(RunError, match="differ from the model's"):
-        exporting.export(model, "compact", tmp_path / "compact", Batches(0, 1, 2), tokenizer=Tokenizer(),
-                         card=str,
-                         task_kind="classification", batch_size=2)  # fmt: skip
+        exporting.export(
+            model,
+            "compact",
+            tmp_path / "compact",
+            Batches(0, 1, 2),
+            tokenizer=Tokenizer(),
+            card=str,
+            task_kind="classification",
+            batch_size=2,
+        )
     assert not list(tmp_path.iterdir())
 
 

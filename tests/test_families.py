@@ -94,8 +94,15 @@ def test_refusals():
 def test_heads_that_share_a_key():
     """Six query heads on two keys: three are one, and students keep that; widths of what MiniLMv2
     compares."""
-    config = {"model_type": "eurobert", "num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 6,
-              "num_key_value_heads": 2, "intermediate_size": 96, "head_dim": 8}  # fmt: skip
+    config = {
+        "model_type": "eurobert",
+        "num_hidden_layers": 2,
+        "hidden_size": 48,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "intermediate_size": 96,
+        "head_dim": 8,
+    }
     assert families.heads_per_key(config) == 3 and families.projection_widths(config, 1) == {
         "q": 48,
         "k": 16,
@@ -130,15 +137,21 @@ def save(folder, case, tokenizer, **settings):
 def test_minimoe_from_a_megatron_bert(demo_corpus, demo_tokenizer, small_demo, tmp_path):
     """MiniMoE's own teacher."""
     teacher = save(tmp_path / "teacher", "megatron-bert", demo_tokenizer, initializer_range=0.2)
-    run("run_minimoe.py", "--corpus", demo_corpus, "--teacher_model_path", teacher, *SHORT, *SIZES,
-        "--num_relation_heads", 6,
-        "--output_dir", tmp_path / "student")  # fmt: skip
+    run(
+        "run_minimoe.py",
+        *f"--corpus {demo_corpus} --teacher_model_path {teacher}".split(),
+        *SHORT,
+        *SIZES,
+        *f"--num_relation_heads 6 --output_dir {tmp_path / 'student'}".split(),
+    )
     results = read_json(tmp_path / "student" / "results.json")
     assert results["metrics"]["heldout"]["loss"] < 0.9 * results["hops"][0]["heldout_before"]["loss"]
     assert read_json(tmp_path / "student" / "ckpt" / "config.json")["model_type"] == "moe-megatron-bert"
-    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path",
-        tmp_path / "student", "--use_cpu",
-        "--max_steps", 2, "--max_length", 24, "--output_dir", tmp_path / "tuned")  # fmt: skip
+    run(
+        "run_finetuning.py",
+        *f"--task_name demo --data_dir {small_demo} --model_path {tmp_path / 'student'}".split(),
+        *f"--use_cpu --max_steps 2 --max_length 24 --output_dir {tmp_path / 'tuned'}".split(),
+    )
     assert read_json(tmp_path / "tuned" / "results.json")["model"]["experts"] == "1,4"
 
 
@@ -176,9 +189,12 @@ def test_from_a_corpus_to_a_crop_with_grouped_keys(demo_corpus, demo_tokenizer, 
         "--output_dir",
         tmp_path / "nested",
     )
-    run("run_distillation.py", *task, "--max_steps", 2, "--teacher_model_path", tmp_path / "nested",
-        "--layer_or_sparsity", "50S",
-        "--output_dir", tmp_path / "crop")  # fmt: skip
+    run(
+        "run_distillation.py",
+        *task,
+        *f"--max_steps 2 --teacher_model_path {tmp_path / 'nested'}".split(),
+        *f"--layer_or_sparsity 50S --output_dir {tmp_path / 'crop'}".split(),
+    )
     config = read_json(tmp_path / "crop" / "ckpt" / "config.json")
     assert config["model_type"] == "sparse-eurobert" and config["num_key_value_heads"] == 2
     assert sum(config["compression"]["heads"]) == 2 and config["compression"]["original_heads"] == 2

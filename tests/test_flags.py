@@ -110,9 +110,14 @@ def test_paths_must_shrink(path, message):
     ],
 )
 def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):
-    args = SimpleNamespace(model_type=model_type, data_type=None, selection_metric=None, task_name=task,
-                           max_length=None,
-                           **dict.fromkeys(flags.SPANS))  # fmt: skip
+    args = SimpleNamespace(
+        model_type=model_type,
+        data_type=None,
+        selection_metric=None,
+        task_name=task,
+        max_length=None,
+        **dict.fromkeys(flags.SPANS),
+    )
     problems = list(flags.model_types.check_model_type(args, tasks.get(task), config, objectives=OBJECTIVES))
     assert (problems == []) if message is None else message in problems[0], problems
     assert (args.selection_metric, args.max_length) == (tasks.get(task).selection_metric, 128)
@@ -153,9 +158,15 @@ def test_where_checkpoints_are(tmp_path):
 
 
 def test_card_says_how_to_load_and_names_no_folder():
-    args = SimpleNamespace(stage="distillation", teacher_model_path="/home/somebody/teacher", seed=1,
-                           precision="fp32",
-                           num_train_epochs=1, max_train_samples=None, max_eval_samples=20)  # fmt: skip
+    args = SimpleNamespace(
+        stage="distillation",
+        teacher_model_path="/home/somebody/teacher",
+        seed=1,
+        precision="fp32",
+        num_train_epochs=1,
+        max_train_samples=None,
+        max_eval_samples=20,
+    )
     provenance = {
         "command": ["/home/somebody/run.py", "--seed", "1"],
         "versions": {"torch": "2"},

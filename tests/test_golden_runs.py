@@ -26,9 +26,10 @@ from commands import run  # noqa: E402
 
 KEPT = HERE / "golden_runs.json"
 TIMED = {"examples_per_second", "eta_seconds"}
-TRAINED = ("--per_device_train_batch_size", 16, "--max_steps", 20, "--eval_interval", 10, "--log_interval", 1,
-           "--use_cpu",
-           "--learning_rate", 1e-3, "--num_train_epochs", 4)  # fmt: skip
+TRAINED = (
+    *"--per_device_train_batch_size 16 --max_steps 20 --eval_interval 10".split(),
+    *"--log_interval 1 --use_cpu --learning_rate 0.001 --num_train_epochs 4".split(),
+)
 DROPOUT = ("--hidn_dropout", 0.1, "--att_dropout", 0.1)
 TASK = ("--task_name", "demo", "--data_dir", "{data}")
 CORPUS = ("--corpus", "{corpus}", "--num_heldout_blocks", 40)

@@ -80,9 +80,12 @@ def held(small_demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("held")
     base = ("--task_name", "demo", "--data_dir", small_demo, *SHORT)
     run("run_finetuning.py", *base, "--hold_out", 0.2, "--output_dir", folder / "teacher")
-    run("run_sparsification.py", *base[:4], "--use_cpu", "--model_path", folder / "teacher", "--grid",
-        "0,50,70,80,90,95",
-        "--output_dir", folder / "nested")  # fmt: skip
+    run(
+        "run_sparsification.py",
+        *base[:4],
+        *f"--use_cpu --model_path {folder / 'teacher'} --grid 0,50,70,80,90,95".split(),
+        *f"--output_dir {folder / 'nested'}".split(),
+    )
     return base, folder
 
 
@@ -158,9 +161,12 @@ def test_students_choose_on_held_out_rows(held, tmp_path):
         "--output_dir",
         tmp_path / "maxi",
     )
-    run("run_minidisc.py", *base, *teacher, "--candidates", "70,80", "--learning_rates", "1e-3,5e-4",
-        "--output_dir",
-        tmp_path / "mini")  # fmt: skip
+    run(
+        "run_minidisc.py",
+        *base,
+        *teacher,
+        *f"--candidates 70,80 --learning_rates 1e-3,5e-4 --output_dir {tmp_path / 'mini'}".split(),
+    )
     for name in ("direct", "maxi", "mini"):
         results = read_json(tmp_path / name / "results.json")
         assert list(results["metrics"]) == ["hold_out", "dev"]

@@ -269,10 +269,12 @@ def test_student_of_another_width(whole, copy):
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["grid", "kind", "0"]), inner,
-    max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["grid", "kind", "0"]), inner, max_size=3)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 KEYS = ["model_type", "architectures", "id2label", "label2id", "compression", "vocab_size", *SIZES]
 
 

@@ -41,12 +41,16 @@ def test_killed_at_a_file_operation(name, places, tmp_path):
 
 
 TWO = {
-    "finetuning": [("start", (0,), signal.SIGTERM), ("update", (1,), signal.SIGINT), ("evaluation", (1,),
-    signal.SIGTERM),
-                   ("saving", (0, 1), signal.SIGTERM), ("end", (0,), signal.SIGINT), ("test", (1,),
-                   signal.SIGTERM)],
+    "finetuning": [
+        ("start", (0,), signal.SIGTERM),
+        ("update", (1,), signal.SIGINT),
+        ("evaluation", (1,), signal.SIGTERM),
+        ("saving", (0, 1), signal.SIGTERM),
+        ("end", (0,), signal.SIGINT),
+        ("test", (1,), signal.SIGTERM),
+    ],
     "sparsification": [("scoring", (1,), signal.SIGTERM)],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TWO)
@@ -72,10 +76,16 @@ def takes_signals(pid) -> bool:
 
 def start(*words, **options):
     """A script in a fresh interpreter and a session of its own."""
-    return subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env={**os.environ, **ENVIRONMENT},
-                            text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                            **options)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        **options,
+    )
 
 
 def wait_for(condition, process, seconds=60):
@@ -101,9 +111,10 @@ def test_interrupted_corpus_with_its_workers(corpus_tokenizer_dir, tmp_path):
     started."""
     document = "\n\n".join(document for document in text() if document)
     (tmp_path / "a.txt").write_text("\n\n".join([document] * (2_100_000 // len(document))))
-    flags = ("--input", tmp_path / "a.txt", "--tokenizer_name_or_path", corpus_tokenizer_dir,
-             "--max_seq_length", 16,
-             "--num_workers", 2)  # fmt: skip
+    flags = (
+        *f"--input {tmp_path / 'a.txt'} --tokenizer_name_or_path {corpus_tokenizer_dir}".split(),
+        *"--max_seq_length 16 --num_workers 2".split(),
+    )
     parts = tmp_path / "parts" / "run"
     process = start("run_corpus.py", *flags, "--output_dir", parts)
     wait_for((parts / "state" / "chunks").exists, process)

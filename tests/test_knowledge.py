@@ -100,7 +100,7 @@ def fixed_split(batch, labels, kind):
 
     return Namespace(
         task=Namespace(kind=kind), collate=collate, epoch=lambda *_: [torch.tensor([0, 1]), torch.tensor([2])]
-    )  # fmt: skip
+    )
 
 
 def by_loops(teacher, trial, batch, labels, kind, *, friendliness_loss, signed, temperature):

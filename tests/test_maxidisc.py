@@ -15,13 +15,21 @@ def flags(small_demo, nested_demo, tmp_path, *more):
 def test_a_path_is_a_chain_of_direct_distillations(small_demo, nested_demo, tmp_path):
     """80,90S ends with the bytes of run_distillation.py run twice by hand: nothing else happens between the
     hops."""
-    run("run_maxidisc.py", *flags(small_demo, nested_demo, tmp_path, "--layer_or_sparsity_path", "80,90S"),
-        "--output_dir", tmp_path / "maxi")  # fmt: skip
+    run(
+        "run_maxidisc.py",
+        *flags(small_demo, nested_demo, tmp_path, "--layer_or_sparsity_path", "80,90S"),
+        "--output_dir",
+        tmp_path / "maxi",
+    )
     teacher = nested_demo
     for student in ("80S", "90S"):
-        run("run_distillation.py", "--task_name", "demo", "--data_dir", small_demo, *SHORT,
-            "--teacher_model_path", teacher,
-            "--layer_or_sparsity", student, "--output_dir", tmp_path / student)  # fmt: skip
+        run(
+            "run_distillation.py",
+            *f"--task_name demo --data_dir {small_demo}".split(),
+            *SHORT,
+            *f"--teacher_model_path {teacher} --layer_or_sparsity {student}".split(),
+            *f"--output_dir {tmp_path / student}".split(),
+        )
         teacher = tmp_path / student
     ours, theirs = (
         read_json(tmp_path / name / "ckpt" / "config.json")["compression"] for name in ("maxi", "90S")

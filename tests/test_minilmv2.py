@@ -62,9 +62,11 @@ def test_from_teacher_to_a_fine_tuned_student(base, flags, small_teacher, small_
     card = (folder / "ckpt" / "README.md").read_text()
     assert "as initialised" in card and "fill-mask" in card and "| teacher model | `random` |" in card
     tuned = tmp_path / "tuned"
-    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", folder,
-        "--use_cpu",
-        "--max_steps", 2, "--max_length", LENGTH, "--output_dir", tuned)  # fmt: skip
+    run(
+        "run_finetuning.py",
+        *f"--task_name demo --data_dir {small_demo} --model_path {folder} --use_cpu".split(),
+        *f"--max_steps 2 --max_length {LENGTH} --output_dir {tuned}".split(),
+    )
     assert read_json(tuned / "results.json")["num_steps"] == 2
     # a student of its own, trained on: it begins where the first one ended
     more = tmp_path / "more"
@@ -229,9 +231,10 @@ def test_all_problems_with_the_flags_at_once(demo_corpus, small_teacher, tmp_pat
         "--student_heads 4: does not divide --student_hidden 30; its divisors: 1, 2, 3, 5, 6, 10, 15, 30",
         "--teacher_layer 5: the teacher has 3 layers",
         "width 48 and the student's 30; choose one of 1, 2, 3, 6",
-        "needs a --student_hidden of 48", "needs a --student_intermediate of 96",
+        "needs a --student_hidden of 48",
+        "needs a --student_intermediate of 96",
         "6 layers wanted, the teacher has 3",
-    )  # fmt: skip
+    )
     assert all(part in message for part in parts), message
     both = (
         "--corpus",
@@ -253,9 +256,14 @@ def test_all_problems_with_the_flags_at_once(demo_corpus, small_teacher, tmp_pat
 
 
 def test_a_teacher_that_is_not_in_the_table(demo_corpus, demo_tokenizer, tmp_path):
-    config = transformers.AlbertConfig(vocab_size=len(demo_tokenizer), hidden_size=8, embedding_size=8,
-                                       num_attention_heads=2,
-                                       intermediate_size=8, num_hidden_layers=2)  # fmt: skip
+    config = transformers.AlbertConfig(
+        vocab_size=len(demo_tokenizer),
+        hidden_size=8,
+        embedding_size=8,
+        num_attention_heads=2,
+        intermediate_size=8,
+        num_hidden_layers=2,
+    )
     transformers.AlbertModel(config).save_pretrained(tmp_path / "albert")
     demo_tokenizer.save_pretrained(tmp_path / "albert")
     message = run(

@@ -60,9 +60,12 @@ def test_the_run(student):
         4,
     )
     assert config["compression"] == {
-        "kind": "experts", "attention_experts": 1, "ffn_experts": 4, "gate_noise": "multiplicative",
+        "kind": "experts",
+        "attention_experts": 1,
+        "ffn_experts": 4,
+        "gate_noise": "multiplicative",
         "route_padding": False,
-    }  # fmt: skip
+    }
     model, report = transformers.AutoModel.from_pretrained(student / "ckpt", output_loading_info=True)
     assert (
         type(model).__name__ == "MoeBertModel"
@@ -108,9 +111,11 @@ def test_killed_run_ends_with_the_same_bytes(student, base, tmp_path):
 def test_two_processes_are_one(base, tmp_path):
     """The same updates of the same blocks: shares of tokens are counted over both; noise and dropout are each
     one's own."""
-    flags = [*base, "--gate_noise", "none", "--hidn_dropout", 0, "--att_dropout", 0, "--moe", "2,4",
-             "--max_steps", 6,
-             "--expert_shared_fraction", "1/2"]  # fmt: skip
+    flags = [
+        *base,
+        *"--gate_noise none --hidn_dropout 0 --att_dropout 0 --moe 2,4 --max_steps 6".split(),
+        *"--expert_shared_fraction 1/2".split(),
+    ]
     run("run_minimoe.py", *flags, "--output_dir", tmp_path / "one")
     run(
         "run_minimoe.py",
@@ -169,9 +174,14 @@ def test_equal_experts_begin_as_the_dense_twin(init, start, tmp_path):
         "whole": ("--moe", "1,4", "--expert_init", "equal", "--expert_shared_fraction", 1),
     }.items():
         shared = ("--expert_shared_fraction", "1/2") if name == "random" else ()
-        run("run_minimoe.py", *start, *SIZES, *flags, *shared, "--student_init", init, "--max_steps", 1,
-            "--output_dir",
-            tmp_path / name)  # fmt: skip
+        run(
+            "run_minimoe.py",
+            *start,
+            *SIZES,
+            *flags,
+            *shared,
+            *f"--student_init {init} --max_steps 1 --output_dir {tmp_path / name}".split(),
+        )
         found[name] = read_json(tmp_path / name / "results.json")["hops"][0]["heldout_before"]
     for name in ("two", "four", "whole"):
         assert found[name] == pytest.approx(found["dense"], rel=0, abs=1e-6), name
@@ -194,8 +204,12 @@ def test_equal_experts_part_in_training(base, tmp_path):
 
 
 def test_assistants_are_dense(start, tmp_path):
-    run("run_minimoe.py", *start, "--hidden", 24, "--heads", 4, "--student_path", "2,1L", "--relation_source",
-        "last", "--output_dir", tmp_path / "run", "--max_steps", 4)  # fmt: skip
+    run(
+        "run_minimoe.py",
+        *start,
+        *"--hidden 24 --heads 4 --student_path 2,1L --relation_source last".split(),
+        *f"--output_dir {tmp_path / 'run'} --max_steps 4".split(),
+    )
     types = [
         read_json(tmp_path / "run" / part / "config.json")["model_type"] for part in ("assistant_1", "ckpt")
     ]
@@ -205,8 +219,10 @@ def test_assistants_are_dense(start, tmp_path):
 # ---- What comes after
 
 
-TASK = ("--task_name", "demo", "--use_cpu", "--max_steps", 8, "--eval_interval", 4, "--log_interval", 2,
-        "--per_device_train_batch_size", 16, "--learning_rate", 1e-3)  # fmt: skip
+TASK = (
+    *"--task_name demo --use_cpu --max_steps 8 --eval_interval 4 --log_interval 2".split(),
+    *"--per_device_train_batch_size 16 --learning_rate 0.001".split(),
+)
 
 
 @pytest.fixture(scope="module")
@@ -232,9 +248,12 @@ def test_fine_tuning(tuned, student, small_demo, tmp_path):
     assert all(row["loss"] == pytest.approx(row["task"] + row["balance"]) for row in logged)
     assert all(len(row["experts/ffn/1"]) == 4 for row in logged)
     assert read_json(tuned / "ckpt" / "config.json")["architectures"] == ["MoeBertForSequenceClassification"]
-    run("run_finetuning.py", *TASK, "--data_dir", small_demo, "--model_path", student, "--output_dir",
-        tmp_path / "run",
-        "--load_balance_weight", 0, "--max_length", 24)  # fmt: skip
+    run(
+        "run_finetuning.py",
+        *TASK,
+        *f"--data_dir {small_demo} --model_path {student} --output_dir {tmp_path / 'run'}".split(),
+        *"--load_balance_weight 0 --max_length 24".split(),
+    )
     without = [row for row in history(tmp_path / "run") if "lr" in row]
     assert all("balance" not in row and len(row["experts/ffn/1"]) == 4 for row in without)
 
@@ -245,17 +264,24 @@ def test_distillation_and_evaluation(tuned, tuned_demo, small_demo, tmp_path):
     run(*flags, "--teacher_model_path", tuned, "--layer_or_sparsity", "1L", "--output_dir", tmp_path / "1L")
     assert read_json(tmp_path / "1L" / "ckpt" / "config.json")["num_hidden_layers"] == 1
     assert "experts/ffn/0" in history(tmp_path / "1L")[0] and "balance" in history(tmp_path / "1L")[0]
-    run(*flags, "--teacher_model_path", tuned, "--student_model_path", tuned_demo, "--model_type", "kd",
-        "--output_dir",
-        tmp_path / "dense")  # fmt: skip
+    run(
+        *flags,
+        *f"--teacher_model_path {tuned} --student_model_path {tuned_demo} --model_type kd".split(),
+        *f"--output_dir {tmp_path / 'dense'}".split(),
+    )
     assert "balance" not in history(tmp_path / "dense")[0]
-    run(*flags, "--teacher_model_path", tuned_demo, "--student_model_path", tuned, "--model_type", "kd",
-        "--output_dir",
-        tmp_path / "experts", "--load_balance_weight", 0.5)  # fmt: skip
+    run(
+        *flags,
+        *f"--teacher_model_path {tuned_demo} --student_model_path {tuned} --model_type kd".split(),
+        *f"--output_dir {tmp_path / 'experts'} --load_balance_weight 0.5".split(),
+    )
     assert history(tmp_path / "experts")[0]["balance"] > 0.4
-    run("run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", "--model_path",
-        tuned, tmp_path / "1L",
-        tuned_demo, "--output_dir", tmp_path / "evaluation", "--max_length", 24)  # fmt: skip
+    run(
+        "run_evaluation.py",
+        *f"--task_name demo --data_dir {small_demo} --use_cpu".split(),
+        *f"--model_path {tuned} {tmp_path / '1L'} {tuned_demo}".split(),
+        *f"--output_dir {tmp_path / 'evaluation'} --max_length 24".split(),
+    )
     table = read_json(tmp_path / "evaluation" / "results.json")["rows"]
     assert [row.get("experts") for row in table] == ["1,4", "1,4", None]
 
@@ -265,9 +291,13 @@ def test_distillation_and_evaluation(tuned, tuned_demo, small_demo, tmp_path):
                                           ("run_distillation.py", "--teacher_model_path")])  # fmt: skip
 def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path):
     part = ("--layer_or_sparsity", "90S") if script == "run_distillation.py" else ()
-    done = run(script, "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", flag, tuned,
-               "--output_dir",
-               tmp_path / "run", *part, code=2)  # fmt: skip
+    done = run(
+        script,
+        *f"--task_name demo --data_dir {small_demo} --use_cpu {flag} {tuned}".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+        *part,
+        code=2,
+    )
     assert (
         "has experts (moe-bert)" in done.stderr and "dense" in done.stderr and "Traceback" not in done.stderr
     )
@@ -317,13 +347,22 @@ def test_flags_that_do_not_fit(flags, message, start, base, student, small_teach
 def test_a_balance_weight_without_experts(
     tuned_demo, small_demo, student, small_teacher, demo_corpus, tmp_path
 ):
-    done = run("run_finetuning.py", *TASK, "--data_dir", small_demo, "--model_path", tuned_demo,
-               "--load_balance_weight", 1,
-               "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    done = run(
+        "run_finetuning.py",
+        *TASK,
+        *f"--data_dir {small_demo} --model_path {tuned_demo} --load_balance_weight 1".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+        code=2,
+    )
     assert "--load_balance_weight: the student (bert) has no experts" in done.stderr
-    done = run("run_minilmv2.py", "--corpus", demo_corpus, "--teacher_model_path", small_teacher,
-               "--student_model_path", student,
-               *SHORT, "--num_relation_heads", 6, "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    done = run(
+        "run_minilmv2.py",
+        *f"--corpus {demo_corpus} --teacher_model_path {small_teacher}".split(),
+        *f"--student_model_path {student}".split(),
+        *SHORT,
+        *f"--num_relation_heads 6 --output_dir {tmp_path / 'run'}".split(),
+        code=2,
+    )
     assert "run_minimoe.py trains it" in done.stderr
 
 
@@ -332,9 +371,14 @@ def test_families_without_attention_experts(demo_tokenizer, demo_corpus, tmp_pat
         vocab_size=len(demo_tokenizer), hidden_size=48, num_hidden_layers=1, num_attention_heads=4
     )
     config.save_pretrained(tmp_path / "teacher")
-    done = run("run_minimoe.py", "--corpus", demo_corpus, "--teacher_model_path", tmp_path / "teacher",
-               *SHORT, *SIZES,
-               "--moe", "2,4", "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    done = run(
+        "run_minimoe.py",
+        *f"--corpus {demo_corpus} --teacher_model_path {tmp_path / 'teacher'}".split(),
+        *SHORT,
+        *SIZES,
+        *f"--moe 2,4 --output_dir {tmp_path / 'run'}".split(),
+        code=2,
+    )
     assert (
         "--moe 2,4: model_type deberta-v2: its attention cannot be experts, as relative positions"
         in done.stderr

@@ -28,10 +28,16 @@ def formula_weights(model, phase):
 
 def bert(layers, phase, kind=BertForSequenceClassification, num_labels=3):
     config = BertConfig(
-        vocab_size=97, hidden_size=16, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=24,
-        max_position_embeddings=32, num_labels=num_labels, hidden_dropout_prob=0.0,
+        vocab_size=97,
+        hidden_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=24,
+        max_position_embeddings=32,
+        num_labels=num_labels,
+        hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+    )
     return formula_weights(kind(config), phase).double().eval()
 
 
@@ -49,9 +55,11 @@ def batch(kind="classification"):
     return Batch({"input_ids": ids, "attention_mask": mask}, labels, np.arange(3), divisors)
 
 
-MODEL = {"classification": (BertForSequenceClassification, 3), "regression": (BertForSequenceClassification,
-                            1),
-         "tagging": (BertForTokenClassification, 3)}  # fmt: skip
+MODEL = {
+    "classification": (BertForSequenceClassification, 3),
+    "regression": (BertForSequenceClassification, 1),
+    "tagging": (BertForTokenClassification, 3),
+}
 
 
 def pair(kind="classification"):

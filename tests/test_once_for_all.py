@@ -69,8 +69,8 @@ def test_a_part_answers_as_its_export_does(case):
             whole = student.extra[kind]
             projection.weight.data, projection.bias.data = (
                 whole.weight.data[: part.hidden, : part.hidden].clone(),
-                whole.bias.data[: part.hidden].clone()
-            )  # fmt: skip
+                whole.bias.data[: part.hidden].clone(),
+            )
         assert not isinstance(exported.model, tuple) and type(exported.model) is type(student.model)
         expected = exported(**batch)
         assert expected["q"].shape[-1] == part.hidden
@@ -129,9 +129,12 @@ def test_parts_own_nothing():
 
 @pytest.fixture(scope="module")
 def base(demo_corpus, small_teacher):
-    return ["--corpus", demo_corpus, "--teacher_model_path", small_teacher, *SHORT, "--ofa_layer", "2,1",
-            "--ofa_hidden", "24,16,8", "--student_heads", 3, "--num_relation_heads", 4, "--student_init",
-            "slice"]  # fmt: skip
+    return [
+        *f"--corpus {demo_corpus} --teacher_model_path {small_teacher}".split(),
+        *SHORT,
+        *"--ofa_layer 2,1 --ofa_hidden 24,16,8 --student_heads 3 --num_relation_heads 4".split(),
+        *"--student_init slice".split(),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +180,12 @@ def test_one_run_makes_many_students(finished, small_demo, tmp_path):
         {"relation/qq", "relation/kk", "relation/vv"} <= row.keys() for row in logged
     )
     assert (finished / "heldout.png").read_bytes().startswith(b"\x89PNG")
-    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path",
-        finished / "student_1L_16H",
-        "--use_cpu", "--max_steps", 2, "--max_length", 24, "--output_dir", tmp_path / "tuned")  # fmt: skip
+    run(
+        "run_finetuning.py",
+        *f"--task_name demo --data_dir {small_demo}".split(),
+        *f"--model_path {finished / 'student_1L_16H'} --use_cpu --max_steps 2".split(),
+        *f"--max_length 24 --output_dir {tmp_path / 'tuned'}".split(),
+    )
     assert read_json(tmp_path / "tuned" / "results.json")["num_steps"] == 2
 
 

@@ -37,8 +37,9 @@ def test_tables_in_parts(monkeypatch):
     text = '\ufeffsentence\tlabel\n"good\t?\r\nbad\tnone\nfine\t\n\n\n'
     found = chunks_of(text, "sst2", 2, monkeypatch)
     assert [(part.ids, part.first, part.labels) for part in found] == [
-        (["0", "1"], ['"good', "bad"], None), (["2"], ["fine"], None),
-    ]  # fmt: skip
+        (["0", "1"], ['"good', "bad"], None),
+        (["2"], ["fine"], None),
+    ]
     (only,) = chunks_of("index\tsentence\n17\tx y\n", "sst2", 9, monkeypatch)
     assert only.ids == ["17"]
     (only,) = chunks_of("gj04\t1\t\tOur friends .\n", "cola", 9, monkeypatch)
@@ -89,7 +90,7 @@ def save(folder, model_class, tokenizer, **settings):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     config = transformers.BertConfig(
         vocab_size=len(tokenizer), max_position_embeddings=128, initializer_range=0.5, **sizes, **settings
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     model_class(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -190,13 +191,20 @@ def test_spans(tmp_path, monkeypatch):
 def test_standard_input_is_answered_as_it_comes(tuned_demo, small_demo):
     """Two rows are answered while the pipe is open; the reader of the answers may leave without a word from
     us."""
-    words = ["run_evaluation.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu",
-             "--model_path", tuned_demo,
-             "--predict", "-", "--per_device_eval_batch_size", "2"]  # fmt: skip
-    process = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env={**os.environ,
-                               **ENVIRONMENT},
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True)  # fmt: skip
+    words = [
+        "run_evaluation.py",
+        *f"--task_name demo --data_dir {small_demo} --use_cpu --model_path {tuned_demo}".split(),
+        *"--predict - --per_device_eval_batch_size 2".split(),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     process.stdin.write(
         "sentence1\tsentence2\nthe soup was good .\tthe guest liked the food .\nthe tip was bad .\tthe guest "
         "left .\n"
@@ -212,8 +220,13 @@ def test_standard_input_is_answered_as_it_comes(tuned_demo, small_demo):
 
 def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tmp_path):
     """Another head, other labels, a folder without a checkpoint: refused before anything is answered."""
-    folder = save(tmp_path / "other", transformers.BertForSequenceClassification, demo_tokenizer,
-                  id2label={0: "yes", 1: "no"}, label2id={"yes": 0, "no": 1})  # fmt: skip
+    folder = save(
+        tmp_path / "other",
+        transformers.BertForSequenceClassification,
+        demo_tokenizer,
+        id2label={0: "yes", 1: "no"},
+        label2id={"yes": 0, "no": 1},
+    )
     (tmp_path / "words.txt").write_text("soup\n")
     (tmp_path / "empty").mkdir()
     cases = [
@@ -222,11 +235,17 @@ def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tm
         ("demo", tmp_path / "empty", "neither a checkpoint (config.json) nor a run folder"),
     ]
     for task, path, said in cases:
-        done = run("run_evaluation.py", "--task_name", task, "--data_dir", small_demo, "--use_cpu",
-                   "--model_path", path,
-                   "--predict", tmp_path / "words.txt", code=2)  # fmt: skip
+        done = run(
+            "run_evaluation.py",
+            *f"--task_name {task} --data_dir {small_demo} --use_cpu --model_path {path}".split(),
+            *f"--predict {tmp_path / 'words.txt'}".split(),
+            code=2,
+        )
         assert f"--model_path: {path}" in done.stderr and said in done.stderr and not done.stdout, done.stderr
-    done = run("run_evaluation.py", "--task_name", "demo", "--use_cpu", "--model_path", tuned_demo,
-               "--predict",
-               tmp_path / "none", code=2)  # fmt: skip
+    done = run(
+        "run_evaluation.py",
+        *f"--task_name demo --use_cpu --model_path {tuned_demo}".split(),
+        *f"--predict {tmp_path / 'none'}".split(),
+        code=2,
+    )
     assert f"{tmp_path / 'none'}: cannot be read" in done.stderr

@@ -137,10 +137,15 @@ def golden_pair(layer, source="last"):
     sides = []
     for depth, width, phase in ((3, 48, 0), (2, 24, 7)):
         config = transformers.BertConfig(
-            vocab_size=97, hidden_size=width, num_hidden_layers=depth, num_attention_heads=4,
+            vocab_size=97,
+            hidden_size=width,
+            num_hidden_layers=depth,
+            num_attention_heads=4,
             intermediate_size=4 * width,
-            max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        )  # fmt: skip
+            max_position_embeddings=32,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
         model = transformers.BertModel(config).double()
         formula(model, phase)
         sides.append(model)
@@ -195,9 +200,12 @@ def test_golden_step(layer, parts, token, gradients):
     assert [term.item() for term in terms.values()] == pytest.approx(parts, abs=1e-11)
     sum(terms.values()).backward()
     attention = student.model.encoder.layer[1].attention.self
-    watched = [[student.model.embeddings.word_embeddings.weight], [attention.query.weight],
-               [attention.key.bias],
-               [attention.value.weight]]  # fmt: skip
+    watched = [
+        [student.model.embeddings.word_embeddings.weight],
+        [attention.query.weight],
+        [attention.key.bias],
+        [attention.value.weight],
+    ]
     assert [norm(*student.parameters()), *(norm(*each) for each in watched)] == pytest.approx(
         gradients, abs=1e-11
     )
@@ -240,9 +248,21 @@ def test_ten_golden_updates_move_the_student_only():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses == pytest.approx([1.242159965, 1.193423035, 1.148446403, 1.106683422, 1.067773456,
-                                   1.031439077, 0.997417404,
-                                    0.965454267, 0.935332401, 0.906882238], abs=2e-9)  # fmt: skip
+    assert losses == pytest.approx(
+        [
+            1.242159965,
+            1.193423035,
+            1.148446403,
+            1.106683422,
+            1.067773456,
+            1.031439077,
+            0.997417404,
+            0.965454267,
+            0.935332401,
+            0.906882238,
+        ],
+        abs=2e-9,
+    )
     assert all(torch.equal(parameter, before[0][name]) for name, parameter in teacher.named_parameters())
     same = [name for name, parameter in student.named_parameters() if torch.equal(parameter, before[1][name])]
     assert (

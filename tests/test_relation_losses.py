@@ -13,10 +13,16 @@ B, L, R, WIDTHS = 2, 5, 2, {"teacher": 8, "student": 4}
 LENGTHS = (5, 3)
 QKV = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 SEQUENCE = {
-    "qq": 1.058614484318, "kk": 1.000062369809, "vv": 0.401587025629, "qk": 0.757771758969,
+    "qq": 1.058614484318,
+    "kk": 1.000062369809,
+    "vv": 0.401587025629,
+    "qk": 0.757771758969,
     "kq": 1.125434757270,
-    "qv": 1.199180428330, "vq": 1.077571495783, "kv": 1.157913787751, "vk": 0.722953775483,
-}  # fmt: skip
+    "qv": 1.199180428330,
+    "vq": 1.077571495783,
+    "kv": 1.157913787751,
+    "vk": 0.722953775483,
+}
 TOKEN = {"qq": 1.138825041879, "kk": 1.010439263652, "vv": 0.432171813738, "qk": 0.846441780899}
 
 
@@ -269,8 +275,13 @@ def test_chunks_agree():
     found = []
     for chunk in (1, 4, 6, 18, 100):
         losses = loss_of(student, teacher, mask, relations=relation, num_heads=6, chunk=chunk)
-        found.append((losses["qq"].item(), losses["qk"].item(),
-                      *torch.autograd.grad(sum(losses.values()), [student["q"], student["k"]])))  # fmt: skip
+        found.append(
+            (
+                losses["qq"].item(),
+                losses["qk"].item(),
+                *torch.autograd.grad(sum(losses.values()), [student["q"], student["k"]]),
+            )
+        )
     for qq, qk, q_gradient, k_gradient in found[1:]:
         assert (qq, qk) == pytest.approx(found[0][:2], rel=1e-13)
         assert torch.allclose(q_gradient, found[0][2], atol=1e-15) and torch.allclose(

@@ -59,13 +59,19 @@ def runs(tmp_path):
     write(parent / "teacher", {**tuned, "best_step": 2, "seconds": 12.5}, [*train, scores(2, 0.81)])
     curve = [{"sparsity": 0, "f1": 0.86, "macs": 1e9}, {"sparsity": 90, "f1": 0.5, "macs": 1e8}]
     write(parent / "nested", {**tuned, "stage": "sparsification", "curve": curve})
-    write(parent / "a" / "minidisc<90>", {
-        "stage": "minidisc", "task": "mrpc", "metrics": {"train_part": {"f1": 0.99}, "dev": {"acc": 0.75,
-        "f1": 0.84}},
-        "model": {**model, "macs": 134_676_480, "sparsity": 90.0},
-        "hops": [{"iteration": 1, "pick": 85, "t": 0.93, "table": TABLE},
-                 {"iteration": 2, "pick": 90, "t": 0.84, "table": TABLE[:1]}],
-    })  # fmt: skip
+    write(
+        parent / "a" / "minidisc<90>",
+        {
+            "stage": "minidisc",
+            "task": "mrpc",
+            "metrics": {"train_part": {"f1": 0.99}, "dev": {"acc": 0.75, "f1": 0.84}},
+            "model": {**model, "macs": 134_676_480, "sparsity": 90.0},
+            "hops": [
+                {"iteration": 1, "pick": 85, "t": 0.93, "table": TABLE},
+                {"iteration": 2, "pick": 90, "t": 0.84, "table": TABLE[:1]},
+            ],
+        },
+    )
     distilled = {
         "stage": "minimoe",
         "metrics": {"heldout": {"qq": 0.1, "loss": 0.3}},
@@ -76,13 +82,35 @@ def runs(tmp_path):
     ]
     write(parent / "experts", distilled, shares)
     speed = {"1x128": {"median_ms": 5.0}, "32x128": {"median_ms": 150.0}}
-    write(parent / "table", {"stage": "evaluation", "task": "mrpc", "metrics": {},
-          "hardware": "a <fast> machine", "rows": [
-        {"name": "teacher", "runtime": "torch", "teacher": True, "dev/f1": 0.87, "macs": 1e9, "speed": speed},
-        {"name": "student", "runtime": "onnx", "teacher": False, "dev/f1": 0.84, "macs": 1e8, "speed": speed,
-         "compared_with": "teacher", "difference": {"dev/f1": {"difference": -0.03, "low": -0.05,
-         "high": -0.01}}},
-    ]})  # fmt: skip
+    write(
+        parent / "table",
+        {
+            "stage": "evaluation",
+            "task": "mrpc",
+            "metrics": {},
+            "hardware": "a <fast> machine",
+            "rows": [
+                {
+                    "name": "teacher",
+                    "runtime": "torch",
+                    "teacher": True,
+                    "dev/f1": 0.87,
+                    "macs": 1e9,
+                    "speed": speed,
+                },
+                {
+                    "name": "student",
+                    "runtime": "onnx",
+                    "teacher": False,
+                    "dev/f1": 0.84,
+                    "macs": 1e8,
+                    "speed": speed,
+                    "compared_with": "teacher",
+                    "difference": {"dev/f1": {"difference": -0.03, "low": -0.05, "high": -0.01}},
+                },
+            ],
+        },
+    )
     write(parent / "unfinished", None, train, end='\n{"stage": "tra')
     write(parent / "damaged", '{"stage": "finetuning", ')
     write(parent / "benchmark", {"seconds": 3})
@@ -163,11 +191,14 @@ def test_terms_shares_and_crops_are_drawn_as_they_are(runs):
     """Each loss term is a line of its own through its values; an expert's share stands in percent."""
     text = report.write(runs).read_text(encoding="utf-8")
     details = re.search(r'<details id="teacher".*?</details>', text, re.S).group()
-    assert {name: re.findall(rf"<title>{name}: (\S+), (\S+)</title>", details) for name in ("loss", "task",
-                             "hidden")} == {
-        "loss": [("1", "1"), ("2", "0.5")], "task": [("1", "0.7"), ("2", "0.35")], "hidden": [("1", "0.3"),
-        ("2", "0.15")],
-    }  # fmt: skip
+    assert {
+        name: re.findall(rf"<title>{name}: (\S+), (\S+)</title>", details)
+        for name in ("loss", "task", "hidden")
+    } == {
+        "loss": [("1", "1"), ("2", "0.5")],
+        "task": [("1", "0.7"), ("2", "0.35")],
+        "hidden": [("1", "0.3"), ("2", "0.15")],
+    }
     assert "lr: " not in details
     details = re.search(r'<details id="experts".*?</details>', text, re.S).group()
     assert re.findall(r"<title>expert (\d): (\d), (\d+)</title>", details)[:2] == [
@@ -282,9 +313,17 @@ def test_sorting_filter_and_links_in_a_browser(runs):
       }, 200);
     </script>"""
     path.write_text(text.replace("</body>", probe + "</body>"), encoding="utf-8")
-    done = subprocess.run([browser(), "--headless", "--no-sandbox", "--disable-gpu",
-                          "--virtual-time-budget=2000", "--dump-dom",
-                           path.as_uri()], capture_output=True, text=True, timeout=60)  # fmt: skip
+    done = subprocess.run(
+        [
+            browser(),
+            *"--headless --no-sandbox --disable-gpu --virtual-time-budget=2000".split(),
+            "--dump-dom",
+            path.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     told = unescape(re.search(r"<body>(\[.*\])</body>", done.stdout, re.S)[1])
     up, down, filtered, opened = json.loads(told)
     assert up == ["a/minidisc<90>", "nested", "teacher", "damaged", "experts", "unfinished"]

@@ -178,8 +178,16 @@ def write(runner, job):
             for n in layers
         ]
         width = config["hidden_size"]
-        spec = FilterSpec(given["--task_name"], config["num_hidden_layers"], width, layers, width, False,
-                          given["--filter_token"] == "mean", heads)  # fmt: skip
+        spec = FilterSpec(
+            given["--task_name"],
+            config["num_hidden_layers"],
+            width,
+            layers,
+            width,
+            False,
+            given["--filter_token"] == "mean",
+            heads,
+        )
         spec.write(folder)
 
 

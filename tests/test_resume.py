@@ -13,15 +13,22 @@ from utils.files import read_json, sha256
 
 DISTIL = ("--teacher_model_path", "{nested}")
 CASES = {
-    "finetuning accumulated": ("run_finetuning.py",
-                               ("--num_grad_accum_steps", 3, "--eval_interval", 2),
-                               [while_saving(3), at_row(4), at_row(6)]),
-    "distillation cached": ("run_distillation.py",
-                            (*DISTIL, "--layer_or_sparsity", "3L", "--cache_teacher"), [at_row(7)]),
-    "minidisc sandwich": ("run_minidisc.py", (*DISTIL, "--train_grid", "sandwich", "--num_sandwich", 1,
-                                              "--final_hop", "grid"),
-                          [while_saving(6)]),
-}  # fmt: skip
+    "finetuning accumulated": (
+        "run_finetuning.py",
+        (*"--num_grad_accum_steps 3 --eval_interval 2".split(),),
+        [while_saving(3), at_row(4), at_row(6)],
+    ),
+    "distillation cached": (
+        "run_distillation.py",
+        (*DISTIL, *"--layer_or_sparsity 3L --cache_teacher".split()),
+        [at_row(7)],
+    ),
+    "minidisc sandwich": (
+        "run_minidisc.py",
+        (*DISTIL, *"--train_grid sandwich --num_sandwich 1 --final_hop grid".split()),
+        [while_saving(6)],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -57,9 +64,14 @@ def test_killed_run_ends_with_the_same_bytes(name, small_demo, nested_demo, tmp_
 
 def test_interrupt_saves_and_exits_with_130(small_demo, tmp_path):
     flags = ["--task_name", "demo", "--data_dir", small_demo, *SHORT, "--save_minutes", 60]
-    assert kill_when(lambda: num_rows(tmp_path / "parts") >= 6, "run_finetuning.py", *flags, "--output_dir",
-                     tmp_path / "parts",
-                     signal="interrupt")  # fmt: skip
+    assert kill_when(
+        lambda: num_rows(tmp_path / "parts") >= 6,
+        "run_finetuning.py",
+        *flags,
+        "--output_dir",
+        tmp_path / "parts",
+        signal="interrupt",
+    )
     state = read_json(next(tmp_path.glob("parts/state/train/snapshot-*/state.json")))
     assert state["step"] >= 5
     run("run_finetuning.py", *flags, "--output_dir", tmp_path / "parts")

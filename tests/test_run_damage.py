@@ -59,26 +59,53 @@ FAULTS = (cut, empty, binary, a_list, deep, digits, a_folder)
 SNAPSHOT = "state/train/SNAPSHOT"
 DAMAGED = [
     *(("args.json", fault) for fault in FAULTS),
-    *(("args.json", of(**values)) for values in ({"stage": 5}, {"settings": []}, {"inputs": None},
-    {"versions": "x"},
-      {"git_commit": 1}, {"processes": "two"}, {"resumed": "x"}, {"resumed": [1]},
-      {"resumed": [{"versions": {}}]})),
+    *(
+        ("args.json", of(**values))
+        for values in (
+            {"stage": 5},
+            {"settings": []},
+            {"inputs": None},
+            {"versions": "x"},
+            {"git_commit": 1},
+            {"processes": "two"},
+            {"resumed": "x"},
+            {"resumed": [1]},
+            {"resumed": [{"versions": {}}]},
+        )
+    ),
     *(("results.json", fault) for fault in FAULTS),
-    *(("results.json", of(**values)) for values in ({"stage": None}, {"metrics": 1},
-    {"metrics": {"dev": 0.5}})),
+    *(
+        ("results.json", of(**values))
+        for values in ({"stage": None}, {"metrics": 1}, {"metrics": {"dev": 0.5}})
+    ),
     *(("metrics.jsonl", fault) for fault in (binary, a_list, a_folder)),
     *(("state/seconds", fault) for fault in (empty, binary, a_list, a_folder)),
     *(("state/train/latest", fault) for fault in FAULTS),
     *((f"{SNAPSHOT}/state.json", fault) for fault in FAULTS),
-    *((f"{SNAPSHOT}/state.json", of(**values)) for values in ({"done": "yes"}, {"done": True, "last": None},
-      {"position": 1.5}, {"step": True}, {"best": 1}, {"best": {"value": "high"}},
-      {"best": {"value": 1.0, "metrics": [], "choice": {}}}, {"scaler": []}, {"seconds": "long"},
-      {"tensors": []}, {"evaluation_due": None}, {"rows": "x"}, {"window": []}, {"window": {"sums": 1}},
-      {"window": {"sums": [{"task": "x"}], "logged": {}, "seconds": 1.0}})),
+    *(
+        (f"{SNAPSHOT}/state.json", of(**values))
+        for values in (
+            {"done": "yes"},
+            {"done": True, "last": None},
+            {"position": 1.5},
+            {"step": True},
+            {"best": 1},
+            {"best": {"value": "high"}},
+            {"best": {"value": 1.0, "metrics": [], "choice": {}}},
+            {"scaler": []},
+            {"seconds": "long"},
+            {"tensors": []},
+            {"evaluation_due": None},
+            {"rows": "x"},
+            {"window": []},
+            {"window": {"sums": 1}},
+            {"window": {"sums": [{"task": "x"}], "logged": {}, "seconds": 1.0}},
+        )
+    ),
     *((f"{SNAPSHOT}/state.safetensors", fault) for fault in (cut, empty, binary, a_list, a_folder)),
     (f"{SNAPSHOT}/best", lambda path: shutil.rmtree(path)),
     (f"{SNAPSHOT}/best", lambda path: (shutil.rmtree(path), path.touch())),
-]  # fmt: skip
+]
 
 
 def read_all(folder):

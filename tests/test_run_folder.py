@@ -31,9 +31,15 @@ from utils.errors import FlagError, RunError
 
 def test_overwrite_leaves_foreign_files_where_they_are(tuned, small_demo):
     """Also through a link, and where the run folder is the working directory."""
-    mine = {"my_notes.txt": "mine", "analysis/table.txt": "too", "ckpt.tmp/x": "x", "args.json.tmp": "y",
+    mine = {
+        "my_notes.txt": "mine",
+        "analysis/table.txt": "too",
+        "ckpt.tmp/x": "x",
+        "args.json.tmp": "y",
         "replaced-1/a": "z",
-            "table.csv": "not an evaluation's", "onnx/model.onnx": "exported"}  # fmt: skip
+        "table.csv": "not an evaluation's",
+        "onnx/model.onnx": "exported",
+    }
     for name, text in mine.items():
         (tuned / name).parent.mkdir(exist_ok=True)
         (tuned / name).write_text(text)
@@ -434,9 +440,15 @@ def test_a_finished_run_is_reported_while_it_is_in_use(tuned):
 
 @pytest.mark.parametrize("umask", ["002", "027", "077"])
 def test_files_have_the_permissions_of_the_umask(umask, tmp_path, small_demo):
-    run("tests/constrained.py", f"umask={umask}", "--", "run_finetuning.py", *FINE, "--data_dir", small_demo,
-        "--do_train",
-        "--do_infer", "--infer_split", "dev", "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "tests/constrained.py",
+        f"umask={umask}",
+        "--",
+        "run_finetuning.py",
+        *FINE,
+        *f"--data_dir {small_demo} --do_train --do_infer --infer_split dev".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+    )
     for path in [tmp_path / "run", *(tmp_path / "run").rglob("*")]:
         mode = (0o777 if path.is_dir() else 0o666) & ~int(umask, 8)
         assert stat.S_IMODE(path.stat().st_mode) == mode, path

@@ -86,9 +86,15 @@ def test_search_in_chunks(monkeypatch):
 
 
 def expected_rows(tokenizer, question, context, *, max_length, stride):
-    return tokenizer(question.lstrip(), context, truncation="only_second", max_length=max_length,
-                     stride=stride,
-                     return_overflowing_tokens=True, return_offsets_mapping=True)  # fmt: skip
+    return tokenizer(
+        question.lstrip(),
+        context,
+        truncation="only_second",
+        max_length=max_length,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -208,10 +214,14 @@ def test_answers_whose_tokens_have_blanks(tmp_path):
         pair="[CLS] $A [SEP] [SEP] $B [SEP]",
         special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", cls_token="[CLS]",
-                                        sep_token="[SEP]",
-                                        pad_token="[PAD]", model_input_names=["input_ids",
-                                        "attention_mask"])  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        model_input_names=["input_ids", "attention_mask"],
+    )
     examples = made_up(tmp_path)
     assert backend.encode("paris rome").offsets[-2] == (5, 10)  # with its blank
     split = encode(examples, tokenizer, max_length=24, doc_stride=5)
@@ -270,8 +280,15 @@ def answers_in_loops(split, outputs, num_best, longest, threshold):
 @pytest.mark.parametrize("num_best, longest, threshold", [(20, 30, 0.0), (3, 2, 1.5), (1, 1, -1.0)])
 def test_answers_equal_loops(bert, tmp_path, num_best, longest, threshold):
     examples = made_up(tmp_path)
-    split = encode(examples, bert, max_length=24, doc_stride=5, num_best=num_best, max_answer_length=longest,
-                   null_threshold=threshold)  # fmt: skip
+    split = encode(
+        examples,
+        bert,
+        max_length=24,
+        doc_stride=5,
+        num_best=num_best,
+        max_answer_length=longest,
+        null_threshold=threshold,
+    )
     draw = np.random.default_rng(5)
     outputs = [np.round(draw.normal(size=(length, 2)) * 2, 2).astype(np.float32) for length in split.lengths]
     path = split.write_submission(outputs, tmp_path / "out")

@@ -264,8 +264,11 @@ def test_bare_encoder(case, s, tmp_path):
 
 
 def test_a_family_that_is_not_in_the_table():
-    model = transformers.AlbertModel(transformers.AlbertConfig(vocab_size=9, embedding_size=4, hidden_size=4,
-                                     num_attention_heads=2, intermediate_size=4))  # fmt: skip
+    model = transformers.AlbertModel(
+        transformers.AlbertConfig(
+            vocab_size=9, embedding_size=4, hidden_size=4, num_attention_heads=2, intermediate_size=4
+        )
+    )
     with pytest.raises(CheckpointError, match=r"'albert' is not supported.*bert, roberta"):
         models.layer_modules(model)
 

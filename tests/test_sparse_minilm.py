@@ -329,10 +329,15 @@ def pretrained(tmp_path_factory, demo_tokenizer):
     """A random model with a head for masked tokens, and some contrast in what it says."""
     folder = tmp_path_factory.mktemp("pretrained") / "model"
     torch.manual_seed(0)
-    config = transformers.BertConfig(vocab_size=len(demo_tokenizer), hidden_size=48, num_hidden_layers=3,
-                                     num_attention_heads=4,
-                                     intermediate_size=96, max_position_embeddings=24,
-                                     initializer_range=0.2)  # fmt: skip
+    config = transformers.BertConfig(
+        vocab_size=len(demo_tokenizer),
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=96,
+        max_position_embeddings=24,
+        initializer_range=0.2,
+    )
     transformers.BertForMaskedLM(config).save_pretrained(folder)
     demo_tokenizer.save_pretrained(folder)
     return folder
@@ -340,9 +345,11 @@ def pretrained(tmp_path_factory, demo_tokenizer):
 
 @pytest.fixture(scope="module")
 def scoring(demo_corpus, pretrained):
-    return ["--task_name", "corpus", "--corpus", demo_corpus, "--model_path", pretrained,
-            "--num_heldout_blocks", 40, "--use_cpu",
-            "--num_scoring_samples", 64, "--scoring_batch_size", 16, "--grid", "0,50,90,99"]  # fmt: skip
+    return [
+        *f"--task_name corpus --corpus {demo_corpus} --model_path {pretrained}".split(),
+        *"--num_heldout_blocks 40 --use_cpu --num_scoring_samples 64".split(),
+        *"--scoring_batch_size 16 --grid 0,50,90,99".split(),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -400,9 +407,11 @@ def test_a_crop_is_distilled_and_fine_tuned(sparsified, demo_corpus, small_demo,
     assert {name: tuple(tensor.shape) for name, tensor in trained.items()} == {
         name: tuple(tensor.shape) for name, tensor in crop.named_parameters()
     }
-    run("run_finetuning.py", "--task_name", "demo", "--data_dir", small_demo, "--model_path", folder,
-        "--use_cpu",
-        "--max_steps", 2, "--max_length", 24, "--output_dir", tmp_path / "tuned")  # fmt: skip
+    run(
+        "run_finetuning.py",
+        *f"--task_name demo --data_dir {small_demo} --model_path {folder} --use_cpu".split(),
+        *f"--max_steps 2 --max_length 24 --output_dir {tmp_path / 'tuned'}".split(),
+    )
     assert read_json(tmp_path / "tuned" / "ckpt" / "config.json")["compression"]["hidden"] == 15
     # by name, as a student beside another teacher: the same student
     run("run_minilmv2.py", *base, "--student_model_path", sparsified, "--output_dir", tmp_path / "named")

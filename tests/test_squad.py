@@ -42,9 +42,13 @@ def encoder(tmp_path_factory):
 def tuned(tmp_path_factory, squad_dir, encoder):
     """A fine-tuned run with predictions for dev."""
     folder = tmp_path_factory.mktemp("tuned") / "run"
-    run("run_finetuning.py", *FLAGS, "--data_dir", squad_dir, "--model_path", encoder, "--output_dir", folder,
-        "--learning_rate", 3e-3, "--num_train_epochs", 12, "--do_train", "--do_infer", "--infer_split",
-        "dev")  # fmt: skip
+    run(
+        "run_finetuning.py",
+        *FLAGS,
+        *f"--data_dir {squad_dir} --model_path {encoder} --output_dir {folder}".split(),
+        *"--learning_rate 0.003 --num_train_epochs 12 --do_train --do_infer".split(),
+        *"--infer_split dev".split(),
+    )
     return folder
 
 
@@ -95,9 +99,11 @@ def test_files_of_predictions(tuned, squad_dir):
 
 def test_another_threshold_and_the_test_file_after_training(tuned, squad_dir, encoder):
     """What only turns scores into answers may change once the run has finished; windows may not."""
-    flags = [*FLAGS, "--data_dir", squad_dir, "--model_path", encoder, "--output_dir", tuned,
-             "--learning_rate", 3e-3,
-             "--num_train_epochs", 12, "--do_infer"]  # fmt: skip
+    flags = [
+        *FLAGS,
+        *f"--data_dir {squad_dir} --model_path {encoder} --output_dir {tuned}".split(),
+        *"--learning_rate 0.003 --num_train_epochs 12 --do_infer".split(),
+    ]
     run("run_finetuning.py", *flags, "--null_threshold", -1e6, "--num_best", 3)
     answers = json.loads((tuned / "predictions" / "squad2_test_predictions.json").read_text())
     assert len(answers) == 12 and {*answers.values()} == {""}
@@ -109,31 +115,41 @@ def test_another_threshold_and_the_test_file_after_training(tuned, squad_dir, en
 
 @pytest.mark.parametrize("objective", ["ft", "kd", "sparse"])
 def test_distillation(objective, tuned, squad_dir, tmp_path):
-    done = run("run_distillation.py", *FLAGS, "--data_dir", squad_dir, "--teacher_model_path", tuned,
-               "--layer_or_sparsity", "1L",
-               "--model_type", f"{objective}bert_qa", "--temperature", 2, "--learning_rate", 3e-3,
-               "--num_train_epochs", 3,
-               "--output_dir", tmp_path / "run",
-               *(["--cache_teacher"] if objective == "kd" else []))  # fmt: skip
+    done = run(
+        "run_distillation.py",
+        *FLAGS,
+        *f"--data_dir {squad_dir} --teacher_model_path {tuned} --layer_or_sparsity 1L".split(),
+        *f"--model_type {objective}bert_qa --temperature 2 --learning_rate 0.003".split(),
+        *f"--num_train_epochs 3 --output_dir {tmp_path / 'run'}".split(),
+        *(["--cache_teacher"] if objective == "kd" else []),
+    )
     found = losses(tmp_path / "run")
     assert found[-1] < found[0] and done.stdout.strip().endswith("ckpt")
     if objective == "kd":  # the same without the cache
-        run("run_distillation.py", *FLAGS, "--data_dir", squad_dir, "--teacher_model_path", tuned,
-            "--layer_or_sparsity", "1L",
-            "--model_type", "kd", "--temperature", 2, "--learning_rate", 3e-3, "--num_train_epochs", 3,
-            "--output_dir", tmp_path / "other")  # fmt: skip
+        run(
+            "run_distillation.py",
+            *FLAGS,
+            *f"--data_dir {squad_dir} --teacher_model_path {tuned} --layer_or_sparsity 1L".split(),
+            *"--model_type kd --temperature 2 --learning_rate 0.003 --num_train_epochs 3".split(),
+            *f"--output_dir {tmp_path / 'other'}".split(),
+        )
         assert losses(tmp_path / "other") == pytest.approx(found, rel=1e-4)
 
 
 def test_two_processes_are_one(tuned, squad_dir, tmp_path):
     """Windows are shared out for training and for scoring; each question counts once."""
-    flags = [*FLAGS[:-4], "--data_dir", squad_dir, "--teacher_model_path", tuned, "--layer_or_sparsity", "1L",
-             "--max_length", 24,
-             "--model_type", "kd", "--doc_stride", 4, "--max_steps", 4, "--log_interval", 1]  # fmt: skip
+    flags = [
+        *FLAGS[:-4],
+        *f"--data_dir {squad_dir} --teacher_model_path {tuned} --layer_or_sparsity 1L".split(),
+        *"--max_length 24 --model_type kd --doc_stride 4 --max_steps 4 --log_interval 1".split(),
+    ]
     for name, size, processes in (("one", 10, 1), ("two", 5, 2)):
-        run("run_distillation.py", *flags, "--per_device_train_batch_size", size, "--output_dir",
-            tmp_path / name,
-            processes=processes)  # fmt: skip
+        run(
+            "run_distillation.py",
+            *flags,
+            *f"--per_device_train_batch_size {size} --output_dir {tmp_path / name}".split(),
+            processes=processes,
+        )
     one, two = (
         json.loads((tmp_path / name / "results.json").read_text())["metrics"]["dev"]
         for name in ("one", "two")
@@ -160,20 +176,26 @@ def test_sparsification_and_minidisc(tuned, squad_dir, tmp_path):
         for folder in (tuned, tmp_path / "nested")
     )
     assert after["f1"] == pytest.approx(before["f1"])
-    run("run_minidisc.py", *data, "--teacher_model_path", tmp_path / "nested", "--target_sparsity", 80,
-        "--num_train_epochs", 1,
-        "--per_device_train_batch_size", 8, "--trunc_sparsity", 40, "--output_dir",
-        tmp_path / "mini")  # fmt: skip
+    run(
+        "run_minidisc.py",
+        *data,
+        *f"--teacher_model_path {tmp_path / 'nested'} --target_sparsity 80".split(),
+        *"--num_train_epochs 1 --per_device_train_batch_size 8 --trunc_sparsity 40".split(),
+        *f"--output_dir {tmp_path / 'mini'}".split(),
+    )
     assert json.loads((tmp_path / "mini" / "results.json").read_text())["metrics"]["dev"]["total"] == 24
 
 
 def test_questions_are_cut_for_a_quick_score_never_their_windows(tuned, squad_dir, tmp_path):
     """Each of the sampled questions keeps all of its windows, and the files of predictions are about them."""
-    run("run_distillation.py", *FLAGS, "--data_dir", squad_dir, "--teacher_model_path", tuned, "--model_type",
-        "ft",
-        "--layer_or_sparsity", "1L", "--max_eval_samples", 5, "--max_length", 24, "--doc_stride", 4,
-        "--max_steps", 1,
-        "--do_train", "--do_infer", "--infer_split", "dev", "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "run_distillation.py",
+        *FLAGS,
+        *f"--data_dir {squad_dir} --teacher_model_path {tuned} --model_type ft".split(),
+        *"--layer_or_sparsity 1L --max_eval_samples 5 --max_length 24 --doc_stride 4".split(),
+        *"--max_steps 1 --do_train --do_infer --infer_split dev".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+    )
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (
         results["metrics"]["dev"]["total"] == 5 and results["data"]["dev"] >= 10
@@ -183,9 +205,13 @@ def test_questions_are_cut_for_a_quick_score_never_their_windows(tuned, squad_di
 
 
 def test_patient_distillation_is_refused(tuned, squad_dir, tmp_path):
-    done = run("run_distillation.py", *FLAGS, "--data_dir", squad_dir, "--teacher_model_path", tuned,
-               "--model_type", "pkd",
-               "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    done = run(
+        "run_distillation.py",
+        *FLAGS,
+        *f"--data_dir {squad_dir} --teacher_model_path {tuned} --model_type pkd".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+        code=2,
+    )
     assert "pkd is for classification; squad2 is a spans task" in done.stderr
 
 
@@ -364,16 +390,24 @@ def test_bad_files_through_the_script(case, squad_dir, encoder, tmp_path):
         text = source.read_text()
         damaged = fault(text) if split == "train" else text
         path.write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
-    done = run("run_finetuning.py", *FLAGS, "--data_dir", tmp_path / "data", "--model_path", encoder,
-               "--output_dir",
-               tmp_path / "run", code=2)  # fmt: skip
+    done = run(
+        "run_finetuning.py",
+        *FLAGS,
+        *f"--data_dir {tmp_path / 'data'} --model_path {encoder}".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+        code=2,
+    )
     path = tmp_path / "data" / "squad2" / "train-v2.0.json"
     assert f"error: {path}" in done.stderr and said in done.stderr and "Traceback" not in done.stderr
     assert "expected" in done.stderr and not (tmp_path / "run").exists()
 
 
 def test_scoring_an_unlabelled_test_file(squad_dir, encoder, tmp_path):
-    done = run("run_finetuning.py", *FLAGS, "--data_dir", squad_dir, "--model_path", encoder, "--do_train",
-               "--do_test",
-               "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    done = run(
+        "run_finetuning.py",
+        *FLAGS,
+        *f"--data_dir {squad_dir} --model_path {encoder} --do_train --do_test".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+        code=2,
+    )
     assert "test-v2.0.json:1: found no labels; expected answers" in done.stderr

@@ -31,17 +31,29 @@ def base(small_demo):
 def trial_demo(tmp_path_factory, base, tuned_demo, nested_demo):
     """The run folder of the trial student, 70% of whose units are gone."""
     folder = tmp_path_factory.mktemp("trial") / "run"
-    run("run_distillation.py", *base, *KD, "--teacher_model_path", tuned_demo, "--student_model_path",
-        nested_demo, *START,
-        "--output_dir", folder)  # fmt: skip
+    run(
+        "run_distillation.py",
+        *base,
+        *KD,
+        *f"--teacher_model_path {tuned_demo} --student_model_path {nested_demo}".split(),
+        *START,
+        "--output_dir",
+        folder,
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def stark(base, tuned_demo, nested_demo, trial_demo):
     """The flags of both stages in one command."""
-    return (*base, "--teacher_model_path", tuned_demo, "--student_model_path", trial_demo, "--do_rewind",
-            "--student_init_path", nested_demo, *START, "--teacher_sparsities", "30,80")  # fmt: skip
+    return (
+        *base,
+        *f"--teacher_model_path {tuned_demo} --student_model_path {trial_demo} --do_rewind".split(),
+        *f"--student_init_path {nested_demo}".split(),
+        *START,
+        "--teacher_sparsities",
+        "30,80",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +97,13 @@ def test_lambda(base, small_demo, tuned_demo, trial_demo, tmp_path):
     """1 is plain sparsification: the same bytes and grid, from the same rows in the same batches; at 0.5 they
     differ."""
     grid = ("--grid", "0,30,70")
-    run("run_sparsification.py", "--task_name", "demo", "--data_dir", small_demo, "--use_cpu", *grid,
-        "--num_scoring_samples", 96,
-        "--model_path", tuned_demo, "--output_dir", tmp_path / "plain")  # fmt: skip
+    run(
+        "run_sparsification.py",
+        *f"--task_name demo --data_dir {small_demo} --use_cpu".split(),
+        *grid,
+        *f"--num_scoring_samples 96 --model_path {tuned_demo}".split(),
+        *f"--output_dir {tmp_path / 'plain'}".split(),
+    )
     words = ("--teacher_model_path", tuned_demo, "--student_model_path", trial_demo, *grid)
     before = sha256(tuned_demo / "ckpt/model.safetensors"), sha256(trial_demo / "ckpt/model.safetensors")
     for lam in (1, 0.5):
@@ -163,11 +179,23 @@ def test_rewinding_at_0_repeats_the_trial(whole, base, nested_demo, trial_demo, 
     rounded, trial = losses_of(whole, "rewind_0"), losses_of(trial_demo, "train")
     assert len(rounded) == len(trial) > 10
     assert [row["loss"] for row in rounded[:3]] == pytest.approx([row["loss"] for row in trial[:3]], rel=1e-4)
-    run("run_distillation.py", *base, *KD, "--teacher_model_path", nested_demo, *START, "--cache_teacher",
-        "--output_dir", tmp_path / "trial")  # fmt: skip
-    run("run_stark.py", *base, "--cache_teacher", "--teacher_model_path", nested_demo, "--do_rewind",
-        "--student_init_path",
-        nested_demo, *START, "--teacher_sparsities", "80", "--output_dir", tmp_path / "rewound")  # fmt: skip
+    run(
+        "run_distillation.py",
+        *base,
+        *KD,
+        "--teacher_model_path",
+        nested_demo,
+        *START,
+        *f"--cache_teacher --output_dir {tmp_path / 'trial'}".split(),
+    )
+    run(
+        "run_stark.py",
+        *base,
+        *f"--cache_teacher --teacher_model_path {nested_demo} --do_rewind".split(),
+        *f"--student_init_path {nested_demo}".split(),
+        *START,
+        *f"--teacher_sparsities 80 --output_dir {tmp_path / 'rewound'}".split(),
+    )
     same = losses_of(tmp_path / "rewound", "rewind_0"), losses_of(tmp_path / "rewound", "rewind_80")
     assert same[0] == losses_of(tmp_path / "trial", "train") != same[1]
     results = [read_json(tmp_path / name / "results.json") for name in ("trial", "rewound")]
@@ -176,9 +204,14 @@ def test_rewinding_at_0_repeats_the_trial(whole, base, nested_demo, trial_demo, 
 
 def test_rewinding_apart_is_rewinding_at_once(whole, base, nested_demo, tmp_path):
     """A second command, from the sparse teacher of the first, ends with the same bytes."""
-    run("run_stark.py", *base, "--teacher_model_path", whole / "sparse_teacher", "--do_rewind",
-        "--student_init_path",
-        nested_demo, *START, "--teacher_sparsities", "30,80", "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "run_stark.py",
+        *base,
+        *f"--teacher_model_path {whole / 'sparse_teacher'} --do_rewind".split(),
+        *f"--student_init_path {nested_demo}".split(),
+        *START,
+        *f"--teacher_sparsities 30,80 --output_dir {tmp_path / 'run'}".split(),
+    )
     assert sha256(tmp_path / "run/ckpt/model.safetensors") == sha256(whole / "ckpt/model.safetensors")
     assert not (tmp_path / "run" / "sparse_teacher").exists()
 
@@ -279,9 +312,13 @@ def test_scores_and_tags(task, model, checkpoints, tmp_path):
     base = ("--task_name", task, "--data_dir", tmp_path / "data", "--use_cpu", "--num_train_epochs", 1)
     teacher = ("--teacher_model_path", checkpoints / model)
     run("run_distillation.py", *base, *teacher, "--student_layer", 2, *KD, "--output_dir", tmp_path / "trial")
-    run("run_stark.py", *base, *teacher, "--student_model_path", tmp_path / "trial", "--student_layer", 2,
-        "--do_rewind",
-        "--teacher_sparsities", 50, "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "run_stark.py",
+        *base,
+        *teacher,
+        *f"--student_model_path {tmp_path / 'trial'} --student_layer 2 --do_rewind".split(),
+        *f"--teacher_sparsities 50 --output_dir {tmp_path / 'run'}".split(),
+    )
     results = read_json(tmp_path / "run" / "results.json")
     assert results["teacher_sparsity"] == 50 and set(results["metrics"]["dev"]) == set(
         tasks.get(task).metrics

@@ -170,10 +170,11 @@ def corpus(tokenizer, tmp_path_factory):
 def test_training_continues_byte_equal(kind, stream_of, corpus, asked_to_stop, tmp_path):
     """Through the training loop: two micro-batches an update, interrupted after update 10 of 25."""
     parser = flags.parser("", flags.training, flags.runtime)
-    words = ["--per_device_train_batch_size", "4", "--num_grad_accum_steps", "2", "--max_steps", "25",
-             "--eval_interval", "10",
-             "--learning_rate", "0.01", "--seed", "3", "--save_minutes", "0", "--precision",
-             "fp32"]  # fmt: skip
+    words = [
+        *"--per_device_train_batch_size 4 --num_grad_accum_steps 2 --max_steps 25".split(),
+        *"--eval_interval 10 --learning_rate 0.01 --seed 3 --save_minutes 0".split(),
+        *"--precision fp32".split(),
+    ]
     args = flags.resolve(parser, words, stage="test", name=lambda args: "run")
 
     def data():

@@ -42,11 +42,20 @@ def made(base, tuned_demo, tmp_path_factory):
     """The teacher (4 layers, a filter on every second one), a student of 2 layers and it with filters; run
     folders."""
     folder = tmp_path_factory.mktemp("ted")
-    run("run_ted.py", *base, *FAST, "--mode", "filters", "--model_path", tuned_demo, "--filter_interval", 2,
-        "--cache_teacher",
-        "--output_dir", folder / "teacher")  # fmt: skip
-    run("run_ted.py", *base, *FAST, "--mode", "ft", "--teacher_model_path", tuned_demo, "--student_layer", 2,
-        "--output_dir", folder / "tuned")  # fmt: skip
+    run(
+        "run_ted.py",
+        *base,
+        *FAST,
+        *f"--mode filters --model_path {tuned_demo} --filter_interval 2 --cache_teacher".split(),
+        *f"--output_dir {folder / 'teacher'}".split(),
+    )
+    run(
+        "run_ted.py",
+        *base,
+        *FAST,
+        *f"--mode ft --teacher_model_path {tuned_demo} --student_layer 2".split(),
+        *f"--output_dir {folder / 'tuned'}".split(),
+    )
     run(
         "run_ted.py",
         *base,
@@ -138,8 +147,13 @@ def test_heads_beside_the_majority(made, base):
 
 
 def test_cached_states_make_the_same_filters(base, made, tmp_path):
-    run("run_ted.py", *base, *FAST, "--mode", "filters", "--model_path", made.plain, "--filter_interval", 2,
-        "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "run_ted.py",
+        *base,
+        *FAST,
+        *f"--mode filters --model_path {made.plain} --filter_interval 2".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+    )
     cached, anew = tensors(made.teacher, "filters"), tensors(tmp_path / "run", "filters")
     assert max(float((cached[name] - anew[name]).abs().max()) for name in cached) < 1e-4
     assert (
@@ -203,8 +217,12 @@ def test_other_starts(base, made, tmp_path, init, student):
         else ("--student_layer", 2, "--layer_choice", "even")
     )
     flags = (*base, *FAST, *WEIGHTS, "--cache_teacher", "--max_steps", 2, "--do_train", "--do_test", *source)
-    run("run_ted.py", *flags, "--mode", "ted", "--teacher_model_path", made.teacher, "--student_init", init,
-        "--output_dir", tmp_path / "run")  # fmt: skip
+    run(
+        "run_ted.py",
+        *flags,
+        *f"--mode ted --teacher_model_path {made.teacher} --student_init {init}".split(),
+        *f"--output_dir {tmp_path / 'run'}".split(),
+    )
     results = read_json(tmp_path / "run" / "results.json")
     assert results["metrics"].keys() == {"dev", "test"} and results["last_metrics"]
     assert results["matched_layers"] == {"student": [1, 2], "teacher": [2, 4], "output_dim": 128}
@@ -286,9 +304,15 @@ def test_no_pair_above_chance(base, heads, made, tmp_path):
         and not (tmp_path / "run").exists()
     )
     assert all(text in done.stderr for text in ("side", "baseline", "teacher", "student", "False", "True"))
-    done = run(*flags, "--mode", "ted", *WEIGHTS, "--teacher_model_path", made.teacher,
-               "--student_model_path", made.tuned,
-               "--student_init", "finetuned", code=2)  # fmt: skip
+    done = run(
+        *flags,
+        "--mode",
+        "ted",
+        *WEIGHTS,
+        *f"--teacher_model_path {made.teacher} --student_model_path {made.tuned}".split(),
+        *"--student_init finetuned".split(),
+        code=2,
+    )
     assert "with --student_init finetuned the student's filters are new" in done.stderr
 
 
@@ -300,9 +324,15 @@ def means(base, made, tmp_path_factory):
         ("teacher", made.plain, ("--filter_interval", 2, "--cache_teacher")),
         ("student", made.tuned, ()),
     ):
-        run("run_ted.py", *base, *FAST, "--mode", "filters", "--filter_token", "mean", "--model_path", model,
+        run(
+            "run_ted.py",
+            *base,
+            *FAST,
+            *f"--mode filters --filter_token mean --model_path {model}".split(),
             *extra,
-            "--output_dir", folder / side)  # fmt: skip
+            "--output_dir",
+            folder / side,
+        )
     return folder
 
 
@@ -407,12 +437,21 @@ def test_contradicting_tokens(sides, extra, message, base, made, means, tmp_path
 def deberta(folder, tokenizer_from, *, layers, width):
     tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_from)
     config = transformers.DebertaV2Config(
-        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
         intermediate_size=48,
-        max_position_embeddings=128, relative_attention=True, position_buckets=8, norm_rel_ebd="layer_norm",
+        max_position_embeddings=128,
+        relative_attention=True,
+        position_buckets=8,
+        norm_rel_ebd="layer_norm",
         share_att_key=True,
-        pos_att_type=["p2c", "c2p"], position_biased_input=False, type_vocab_size=0, pooler_hidden_size=width,
-    )  # fmt: skip
+        pos_att_type=["p2c", "c2p"],
+        position_biased_input=False,
+        type_vocab_size=0,
+        pooler_hidden_size=width,
+    )
     transformers.set_seed(0)
     transformers.DebertaV2Model(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -435,10 +474,14 @@ def test_deberta_end_to_end_in_bf16(base, made, tmp_path):
             "--output_dir",
             tmp_path / f"{side}_tuned",
         )
-        run("run_ted.py", *flags, "--mode", "filters", "--model_path", tmp_path / f"{side}_tuned",
-            "--filter_output_dim", 24,
-            "--filter_interval", layers // 2, "--filter_nonlinear", "--output_dir",
-            tmp_path / f"{side}_filters")  # fmt: skip
+        run(
+            "run_ted.py",
+            *flags,
+            *f"--mode filters --model_path {tmp_path / f'{side}_tuned'} --filter_output_dim 24".split(),
+            "--filter_interval",
+            layers // 2,
+            *f"--filter_nonlinear --output_dir {tmp_path / f'{side}_filters'}".split(),
+        )
     for name, words in {
         "ted": (
             "--mode",
@@ -490,14 +533,21 @@ def test_every_kind_of_task(task, extra, tmp_path):
     data, encoder, lengths = task_data(tmp_path, task)
     flags = ("--task_name", task, "--data_dir", data, *FAST, *lengths)
     run("run_finetuning.py", *flags, "--model_path", encoder, "--output_dir", tmp_path / "teacher")
-    run("run_ted.py", *flags, "--mode", "ft", "--teacher_model_path", tmp_path / "teacher", "--student_layer",
-        2,
-        "--output_dir", tmp_path / "student")  # fmt: skip
+    run(
+        "run_ted.py",
+        *flags,
+        *f"--mode ft --teacher_model_path {tmp_path / 'teacher'} --student_layer 2".split(),
+        *f"--output_dir {tmp_path / 'student'}".split(),
+    )
     cached = () if extra else ("--cache_teacher",)
     for side, interval in (("teacher", 2), ("student", 1)):
-        run("run_ted.py", *flags, *cached, "--mode", "filters", "--model_path", tmp_path / side,
-            "--filter_interval", interval,
-            "--output_dir", tmp_path / f"{side}_filters")  # fmt: skip
+        run(
+            "run_ted.py",
+            *flags,
+            *cached,
+            *f"--mode filters --model_path {tmp_path / side} --filter_interval {interval}".split(),
+            *f"--output_dir {tmp_path / f'{side}_filters'}".split(),
+        )
     metrics = read_json(tmp_path / "teacher_filters" / "results.json")["metrics"]["dev"]
     assert len(metrics) == 2 and all(name.endswith(("/2", "/4")) for name in metrics)
     heads = read_json(tmp_path / "teacher_filters" / "results.json")["heads"]
@@ -505,14 +555,25 @@ def test_every_kind_of_task(task, extra, tmp_path):
         {row["baseline"] for row in heads}
     ) == 1
     if task != "stsb":
-        done = run("run_ted.py", *flags, "--mode", "filters", "--model_path", tmp_path / "teacher",
-                   "--filter_token", "mean",
-                   "--output_dir", tmp_path / "refused", code=2)  # fmt: skip
+        done = run(
+            "run_ted.py",
+            *flags,
+            *f"--mode filters --model_path {tmp_path / 'teacher'} --filter_token mean".split(),
+            *f"--output_dir {tmp_path / 'refused'}".split(),
+            code=2,
+        )
         assert f"--filter_token: {task} is a" in done.stderr
-    run("run_ted.py", *flags, *cached, *extra, "--mode", "ted", "--teacher_model_path",
-        tmp_path / "teacher_filters",
-        "--student_model_path", tmp_path / "student_filters", *WEIGHTS, "--output_dir",
-        tmp_path / "run")  # fmt: skip
+    run(
+        "run_ted.py",
+        *flags,
+        *cached,
+        *extra,
+        *f"--mode ted --teacher_model_path {tmp_path / 'teacher_filters'}".split(),
+        *f"--student_model_path {tmp_path / 'student_filters'}".split(),
+        *WEIGHTS,
+        "--output_dir",
+        tmp_path / "run",
+    )
     assert all(0 <= row["mse"] < row["loss"] for row in rows(tmp_path / "run", "lr"))
 
 
@@ -669,10 +730,21 @@ def test_bad_flags_and_checkpoints(words, messages, base, wrong, tmp_path):
 
 def test_filters_of_another_size_are_refused(base, made, tmp_path):
     """The count agrees, what they make does not; both sizes are shown."""
-    run("run_ted.py", *base, *FAST, "--max_steps", 1, "--mode", "filters", "--model_path", made.tuned,
-        "--filter_output_dim", 64,
-        "--output_dir", tmp_path / "narrow")  # fmt: skip
-    done = run("run_ted.py", *base, "--mode", "ted", "--teacher_model_path", made.teacher,
-               "--student_model_path",
-               tmp_path / "narrow", *WEIGHTS, "--output_dir", tmp_path / "run", code=2)  # fmt: skip
+    run(
+        "run_ted.py",
+        *base,
+        *FAST,
+        *f"--max_steps 1 --mode filters --model_path {made.tuned} --filter_output_dim 64".split(),
+        *f"--output_dir {tmp_path / 'narrow'}".split(),
+    )
+    done = run(
+        "run_ted.py",
+        *base,
+        *f"--mode ted --teacher_model_path {made.teacher}".split(),
+        *f"--student_model_path {tmp_path / 'narrow'}".split(),
+        *WEIGHTS,
+        "--output_dir",
+        tmp_path / "run",
+        code=2,
+    )
     assert "the student's make 64, the teacher's 128" in done.stderr

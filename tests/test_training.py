@@ -276,9 +276,11 @@ def test_state_that_would_take_too_long_is_not_begun(tmp_path, asked_to_stop, mo
     logs.logger.propagate = True
     monkeypatch.setattr(interruptions, "seconds_left", lambda: 0.0)
     with pytest.raises(interruptions.Interrupted):
-        train(tmp_path / "run", "--eval_interval", "3", "--log_interval", "1",
-              objective=lambda model, batch: asked_to_stop(batch.update == 4) or objective(model,
-              batch))  # fmt: skip
+        train(
+            tmp_path / "run",
+            *"--eval_interval 3 --log_interval 1".split(),
+            objective=lambda model, batch: asked_to_stop(batch.update == 4) or objective(model, batch),
+        )
     snapshot = snapshots.latest(tmp_path / "run/state/train")
     assert snapshots.read_values(snapshot)["step"] == 3
     assert f"{snapshot} stays the last one" in caplog.text and "interrupted after update 5" in caplog.text
@@ -352,10 +354,14 @@ def test_patience_stops(tmp_path):
     args = options("--num_train_epochs", "9", "--num_patience_epochs", "1")
     run, model = make_run(tmp_path / "run", args), Classifier()
     result = training.fit(
-        model, objective, Points(), evaluate=lambda: Score(-0.5, {"dev": {"corr": -0.5}}), save=lambda folder,
-        _: folder.mkdir(),
-        settings=run.training, run=run,
-    )  # fmt: skip
+        model,
+        objective,
+        Points(),
+        evaluate=lambda: Score(-0.5, {"dev": {"corr": -0.5}}),
+        save=lambda folder, _: folder.mkdir(),
+        settings=run.training,
+        run=run,
+    )
     assert (result.best_step, result.num_steps) == (
         7,
         14,
@@ -365,9 +371,18 @@ def test_patience_stops(tmp_path):
 def test_half_written_snapshot_is_not_used(tmp_path):
     """Killed while saving: the folder aside and a renamed but not yet pointed-at folder are ignored."""
     folder = tmp_path / "state"
-    rest = {"done": False, "position": 0, "evaluation_due": False, "best_step": 0, "best": None, "last": None,
-            "scaler": {}, "window": {"sums": [{}], "logged": {}, "seconds": 0.0}, "rows": 0,
-            "save_seconds": 0.0}  # fmt: skip
+    rest = {
+        "done": False,
+        "position": 0,
+        "evaluation_due": False,
+        "best_step": 0,
+        "best": None,
+        "last": None,
+        "scaler": {},
+        "window": {"sums": [{}], "logged": {}, "seconds": 0.0},
+        "rows": 0,
+        "save_seconds": 0.0,
+    }
     rest["seconds"] = 1.0
     snapshots.write(
         folder,

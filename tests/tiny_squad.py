@@ -51,11 +51,16 @@ def encoder(folder, *, layers=2):
     )
     tokenizer.save_pretrained(folder)
     config = transformers.BertConfig(
-        vocab_size=len(pieces), hidden_size=32, num_hidden_layers=layers, num_attention_heads=4,
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
         intermediate_size=40,
-        max_position_embeddings=64, initializer_range=0.2, hidden_dropout_prob=0.0,
+        max_position_embeddings=64,
+        initializer_range=0.2,
+        hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+    )
     transformers.set_seed(0)
     transformers.BertModel(config).save_pretrained(folder)
     return folder
