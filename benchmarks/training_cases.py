@@ -257,7 +257,7 @@ def time_parts(case, *, number, seed):
     students = {s: models.crop(teacher, s).train() for s in reversed(first_hop(teacher, args)[1])}
     *_, largest = students.values()
     objective, targets_of = teaching(largest, teacher, case, args)
-    optimizer = training.optimizer(largest, training.Settings.of(args))
+    optimizer = training.optimizer(largest, training.Settings.of(vars(args)))
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     parts = {"teacher": [], **{f"{s:g}%": [] for s in students}, "update": []}
 

@@ -56,8 +56,8 @@ class Masks:
     def hook(self, unit, layer, size):
         """A forward pre-hook for the output projection of one layer.  size: features of a unit."""
 
-        def multiply(_, args):
-            (features,) = args  # [B, ..., units * size]
+        def multiply(_, inputs):
+            (features,) = inputs  # [B, ..., units * size]
             mask_U = getattr(self, unit)[layer]
             if self.per_example:
                 mask = mask_U.expand(len(features), -1)  # a view of its own for each example
@@ -69,7 +69,7 @@ class Masks:
 
         return multiply
 
-    def multiply_states(self, _, args, states):
+    def multiply_states(self, _, inputs, states):
         """A forward hook for a module that puts out states, [..., D]."""
         return states * self.hidden[0].to(states.dtype)
 

@@ -195,9 +195,9 @@ def _install(model):
     base.register_forward_pre_hook(_tell_padding, with_kwargs=True)
 
 
-def _tell_padding(base, args, kwargs):
+def _tell_padding(base, inputs, others):
     """A forward pre-hook of the encoder: tells the routers which tokens are real."""
-    mask_BL = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+    mask_BL = others.get("attention_mask", inputs[1] if len(inputs) > 1 else None)
     assert mask_BL is None or mask_BL.dim() == 2, "experts need to know which tokens are real"
     route_all = mask_BL is None or base.config.compression["route_padding"]
     for router in base.routers:

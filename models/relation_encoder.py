@@ -72,7 +72,7 @@ class RelationEncoder(nn.Module):
         return answer
 
     def _keep(self, names):
-        def hook(module, args, output):  # returns nothing: what a hook returns replaces the output
+        def hook(module, inputs, output):  # returns nothing: what a hook returns replaces the output
             for name, part_BLD in zip(names, output.chunk(len(names), -1)):
                 self.captured.setdefault(
                     name, part_BLD

@@ -4,11 +4,11 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from data import tasks
+from modules import objectives
 from modules.objectives import OBJECTIVES
 from utils import cards, checkpoints, flags
 from utils.errors import CheckpointError
@@ -110,14 +110,8 @@ def test_paths_must_shrink(path, message):
     ],
 )
 def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):
-    args = SimpleNamespace(
-        model_type=model_type,
-        data_type=None,
-        selection_metric=None,
-        task_name=task,
-        max_length=None,
-        **dict.fromkeys(flags.SPANS),
-    )
+    parser = flags.parser("", flags.task(tasks.NAMES), flags.distillation(objectives))
+    args = parser.parse_args(["--task_name", task, *(["--model_type", model_type] if model_type else [])])
     problems = list(flags.model_types.check_model_type(args, tasks.get(task), config, objectives=OBJECTIVES))
     assert (problems == []) if message is None else message in problems[0], problems
     assert (args.selection_metric, args.max_length) == (tasks.get(task).selection_metric, 128)
@@ -158,16 +152,17 @@ def test_where_checkpoints_are(tmp_path):
 
 
 def test_card_says_how_to_load_and_names_no_folder():
-    args = SimpleNamespace(
-        stage="distillation",
-        teacher_model_path="/home/somebody/teacher",
-        seed=1,
-        precision="fp32",
-        num_train_epochs=1,
-        max_train_samples=None,
-        max_eval_samples=20,
-    )
+    settings = {
+        "teacher_model_path": "/home/somebody/teacher",
+        "seed": 1,
+        "precision": "fp32",
+        "num_train_epochs": 1,
+        "max_train_samples": None,
+        "max_eval_samples": 20,
+    }
     provenance = {
+        "stage": "distillation",
+        "settings": settings,
         "command": ["/home/somebody/run.py", "--seed", "1"],
         "versions": {"torch": "2"},
         "git_commit": "abc",
@@ -178,6 +173,6 @@ def test_card_says_how_to_load_and_names_no_folder():
         "architectures": ["SparseBertForSequenceClassification"],
         "compression": {},
     }
-    text = cards.card(args, provenance, results, config)
+    text = cards.card(provenance, results, config)
     assert "AutoModelForSequenceClassification" in text and "import models" in text and "somebody" not in text
     assert "acc 0.5000" in text and "1,000" in text and "| scored on | 20 rows of dev |" in text

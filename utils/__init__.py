@@ -4,7 +4,6 @@ The command line:
 flags/: parser, shared groups, one file for each family of scripts.
 errors: what a user can cause.
 printable: what strangers wrote, without what moves a terminal's cursor.
-paths: flags that name files and folders.
 
 Known without torch:
 families: the one table of encoder families.

@@ -25,27 +25,27 @@ _MODELS = ("model_path", "teacher_model_path", "student_model_path", "student_in
 _SIZES = ("parameters", "encoder_parameters", "macs", "sparsity", "experts")
 
 
-def card(args, provenance: dict, results: dict, config: dict, *, folder="ckpt", loading=None) -> str:
+def card(provenance: dict, results: dict, config: dict, *, folder="ckpt", loading=None) -> str:
     """The card's text.
 
-    args: resolved flags.  provenance: args.json of the run.  results: results.json.  config: config.json of
-    the checkpoint. folder: what the checkpoint's folder is called.  loading: lines of Python that load it;
-    those of the Auto classes.
+    provenance: args.json of the run.  results: results.json.  config: config.json of the checkpoint.
+    folder: what the checkpoint's folder is called.  loading: lines of Python that load it; those of the Auto
+    classes.
     """
-    task = results.get("task")
+    task, stage = results.get("task"), provenance["stage"]
     lines = [
         "---",
         "library_name: transformers",
         "license: other  # that of the weights and data that it was made from",
         *(["datasets:", f"- {task}"] if task else []),
         "---",
-        f"# {' '.join(word for word in (args.stage, task) if word)}",
+        f"# {' '.join(word for word in (stage, task) if word)}",
         "",
-        f"A {config['model_type']} encoder written by `run_{args.stage}.py`.",
+        f"A {config['model_type']} encoder written by `run_{stage}.py`.",
         "",
         "| | |",
         "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in _rows(args, provenance, results, config)),
+        *(f"| {name} | {value} |" for name, value in _rows(provenance, results, config)),
         *(f"\n{note}" for note in results.get("notes", ())),
         "",
         "Made by",
@@ -63,9 +63,10 @@ def card(args, provenance: dict, results: dict, config: dict, *, folder="ckpt", 
     return "\n".join(lines) + "\n"
 
 
-def _rows(args, provenance, results, config):
+def _rows(provenance, results, config):
     """Yield (name, value) of the table."""
-    yield "method", METHODS.get(args.stage, args.stage)
+    settings = provenance["settings"]
+    yield "method", METHODS.get(provenance["stage"], provenance["stage"])
     if results.get("task"):
         labels = ", ".join(config.get("id2label", {}).values())
         yield (
@@ -81,7 +82,7 @@ def _rows(args, provenance, results, config):
     if data:
         yield "data", ", ".join(data)
     for flag in _MODELS:
-        if value := getattr(args, flag, None):
+        if value := settings.get(flag):
             named = ", ".join(f"`{_public(path)}`" for path in ([value] if isinstance(value, str) else value))
             yield flag.removesuffix("_path").replace("_", " "), named
     for split, values in results["metrics"].items():
@@ -90,24 +91,19 @@ def _rows(args, provenance, results, config):
         if key in results.get("model", {}):
             value = results["model"][key]
             yield key.replace("_", " "), value if isinstance(value, str) else f"{value:,}"
-    if hasattr(args, "corpus"):
-        corpus = ", ".join(f"`{_public(path)}`" for path in args.corpus)
+    if settings.get("corpus"):
+        corpus = ", ".join(f"`{_public(path)}`" for path in settings["corpus"])
         if "num_steps" in results:
             yield "trained on", f"{corpus}, {results['num_steps']} updates"
         else:
-            yield "scored on", f"{corpus}, {args.num_scoring_samples} blocks"
-    elif hasattr(args, "num_train_epochs"):
-        yield "trained on", f"{args.max_train_samples or 'all'} rows of train"
-    if getattr(args, "max_eval_samples", None):
-        yield "scored on", f"{args.max_eval_samples} rows of {getattr(args, 'split', 'dev')}"
-    settings = {
-        key: value for key, value in provenance.get("settings", {}).items() if _is_setting(key, value)
-    }
-    yield (
-        "settings",
-        ", ".join(f"{key} {_shown(value)}" for key, value in settings.items()) or "as in the command",
-    )
-    yield "seed, precision", f"{args.seed}, {args.precision}"
+            yield "scored on", f"{corpus}, {settings['num_scoring_samples']} blocks"
+    elif "num_train_epochs" in settings:
+        yield "trained on", f"{settings['max_train_samples'] or 'all'} rows of train"
+    if settings.get("max_eval_samples"):
+        yield "scored on", f"{settings['max_eval_samples']} rows of {settings.get('split', 'dev')}"
+    shown = [f"{key} {_shown(value)}" for key, value in settings.items() if _is_setting(key, value)]
+    yield "settings", ", ".join(shown) or "as in the command"
+    yield "seed, precision", f"{settings['seed']}, {settings['precision']}"
     starts = [provenance, *provenance.get("resumed", ())]
     yield (
         "versions",

@@ -1,6 +1,6 @@
 """Run folders: started afresh, continued, or reported when finished; and how every script begins and ends.
 
-args.json  log.txt  metrics.jsonl  results.json  ckpt/  state/  predictions/       (DESIGN.md, "A run folder")
+args.json  log.txt  metrics.jsonl  results.json  ckpt/  state/  predictions/
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from utils import (
     flags,
     interruptions,
     logs,
-    paths,
     provenance,
     run_folder,
     run_lock,
     training,
 )
 from utils.errors import FlagError, RunError, UserError, of_machine
+from utils.flags import paths
 from utils.printable import message
 
 logger = logs.logger
@@ -117,7 +117,7 @@ class Run:
     @property
     def training(self) -> training.Settings:
         """How is trained, for training.fit()."""
-        return training.Settings.of(self.args)
+        return training.Settings.of(vars(self.args))
 
     @property
     def inference(self) -> dict:
@@ -150,7 +150,7 @@ class Run:
                     self.args.task_name: share
                 }
                 files.write_json(aside / "config.json", config)
-            files.write_text(aside / "README.md", cards.card(self.args, record, results, config, folder=name))
+            files.write_text(aside / "README.md", cards.card(record, results, config, folder=name))
 
     def save_clock(self):
         """Remember the seconds spent so far, for the next start, when a state is whole.  For the main

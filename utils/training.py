@@ -73,9 +73,9 @@ class Settings:
     save_minutes: float = 5
 
     @classmethod
-    def of(cls, args) -> "Settings":
-        """Those of the resolved flags, after runs.start(), which settles the precision."""
-        return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
+    def of(cls, values: dict) -> "Settings":
+        """Those among the values of all flags, after runs.start(), which settles the precision."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 def learning_rate(update: int, *, total: int, peak: float, warmup: float, kind: str) -> float:

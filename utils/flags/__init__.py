@@ -4,6 +4,7 @@ scripts.
 Nothing here imports torch, so that `--help` answers at once.  Nothing in models/, data/ or modules/ imports
 it.
 parser: the parser, types, resolved settings.
+paths: flags that name files and folders.
 groups: flags that several scripts share.
 checks: what can be wrong with them.
 model_types: the papers' --model_type, and what follows from it.

@@ -8,8 +8,8 @@ import math
 import sys
 from pathlib import Path
 
-from utils import paths
 from utils.errors import FlagError
+from utils.flags import paths
 
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
