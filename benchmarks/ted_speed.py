@@ -23,8 +23,6 @@ What is compared, and how:
 The encoder has a random head and random filters: speed does not depend on what the weights are.
 """
 
-import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -37,7 +35,7 @@ import models
 import run_ted
 from benchmarks import timing
 from benchmarks.reporting import begin, finish, median, peak, quiet, spread
-from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, prepare
+from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, parser_of_paths, prepare
 from models import filter_learning, layerwise_distillation
 from modules import losses
 from modules.filters import LayerwiseObjective
@@ -46,7 +44,6 @@ from utils.flags import dropouts
 from utils.flags.ted import objective_options
 from utils.frozen_outputs import FrozenOutputs
 
-ROOT = Path(__file__).resolve().parent.parent
 NUM_EPOCHS = 6  # of the published stage I on the small tasks
 WEIGHTS = {"kl_alpha": 20, "mse_alpha": 100}
 MEMORY_UPDATES = 2
@@ -54,25 +51,12 @@ MEMORY_UPDATES = 2
 
 def parse(argv=None):
     """The flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    shared, add = ROOT.parent / "shared", parser.add_argument
-    add(
-        "--data_dir",
-        default=os.environ.get("DATA_DIR") or shared / "datasets",
-        help="parent of the <task>/ folders; $DATA_DIR",
-    )
-    add(
-        "--encoder",
-        default=os.environ.get("MODEL_DIR") or shared / "models" / "all-MiniLM-L6-v2",
-        help="checkpoint; $MODEL_DIR",
-    )
+    parser = parser_of_paths(__doc__)
+    add = parser.add_argument
     add("--task", default="mrpc", help="a classification task")
     add("--batch_size", type=int, default=32)
     add("--num_rounds", type=int, default=3)
     add("--num_updates", type=int, default=5, help="of each side, timed per round")
-    add("--output", type=Path, help="JSON file")
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,9 @@
 """What the training benchmarks train: a task's rows and checkpoints, and the scripts' own training with a
 stopwatch in it."""
 
+import argparse
 import contextlib
+import os
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +29,18 @@ GRID = (0, 50, 60, 70, 80, 85, 90)
 TARGET = 90
 WARMUP = plain_recipe.NUM_WARMUP_STEPS
 CPU = torch.device("cpu")
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def parser_of_paths(doc) -> argparse.ArgumentParser:
+    """A parser with the flags of what is read and written."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data_dir = os.environ.get("DATA_DIR") or SHARED / "datasets"
+    encoder = os.environ.get("MODEL_DIR") or SHARED / "models" / "all-MiniLM-L6-v2"
+    parser.add_argument("--data_dir", default=data_dir, help="parent of the <task>/ folders; $DATA_DIR")
+    parser.add_argument("--encoder", default=encoder, help="checkpoint; $MODEL_DIR")
+    parser.add_argument("--output", type=Path, help="JSON file")
+    return parser
 
 
 def prepare(name, args, folder, *, num_batches, longest=False, device="cpu", precision="fp32"):

@@ -27,8 +27,6 @@ The encoder has a random head and its units are scored on a few batches: speed d
 weights are.
 """
 
-import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -41,10 +39,17 @@ import run_finetuning
 import run_minidisc
 from benchmarks import plain_recipe, timing
 from benchmarks.reporting import begin, finish, median, peak, quiet, spread
-from benchmarks.training_cases import TARGET, WARMUP, prepare, time_parts, time_updates, train
+from benchmarks.training_cases import (
+    TARGET,
+    WARMUP,
+    parser_of_paths,
+    prepare,
+    time_parts,
+    time_updates,
+    train,
+)
 from utils import logs
 
-ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = plain_recipe.PUBLISHED_EPOCHS
 # Aims: of what padding allows, of the sum of its parts
 FINETUNING, DISTILLATION, MINIDISC = 0.9, 0.9 * 1.3, 1.15
@@ -62,20 +67,8 @@ VARIANTS = {
 
 def parse(argv=None):
     """The flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    shared, add = ROOT.parent / "shared", parser.add_argument
-    add(
-        "--data_dir",
-        default=os.environ.get("DATA_DIR") or shared / "datasets",
-        help="parent of the <task>/ folders; $DATA_DIR",
-    )
-    add(
-        "--encoder",
-        default=os.environ.get("MODEL_DIR") or shared / "models" / "all-MiniLM-L6-v2",
-        help="checkpoint; $MODEL_DIR",
-    )
+    parser = parser_of_paths(__doc__)
+    add = parser.add_argument
     add("--tasks", nargs="+", default=["mrpc", "rte", "sst2"], help="classification tasks")
     add(
         "--minidisc_tasks",
@@ -88,7 +81,6 @@ def parse(argv=None):
     add("--num_updates", type=int, default=10, help="ours, timed per round")
     add("--num_plain_steps", type=int, default=3, help="plain, timed per round; one is as wide as the other")
     add("--num_minidisc_updates", type=int, default=3, help="timed per round")
-    add("--output", type=Path, help="JSON file")
     return parser.parse_args(argv)
 
 

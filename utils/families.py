@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 
 from utils.errors import CheckpointError
 
-SPARSE, EXPERTS = (
-    "sparse-",
-    "moe-",
-)  # model_type of a cropped model, and of one with experts: this and the stock model_type
+SPARSE = "sparse-"  # model_type of a cropped model: this and the stock model_type
+EXPERTS = "moe-"  # of one with experts
 SIZES = ("layers", "hidden", "heads", "intermediate")
 HEADS = {  # kind of task: stock head
     "classification": "SequenceClassification",
@@ -19,10 +17,8 @@ HEADS = {  # kind of task: stock head
     "tagging": "TokenClassification",
     "spans": "QuestionAnswering",
 }
-ALL_HEADS = {
-    **HEADS,
-    "masked": "MaskedLM",
-}  # no task's: importance on a corpus is that of the loss on masked tokens
+# With that of masked tokens, which is no task's: importance on a corpus is that of their loss
+ALL_HEADS = {**HEADS, "masked": "MaskedLM"}
 USES = {  # what a row may refuse: in words
     "attention experts": "its attention cannot be experts",
     "ffn experts": "its feed-forward sublayers cannot be experts",
