@@ -106,9 +106,8 @@ def main(args):
                     stage=f"rewind_{s:g}",
                     draws="train",
                 )
-            chosen, _ = choose(
-                {s: results[s].metrics[chooser][metric] for s in points}, lam=0
-            )  # the denser teacher where equal
+            # The denser teacher where equal
+            chosen, _ = choose({s: results[s].metrics[chooser][metric] for s in points}, lam=0)
             best = results[chosen]
             # ---- Dev, once for each student, when the choice is made
             scores = {

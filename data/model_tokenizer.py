@@ -49,9 +49,8 @@ def load_tokenizer(path):
         )
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         reason = str(error).strip().split("\n")[0]
-        if "tiktoken" in reason and (
-            missing := _missing_packages()
-        ):  # which transformers tries where it lacks these
+        # Which transformers tries where it lacks these
+        if "tiktoken" in reason and (missing := _missing_packages()):
             raise CheckpointError(
                 f"{source}: its tokenizer is a sentencepiece model without a tokenizer.json; reading it "
                 "needs "

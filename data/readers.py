@@ -291,10 +291,8 @@ def _tags(path, sentences, numbers, label_names):
     """Label ids of checked tags in IOB2.  sentences: lists of tags; numbers: the line of each sentence's
     first word."""
     label_ids = {name: i for i, name in enumerate(label_names)}
-    starts_inside, starts_again = (
-        [],
-        [],
-    )  # (line, tag): I- that continues nothing; B- that follows no entity of its type
+    # (line, tag): I- that continues nothing; B- that follows no entity of its type
+    starts_inside, starts_again = [], []
     for sentence, number in zip(sentences, numbers):
         previous = "O"
         for line, tag in enumerate(sentence, number):

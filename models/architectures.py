@@ -100,9 +100,8 @@ def max_positions(*models) -> int | None:
 def _positions(model):
     for name, module in encoder(model).named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            first = (
-                0 if module.padding_idx is None else module.padding_idx + 1
-            )  # RoBERTa and MPNet count from behind padding
+            # RoBERTa and MPNet count from behind padding
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - first
     return None
 

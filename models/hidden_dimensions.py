@@ -66,9 +66,8 @@ def axes(model) -> list[tuple[str, int]]:
                 if features == size
                 for leaf in leaves
             ]
-    there = {
-        name for name, _ in model.named_parameters()
-    }  # without second names, and without those of emptied layers
+    # Without second names, and without those of emptied layers
+    there = {name for name, _ in model.named_parameters()}
     return [(name, dim) for name, dim in found if name in there]
 
 

@@ -134,9 +134,8 @@ def _units(number, projection, shared_fraction):
     """[E, U]: which units of the widened sublayer each expert gets."""
     size = projection.linear.weight.shape[projection.dim] // (projection.groups * projection.size)
     num_shared = size * shared_fraction
-    assert num_shared == int(num_shared), (
-        f"{shared_fraction} of {size} {projection.unit}"
-    )  # the flags have been checked
+    # The flags have been checked
+    assert num_shared == int(num_shared), f"{shared_fraction} of {size} {projection.unit}"
     return expert_units(number, size, int(num_shared))
 
 

@@ -88,9 +88,8 @@ def cut_out(model, part):
     made = empty_part(model, part)
     pieces, own = first_of(model, made), tensors_of(made)
     by_tensor = {id(own[name]): piece for name, piece in pieces.items()}
-    return fill(
-        made, {name: by_tensor[id(tensor)] for name, tensor in own.items()}, like=model
-    )  # with second names
+    # With second names
+    return fill(made, {name: by_tensor[id(tensor)] for name, tensor in own.items()}, like=model)
 
 
 class PartsObjective:

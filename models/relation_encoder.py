@@ -74,18 +74,16 @@ class RelationEncoder(nn.Module):
     def _keep(self, names):
         def hook(module, inputs, output):  # returns nothing: what a hook returns replaces the output
             for name, part_BLD in zip(names, output.chunk(len(names), -1)):
-                self.captured.setdefault(
-                    name, part_BLD
-                )  # DeBERTa projects relative positions too, after the tokens
+                # DeBERTa projects relative positions too, after the tokens
+                self.captured.setdefault(name, part_BLD)
 
         return hook
 
     @torch.enable_grad()
     def _freeze_unreached(self):
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if (
-            not trained or trained[0].is_meta
-        ):  # a model without values can be called with another's, not trained
+        # A model without values can be called with another's, not trained
+        if not trained or trained[0].is_meta:
             return
         ids_BL = torch.full((1, 4), 2, device=trained[0].device)
         chosen = {} if self.vocabulary is None else {"chosen_BL": ids_BL == 2}

@@ -91,8 +91,7 @@ def removed_counts(scores_LU, sparsities, *, normalised=False):
     ascending = torch.sort(compared_LU.flatten(), stable=True).indices // num_units
     counts = {}
     for sparsity in sparsities:
-        removed = round(
-            Fraction(str(sparsity)) * num_layers * num_units / 100
-        )  # exact: no binary fraction of s decides a half
+        # Exact: no binary fraction of s decides a half
+        removed = round(Fraction(str(sparsity)) * num_layers * num_units / 100)
         counts[sparsity] = torch.bincount(ascending[:removed], minlength=num_layers).tolist()
     return counts

@@ -113,9 +113,8 @@ class _Divergence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream):
-        gradients = [
-            upstream * gradient_BLD for gradient_BLD in ctx.saved_tensors
-        ]  # of one tensor where m = n
+        # Of one tensor where m = n
+        gradients = [upstream * gradient_BLD for gradient_BLD in ctx.saved_tensors]
         return *gradients, *[None] * (8 - len(gradients))
 
 

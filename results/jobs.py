@@ -115,17 +115,12 @@ class Jobs(dict):
 # ---- What jobs have in common
 
 PLACE = {"--data_dir": "$DATA_DIR", "--precision": "$PRECISION", "--log_interval": 100}
-SCORED = {
-    "--do_train": True,
-    "--do_infer": True,
-    "--infer_split": "dev",
-}  # dev predictions, for the paired bootstrap
+# Dev predictions, for the paired bootstrap
+SCORED = {"--do_train": True, "--do_infer": True, "--infer_split": "dev"}
 ROWS = {"qqp": 10000, "sst2": 20000}  # training rows; elsewhere all
 HELD_OUT = {"qqp": 0.03, "sst2": 0.05}  # share of the whole file: 3,000 rows or so of each; elsewhere 0.1
-HOP_EPOCHS = {
-    "qqp": 5,
-    "sst2": 4,
-}  # of each of MiniDisc's hops, and half of what the direct student gets; elsewhere 8
+# Of each of MiniDisc's hops, and half of what the direct student gets; elsewhere 8
+HOP_EPOCHS = {"qqp": 5, "sst2": 4}
 GRID = "0,10,20,30,40,50,60,70,80,90,95"
 
 

@@ -89,9 +89,8 @@ def test_packed_blocks(make, max_length, tokenizer, tmp_path):
     assert rows(corpus) == expected and len(corpus) == len(expected)
     counts = manifest.read_manifest(tmp_path / "corpus")["counts"]
     assert counts["tokens_left_over"] == rest and counts["documents"] == 61
-    assert (
-        counts["tokens"] + sum(bool(t) for t in texts) - 1 == len(corpus) * (max_length - 2) + rest
-    )  # nothing is lost
+    # Nothing is lost
+    assert counts["tokens"] + sum(bool(t) for t in texts) - 1 == len(corpus) * (max_length - 2) + rest
     batch = corpus.collate(np.arange(len(corpus))[::-1][:4])
     assert batch.labels is None and batch.divisors == {"examples": 4.0, "tokens": 4.0 * max_length}
     assert batch.inputs["attention_mask"].all() and batch.inputs["input_ids"].dtype == torch.int64
@@ -162,9 +161,8 @@ def test_half_of_the_pairs_are_random(tokenizer, tmp_path):
     texts = text(800, longest=4)
     built(texts, tokenizer, tmp_path / "corpus", kind="pairs", size=10**6)
     counts = manifest.read_manifest(tmp_path / "corpus")["counts"]
-    assert (
-        0.45 < counts["random_pairs"] / counts["blocks"] < 0.7
-    )  # more than half: documents of a single sentence
+    # More than half: documents of a single sentence
+    assert 0.45 < counts["random_pairs"] / counts["blocks"] < 0.7
 
 
 def test_lines_that_are_sentences_are_left_alone(tokenizer, tmp_path):

@@ -238,9 +238,8 @@ def test_long_sentences_become_windows_and_every_word_is_scored(tokenizer, caplo
     assert content == [
         p for s in words for w in s for p in tokenizer(w, add_special_tokens=False)["input_ids"]
     ]
-    assert all(
-        split.collate([i]).labels[0, 1] != -100 for i in range(len(split))
-    )  # no row begins within a word
+    # No row begins within a word
+    assert all(split.collate([i]).labels[0, 1] != -100 for i in range(len(split)))
     assert len(split) == sum(number_of_windows(sentence, tokenizer, 8) for sentence in words)
     assert "2 sentences longer than 10 tokens" in caplog.text
     outputs = [
@@ -268,10 +267,8 @@ def test_sentences_stay_apart_in_the_score(tokenizer):
     one's entity."""
     examples = Examples(["0", "1"], [["a", "b"], ["c", "d"]], None, [[0, 1], [0, 0]], "x.txt", "dev")
     split = tokenise_examples(examples, tokenizer, task=tasks.get("conll"), max_length=8)
-    outputs = [
-        np.array([5, 0, 1, 5]),
-        np.array([5, 2, 0, 5]),
-    ]  # O B-PER / I-PER O; what is said of specials is ignored
+    # O B-PER / I-PER O; what is said of specials is ignored
+    outputs = [np.array([5, 0, 1, 5]), np.array([5, 2, 0, 5])]
     assert split.score(outputs) == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3})
 
 

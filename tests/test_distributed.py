@@ -67,9 +67,8 @@ def test_finetuning(words, tuned_demo, tmp_path):
         "run_finetuning.py", *flags, *HALVES, "--output_dir", tmp_path / "halves", processes=2, fresh=True
     )
     run("run_finetuning.py", *flags, *PARTS, "--output_dir", tmp_path / "parts", processes=2)
-    assert launched.stdout.splitlines() == [
-        str(tmp_path / "halves" / "ckpt")
-    ]  # said once, by the main process
+    # Said once, by the main process
+    assert launched.stdout.splitlines() == [str(tmp_path / "halves" / "ckpt")]
     for parts in ("halves", "parts"):
         compare(tmp_path / "whole", tmp_path / parts, before=tuned_demo)
 

@@ -508,11 +508,8 @@ def test_experts_begin_with_a_part_in_common(case):
             assert torch.equal(layer.output.dense.weight[expert][:, :6], old.output.dense.weight[:, :6])
             assert torch.equal(layer.output.dense.bias[expert], old.output.dense.bias)
         assert not torch.equal(found.weight[0, 8:], found.weight[1, 8:])
-        for name in (
-            "query",
-            "key",
-            "value",
-        ):  # heads of 4: the first two in common, then one each of the other two
+        # Heads of 4: the first two in common, then one each of the other two
+        for name in ("query", "key", "value"):
             made, stock = getattr(layer.attention.self, name), getattr(old.attention.self, name)
             assert torch.equal(made.weight[:, :8], stock.weight[:8].expand(2, 8, 16))
             assert torch.equal(made.weight[:, 8:12], torch.stack([stock.weight[8:12], stock.weight[12:16]]))

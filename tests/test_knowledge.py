@@ -68,9 +68,8 @@ def test_mixing_by_hand():
         assert mixed[0].tolist() == pytest.approx(expected, abs=1e-12)
         scaled = knowledge.knowledgeableness(express, 1e-6 * friendly, lam=lam)
         assert torch.allclose(scaled, mixed, rtol=1e-12)
-    assert importance.orders(knowledge.knowledgeableness(express, friendly, lam=0.5)).tolist() == [
-        [0, 1]
-    ]  # a tie
+    # A tie
+    assert importance.orders(knowledge.knowledgeableness(express, friendly, lam=0.5)).tolist() == [[0, 1]]
 
 
 def test_k_is_not_normalised_again():

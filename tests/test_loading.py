@@ -244,9 +244,8 @@ def test_a_missing_pooler_is_part_of_the_head(encoder, caplog):
 def test_pretraining_heads_may_be_left_over(tmp_path):
     model = transformers.BertForPreTraining(build(kind=None).config)
     models.save_model(model, tmp_path)
-    task = models.load_model(
-        tmp_path, kind="tagging", label_names=LABELS, new_head=True
-    )  # it has no pooler, either
+    # It has no pooler, either
+    task = models.load_model(tmp_path, kind="tagging", label_names=LABELS, new_head=True)
     assert torch.equal(
         models.encoder(task).embeddings.word_embeddings.weight, model.bert.embeddings.word_embeddings.weight
     )

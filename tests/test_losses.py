@@ -91,9 +91,8 @@ def test_golden_regression():
         torch.tensor([[2.0], [2.0]]),
         torch.tensor([1.0, 4.0]),
     )
-    soft = losses.soft_label(
-        student, teacher, kind="regression", temperature=2.0
-    )  # without effect on purpose
+    # Without effect on purpose
+    soft = losses.soft_label(student, teacher, kind="regression", temperature=2.0)
     task = losses.task_loss(student, labels, kind="regression")
     assert (float(soft), float(task), float(soft + task) / 2) == (0.5, 2.0, 1.25)
 

@@ -200,9 +200,8 @@ def test_float32_is_near_and_stays_so_under_autocast():
         found = loss_of(*half, mask, num_heads=12)
     rounded = [{kind: tensor.double() for kind, tensor in side.items()} for side in half]
     exact = {k: v.item() for k, v in loss_of(*rounded, mask, num_heads=12).items()}
-    assert {k: v.item() for k, v in found.items()} == pytest.approx(
-        exact, rel=1e-5
-    )  # a matmul in bf16 is 1e-2 away
+    # A matmul in bf16 is 1e-2 away
+    assert {k: v.item() for k, v in found.items()} == pytest.approx(exact, rel=1e-5)
     assert found["qq"].dtype == torch.float32
     found["qq"].backward()
     assert half[0]["q"].grad.dtype == torch.bfloat16 and half[0]["k"].grad is None

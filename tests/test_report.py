@@ -218,9 +218,8 @@ def test_charts():
     assert len(places) == 3 and places[1][0] - places[0][0] == pytest.approx(
         places[2][0] - places[1][0], abs=0.2
     )
-    assert places[1][1] - places[2][1] == pytest.approx(
-        2 * (places[0][1] - places[1][1]), abs=0.2
-    )  # upwards, linear
+    # Upwards, linear
+    assert places[1][1] - places[2][1] == pytest.approx(2 * (places[0][1] - places[1][1]), abs=0.2)
     assert chart([Series("a", []), Series("b", [(-1, 1)])], x="x", y="y", log_x=True) == ""
     assert "<polyline" not in chart([Series("a", [(1, 1)])], x="x", y="y")
     text = chart([Series("a", [(i, i) for i in range(10_001)])], x="x", y="y")

@@ -87,9 +87,8 @@ def test_reloads_bit_equal(case, s, tmp_path):
         mine, other = dict(model.named_parameters()), dict(again.named_parameters())
         assert mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
         assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
-        assert torch.allclose(
-            output(again), output(model), rtol=0, atol=1e-5
-        )  # transformers leaves the weights unaligned
+        # Transformers leaves the weights unaligned
+        assert torch.allclose(output(again), output(model), rtol=0, atol=1e-5)
         assert models.grid(again) == models.grid(model) and models.kept(again) == models.kept(model)
         assert models.sparsity(again) == s
         assert torch.equal(output(models.crop(again, 100)), output(models.crop(model, 100)))

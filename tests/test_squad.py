@@ -197,9 +197,8 @@ def test_questions_are_cut_for_a_quick_score_never_their_windows(tuned, squad_di
         *f"--output_dir {tmp_path / 'run'}".split(),
     )
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert (
-        results["metrics"]["dev"]["total"] == 5 and results["data"]["dev"] >= 10
-    )  # windows: two or more of each question
+    # Windows: two or more of each question
+    assert results["metrics"]["dev"]["total"] == 5 and results["data"]["dev"] >= 10
     assert len(json.loads((tmp_path / "run" / "predictions" / "squad2_dev_null_odds.json").read_text())) == 5
     assert "dev/total 5 " in (tmp_path / "run" / "log.txt").read_text()
 

@@ -156,9 +156,8 @@ def test_cached_states_make_the_same_filters(base, made, tmp_path):
     )
     cached, anew = tensors(made.teacher, "filters"), tensors(tmp_path / "run", "filters")
     assert max(float((cached[name] - anew[name]).abs().max()) for name in cached) < 1e-4
-    assert (
-        max(float(tensor.abs().max()) for name, tensor in anew.items() if name.endswith("bias")) > 1e-3
-    )  # they were trained
+    # They were trained
+    assert max(float(tensor.abs().max()) for name, tensor in anew.items() if name.endswith("bias")) > 1e-3
 
 
 # ---- Stage II and baselines

@@ -362,10 +362,8 @@ def test_patience_stops(tmp_path):
         settings=run.training,
         run=run,
     )
-    assert (result.best_step, result.num_steps) == (
-        7,
-        14,
-    )  # 7 updates an epoch; a negative score is saved too
+    # 7 updates an epoch; a negative score is saved too
+    assert (result.best_step, result.num_steps) == (7, 14)
 
 
 def test_half_written_snapshot_is_not_used(tmp_path):
@@ -398,9 +396,8 @@ def test_half_written_snapshot_is_not_used(tmp_path):
     tensors, values = snapshots.read(snapshots.latest(folder), "cpu")
     assert values["step"] == 2 and not tensors["a"].any() and (snapshots.latest(folder) / "best").exists()
     assert sorted(entry.name for entry in folder.iterdir()) == ["latest", "snapshot-2"]
-    snapshots.write(
-        folder, "snapshot-2", tensors={}, values={**rest, "step": 2}
-    )  # the same again, after a crash before the next
+    # The same again, after a crash before the next
+    snapshots.write(folder, "snapshot-2", tensors={}, values={**rest, "step": 2})
     assert snapshots.read_values(snapshots.latest(folder))["step"] == 2
 
 

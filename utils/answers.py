@@ -68,9 +68,8 @@ def best_threshold(given, empty, odds) -> tuple[float, float]:
     """
     odds = np.asarray(odds, np.float64)
     order = np.argsort(odds, kind="stable")
-    gains = np.concatenate(
-        [[0.0], np.cumsum((np.asarray(given) - empty)[order])]
-    )  # of answering the first so many
+    # Of answering the first so many
+    gains = np.concatenate([[0.0], np.cumsum((np.asarray(given) - empty)[order])])
     values = odds[order]
     ends = np.flatnonzero(np.diff(values)) + 1
     cuts = np.concatenate([[0], ends, [len(values)]])

@@ -92,10 +92,8 @@ def flops(model, inputs):
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    with (
-        torch.enable_grad(),
-        FlopCounterMode(display=False) as counter,
-    ):  # without gradients it stumbles over a bare parameter
+    # Without gradients it stumbles over a bare parameter
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         model(**inputs)
     return counter.get_total_flops()
 

@@ -41,9 +41,8 @@ class RunError(UserError):
 def of_machine(error: Exception) -> str | None:
     """What the machine has refused, in one line: a full disk, a file that cannot be read; None for an error
     of another kind."""
-    if (
-        isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list)
-    ):  # one entry for each file of a folder
+    # One entry for each file of a folder
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         _, path, said = error.args[0][0]
         return f"{path}: {said}"
     if isinstance(error, OSError):

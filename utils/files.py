@@ -271,9 +271,8 @@ def _make_aside(path, make):
     """(name, locked descriptor) of something new beside a path."""
     while True:
         make(aside := _aside_name(path))
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # clean() of another process found it before it was locked
+        # clean() of another process found it before it was locked
+        with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(aside, os.O_RDONLY)
             if locks.take(descriptor) is not False:
                 return aside, descriptor

@@ -59,9 +59,8 @@ class FrozenOutputs:
             for number, state_BLD in enumerate(states):
                 self._states[number, positions] = state_BLD[mask].to("cpu", kept)
             for index, row, real in zip(indices.tolist(), rows.cpu(), mask.cpu()):
-                logits[index] = (
-                    row if row.ndim == 1 else row[real]
-                )  # [C], or [tokens, C] where tokens are scored
+                # [C], or [tokens, C] where tokens are scored
+                logits[index] = row if row.ndim == 1 else row[real]
         self._tags = logits[0].ndim == 2
         self._logits = torch.cat(logits) if self._tags else torch.stack(logits)
 

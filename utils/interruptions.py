@@ -58,9 +58,8 @@ def listen(clean_up=None):
 def leave():
     """The script has nothing more to do but to end: from now on signals change nothing, nor its exit code."""
     for number in SIGNALS:
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # the interpreter's own end would set a handler of ours back to the default
+        # The interpreter's own end would set a handler of ours back to the default
+        signal.signal(number, signal.SIG_IGN)
 
 
 def asked() -> bool:
@@ -121,9 +120,8 @@ def _on_signal(*_):
     note()
     if _several or _held:
         if first and os.environ.get("RANK", "0") == "0":
-            os.write(
-                2, b"\ninterrupted: stopping soon (once more: at once)\n"
-            )  # a log may be in the middle of a line
+            # A log may be in the middle of a line
+            os.write(2, b"\ninterrupted: stopping soon (once more: at once)\n")
     elif _clean_up is None:
         os.write(2, b"interrupted: no run had begun\n")
         os._exit(130)

@@ -285,9 +285,8 @@ def _save(path, title, draw, rows, *, height, width=6.4, once_laid_out=None):
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(
-            figsize=(width, height), dpi=160, layout="constrained"
-        )  # no pyplot: no window, no state left behind
+        # No pyplot: no window, no state left behind
+        figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
         draw(figure)
         figure.suptitle(title, parse_math=False, wrap=True)
         for axes in figure.axes if rows else ():

@@ -114,9 +114,8 @@ def status(folder, wanted: dict, *, overwrite: bool) -> tuple[str, str | None]:
     marked, recorded = run_lock.MARKER in names, RECORD in names
     if marked and not run_lock.is_marker(folder / run_lock.MARKER):
         return "new", f"{where}: its {run_lock.MARKER} was not written by this program; {_ANOTHER}"
-    if names <= {run_lock.MARKER} or names == {
-        f"{RECORD}.tmp"
-    }:  # nothing, or what a kill left, also before there was a marker
+    # Nothing, or what a kill left, also before there was a marker
+    if names <= {run_lock.MARKER} or names == {f"{RECORD}.tmp"}:
         return "new", None
     if not marked and not (recorded and _is_record(folder / RECORD)):
         return (
@@ -227,9 +226,8 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
             free = paths | (flags.OF_ANSWERS if finished else set())
             old, new = ({k: v for k, v in x.items() if k not in free} for x in (old, new))
         for key in sorted({*old, *new}):
-            is_newer = (
-                group == "settings" and key not in old and not new[key]
-            )  # a flag that the run's version had not, unused
+            # A flag that the run's version had not, unused
+            is_newer = group == "settings" and key not in old and not new[key]
             if old.get(key) != new.get(key) and not is_newer:
                 name = f"--{key}" if group == "settings" else key
                 found.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")
@@ -330,9 +328,8 @@ def put_back(folder):
     for aside in replaced(folder):
         if not os.path.lexists(aside / RECORD):
             continue
-        for entry in sorted(
-            aside.iterdir(), key=lambda entry: (entry.name == RECORD, entry.name)
-        ):  # args.json last
+        # args.json last
+        for entry in sorted(aside.iterdir(), key=lambda entry: (entry.name == RECORD, entry.name)):
             if entry.name != run_lock.MARKER and not os.path.lexists(folder / entry.name):
                 os.rename(entry, folder / entry.name)
         with contextlib.suppress(OSError):

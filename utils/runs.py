@@ -291,9 +291,8 @@ def prepare(args):
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    device = distributed.start(
-        getattr(args, "use_cpu", True)
-    )  # a script that runs no model has no such flags
+    # A script that runs no model has no such flags
+    device = distributed.start(getattr(args, "use_cpu", True))
     precision = getattr(args, "precision", "fp32")
     if precision is None:
         args.precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

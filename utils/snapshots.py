@@ -66,9 +66,8 @@ def write(folder: Path, name: str, *, tensors: dict, values: dict, save_best=Non
             elif previous is not None and (previous / "best").exists():
                 files.link_tree(previous / "best", aside / "best")
         target = folder / name
-        if (
-            previous is not None and previous.name == name
-        ):  # replaces itself: `latest` must not point into a gap
+        # Replaces itself: `latest` must not point into a gap
+        if previous is not None and previous.name == name:
             target = folder / f"{name}b"
         files.replace_folder(aside, target)
     except BaseException:

@@ -220,11 +220,8 @@ class _Loop:
         self.seconds, self.started = 0.0, time.time()
         self.order_of, self.order = None, None
         self.evaluation_due = self.state_is_due = self.stop = False
-        self.saved, self.saved_at, self.save_seconds = (
-            None,
-            time.time(),
-            0.0,
-        )  # which state is on the disk; since when
+        # Which state is on the disk; since when
+        self.saved, self.saved_at, self.save_seconds = (None, time.time(), 0.0)
 
     def run_to_end(self) -> Result:
         result = finished(self.run, self.stage)

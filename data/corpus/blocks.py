@@ -213,9 +213,8 @@ def _pair(draw, document, start, end, ranges, bounds, room):
     def below(number):
         return int(draw.random() * number)
 
-    def until(
-        sentence, last, wanted
-    ):  # the sentences from this one on that together have so many tokens; at least one
+    # The sentences from this one on that together have so many tokens; at least one
+    def until(sentence, last, wanted):
         stop = sentence + 1
         while stop < last and bounds[stop] - bounds[sentence] < wanted:
             stop += 1

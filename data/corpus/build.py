@@ -99,9 +99,8 @@ def write_chunks(
             for job in jobs:
                 progress(_size(job) if job[0].exists() else _write_chunk(*job))
             return
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork would copy the threads' locks of what has been imported
+        # A fork would copy the threads' locks of what has been imported
+        context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin, initargs=(layout,))
         try:
             pending = deque()
@@ -109,9 +108,8 @@ def write_chunks(
                 if job[0].exists():
                     progress(_size(job))
                     continue
-                with (
-                    interruptions.blocked()
-                ):  # this starts the workers, which leave interruptions to this process
+                # This starts the workers, which leave interruptions to this process
+                with interruptions.blocked():
                     pending.append(pool.submit(_write_chunk, *job))
                 if len(pending) > 2 * num_workers:
                     progress(pending.popleft().result())

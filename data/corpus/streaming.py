@@ -50,10 +50,8 @@ class StreamedCorpus:
         self._rank, self._world, self._batch_size = distributed.rank(), distributed.world(), batch_size
         self._length = num_updates * num_accumulated * batch_size * self._world
         self._heldout = {}  # chunk number: how many of its first blocks are held out
-        self._upcoming, self._next = (
-            None,
-            0,
-        )  # an iterator over this process's blocks, and the number of its next one
+        # An iterator over this process's blocks, and the number of its next one
+        self._upcoming, self._next = None, 0
 
     def __len__(self):
         return self._length
@@ -143,9 +141,8 @@ class StreamedCorpus:
                 arrays, _ = blocks.encode_chunk(
                     texts, first, layout=self._layout, tokenizer=self._cached_tokenizer
                 )
-                packed_NL, _ = blocks.packed_blocks(
-                    arrays["ids"][1:], self._layout
-                )  # without the separator in front
+                # Without the separator in front
+                packed_NL, _ = blocks.packed_blocks(arrays["ids"][1:], self._layout)
                 yield number, packed_NL[self._heldout.get(number, 0) :]
 
 

@@ -113,9 +113,8 @@ class QuestionSplit(Split):
         options = {"num_best": self.options.num_best, "max_answer_length": self.options.max_answer_length}
         first_NK, last_NK, score_NK = best_spans(start_NL, end_NL, **options)
         windows, ranks = np.nonzero(score_NK > -np.inf)
-        order = np.lexsort(
-            (-score_NK[windows, ranks], self._owners[windows])
-        )  # stable: windows in order where scores are equal
+        # Stable: windows in order where scores are equal
+        order = np.lexsort((-score_NK[windows, ranks], self._owners[windows]))
         windows, ranks = windows[order], ranks[order]
         first, last = first_NK[windows, ranks], last_NK[windows, ranks]
         columns = (

@@ -45,9 +45,8 @@ def unusable(path) -> str | None:
     """Why the machine cannot even look whether a path is there; None also for a URL."""
     if "://" in path:
         return None
-    if any(
-        len(os.fsencode(part)) > _LONGEST for part in Path(path).parts
-    ):  # also below a folder that is not there yet
+    # Also below a folder that is not there yet
+    if any(len(os.fsencode(part)) > _LONGEST for part in Path(path).parts):
         return os.strerror(errno.ENAMETOOLONG)
     try:
         os.stat(path)

@@ -83,9 +83,8 @@ def is_page(path) -> bool:
     """Whether a file is one of these pages, which may be replaced."""
     with open(path, encoding="utf-8", errors="replace") as file:
         head = file.read(4096)
-    return (
-        _GENERATOR in head or '\n<meta charset="utf-8">\n<title>Runs below ' in head
-    )  # of before there was a generator's name
+    # Of before there was a generator's name
+    return _GENERATOR in head or '\n<meta charset="utf-8">\n<title>Runs below ' in head
 
 
 def page(title, body) -> str:
