@@ -55,6 +55,7 @@ def main(args):
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
     target = args.target_sparsity
+    target = int(target) if target.is_integer() else target  # 90 as in the grid
     inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
     run = runs.start(args, inputs=inputs)
     load = models.loader(task, device=run.device)
@@ -166,17 +167,18 @@ def hop(iteration, teacher, points, eligible, *, data, run):
         use(None)
         chooser = next(iter(data.selection))
         pick, rows = choose({s: scores[s][chooser][args.selection_metric] for s in eligible}, lam=lam)
-        if len(rows) > 1:
-            logs.logger.info("candidates:\n%s", logs.table(rows))
-        score = next(row["t"] for row in rows if row["sparsity"] == pick)
-        return evaluation.Score(score, scores[pick], {"pick": pick, "t": score, "table": rows})
+        t = next(row["t"] for row in rows if row["sparsity"] == pick)
+        choice = {"pick": pick, "t": t} if len(rows) > 1 else {"pick": pick}
+        return evaluation.Score(t, scores[pick], {**choice, "table": rows})
 
     def save(folder, score):
         models.save_model(models.crop(student, score.choice["pick"]), folder, tokenizer=data.tokenizer)
 
-    return training.fit(
-        student, step, data.train, evaluate=evaluate, save=save, settings=settings, run=run, stage=stage
-    )
+    parts = {"evaluate": evaluate, "save": save, "settings": settings, "run": run, "stage": stage}
+    result = training.fit(student, step, data.train, **parts)
+    if len(eligible) > 1:
+        logs.logger.info("%s, candidates:\n%s", stage, logs.table(result.choice["table"]))
+    return result
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ student_sizes: of a hop of relation distillation, of a part of a once-for-all st
 
 A run:
 runs: how every script begins and ends; the run and what it keeps.
+next_steps: what usually comes after a stage.
 run_folder, run_lock, locks: a run folder on the disk, its marker and lock.
 provenance: what a run is made from, and what of it has changed.
 files: files that are whole or absent.

@@ -73,6 +73,13 @@ def number(value) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
+def duration(seconds: float) -> str:
+    """A time as text: 40s, 12m, 2.5h."""
+    if seconds < 90:
+        return f"{seconds:.0f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 5400 else f"{seconds / 3600:.1f}h"
+
+
 def table(rows: list[dict], columns: list[str] | None = None) -> str:
     """Rows as aligned text; numbers to four significant places, large ones with separators."""
 

@@ -18,6 +18,7 @@ from utils import (
     flags,
     interruptions,
     logs,
+    next_steps,
     provenance,
     run_folder,
     run_lock,
@@ -205,6 +206,12 @@ class Run:
         distributed.barrier()
         for split, values in metrics.items():
             logger.info("%s: %s", split, _line(values))
+        drawn, command = next_steps.pictures(self.folder), next_steps.command(self.args)
+        logger.info("finished in %s", logs.duration(self.seconds))
+        if drawn:
+            logger.info("pictures, beside each the same as SVG: %s", " ".join(drawn))
+        if command and not self.args.dry_run:
+            logger.info("next: %s", command)
         return self.checkpoint
 
     def add_results(self, **values):

@@ -24,6 +24,7 @@ from utils.evaluation import Score, autocast
 from utils.interruptions import Interrupted
 
 logger = logs.logger
+_MOST_TERMS = 6  # that a line of the log lists one by one; metrics.jsonl has all
 
 
 @dataclass
@@ -393,7 +394,12 @@ class _Loop:
         row = {f"{split}/{name}": v for split, values in score.metrics.items() for name, v in values.items()}
         text = " ".join(f"{name} {logs.number(value)}" for name, value in row.items())
         choice = (
-            " | " + " ".join(f"{k} {v}" for k, v in score.choice.items() if not isinstance(v, list | dict))
+            " | "
+            + " ".join(
+                f"{name} {logs.number(value)}"
+                for name, value in score.choice.items()
+                if not isinstance(value, list | dict)
+            )
             if score.choice
             else ""
         )
@@ -566,7 +572,8 @@ class _Loop:
         loss, seconds = sum(values.values()), time.time() - self.window_started
         speed, norm = self.logged["examples"] / seconds, self.logged["norm"] / self.logged["updates"]
         eta = (self.total - self.position) * seconds / self.logged["updates"]
-        terms = " + ".join(f"{name} {value:.4f}" for name, value in values.items())
+        shown = values if len(values) <= _MOST_TERMS else _by_part(values)
+        terms = " + ".join(f"{name} {value:.4f}" for name, value in shown.items())
         logger.info(
             "step %d/%d %d%% | loss %.4f = %s | lr %.2e | %.0f ex/s | eta %s",
             self.step,
@@ -576,7 +583,7 @@ class _Loop:
             terms,
             rate,
             speed,
-            _duration(eta),
+            logs.duration(eta),
         )
         row = {
             "loss": loss,
@@ -594,11 +601,9 @@ class _Loop:
             self.run.metrics.add(self.stage, self.step, values)
 
 
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds / 3600:.1f}h"
-        if seconds >= 5400
-        else f"{seconds / 60:.0f}m"
-        if seconds >= 90
-        else f"{seconds:.0f}s"
-    )
+def _by_part(terms) -> dict:
+    """Loss terms summed by what stands before the stroke: 90/hidden and 90/soft_label make 90."""
+    sums = defaultdict(float)
+    for name, value in terms.items():
+        sums[name.partition("/")[0]] += value
+    return sums
