@@ -55,7 +55,7 @@ def main(args):
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
     target = args.target_sparsity
-    target = int(target) if target.is_integer() else target  # 90 as in the grid
+    target = int(target) if target == int(target) else target  # 90 as in the grid
     inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
     run = runs.start(args, inputs=inputs)
     load = models.loader(task, device=run.device)
