@@ -10,7 +10,8 @@
         --temperature 2 --model_type kd \\
         --student_model_path outputs/sparsification/mrpc --student_sparsity 70  # StarK's trial
 The student: 90S, the teacher's crop at 90% sparsity (a nested teacher of run_sparsification.py); 4L, its
-embeddings, 4 of its layers and its head; or any checkpoint of the same tokenizer, or a part of it. Objectives
+embeddings, 4 of its layers and its head; or any checkpoint of the same tokenizer, or of one with a part of
+its pieces (run_vocabulary.py; the teacher reads its own ids, and what compares tokens is refused). Objectives
 (--model_type): sparsebert (hidden states and soft labels, the default), kdbert (soft and hard labels),
 pkdbert (patient), ftbert (hard labels only, no teacher). StarK's --student_sparsity 70 and --student_layer 4
 say 70S and 4L of --student_model_path, or of the teacher where none is given.
@@ -107,8 +108,10 @@ def main(args):
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     if not run.finished:
+        # ---- Texts as the student reads them, and as the teacher does, whose pieces may be more
+        teacher_data = data
         if args.student_model_path:
-            data.check_tokenizer(args.student_model_path)
+            data = teacher_data.for_student(args.student_model_path)
         # ---- Teacher: frozen, scored once
         teacher = models.freeze(load(args.teacher_model_path))
         # ---- Student. Where its weights come from, in this order: this run's last state (training.fit
@@ -123,13 +126,14 @@ def main(args):
             data=data.sizes(),
             teacher=models.describe(teacher),
             student=models.describe(student),
-            teacher_metrics=evaluation.evaluate(teacher, data.selection, **run.inference),
+            teacher_metrics=evaluation.evaluate(teacher, teacher_data.selection, **run.inference),
         )
-        run.begin()
-
-        # ---- Objective; train, keep what was best on dev
         options = flags.model_types.objective_options(args, objectives)
         objective = models.objective_for(student, teacher, kind=task.kind, **options)
+        teacher_data.require_common_tokens(data, objective.of_tokens)
+        run.begin()
+
+        # ---- Train, keep what was best on dev
         result = models.distil(
             student,
             teacher,
@@ -138,6 +142,7 @@ def main(args):
             metric=args.selection_metric,
             cached=args.cache_teacher,
             balance_weight=args.load_balance_weight,
+            teacher_data=teacher_data,
             run=run,
         )
         found = evaluation.outcome(result, load, data, **run.inference)

@@ -88,13 +88,15 @@ def main(args):
         run.finish(result.checkpoint, metrics=result.last_metrics, num_steps=result.num_steps)
 
     elif not run.finished:
+        # ---- Texts as the student reads them, and as the teacher does, whose pieces may be more
+        teacher_data = data
         if args.teacher_model_path and args.student_model_path:
-            data.check_tokenizer(args.student_model_path)
+            data = teacher_data.for_student(args.student_model_path)
         # ---- Teacher: frozen, scored once
         teacher = None
         if args.teacher_model_path:
             teacher = models.freeze(load(args.teacher_model_path))
-            metrics = evaluation.evaluate(teacher, data.selection, **run.inference)
+            metrics = evaluation.evaluate(teacher, teacher_data.selection, **run.inference)
             run.report(teacher=models.describe(teacher), teacher_metrics=metrics)
         # ---- Student. Where its weights come from, in this order: this run's last state (training.fit
         # restores it); the given checkpoint, or its layers, heads and neurons; the teacher's own
@@ -130,14 +132,16 @@ def main(args):
             learner, outputs = layerwise_distillation.through_filters(
                 student, ours, teacher, theirs, only_above_chance=above, run=run
             )
+        pooled = getattr(learner, "pooled", False)
+        objective = LayerwiseObjective(task.kind, **flags.ted.objective_options(args), pooled=pooled)
+        teacher_data.require_common_tokens(data, objective.of_tokens)
         metrics = evaluation.evaluate(student, data.selection, **run.inference)
         run.report(data=data.sizes(), student=models.describe(student), start_metrics=metrics)
         run.begin()
 
         # ---- Stage II or a baseline; the epoch that was best on dev is kept, without filters
-        pooled = getattr(learner, "pooled", False)
-        objective = LayerwiseObjective(task.kind, **flags.ted.objective_options(args), pooled=pooled)
         options = {"metric": args.selection_metric, "cached": args.cache_teacher, "run": run}
+        options["teacher_data"] = teacher_data
         result = layerwise_distillation.train(learner, student, objective, outputs, data, **options)
         found = evaluation.outcome(result, load, data, **run.inference)
         run.finish(result.checkpoint, **found, model=models.describe(student))

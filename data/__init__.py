@@ -8,4 +8,5 @@ tokenising: columns to token ids.  splits: token ids to batches, outputs to scor
 new_rows: rows to be answered, a part at a time.  answer_lines: the answers as text.
 squad/: questions about a text, to windows of tokens and back to answers.
 corpus/: raw text to blocks of token ids.
+vocabulary/: which pieces of a tokenizer text needs, and the tokenizer of those.
 """

@@ -1,11 +1,13 @@
 """One task's splits, tokenised for one model; read when they are first asked for."""
 
+import copy
+
 from data import demo, hold_out
 from data.model_tokenizer import load_tokenizer, tokenizer_hash
 from data.splits import require_labels
 from data.squad.question_split import SpanOptions
 from data.tokenising import tokenise_examples
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, FlagError
 
 HOLD_OUT = "hold_out"  # the name of the rows that are kept from training
 _SAMPLE = "Unrelated vocabularies differ"  # shown as two tokenizers cut it
@@ -73,10 +75,43 @@ class TaskData:
             else self.dev
         )
 
+    def for_student(self, path) -> "TaskData":
+        """The same rows as the student in the checkpoint at path reads them, these being its teacher's: this
+        object where the same ids mean the same pieces to both, another one where the student's vocabulary is
+        a part of the teacher's.
+
+        Raises CheckpointError for any other vocabulary.
+        """
+        theirs = load_tokenizer(path)
+        if theirs.get_vocab().keys() < self.tokenizer.get_vocab().keys():
+            made = copy.copy(self)
+            made.tokenizer, made._splits = theirs, {}
+            return made
+        self._require_same(theirs, path)
+        return self
+
+    def require_common_tokens(self, student_data, terms):
+        """Raise FlagError where terms of an objective hold a student's tokens against its teacher's one by
+        one, and the two cut texts into others.
+
+        student_data: as for_student() gives it.  terms: their names.
+        """
+        if terms and student_data is not self:
+            raise FlagError(
+                f"--student_model_path: its vocabulary has {len(student_data.tokenizer)} of the teacher's "
+                f"{len(self.tokenizer)} pieces, so that a text has other tokens for it, and "
+                f"{' and '.join(terms)} would compare them one by one; expected an objective of whole texts "
+                "(--model_type kd; of filters those with --filter_token mean), or a teacher with the same "
+                "pieces (run_vocabulary.py --trim_embeddings makes it)"
+            )
+
     def check_tokenizer(self, path):
         """Raise CheckpointError where the tokenizer of the checkpoint at path means other pieces by the same
         ids."""
-        ours, theirs = self.tokenizer, load_tokenizer(path)
+        self._require_same(load_tokenizer(path), path)
+
+    def _require_same(self, theirs, path):
+        ours = self.tokenizer
         if tokenizer_hash(ours) != tokenizer_hash(theirs):
             here, there = (
                 f"{type(t).__name__}, {len(t)} pieces, {' '.join(t.tokenize(_SAMPLE))!r}"

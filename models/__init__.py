@@ -6,6 +6,7 @@ loading, saving: checkpoints.
 from_tensors: models that are built without values and filled with others' tensors.
 derived_classes: classes of changed structures, made from the stock ones.
 students: made from teachers or from nothing, with other dropout, described.
+vocabulary: checkpoints with fewer pieces and positions.
 distillation: one student, one teacher.
 
 Fewer heads, neurons, hidden dimensions, layers:

@@ -98,12 +98,17 @@ def max_positions(*models) -> int | None:
 
 
 def _positions(model):
+    table, first = position_table(model)
+    return None if table is None else table.num_embeddings - first
+
+
+def position_table(model) -> tuple[nn.Embedding | None, int]:
+    """(the table of positions, the row of the first one) of an encoder; (None, 0) where they are relative."""
     for name, module in encoder(model).named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             # RoBERTa and MPNet count from behind padding
-            first = 0 if module.padding_idx is None else module.padding_idx + 1
-            return module.num_embeddings - first
-    return None
+            return module, 0 if module.padding_idx is None else module.padding_idx + 1
+    return None, 0
 
 
 def layer_modules(model) -> nn.ModuleList:

@@ -18,15 +18,17 @@ def objective_for(student, teacher, *, name, kind, temperature=1.0, weights=None
     )
 
 
-def teacher_targets(teacher, objective, train, *, cached, batch_size, precision):
+def teacher_targets(teacher, objective, train, *, cached, batch_size, precision, reads=None):
     """A function (batch) -> the teacher's Targets; it gives None, and runs nothing, where no term looks at
     the teacher.
 
-    cached: the teacher runs once over the split `train`, now, in batches of batch_size.
+    cached: the teacher runs once over the split `train`, now, in batches of batch_size.  reads: that split in
+    the teacher's own ids, where the student's are others.
     """
     if not objective.needs_teacher:
         return lambda batch: None
     outputs = FrozenOutputs(teacher, layers=objective.teacher_layers, precision=precision)
+    outputs.reads = reads
     if cached:
         outputs.cache(train, batch_size=batch_size)
     return lambda batch: Targets(*outputs(batch))
@@ -44,18 +46,20 @@ def distil(
     stage="train",
     draws=None,
     balance_weight=None,
+    teacher_data=None,
 ) -> training.Result:
     """Train the student on the teacher's outputs, keep what is best on dev; continues an interrupted stage of
     the run.
 
     objective: as objective_for() makes it.  data: of the task.  metric: of dev, which chooses.  cached: see
     teacher_targets(). draws: see training.fit.  balance_weight: of a student with experts, see
-    models.balance.
+    models.balance.  teacher_data: of the task, in the teacher's ids where they are others.
     """
     if (result := training.finished(run, stage)) is not None:
         return result
     balance = Balance(student, balance_weight, num_parts=run.training.num_grad_accum_steps)
-    targets = teacher_targets(teacher, objective, data.train, cached=cached, **run.inference)
+    reads = None if teacher_data in (None, data) else teacher_data.train
+    targets = teacher_targets(teacher, objective, data.train, cached=cached, reads=reads, **run.inference)
     return training.fit(
         student,
         balance.beside(lambda module, batch: objective(module, batch, targets(batch))),

@@ -22,9 +22,12 @@ from models.sparse_bert import export_dense
 from utils import files
 from utils.errors import CheckpointError, FlagError, RunError
 
+logger = logging.getLogger("compression")
+
 TOLERANCE = 1e-4  # between the logits of an export and the model's
 NUM_CHECKED = 1024  # examples
 GRAPH, QUANTISED = "model.onnx", "model_int8.onnx"
+_GRAPHS = {"onnx": GRAPH, "onnx int8": QUANTISED}
 # onnxruntime 1.31's kernel for this fusion takes seven times as long on CPUs as the two operators that it
 # replaces
 NOT_FUSED = ["SkipLayerNormFusion"]
@@ -82,12 +85,9 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
     """
     with files.new_folder(folder) as aside:
         if kind == "onnx":
-            _write_graphs(
-                model,
-                aside,
-                split,
-                outputs=("start_logits", "end_logits") if task_kind == "spans" else ("logits",),
-            )
+            rows = np.resize(split.in_order(2)[0], 2)  # two: a dimension of one would become a constant
+            outputs = ("start_logits", "end_logits") if task_kind == "spans" else ("logits",)
+            _write_graphs(model, aside, split.collate(rows).inputs, outputs=outputs)
             _stock_config(model).save_pretrained(aside)
             tokenizer.save_pretrained(aside)
             exported, model = OnnxModel(aside / GRAPH), model.cpu()
@@ -153,23 +153,22 @@ class _Output(dict):
 
 
 class _Positional(nn.Module):
-    """A model called with inputs in order, that returns its logits alone."""
+    """A model called with inputs in order, that returns some of its outputs in order."""
 
-    def __init__(self, model, names):
+    def __init__(self, model, names, outputs):
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.names, self.outputs = model, names, outputs
 
     def forward(self, *inputs):
         output = self.model(**dict(zip(self.names, inputs)))
-        return (output.logits,) if "logits" in output else (output.start_logits, output.end_logits)
+        return tuple(output[name] for name in self.outputs)
 
 
 def graphs(folder) -> dict:
     """{"onnx": (OnnxModel, size of its file in bytes), "onnx int8": ...} of a folder that export() made."""
-    made = {"onnx": GRAPH, "onnx int8": QUANTISED}
     return {
         name: (OnnxModel(Path(folder) / file), (Path(folder) / file).stat().st_size)
-        for name, file in made.items()
+        for name, file in _GRAPHS.items()
     }
 
 
@@ -181,20 +180,36 @@ def _stock_config(model):
     return config
 
 
-def _write_graphs(model, folder, split, *, outputs):
+def graph_bytes(encoder, folder, inputs) -> dict:
+    """{"onnx": size of a bare encoder's graph in bytes, "onnx int8": ...}, or {}, and a warning, where torch
+    can make none.
+
+    folder: for the graphs, which are not kept.  inputs: of two texts.
+    """
+    files.remove(folder)
+    folder.mkdir(parents=True)
+    try:
+        _write_graphs(encoder, folder, inputs, outputs=("last_hidden_state",))
+        return {name: (folder / file).stat().st_size for name, file in _GRAPHS.items()}
+    except CheckpointError as error:
+        logger.warning("no sizes as ONNX graphs: %s", error)
+        return {}
+    finally:
+        files.remove(folder)
+
+
+def _write_graphs(model, folder, inputs, *, outputs):
     """Write the graph, with batch and length left open, and the same with weights of 8 bits (activations as
     they come).
 
-    outputs: their names.
+    inputs: of two texts.  outputs: their names.
     """
-    rows = np.resize(split.in_order(2)[0], 2)  # two: a dimension of one would become a constant
-    inputs = split.collate(rows).inputs
     names = [name for name in _INPUTS if name in inputs]
     open_dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     with _quietly():
         try:
             program = torch.onnx.export(
-                _Positional(model.cpu(), names).eval(),
+                _Positional(model.cpu(), names, outputs).eval(),
                 tuple(inputs[name] for name in names),
                 dynamo=True,
                 verbose=False,

@@ -63,14 +63,19 @@ def _report(spec, layers, run, **more):
     run.report(matched_layers=matched)
 
 
-def train(learner, student, objective, outputs, data, *, metric, cached, run) -> training.Result:
+def train(
+    learner, student, objective, outputs, data, *, metric, cached, run, teacher_data=None
+) -> training.Result:
     """Train a student, keep the epoch that was best on dev, without filters.
 
     learner: the student, or a FilteredModel of it.  objective: a LayerwiseObjective.  outputs: FrozenOutputs
-    of the teacher, None where there is none.  data: of the task.  cached: the teacher runs once over train.
+    of the teacher, None where there is none.  data: of the task.  teacher_data: the same in the teacher's
+    ids, which may be others.  cached: the teacher runs once over train.
     """
     if (result := training.finished(run, "train")) is not None:
         return result
+    if outputs is not None and teacher_data not in (None, data):
+        outputs.reads = teacher_data.train
     if outputs is not None and cached:
         outputs.cache(data.train, batch_size=run.inference["batch_size"])
 

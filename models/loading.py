@@ -126,12 +126,8 @@ def weight_names(folder) -> set[str]:
     """
     from safetensors import SafetensorError, safe_open
 
-    index = folder / "model.safetensors.index.json"
-    files = [folder / "model.safetensors"]
-    if not files[0].exists() and index.exists():
-        files = _shards(index)
     names = set()
-    for file in files:
+    for file in _weight_files(folder):
         if not file.exists():
             pickles = sorted(found.name for pattern in _PICKLES for found in folder.glob(pattern))
             if pickles:
@@ -148,6 +144,35 @@ def weight_names(folder) -> set[str]:
         except SafetensorError as error:
             raise CheckpointError(f"{file}: damaged or cut off ({error}); copy or write it again") from error
     return names
+
+
+def read_weights(folder) -> dict:
+    """{name: tensor} of all weights in a checkpoint folder, as they are stored.  Raises as weight_names()
+    does."""
+    from safetensors.torch import load_file
+
+    weight_names(folder)
+    return {name: tensor for file in _weight_files(folder) for name, tensor in load_file(file).items()}
+
+
+def has_vocabulary_head(folder) -> bool:
+    """Whether a checkpoint folder has a head for masked tokens that load_model(kind="masked") takes.  Raises
+    CheckpointError."""
+    return _has_vocabulary_head(checkpoints.read_config(folder), weight_names(folder))
+
+
+def _has_vocabulary_head(config, names):
+    """That some of the weights are of such a head; all may be the embeddings'."""
+    family = families.of(config["model_type"])
+    whole = (config.get("architectures") or [""])[0].endswith(family.class_name("masked"))
+    found = any(re.match(_named(family.vocabulary), name) for name in names)
+    return bool(family.vocabulary) and (whole or found)
+
+
+def _weight_files(folder) -> list[Path]:
+    """The safetensors files of a checkpoint folder."""
+    file, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    return _shards(index) if not file.exists() and index.exists() else [file]
 
 
 def _shards(index) -> list[Path]:
@@ -194,11 +219,7 @@ def _check_head(path, config, kind, new_head) -> bool:
 def _check_masked(path, config, names) -> bool:
     """True.  Raises CheckpointError where none of the weights is of a head for masked tokens (all may be the
     embeddings')."""
-    family = families.of(config["model_type"])
-    whole = (config.get("architectures") or [""])[0].endswith(family.class_name("masked"))
-    if not family.vocabulary or not (
-        whole or any(re.match(_named(family.vocabulary), name) for name in names)
-    ):
+    if not _has_vocabulary_head(config, names):
         raise CheckpointError(
             f"{path}: this checkpoint has no head for masked tokens, whose loss is needed; expected a model "
             "as it was pretrained "

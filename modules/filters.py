@@ -156,6 +156,15 @@ class LayerwiseObjective:
     listwise: bool = False
     pooled: bool = False
 
+    @property
+    def of_tokens(self) -> list[str]:
+        """The terms that hold each token of the student against the same one of the teacher."""
+        terms = {
+            "kl": self.kl_alpha and self.kind not in FIRST_TOKEN,
+            "mse": self.mse_alpha and not self.pooled,
+        }
+        return [name for name, compares in terms.items() if compares]
+
     def __call__(self, student, batch, targets) -> dict:
         """The weighted terms of a batch (utils.batch.Batch).
 

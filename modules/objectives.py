@@ -152,6 +152,15 @@ class Objective:
         """Whether any term looks at the teacher."""
         return any(TERMS[name].needs_teacher for name in self.weights)
 
+    @property
+    def of_tokens(self) -> list[str]:
+        """The terms that hold each token of the student against the same one of the teacher."""
+        tokens = self.kind in ("tagging", "spans")
+        terms = {name: TERMS[name] for name in self.weights}
+        return [
+            name for name, term in terms.items() if term.needs_teacher and (tokens or term.states != "none")
+        ]
+
     def __call__(self, student, batch, targets: Targets | None) -> dict:
         """The weighted terms of a batch (utils.batch.Batch) for a student, which is run here."""
         output = batch.through(student, output_hidden_states=bool(self.student_layers))

@@ -62,6 +62,8 @@ CASES = {
     "minilmv2": ("run_minilmv2.py", *CORPUS, *SIZES, "--student_path", "3,2L"),
     "minimoe": ("run_minimoe.py", *CORPUS, *SIZES, "--layer", 2, "--moe", "1,4"),
     "once for all": ("run_minilmv2.py", *CORPUS, "--ofa_layer", "3,2", "--ofa_hidden", "128,64"),
+    "vocabulary": ("run_vocabulary.py", *TASK, "--model_path", "{nested}", "--trim_embeddings",
+                   "--vocabulary_size", 58, "--no_onnx"),
     "comparison": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--teacher_model_path", "{tuned}",
                    "--model_path", "{nested}", "--sparsities", 50, "--compare", "--num_resamples", 100),
     "evaluation": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--model_path", "{nested}",

@@ -33,6 +33,7 @@ REQUIRED = {
     "run_minilmv2": [CORPUS],
     "run_minimoe": [CORPUS],
     "run_corpus": [{"--input": "{corpus}", "--tokenizer_name_or_path": "{tuned}"}],
+    "run_vocabulary": [{**TASK, "--vocabulary_size": 20, "--model_path": "{encoder}"}],
     "run_evaluation": [{**TASK, **MODEL}],
 }
 # What is required only where another flag says so

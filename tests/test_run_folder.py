@@ -191,6 +191,12 @@ SCRIPTS = {  # the flags that a script needs besides the one in question, which 
     "run_minilmv2.py": {"--teacher_model_path": "other", "--corpus": "corpus"},
     "run_minimoe.py": {"--teacher_model_path": "other", "--corpus": "corpus", "--layer": "3"},
     "run_evaluation.py": {"--task_name": "demo", "--model_path": "other"},
+    "run_vocabulary.py": {
+        "--task_name": "demo",
+        "--model_path": "other",
+        "--trim_embeddings": "",
+        "--vocabulary_size": "58",
+    },
     "run_corpus.py": {"--input": "other/config.json", "--tokenizer_name_or_path": "other"},
 }
 INPUTS = [
@@ -224,6 +230,8 @@ INPUTS = [
     ),
     ("run_minilmv2.py", {"--tokenizer_name_or_path": "run/nested"}, "lies in the run folder"),
     ("run_minimoe.py", {"--corpus": "run/corpus"}, "lies in the run folder"),
+    ("run_vocabulary.py", {"--model_path": "run/nested"}, "lies in the run folder"),
+    ("run_vocabulary.py", {"--corpus": "run/text"}, "lies in the run folder"),
     ("run_evaluation.py", {"--model_path": "run/nested"}, "lies in the run folder"),
     ("run_evaluation.py", {"--export": "dense", "--export_dir": "run/exports"}, "lies in the run folder"),
     ("run_corpus.py", {"--input": "run/text"}, "lies in the run folder"),

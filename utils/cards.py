@@ -19,6 +19,7 @@ METHODS = {
     "minilmv2": "relation distillation on a text corpus (MiniLMv2, Wang et al. 2021)",
     "minimoe": "relation distillation into a mixture of minimal experts (MiniMoE, Zhang et al. 2023)",
     "ted": "layer-wise distillation through task-aware filters (TED, Liang et al. 2023)",
+    "vocabulary": "a smaller vocabulary: the pieces that text needs most, and what it can be spelled with",
     "evaluation": "an export of the model named below; nothing was trained",
 }
 _MODELS = ("model_path", "teacher_model_path", "student_model_path", "student_init_path")
@@ -93,7 +94,9 @@ def _rows(provenance, results, config):
             yield key.replace("_", " "), value if isinstance(value, str) else f"{value:,}"
     if settings.get("corpus"):
         corpus = ", ".join(f"`{_public(path)}`" for path in settings["corpus"])
-        if "num_steps" in results:
+        if "vocabulary_size" in settings:
+            yield "counted in", corpus
+        elif "num_steps" in results:
             yield "trained on", f"{corpus}, {results['num_steps']} updates"
         else:
             yield "scored on", f"{corpus}, {settings['num_scoring_samples']} blocks"

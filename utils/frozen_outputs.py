@@ -18,6 +18,8 @@ class FrozenOutputs:
     layers: indices of the hidden states wanted (0 is the embedding output).  Call it with a batch: (logits,
     [states_BLD, ...]). pool: what is wanted of the states instead of all tokens: a function (state_BLD,
     mask_BL) -> [B, 1, D].
+    reads: the split whose rows it reads instead of the batch's, where its ids are others than those of the
+    model that is trained; then what is wanted must not be one value for each token.
     Its outputs do not change during a run, so cache(split) computes them once; the rows are then found by
     batch.indices.
     """
@@ -25,10 +27,15 @@ class FrozenOutputs:
     def __init__(self, model, *, layers, precision: str, pool=None):
         self.model, self.layers, self.precision, self.pool = model, list(layers), precision, pool
         self._logits, self._states, self._starts, self._tags = None, None, None, False
+        self.reads = None
 
     def __call__(self, batch):
         """(logits, states) of a batch, on the batch's device."""
-        return self._run(batch) if self._logits is None else self._recall(batch)
+        if self._logits is not None:
+            return self._recall(batch)
+        if self.reads is None:
+            return self._run(batch)
+        return self._run(self.reads.collate(batch.indices).to(batch.inputs["input_ids"].device))
 
     @torch.no_grad()
     def _run(self, batch):
@@ -40,6 +47,7 @@ class FrozenOutputs:
 
     def cache(self, split, *, batch_size: int):
         """Keep the outputs for every row of a split in main memory: 4 bytes a number in fp32, else 2."""
+        split = self.reads or split
         device = next(self.model.parameters()).device
         lengths = np.asarray(split.lengths) if self.pool is None else np.ones(len(split), np.int64)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])

@@ -1,4 +1,5 @@
-"""Pictures of sparsification, of MiniDisc's trade-off, of a run over its updates and of what models cost.
+"""Pictures of sparsification, of MiniDisc's trade-off, of vocabularies, of a run over its updates and of what
+models cost.
 
 Each is written twice: as the PNG file that is named, for a look, and beside it as SVG, for a paper.
 """
@@ -93,6 +94,27 @@ def over_sparsity(path, rows, *, metric, title, reference=None, best=None):
             _legend(axes)
 
     return _save(path, title, draw, rows, height=3.8)
+
+
+def growth(path, rows, *, chosen, title):
+    """Tokens that text becomes over the size of the vocabulary, as a multiple of those of the whole one.
+
+    path: PNG file to write; its folder exists.  rows: {"pieces", "growth"}.  chosen: the row to be marked.
+    Returns the matplotlib figure.
+    """
+    rows = sorted(rows, key=lambda row: row["pieces"])
+
+    def draw(figure):
+        axes = figure.subplots()
+        _line(axes, rows, "growth", "text that was not counted", STYLES[0], x="pieces")
+        named = f"{chosen['pieces']:,} pieces: {chosen['growth']:.3f}"
+        axes.plot(chosen["pieces"], chosen["growth"], "*", color=CHOSEN, markersize=15, zorder=4, label=named)
+        axes.set_xscale("log")
+        axes.set_xlabel("Pieces of the vocabulary")
+        _y_label(axes, "Tokens, as a multiple of those before")
+        _legend(axes)
+
+    return _save(path, title, draw, None, height=3.8)
 
 
 def history(path, rows, *, value, title):

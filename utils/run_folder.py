@@ -39,6 +39,7 @@ OWN = {  # [ps]?g: pictures, as PNG and as SVG
     "stark": ("curve.[ps]?g", "rewinds.[ps]?g", "sparse_teacher"),
     "minilmv2": ("heldout*.[ps]?g", "assistant_*", "student_*"),
     "minimoe": ("heldout*.[ps]?g", "experts*.[ps]?g", "assistant_*"),
+    "vocabulary": ("growth.[ps]?g",),
     "evaluation": ("table.csv", "costs.[ps]?g"),
     "corpus": ("corpus.json", "blocks-*.arrow", "sentences"),
 }

@@ -13,7 +13,7 @@ relations, hops: relation distillation, and the sizes that follow.
 experts: students with experts.
 parts: crops and once-for-all students.
 assistants: run_maxidisc.py, run_minidisc.py.
-sparsification, stark, ted, evaluation: the scripts of these names.
+sparsification, stark, ted, vocabulary, evaluation: the scripts of these names.
 """
 
 from utils.flags.checks import (
@@ -78,4 +78,5 @@ from utils.flags import (  # isort: skip
     sparsification,
     stark,
     ted,
+    vocabulary,
 )

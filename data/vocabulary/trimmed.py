@@ -1,0 +1,139 @@
+"""The tokenizer of the pieces that stay: in memory to count with, and as files for AutoTokenizer."""
+
+import json
+from pathlib import Path
+
+from data.model_tokenizer import load_tokenizer, plain_backend
+from utils import files
+from utils.errors import CheckpointError
+
+_SENTENCEPIECE = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+
+
+def trimmed_state(tokenizer, pieces, kept, *, max_length=None) -> dict:
+    """tokenizer.json with the pieces that stay.
+
+    pieces: Pieces of the tokenizer.  kept: as pieces.chosen() gives it.  max_length: tokens that the model
+    has positions for; what the file says of cutting texts is lowered to it.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    of_piece = _new_ids(pieces, kept)
+    state["model"] = pieces.trimmed_model(kept)
+    state["added_tokens"] = [{**token, "id": of_piece[token["content"]]} for token in state["added_tokens"]]
+    for processor in _processors(state["post_processor"]):
+        for special in processor.get("special_tokens", {}).values():
+            special["ids"] = [of_piece[piece] for piece in special["tokens"]]
+        for name in ("sep", "cls"):
+            if name in processor:
+                processor[name][1] = of_piece[processor[name][0]]
+    if state["padding"]:
+        state["padding"]["pad_id"] = of_piece[state["padding"]["pad_token"]]
+        fixed = state["padding"]["strategy"]
+        if max_length and isinstance(fixed, dict):
+            fixed["Fixed"] = min(fixed["Fixed"], max_length)
+    if state["truncation"] and max_length:
+        state["truncation"]["max_length"] = min(state["truncation"]["max_length"], max_length)
+    return state
+
+
+def trimmed_backend(tokenizer, pieces, kept):
+    """The tokenizers library's Tokenizer of the pieces that stay, without truncation and padding."""
+    from tokenizers import Tokenizer
+
+    state = trimmed_state(tokenizer, pieces, kept)
+    return Tokenizer.from_str(json.dumps({**state, "truncation": None, "padding": None}))
+
+
+def whole_texts(tokenizer, made, texts, kept, *, max_length, most=64, size=8):
+    """Yield (inputs, inputs), the same texts in old and in new ids, in batches: texts all of whose pieces are
+    kept.
+
+    made: the trimmed tokenizer.  max_length: tokens that texts are cut to.  most: how many texts.  size: of a
+    batch.
+    """
+    backend, known = plain_backend(tokenizer), {*kept.tolist()}
+    found = [text for text in texts if known.issuperset(backend.encode(text).ids)][:most]
+    options = {"padding": True, "truncation": True, "max_length": max_length, "return_tensors": "pt"}
+    for start in range(0, len(found), size):
+        batch = found[start : start + size]
+        yield tokenizer(batch, **options), made(batch, **options)
+
+
+def write_trimmed(tokenizer, pieces, kept, folder, *, source, max_length=None):
+    """Write the tokenizer of the pieces that stay into a folder, and return it as it is loaded from there.
+
+    source: the folder of the old one; of vocab.txt, vocab.json and merges.txt, and sentencepiece's model,
+    what lies there is written too, and says the same as tokenizer.json.  The rest: see trimmed_state().
+    Raises CheckpointError where what transformers loads is not what was written.
+    """
+    folder, source = Path(folder), Path(source)
+    tokenizer.save_pretrained(folder)
+    state = trimmed_state(tokenizer, pieces, kept, max_length=max_length)
+    (folder / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False, indent=2), encoding="utf-8")
+    _lower_lengths(folder / "tokenizer_config.json", max_length)
+    _write_slow_files(state["model"], folder, source)
+    made = load_tokenizer(folder)
+    if made.get_vocab() != _new_ids(pieces, kept):
+        raise CheckpointError(
+            f"{source}: transformers' {type(tokenizer).__name__} gives other ids to the {len(kept)} pieces "
+            "that stay than its tokenizer.json; take another model, or leave this vocabulary whole"
+        )
+    return made
+
+
+def _new_ids(pieces, kept):
+    places = {number: place for place, number in enumerate(kept.tolist())}
+    return {piece: places[number] for piece, number in pieces.ids.items() if number in places}
+
+
+def _processors(processor):
+    """A post-processor and those inside it."""
+    if processor is not None:
+        yield processor
+        for inner in processor.get("processors", ()):
+            yield from _processors(inner)
+
+
+def _lower_lengths(path, max_length):
+    """Lower what tokenizer_config.json says of the longest text to the positions that the model has."""
+    config = files.read_json(path)
+    for name in ("model_max_length", "max_length") if max_length else ():
+        if config.get(name):
+            config[name] = min(config[name], max_length)
+    files.write_json(path, config)
+
+
+def _write_slow_files(model, folder, source):
+    """Write the files by which tokenizers without tokenizer.json are made, as far as the old one has them."""
+    vocabulary = model["vocab"]
+    if model["type"] != "Unigram":
+        ordered = sorted(vocabulary, key=vocabulary.get)
+        if (source / "vocab.txt").exists():
+            (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in ordered), encoding="utf-8")
+        if (source / "vocab.json").exists():
+            (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+        if (source / "merges.txt").exists():
+            lines = ["#version: 0.2", *map(" ".join, model["merges"])]
+            (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    kept = {*vocabulary} if model["type"] != "Unigram" else {piece for piece, _ in vocabulary}
+    for name in _SENTENCEPIECE:
+        if (source / name).exists():
+            _write_sentencepiece(source / name, folder / name, kept)
+
+
+def _write_sentencepiece(source, target, kept):
+    """Write a sentencepiece model with the normal pieces that stay, and all others, in their order."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(source.read_bytes())
+    normal = sentencepiece_model_pb2.ModelProto.SentencePiece.NORMAL
+    stay = [piece for piece in model.pieces if piece.type != normal or piece.piece in kept]
+    stay = [
+        sentencepiece_model_pb2.ModelProto.SentencePiece.FromString(piece.SerializeToString())
+        for piece in stay
+    ]
+    del model.pieces[:]
+    model.pieces.extend(stay)
+    model.trainer_spec.vocab_size = len(stay)
+    target.write_bytes(model.SerializeToString())
