@@ -33,42 +33,79 @@ SIZES = ("--hidden", 48, "--heads", 4, "--num_relation_heads", 8)
 # What the cases read, in the order in which it is made: script, flags; {name} is the folder of an earlier one
 INPUTS = {
     "tuned": ("run_finetuning.py", *TRAIN),
-    "nested": ("run_sparsification.py", *TASK, "--model_path", "{tuned}", "--grid", "0,50,70,90"),
-    "trial": ("run_distillation.py", *TRAIN, "--teacher_model_path", "{tuned}", "--student_layer", 2,
-              "--model_type", "kd"),
-    "filters": ("run_ted.py", *TASK, *SHORT, "--mode", "filters", "--model_path", "{tuned}",
-                "--filter_interval", 2),
-    "student": ("run_ted.py", *TASK, *SHORT, "--mode", "filters", "--model_path", "{trial}"),
-    "corpus": ("run_corpus.py", "--input", "{text}", "--tokenizer_name_or_path", "{tuned}",
-               "--max_seq_length", 32, "--num_workers", 1),
-}  # fmt: skip
+    "nested": ("run_sparsification.py", *TASK, *"--model_path {tuned} --grid 0,50,70,90".split()),
+    "trial": (
+        "run_distillation.py",
+        *TRAIN,
+        *"--teacher_model_path {tuned} --student_layer 2 --model_type kd".split(),
+    ),
+    "filters": (
+        "run_ted.py",
+        *TASK,
+        *SHORT,
+        *"--mode filters --model_path {tuned} --filter_interval 2".split(),
+    ),
+    "student": ("run_ted.py", *TASK, *SHORT, *"--mode filters --model_path {trial}".split()),
+    "corpus": (
+        "run_corpus.py",
+        *"--input {text} --tokenizer_name_or_path {tuned} --max_seq_length 32".split(),
+        *"--num_workers 1".split(),
+    ),
+}
 CASES = {
-    "finetuning": ("run_finetuning.py", *TRAIN, "--do_train", "--do_test", "--do_infer"),
+    "finetuning": ("run_finetuning.py", *TRAIN, *"--do_train --do_test --do_infer".split()),
     "sparsification": (*INPUTS["nested"], "--do_train", "--do_test"),
-    "distillation": ("run_distillation.py", *TRAIN, "--teacher_model_path", "{nested}",
-                     "--layer_or_sparsity", "90S", "--num_grad_accum_steps", 2),
-    "maxidisc": ("run_maxidisc.py", *TRAIN, "--teacher_model_path", "{nested}",
-                 "--layer_or_sparsity_path", "70,90S", "--hops_dir", "{hops}"),
+    "distillation": (
+        "run_distillation.py",
+        *TRAIN,
+        *"--teacher_model_path {nested} --layer_or_sparsity 90S --num_grad_accum_steps 2".split(),
+    ),
+    "maxidisc": (
+        "run_maxidisc.py",
+        *TRAIN,
+        *"--teacher_model_path {nested} --layer_or_sparsity_path 70,90S --hops_dir {hops}".split(),
+    ),
     "minidisc": ("run_minidisc.py", *TRAIN, "--teacher_model_path", "{nested}"),
-    "stark": ("run_stark.py", *TRAIN, "--teacher_model_path", "{tuned}", "--student_model_path", "{trial}",
-              "--do_rewind", "--student_layer", 2, "--teacher_sparsities", 30),
+    "stark": (
+        "run_stark.py",
+        *TRAIN,
+        *"--teacher_model_path {tuned} --student_model_path {trial} --do_rewind".split(),
+        *"--student_layer 2 --teacher_sparsities 30".split(),
+    ),
     "ted filters": INPUTS["filters"],
-    "ted": ("run_ted.py", *TRAIN, "--mode", "ted", "--teacher_model_path", "{filters}",
-            "--student_model_path", "{student}", "--student_init", "stage1", "--mse_alpha", 10),
+    "ted": (
+        "run_ted.py",
+        *TRAIN,
+        *"--mode ted --teacher_model_path {filters} --student_model_path {student}".split(),
+        *"--student_init stage1 --mse_alpha 10".split(),
+    ),
     "corpus": INPUTS["corpus"],
-    "corpus sparsification": ("run_sparsification.py", "--task_name", "corpus", "--corpus", "{corpus}",
-                              "--model_path", "{masked}", "--num_heldout_blocks", 40,
-                              "--num_scoring_samples", 64, "--grid", "0,90", "--use_cpu"),
+    "corpus sparsification": (
+        "run_sparsification.py",
+        *"--task_name corpus --corpus {corpus} --model_path {masked}".split(),
+        *"--num_heldout_blocks 40 --num_scoring_samples 64 --grid 0,90 --use_cpu".split(),
+    ),
     "minilmv2": ("run_minilmv2.py", *CORPUS, *SIZES, "--student_path", "3,2L"),
-    "minimoe": ("run_minimoe.py", *CORPUS, *SIZES, "--layer", 2, "--moe", "1,4"),
-    "once for all": ("run_minilmv2.py", *CORPUS, "--ofa_layer", "3,2", "--ofa_hidden", "128,64"),
-    "vocabulary": ("run_vocabulary.py", *TASK, "--model_path", "{nested}", "--trim_embeddings",
-                   "--vocabulary_size", 58, "--no_onnx"),
-    "comparison": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--teacher_model_path", "{tuned}",
-                   "--model_path", "{nested}", "--sparsities", 50, "--compare", "--num_resamples", 100),
-    "evaluation": ("run_evaluation.py", *TASK, "--num_repeats", 0, "--model_path", "{nested}",
-                   "--sparsities", 50, "--export", "compact", "--export_dir", "{exports}"),
-}  # fmt: skip
+    "minimoe": ("run_minimoe.py", *CORPUS, *SIZES, *"--layer 2 --moe 1,4".split()),
+    "once for all": ("run_minilmv2.py", *CORPUS, *"--ofa_layer 3,2 --ofa_hidden 128,64".split()),
+    "vocabulary": (
+        "run_vocabulary.py",
+        *TASK,
+        *"--model_path {nested} --trim_embeddings --vocabulary_size 58 --no_onnx".split(),
+    ),
+    "comparison": (
+        "run_evaluation.py",
+        *TASK,
+        *"--num_repeats 0 --teacher_model_path {tuned} --model_path {nested}".split(),
+        *"--sparsities 50 --compare --num_resamples 100".split(),
+    ),
+    "evaluation": (
+        "run_evaluation.py",
+        *TASK,
+        *"--num_repeats 0 --model_path {nested} --sparsities 50 --export compact".split(),
+        *"--export_dir {exports}".split(),
+    ),
+}
 LATE = "it had come to its end before"
 
 

@@ -123,43 +123,94 @@ SQUAD = [
 DROPOUT = ["--cls_dropout", 0.1, "--hidn_dropout", 0.1, "--att_dropout", 0.1]
 PAPERS = [
     ("run_sparsification", ["--model_type", "sparsebert_cls", *DISTIL[:-1], "{tuned}"]),
-    ("run_distillation", [*DISTIL, *COMMON, "--model_type", "sparsebert_cls", "--layer_or_sparsity", "90S",
-                          "--selection_metric", "acc"]),
-    ("run_maxidisc", [*DISTIL, *COMMON, "--model_type", "sparsebert_cls", "--layer_or_sparsity_path",
-    "80,90S"]),
-    ("run_minidisc", [*DISTIL, *COMMON, "--model_type", "sparsebert_cls", "--target_iteration", 2,
-    "--target_sparsity", 90,
-                      "--lam", 0.2]),
-    ("run_distillation", ["--task_name", "demo", "--data_type", "combined", "--model_type", "kd",
-    "--teacher_model_path",
-                          "{tuned}", "--student_model_path", "{nested}", "--student_sparsity", 70]),
-    ("run_stark", ["--task_name", "demo", "--data_type", "combined", "--model_type", "kd",
-    "--teacher_model_path", "{tuned}",
-                   "--student_model_path", "{nested}", "--student_sparsity", 0, "--lam", 0.5]),
-    ("run_stark", ["--task_name", "demo", "--model_type", "kd", "--teacher_model_path", "{tuned}",
-    "--student_model_path",
-                   "{tuned}", "--student_layer", 4, "--lam", 0.5]),
-    ("run_ted", [*SQUAD, "--mode", "filters", "--model_path", "{encoder}", "--filter_interval", 1,
-    "--filter_output_dim", 768,
-                 "--filter_nonlinear", "true"]),
-    ("run_ted", [*SQUAD, "--mode", "kd", "--teacher_model_path", "{encoder}", "--student_model_path",
-    "{encoder}",
-                 "--filter_disabled", "true", "--kl_alpha", 10]),
-    ("run_ted", ["--task_name", "demo", "--mode", "lwd", "--teacher_model_path", "{tuned}",
-    "--student_model_path", "{tuned}",
-                 "--filter_disabled", "--teacher_filter_interval", 1, "--kl_alpha", 5, "--mse_alpha", 100,
-                 *DROPOUT]),
-    ("run_minilmv2", [*BB, "--val_config", "none", "--checkpoint_dir", "outputs/x"]),
-    ("run_minilmv2", [*MOE, "--model_type", "bert_minilm", "--student_model_name_or_path",
-    "{encoder}"][:10] + MOE[10:]),
-    ("run_minimoe", [*MOE, "--model_type", "moebert_minilm", "--moe", "1,4"]),
-    ("run_sparsification", ["--task_name", "corpus", "--model_type", "sparsebert_mlm",
-    "--record_path_or_regex", "{corpus}",
-                            "--teacher_model_name_or_path", "{tuned}"]),
-    ("run_corpus", ["--input_dir", "{corpus}", "--input_regex", "*.arrow", "--num_processors", 1,
-    "--tokenizer_name_or_path",
-                    "{tuned}", "--do_lower_case", "--max_seq_length", 24, "--short_seq_prob", 0.1]),
-]  # fmt: skip
+    (
+        "run_distillation",
+        [
+            *DISTIL,
+            *COMMON,
+            *"--model_type sparsebert_cls --layer_or_sparsity 90S --selection_metric acc".split(),
+        ],
+    ),
+    (
+        "run_maxidisc",
+        [*DISTIL, *COMMON, *"--model_type sparsebert_cls --layer_or_sparsity_path 80,90S".split()],
+    ),
+    (
+        "run_minidisc",
+        [
+            *DISTIL,
+            *COMMON,
+            *"--model_type sparsebert_cls --target_iteration 2 --target_sparsity 90 --lam 0.2".split(),
+        ],
+    ),
+    (
+        "run_distillation",
+        [
+            *"--task_name demo --data_type combined --model_type kd".split(),
+            *"--teacher_model_path {tuned} --student_model_path {nested}".split(),
+            *"--student_sparsity 70".split(),
+        ],
+    ),
+    (
+        "run_stark",
+        [
+            *"--task_name demo --data_type combined --model_type kd".split(),
+            *"--teacher_model_path {tuned} --student_model_path {nested} --student_sparsity 0".split(),
+            *"--lam 0.5".split(),
+        ],
+    ),
+    (
+        "run_stark",
+        [
+            *"--task_name demo --model_type kd --teacher_model_path {tuned}".split(),
+            *"--student_model_path {tuned} --student_layer 4 --lam 0.5".split(),
+        ],
+    ),
+    (
+        "run_ted",
+        [
+            *SQUAD,
+            *"--mode filters --model_path {encoder} --filter_interval 1".split(),
+            *"--filter_output_dim 768 --filter_nonlinear true".split(),
+        ],
+    ),
+    (
+        "run_ted",
+        [
+            *SQUAD,
+            *"--mode kd --teacher_model_path {encoder} --student_model_path {encoder}".split(),
+            *"--filter_disabled true --kl_alpha 10".split(),
+        ],
+    ),
+    (
+        "run_ted",
+        [
+            *"--task_name demo --mode lwd --teacher_model_path {tuned}".split(),
+            *"--student_model_path {tuned} --filter_disabled --teacher_filter_interval 1".split(),
+            *"--kl_alpha 5 --mse_alpha 100".split(),
+            *DROPOUT,
+        ],
+    ),
+    ("run_minilmv2", [*BB, *"--val_config none --checkpoint_dir outputs/x".split()]),
+    ("run_minilmv2", [*MOE, "--model_type", "bert_minilm"]),
+    ("run_minilmv2", [*MOE[:6], *"--model_type bert_minilm --student_model_name_or_path {encoder}".split()]),
+    ("run_minimoe", [*MOE, *"--model_type moebert_minilm --moe 1,4".split()]),
+    (
+        "run_sparsification",
+        [
+            *"--task_name corpus --model_type sparsebert_mlm --record_path_or_regex {corpus}".split(),
+            *"--teacher_model_name_or_path {tuned}".split(),
+        ],
+    ),
+    (
+        "run_corpus",
+        [
+            *"--input_dir {corpus} --input_regex *.arrow --num_processors 1".split(),
+            *"--tokenizer_name_or_path {tuned} --do_lower_case --max_seq_length 24".split(),
+            *"--short_seq_prob 0.1".split(),
+        ],
+    ),
+]
 
 
 @pytest.mark.parametrize("script, words", PAPERS)

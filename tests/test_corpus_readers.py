@@ -126,8 +126,11 @@ def test_urls(server):
 BAD = [  # name, content, what the message says; from the script
     ("empty.txt", b"", (":1:", "no text", "format read was text")),
     ("blank.txt", b"\n \n", (":1:", "no text")),
-    ("short.txt", b"the cat\n", ("found 2 tokens in all documents", "expected at least 14",
-    "--max_seq_length")),
+    (
+        "short.txt",
+        b"the cat\n",
+        ("found 2 tokens in all documents", "expected at least 14", "--max_seq_length"),
+    ),
     ("a.txt", b"the cat\ncaf\xe9\n", (":2:", "0xe9", "UTF-8")),
     ("a.jsonl", jsonl(["a", "b"]).encode() + b'{"text": "c\n', (":3:", "not valid JSON")),
     ("a.jsonl", b'["text"]\n', (":1:", "expected an object")),
@@ -140,16 +143,22 @@ BAD = [  # name, content, what the message says; from the script
     ("a.parquet", b"PAR1 and no more", (":1:", "Parquet")),
     ("a.txt.gz", gzip.compress(b"the cat\n" * 999)[:-20], ("cannot be read", "whole file")),
     ("wiki_00", b'<doc id="1">\nthe cat\n<doc id="2">\na mat\n</doc>\n', (":3:", "line 1", "no </doc>")),
-    ("wiki_00", b'<doc id="1">\nthe cat\n</doc>\nthe mat\n', (":4:", "outside of a document",
-    "wikiextractor")),
+    (
+        "wiki_00",
+        b'<doc id="1">\nthe cat\n</doc>\nthe mat\n',
+        (":4:", "outside of a document", "wikiextractor"),
+    ),
     ("wiki_00", b'<doc id="1">\nthe cat\n', (":2:", "end of the file", "expected </doc>", "line 1")),
     ("wiki_00", b'<doc id="1">\nthe cat\n</doc>\n</doc>\n', (":4:", "outside of a document")),
-    ("config.json", b'{"urls": ["a.txt"], "column_names": "x"}', (":1:", "'column_names'",
-    "urls, format, columns")),
+    (
+        "config.json",
+        b'{"urls": ["a.txt"], "column_names": "x"}',
+        (":1:", "'column_names'", "urls, format, columns"),
+    ),
     ("config.json", b'{"urls": []}', (":1:", "a list of paths")),
     ("config.json", b'{"urls": ["a.txt"], "format": "xml"}', (":1:", "'xml'", "wiki")),
     ("config.json", b'{"urls": ["none/*.txt"]}', ("none/*.txt", "matches no file")),
-]  # fmt: skip
+]
 
 
 def refused(words, said, corpus_tokenizer_dir, built_corpus, tmp_path):
@@ -185,17 +194,23 @@ def test_bad_files(name, content, said, corpus_tokenizer_dir, built_corpus, tmp_
         (["--input", "none.txt"], ["none.txt: no such file or folder"]),
         (["--input", "none/*.txt"], ["none/*.txt: matches no file"]),
         (["--input", "http://127.0.0.1:9/a.txt"], ["http://127.0.0.1:9/a.txt: cannot be downloaded"]),
-        (["--input", "README.md", "--max_seq_length", "1000"], ["--max_seq_length", "found 1000",
-        "expected 4"]),
-        (["--input", "README.md", "--max_seq_length", "3"], ["--max_seq_length", "found 3"]),
-        (["--input", "README.md", "--columns", "x"], ["README.md", "format text", "--columns has no effect"]),
-        (["--input", "README.md", "--blocks", "pairs", "--no_cross_documents", "--language", "en",
-        "--sentences_only"],
-         ["--no_cross_documents", "--sentences_only"]),
-        (["--input", "README.md", "--language", "en"], ["--language"]),
+        (
+            [*"--input README.md --max_seq_length 1000".split()],
+            ["--max_seq_length", "found 1000", "expected 4"],
+        ),
+        ([*"--input README.md --max_seq_length 3".split()], ["--max_seq_length", "found 3"]),
+        ([*"--input README.md --columns x".split()], ["README.md", "format text", "--columns has no effect"]),
+        (
+            [
+                *"--input README.md --blocks pairs --no_cross_documents --language en".split(),
+                *"--sentences_only".split(),
+            ],
+            ["--no_cross_documents", "--sentences_only"],
+        ),
+        ([*"--input README.md --language en".split()], ["--language"]),
         (["--tokenizer_name_or_path", "none/x/y"], ["--input/--input_dir: required"]),
     ],
-)  # fmt: skip
+)
 def test_bad_flags(words, said, corpus_tokenizer_dir, built_corpus, tmp_path):
     refused(words, said, corpus_tokenizer_dir, built_corpus, tmp_path)
 

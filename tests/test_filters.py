@@ -409,15 +409,21 @@ def test_saved_filters_are_bit_equal_and_the_model_is_stock(saved):
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), saved.model.parameters()))
 
 
-@pytest.mark.parametrize("case, options, message", [
-    ("bert", {"task": "rte"}, r"--task_name: mrpc of the filters, rte here"),
-    ("bert", {"interval": 2}, r"--filter_interval 2: the checkpoint's filters are on layers 1, 2, 3"),
-    ("bert", {"token": "mean"},
-    "--filter_token mean: the checkpoint's filters were trained with --filter_token first"),
-    ("bert", {"output_dim": 16}, r"--filter_output_dim 16: the checkpoint's filters make 6"),
-    ({"num_hidden_layers": 2}, {}, r"number of layers: 3 of the filters, 2 here"),
-    ({"hidden_size": 32}, {}, r"hidden size: 16 of the filters, 32 here"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "case, options, message",
+    [
+        ("bert", {"task": "rte"}, r"--task_name: mrpc of the filters, rte here"),
+        ("bert", {"interval": 2}, r"--filter_interval 2: the checkpoint's filters are on layers 1, 2, 3"),
+        (
+            "bert",
+            {"token": "mean"},
+            "--filter_token mean: the checkpoint's filters were trained with --filter_token first",
+        ),
+        ("bert", {"output_dim": 16}, r"--filter_output_dim 16: the checkpoint's filters make 6"),
+        ({"num_hidden_layers": 2}, {}, r"number of layers: 3 of the filters, 2 here"),
+        ({"hidden_size": 32}, {}, r"hidden size: 16 of the filters, 32 here"),
+    ],
+)
 def test_filters_that_do_not_fit_are_refused(saved, case, options, message):
     model = saved.model if case == "bert" else tiny_models.build(**case)
     with pytest.raises(CheckpointError, match=message):

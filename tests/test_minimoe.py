@@ -286,9 +286,14 @@ def test_distillation_and_evaluation(tuned, tuned_demo, small_demo, tmp_path):
     assert [row.get("experts") for row in table] == ["1,4", "1,4", None]
 
 
-@pytest.mark.parametrize("script, flag", [("run_sparsification.py", "--model_path"), ("run_minidisc.py",
-                         "--teacher_model_path"),
-                                          ("run_distillation.py", "--teacher_model_path")])  # fmt: skip
+@pytest.mark.parametrize(
+    "script, flag",
+    [
+        ("run_sparsification.py", "--model_path"),
+        ("run_minidisc.py", "--teacher_model_path"),
+        ("run_distillation.py", "--teacher_model_path"),
+    ],
+)
 def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path):
     part = ("--layer_or_sparsity", "90S") if script == "run_distillation.py" else ()
     done = run(
@@ -307,35 +312,52 @@ def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path)
 # ---- Bad input
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--moe", "0,4"], "'0,4': expected attention and feed-forward experts, each at least 1, like 1,4"),
-    (["--moe", "4"], "'4': expected attention and feed-forward experts"),
-    (["--moe", "1,-4"], "expected attention and feed-forward experts"),
-    (["--moe", "1,4,4"], "expected attention and feed-forward experts"),
-    (["--intermediate", "100"],
-    "--expert_shared_fraction 2/3: of 100 feed-forward neurons that is no whole number; choose a "
-                                "multiple of 1/100, like 67/100"),
-    (["--moe", "2,1"], "--expert_shared_fraction 2/3: of 4 heads that is no whole number"),
-    (["--expert_shared_fraction", "4/3"], "expected a fraction from 0 to 1, like 2/3 or 0.5"),
-    (["--expert_shared_fraction", "1/0"], "expected a fraction from 0 to 1"),
-    (["--heads", "5"], "--student_heads 5: does not divide --student_hidden 24"),
-    (["--num_relation_heads", "32"],
-    "--num_relation_heads 32: does not divide both the teacher's width 48 and the student's 24"),
-    (["--moe", "1,1", "--load_balance_weight", "0.1"],
-    "--load_balance_weight: has no meaning with --moe 1,1"),
-    (["--moe", "1,1", "--gate_noise", "none"], "--gate_noise: has no meaning with --moe 1,1"),
-    (["--moe", "1,1", "--expert_init", "equal"], "--expert_init: has no meaning with --moe 1,1"),
-    (["--expert_init", "equal", "--expert_shared_fraction", "2/3"],
-     "--expert_shared_fraction 2/3: with --expert_init equal, as from a checkpoint, all experts begin as "
-     "copies"),
-    (["--student_model_path", "{dense}", "--expert_init", "random"],
-    "begin as copies of the sublayers of --student_model_path"),
-    (["--student_model_path", "{dense}", "--expert_shared_fraction", "1/2"],
-    "all experts begin as copies of a whole sublayer"),
-    (["--student_model_path", "{student}"], "has experts already (moe-bert)"),
-    (["--student_model_path", "{student}", "--expert_init", "equal"],
-    "--moe, --expert_init: --student_model_path has experts"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--moe", "0,4"], "'0,4': expected attention and feed-forward experts, each at least 1, like 1,4"),
+        (["--moe", "4"], "'4': expected attention and feed-forward experts"),
+        (["--moe", "1,-4"], "expected attention and feed-forward experts"),
+        (["--moe", "1,4,4"], "expected attention and feed-forward experts"),
+        (
+            ["--intermediate", "100"],
+            "--expert_shared_fraction 2/3: of 100 feed-forward neurons that is no whole number; choose a "
+            "multiple of 1/100, like 67/100",
+        ),
+        (["--moe", "2,1"], "--expert_shared_fraction 2/3: of 4 heads that is no whole number"),
+        (["--expert_shared_fraction", "4/3"], "expected a fraction from 0 to 1, like 2/3 or 0.5"),
+        (["--expert_shared_fraction", "1/0"], "expected a fraction from 0 to 1"),
+        (["--heads", "5"], "--student_heads 5: does not divide --student_hidden 24"),
+        (
+            ["--num_relation_heads", "32"],
+            "--num_relation_heads 32: does not divide both the teacher's width 48 and the student's 24",
+        ),
+        (
+            [*"--moe 1,1 --load_balance_weight 0.1".split()],
+            "--load_balance_weight: has no meaning with --moe 1,1",
+        ),
+        ([*"--moe 1,1 --gate_noise none".split()], "--gate_noise: has no meaning with --moe 1,1"),
+        ([*"--moe 1,1 --expert_init equal".split()], "--expert_init: has no meaning with --moe 1,1"),
+        (
+            [*"--expert_init equal --expert_shared_fraction 2/3".split()],
+            "--expert_shared_fraction 2/3: with --expert_init equal, as from a checkpoint, all experts begin "
+            "as copies",
+        ),
+        (
+            [*"--student_model_path {dense} --expert_init random".split()],
+            "begin as copies of the sublayers of --student_model_path",
+        ),
+        (
+            [*"--student_model_path {dense} --expert_shared_fraction 1/2".split()],
+            "all experts begin as copies of a whole sublayer",
+        ),
+        (["--student_model_path", "{student}"], "has experts already (moe-bert)"),
+        (
+            [*"--student_model_path {student} --expert_init equal".split()],
+            "--moe, --expert_init: --student_model_path has experts",
+        ),
+    ],
+)
 def test_flags_that_do_not_fit(flags, message, start, base, student, small_teacher):
     given = "--student_model_path" in flags
     words = [str(word) for word in [*(start if given else base), "--moe", "1,4", *flags]]

@@ -245,19 +245,38 @@ def test_with_masked_tokens_too(base, tmp_path):
     assert all("mlm" in row for row in history(tmp_path / "run") if "lr" in row)
 
 
-@pytest.mark.parametrize("flags, messages", [
-    (["--ofa_layer", "6,x"], ["'6,x': 'x' is not a whole number of at least 1; expected numbers like 6,4,3"]),
-    (["--ofa_hidden", "768,500"], ["--ofa_hidden 500: no multiple of 64, the size of a head",
-                                   "--num_relation_heads 32: does not divide --ofa_hidden 500"]),
-    (["--ofa_layer", "6", "--layer", "6", "--student_path", "6,3L"], [
-        "--student_layer, --student_path: --ofa_layer, --ofa_hidden says what the student is; leave this "
-        "out"]),
-    (["--ofa_layer", "6", "--relation_source", "last"],
-    ["--relation_source last: --ofa_layer, --ofa_hidden needs extra"]),
-    (["--ofa_layer", "6", "--compile"], ["--compile: has no effect on once-for-all students"]),
-    (["--ofa_layer", "2", "--student_init", "layers"],
-    ["needs a --student_hidden of 48, the teacher's; found 768"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, messages",
+    [
+        (
+            ["--ofa_layer", "6,x"],
+            ["'6,x': 'x' is not a whole number of at least 1; expected numbers like 6,4,3"],
+        ),
+        (
+            ["--ofa_hidden", "768,500"],
+            [
+                "--ofa_hidden 500: no multiple of 64, the size of a head",
+                "--num_relation_heads 32: does not divide --ofa_hidden 500",
+            ],
+        ),
+        (
+            [*"--ofa_layer 6 --layer 6 --student_path 6,3L".split()],
+            [
+                "--student_layer, --student_path: --ofa_layer, --ofa_hidden says what the student is; leave "
+                "this out"
+            ],
+        ),
+        (
+            [*"--ofa_layer 6 --relation_source last".split()],
+            ["--relation_source last: --ofa_layer, --ofa_hidden needs extra"],
+        ),
+        ([*"--ofa_layer 6 --compile".split()], ["--compile: has no effect on once-for-all students"]),
+        (
+            [*"--ofa_layer 2 --student_init layers".split()],
+            ["needs a --student_hidden of 48, the teacher's; found 768"],
+        ),
+    ],
+)
 def test_flags_that_do_not_fit(flags, messages, small_teacher):
     with pytest.raises(FlagError) as caught:
         run_minilmv2.parse(["--corpus", "c", "--teacher_model_path", str(small_teacher), *flags])

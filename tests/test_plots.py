@@ -145,9 +145,12 @@ def test_names_beside_the_points_of_costs(tmp_path):
     """Every model is named in each panel, outside the points and the other names; two that are one point
     share a name."""
     models = [
-        ("teacher", "teacher", 0.87, 1e9), ("90S", "torch", 0.81, 1e8), ("90S onnx", "onnx", 0.81, 1e8),
-        ("a_student_whose_name_is_rather_long", "torch", 0.812, 1.05e8), ("95S", "torch", 0.78, 5e7),
-    ]  # fmt: skip
+        ("teacher", "teacher", 0.87, 1e9),
+        ("90S", "torch", 0.81, 1e8),
+        ("90S onnx", "onnx", 0.81, 1e8),
+        ("a_student_whose_name_is_rather_long", "torch", 0.812, 1.05e8),
+        ("95S", "torch", 0.78, 5e7),
+    ]
     rows = [{"name": name, "kind": kind, "metric": m, "cost": cost} for name, kind, m, cost in models]
     figure = plots.costs(
         tmp_path / "costs.png", [("MACs", rows), ("ms", rows)], metric="dev F1", title="mrpc"

@@ -296,13 +296,19 @@ def test_streams_that_are_full(tuned, small_demo, tmp_path):
 
 
 LIMITED = [  # the largest file that can be written, a script and its flags, what the message says
-    (100_000, ["run_evaluation.py", "--model_path", "{run}", "--export", "dense", "--export_dir", "{tmp}/ex"],
-    ["{tmp}/ex/"]),
+    (
+        100_000,
+        ["run_evaluation.py", *"--model_path {run} --export dense --export_dir {tmp}/ex".split()],
+        ["{tmp}/ex/"],
+    ),
     (100_000, ["run_sparsification.py", "--model_path", "{run}"], ["{tmp}/new/state"]),
-    (3_000, ["run_corpus.py", "--input", "{tmp}/text", "--tokenizer_name_or_path", "{run}", "--num_workers",
-    2], ["{tmp}/new/"]),
+    (
+        3_000,
+        ["run_corpus.py", *"--input {tmp}/text --tokenizer_name_or_path {run} --num_workers 2".split()],
+        ["{tmp}/new/"],
+    ),
     (100_000, ["deberta_scripts/get_model.py", "{run}/ckpt", "{tmp}/made"], ["{tmp}/made"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("size, words, said", LIMITED, ids=[case[1][0] for case in LIMITED])

@@ -420,17 +420,28 @@ def test_a_crop_is_distilled_and_fine_tuned(sparsified, demo_corpus, small_demo,
     )
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--sparsity", "80"], "--sparsity 80S: not in the student's grid: 0, 50, 90, 99"),
-    (["--sparsity", "90", "--layer", "2"],
-    "--student_layer: --sparsity says what the student is; leave this out"),
-    (["--sparsity", "90", "--relation_source", "last"],
-    "--relation_source last: --sparsity needs extra projections"),
-    (["--sparsity", "90", "--ofa_layer", "2"],
-    "--sparsity and --ofa_layer, --ofa_hidden: each says what the student is"),
-    (["--sparsity", "90", "--teacher_model_path", "{pretrained}"],
-    "the student is not nested (no grid in its config)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--sparsity", "80"], "--sparsity 80S: not in the student's grid: 0, 50, 90, 99"),
+        (
+            [*"--sparsity 90 --layer 2".split()],
+            "--student_layer: --sparsity says what the student is; leave this out",
+        ),
+        (
+            [*"--sparsity 90 --relation_source last".split()],
+            "--relation_source last: --sparsity needs extra projections",
+        ),
+        (
+            [*"--sparsity 90 --ofa_layer 2".split()],
+            "--sparsity and --ofa_layer, --ofa_hidden: each says what the student is",
+        ),
+        (
+            [*"--sparsity 90 --teacher_model_path {pretrained}".split()],
+            "the student is not nested (no grid in its config)",
+        ),
+    ],
+)
 def test_flags_that_do_not_fit(flags, message, sparsified, pretrained):
     words = [
         "--corpus",
@@ -444,17 +455,33 @@ def test_flags_that_do_not_fit(flags, message, sparsified, pretrained):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("flags, messages", [
-    (["--task_name", "corpus", "--data_dir", "datasets", "--do_test", "--corpus", "c"],
-     ["--data_dir: has no meaning with --task_name corpus",
-     "--do_test: has no meaning with --task_name corpus"]),
-    (["--task_name", "corpus", "--student_model_path", "m/m", "--model_type", "sparsebert_cls"],
-     ["--corpus/--record_path_or_regex: required", "--student_model_path: has no meaning",
-     "expected sparsebert_mlm"]),
-    (["--task_name", "mrpc", "--corpus", "c", "--num_heldout_blocks", "4"],
-     ["--corpus: has no meaning with --task_name mrpc",
-     "--num_heldout_blocks: has no meaning with --task_name mrpc"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, messages",
+    [
+        (
+            [*"--task_name corpus --data_dir datasets --do_test --corpus c".split()],
+            [
+                "--data_dir: has no meaning with --task_name corpus",
+                "--do_test: has no meaning with --task_name corpus",
+            ],
+        ),
+        (
+            [*"--task_name corpus --student_model_path m/m --model_type sparsebert_cls".split()],
+            [
+                "--corpus/--record_path_or_regex: required",
+                "--student_model_path: has no meaning",
+                "expected sparsebert_mlm",
+            ],
+        ),
+        (
+            [*"--task_name mrpc --corpus c --num_heldout_blocks 4".split()],
+            [
+                "--corpus: has no meaning with --task_name mrpc",
+                "--num_heldout_blocks: has no meaning with --task_name mrpc",
+            ],
+        ),
+    ],
+)
 def test_flags_of_the_other_use(flags, messages):
     """Also where their value is the default: a setting without effect is an error."""
     with pytest.raises(FlagError) as caught:

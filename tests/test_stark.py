@@ -335,33 +335,55 @@ BAD = [
     ([*TEACHER, *TRIAL, "--lam", 1.5], ["--lam", "'1.5'", "from 0 to 1"]),
     ([*TEACHER, *TRIAL, "--friendliness_loss", "kl"], ["kl with", "disagree", "signed"]),
     ([*TEACHER, *TRIAL, "--model_type", "sparsebert_cls"], ["--model_type", "'sparsebert_cls'", "kd"]),
-    ([*TEACHER, *TRIAL, "--teacher_sparsities", 50, "--student_layer", 2],
-     ["--teacher_sparsities: has a meaning only", "--student_layer 2: the trial student has 4 layers"]),
+    (
+        [*TEACHER, *TRIAL, *"--teacher_sparsities 50 --student_layer 2".split()],
+        ["--teacher_sparsities: has a meaning only", "--student_layer 2: the trial student has 4 layers"],
+    ),
     ([*TEACHER, *TRIAL, "--do_rewind"], ["--student_init_path: required", "--student_layer"]),
-    ([*TEACHER, *TRIAL, "--do_rewind", "--student_sparsity", 70],
-    ["--student_sparsity 70S: the teacher is not nested"]),
-    ([*TEACHER, *TRIAL, "--do_rewind", "--student_layer", 9],
-    ["--student_layer 9L: the teacher has 4 layers"]),
-    ([*TEACHER, *TRIAL, "--do_rewind", "--student_layer", 2, "--teacher_sparsities", "15,50"],
-     ["--teacher_sparsities 15: not in the teacher's grid: 0, 10, 20"]),
-    ([*TEACHER, "--do_rewind", "--student_init_path", "{tuned}"], ["--teacher_model_path: not nested",
-    "--student_model_path"]),
+    (
+        [*TEACHER, *TRIAL, *"--do_rewind --student_sparsity 70".split()],
+        ["--student_sparsity 70S: the teacher is not nested"],
+    ),
+    (
+        [*TEACHER, *TRIAL, *"--do_rewind --student_layer 9".split()],
+        ["--student_layer 9L: the teacher has 4 layers"],
+    ),
+    (
+        [*TEACHER, *TRIAL, *"--do_rewind --student_layer 2 --teacher_sparsities 15,50".split()],
+        ["--teacher_sparsities 15: not in the teacher's grid: 0, 10, 20"],
+    ),
+    (
+        [*TEACHER, *"--do_rewind --student_init_path {tuned}".split()],
+        ["--teacher_model_path: not nested", "--student_model_path"],
+    ),
     ([*SPARSE, "--student_sparsity", 70], ["--student_init_path: required"]),
     ([*REWIND, "--student_layer", 2], ["--student_sparsity and --student_layer"]),
     ([*REWIND, "--teacher_sparsities", "0,50"], ["--teacher_sparsities: 0 is the dense teacher"]),
-    ([*REWIND, "--teacher_sparsities", "10,50"],
-    ["--teacher_sparsities 10: not in the teacher's grid: 0, 50, 60"]),
-    ([*SPARSE, "--student_init_path", "{nested}", "--student_sparsity", 75],
-     ["--student_sparsity 75S: not in the checkpoint's grid"]),
-    ([*TEACHER, "--student_model_path", "{tagger}"], ["--student_model_path: ", "head for tagging",
-    "classification"]),
-    ([*TEACHER, "--student_model_path", "{words}"],
-    ["--student_model_path: its vocabulary has 7 pieces, the teacher's "]),
-    ([*TEACHER, "--student_model_path", "{broth}"], ["--student_model_path: ", "another vocabulary",
-    "pieces"]),
-    (["--teacher_model_path", "{crop}", *TRIAL], ["--teacher_model_path: cropped to a sparsity of 80",
-    "all its units"]),
-]  # fmt: skip
+    (
+        [*REWIND, "--teacher_sparsities", "10,50"],
+        ["--teacher_sparsities 10: not in the teacher's grid: 0, 50, 60"],
+    ),
+    (
+        [*SPARSE, *"--student_init_path {nested} --student_sparsity 75".split()],
+        ["--student_sparsity 75S: not in the checkpoint's grid"],
+    ),
+    (
+        [*TEACHER, "--student_model_path", "{tagger}"],
+        ["--student_model_path: ", "head for tagging", "classification"],
+    ),
+    (
+        [*TEACHER, "--student_model_path", "{words}"],
+        ["--student_model_path: its vocabulary has 7 pieces, the teacher's "],
+    ),
+    (
+        [*TEACHER, "--student_model_path", "{broth}"],
+        ["--student_model_path: ", "another vocabulary", "pieces"],
+    ),
+    (
+        ["--teacher_model_path", "{crop}", *TRIAL],
+        ["--teacher_model_path: cropped to a sparsity of 80", "all its units"],
+    ),
+]
 
 
 @pytest.mark.parametrize("flags, said", BAD, ids=[str(number) for number in range(len(BAD))])

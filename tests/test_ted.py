@@ -399,15 +399,31 @@ def test_means_are_matched(base, means, made, tmp_path):
         assert a["mse"] == b["mse"] and a["mse"] == pytest.approx(c["mse"], rel=1e-4) and a["mse"] > 0
 
 
-@pytest.mark.parametrize("sides, extra, message", [
-    (("means", "means"), ("--filter_token", "first"),
-     "--filter_token first: the checkpoint's filters were trained with --filter_token mean"),
-    (("made", "made"), ("--filter_token", "mean"),
-     "--filter_token mean: the checkpoint's filters were trained with --filter_token first"),
-    (("made", "means"), (), "the student's were trained with --filter_token mean, the teacher's with first"),
-    (("means", "means"), ("--pad_in_losses",),
-    "--pad_in_losses: these filters were trained with --filter_token mean"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "sides, extra, message",
+    [
+        (
+            ("means", "means"),
+            ("--filter_token", "first"),
+            "--filter_token first: the checkpoint's filters were trained with --filter_token mean",
+        ),
+        (
+            ("made", "made"),
+            ("--filter_token", "mean"),
+            "--filter_token mean: the checkpoint's filters were trained with --filter_token first",
+        ),
+        (
+            ("made", "means"),
+            (),
+            "the student's were trained with --filter_token mean, the teacher's with first",
+        ),
+        (
+            ("means", "means"),
+            ("--pad_in_losses",),
+            "--pad_in_losses: these filters were trained with --filter_token mean",
+        ),
+    ],
+)
 def test_contradicting_tokens(sides, extra, message, base, made, means, tmp_path):
     folders = {"made": made.teacher.parent, "means": means}
     paths = [
@@ -523,10 +539,16 @@ def task_data(folder, task):
     return folder / "data", tiny_squad.encoder(folder / "encoder", layers=4), ("--max_length", 24)
 
 
-@pytest.mark.parametrize("task, extra", [
-    ("stsb", ()), ("stsb", ("--regression_kl", "listwise", "--pad_in_losses")), ("conll", ()), ("squad2", ()),
-    ("squad2", ("--pad_in_losses",)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "task, extra",
+    [
+        ("stsb", ()),
+        ("stsb", (*"--regression_kl listwise --pad_in_losses".split(),)),
+        ("conll", ()),
+        ("squad2", ()),
+        ("squad2", ("--pad_in_losses",)),
+    ],
+)
 def test_every_kind_of_task(task, extra, tmp_path):
     """Scores, tags and spans: stage I through heads of the task's kind on both sides, then distillation."""
     data, encoder, lengths = task_data(tmp_path, task)
@@ -580,13 +602,18 @@ def test_every_kind_of_task(task, extra, tmp_path):
 
 
 CASES = {
-    "filters": (("--mode", "filters", "--model_path", "{plain}", "--cls_dropout", 0.3), [4, 7]),
-    "filters cached": (("--mode", "filters", "--model_path", "{plain}", "--cache_teacher"), [7]),
-    "lwd": (("--mode", "lwd", "--teacher_model_path", "{plain}", "--student_layer", 4, *WEIGHTS), [3, 8]),
-    "ted": (("--mode", "ted", "--teacher_model_path", "{teacher}", "--student_model_path", "{student}",
-    *WEIGHTS,
-             "--cache_teacher"), [6]),
-}  # fmt: skip
+    "filters": ((*"--mode filters --model_path {plain} --cls_dropout 0.3".split(),), [4, 7]),
+    "filters cached": ((*"--mode filters --model_path {plain} --cache_teacher".split(),), [7]),
+    "lwd": ((*"--mode lwd --teacher_model_path {plain} --student_layer 4".split(), *WEIGHTS), [3, 8]),
+    "ted": (
+        (
+            *"--mode ted --teacher_model_path {teacher} --student_model_path {student}".split(),
+            *WEIGHTS,
+            "--cache_teacher",
+        ),
+        [6],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -665,47 +692,101 @@ TED = ("--mode", "ted", "--teacher_model_path", "{teacher}", "--student_model_pa
 BAD = [
     ((), ["--mode: required"]),
     (("--mode", "filters"), ["--model_path: required"]),
-    (("--mode", "filters", "--model_path", "{plain}", "--kl_alpha", 1, "--do_test", "--student_layer", 2),
-     ["--kl_alpha: has no meaning with --mode filters", "--do_test: has no meaning",
-     "--student_layer: has no"]),
-    (("--mode", "kd", "--kl_alpha", 1, "--teacher_model_path", "{plain}", "--student_layer", 2, "--filters",
-    "above_chance",
-      "--filter_token", "mean"), ["--filters: has no meaning with --mode kd; it belongs to ted",
-      "--filter_token: has no"]),
-    (("--mode", "filters", "--model_path", "{plain}", "--filter_interval", 5),
-    ["every 5 layers wanted: this model has 4"]),
-    (("--mode", "kd", "--student_model_path", "{tuned}"), ["--teacher_model_path: required",
-    "--kl_alpha: 0 leaves nothing"]),
-    (("--mode", "lwd", "--teacher_model_path", "{plain}", "--student_layer", 2, "--kl_alpha", 1,
-    "--filter_nonlinear"),
-     ["--mse_alpha: 0 leaves nothing", "--filter_nonlinear: has no meaning with --mode lwd",
-     "student has 2, on layers 1, 2, the "
-      "teacher 4, on layers 1, 2, 3, 4"]),
+    (
+        (*"--mode filters --model_path {plain} --kl_alpha 1 --do_test --student_layer 2".split(),),
+        [
+            "--kl_alpha: has no meaning with --mode filters",
+            "--do_test: has no meaning",
+            "--student_layer: has no",
+        ],
+    ),
+    (
+        (
+            *"--mode kd --kl_alpha 1 --teacher_model_path {plain} --student_layer 2".split(),
+            *"--filters above_chance --filter_token mean".split(),
+        ),
+        ["--filters: has no meaning with --mode kd; it belongs to ted", "--filter_token: has no"],
+    ),
+    (
+        (*"--mode filters --model_path {plain} --filter_interval 5".split(),),
+        ["every 5 layers wanted: this model has 4"],
+    ),
+    (
+        (*"--mode kd --student_model_path {tuned}".split(),),
+        ["--teacher_model_path: required", "--kl_alpha: 0 leaves nothing"],
+    ),
+    (
+        (
+            *"--mode lwd --teacher_model_path {plain} --student_layer 2 --kl_alpha 1".split(),
+            *"--filter_nonlinear".split(),
+        ),
+        [
+            "--mse_alpha: 0 leaves nothing",
+            "--filter_nonlinear: has no meaning with --mode lwd",
+            "student has 2, on layers 1, 2, the teacher 4, on layers 1, 2, 3, 4",
+        ],
+    ),
     (("--mode", "ft"), ["--student_model_path: required"]),
-    (("--mode", "ft", "--student_model_path", "{tuned}", "--mse_alpha", 1),
-    ["--mse_alpha: has no meaning with --mode ft"]),
-    (("--mode", "ted", "--teacher_model_path", "{plain}", "--student_model_path", "{tuned}", *WEIGHTS),
-     ["--teacher_model_path: ", "--student_model_path: ", "no filters (filters.json)",
-     "run_ted.py --mode filters"]),
-    ((*TED, *WEIGHTS, "--filter_interval", 2, "--teacher_filter_interval", 1, "--filter_output_dim", 64,
-    "--filter_nonlinear"),
-     ["--filter_interval 2: the checkpoint's filters are on layers 1, 2", "--teacher_filter_interval 1",
-     "on layers 2, 4",
-      "--filter_output_dim 64: the checkpoint's filters make 128",
-      "--filter_nonlinear: the checkpoint's filters are linear"]),
+    (
+        (*"--mode ft --student_model_path {tuned} --mse_alpha 1".split(),),
+        ["--mse_alpha: has no meaning with --mode ft"],
+    ),
+    (
+        (*"--mode ted --teacher_model_path {plain} --student_model_path {tuned}".split(), *WEIGHTS),
+        [
+            "--teacher_model_path: ",
+            "--student_model_path: ",
+            "no filters (filters.json)",
+            "run_ted.py --mode filters",
+        ],
+    ),
+    (
+        (
+            *TED,
+            *WEIGHTS,
+            *"--filter_interval 2 --teacher_filter_interval 1 --filter_output_dim 64".split(),
+            *"--filter_nonlinear".split(),
+        ),
+        [
+            "--filter_interval 2: the checkpoint's filters are on layers 1, 2",
+            "--teacher_filter_interval 1",
+            "on layers 2, 4",
+            "--filter_output_dim 64: the checkpoint's filters make 128",
+            "--filter_nonlinear: the checkpoint's filters are linear",
+        ],
+    ),
     ((*TED, *WEIGHTS, "--task_name", "rte"), ["--task_name: demo of the filters, rte here"]),
     ((*TED, *WEIGHTS, "--student_layer", 1), ["--student_init stage1: filters belong to a whole model"]),
-    (("--mode", "ted", "--teacher_model_path", "{teacher}", "--student_model_path", "{tuned}",
-    "--student_init", "finetuned",
-      *WEIGHTS, "--filter_interval", 2), ["student has 1, on layers 2, the teacher 2, on layers 2, 4"]),
+    (
+        (
+            *"--mode ted --teacher_model_path {teacher} --student_model_path {tuned}".split(),
+            *"--student_init finetuned".split(),
+            *WEIGHTS,
+            "--filter_interval",
+            2,
+        ),
+        ["student has 1, on layers 2, the teacher 2, on layers 2, 4"],
+    ),
     ((*TED, *WEIGHTS, "--pad_in_losses", "--cache_teacher"), ["--pad_in_losses and --cache_teacher"]),
-    ((*TED, *WEIGHTS, "--regression_kl", "listwise"),
-    ["--regression_kl listwise: demo is a classification task"]),
-    (("--mode", "kd", "--kl_alpha", 1, "--teacher_model_path", "{plain}", "--student_model_path", "{encoder}",
-      "--student_init", "finetuned"), ["no task head"]),
-    (("--mode", "kd", "--kl_alpha", 1, "--teacher_model_path", "{plain}", "--student_model_path", "{broth}"),
-     ["another vocabulary", "BertTokenizer, 28 pieces", "BertTokenizer, 58 pieces"]),
-]  # fmt: skip
+    (
+        (*TED, *WEIGHTS, "--regression_kl", "listwise"),
+        ["--regression_kl listwise: demo is a classification task"],
+    ),
+    (
+        (
+            *"--mode kd --kl_alpha 1 --teacher_model_path {plain}".split(),
+            *"--student_model_path {encoder} --student_init finetuned".split(),
+        ),
+        ["no task head"],
+    ),
+    (
+        (
+            *"--mode kd --kl_alpha 1 --teacher_model_path {plain}".split(),
+            *"--student_model_path {broth}".split(),
+        ),
+        ["another vocabulary", "BertTokenizer, 28 pieces", "BertTokenizer, 58 pieces"],
+    ),
+]
 
 
 @pytest.fixture(scope="module")

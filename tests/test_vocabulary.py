@@ -60,9 +60,14 @@ def sentencepiece_model(texts, folder, name, **options):
 
     (folder / "text").write_text("\n".join(texts))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "text"), model_prefix=str(folder / "made"), vocab_size=1500, minloglevel=2,
-        character_coverage=1.0, hard_vocab_limit=False, **options,
-    )  # fmt: skip
+        input=str(folder / "text"),
+        model_prefix=str(folder / "made"),
+        vocab_size=1500,
+        minloglevel=2,
+        character_coverage=1.0,
+        hard_vocab_limit=False,
+        **options,
+    )
     (folder / "made.model").rename(folder / name)
     (folder / "made.vocab").unlink()
     (folder / "text").unlink()
@@ -135,15 +140,33 @@ def unigram(texts, folder, encoder_dir):
 def deberta(texts, folder, encoder_dir):
     """DeBERTaV3: sentencepiece's file, relative positions, more rows than pieces."""
     sentencepiece_model(
-        texts, folder, "spm.model", pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]",
-        bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]", normalization_rule_name="nmt_nfkc",
-    )  # fmt: skip
+        texts,
+        folder,
+        "spm.model",
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        pad_piece="[PAD]",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
+        unk_piece="[UNK]",
+        normalization_rule_name="nmt_nfkc",
+    )
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
     config = transformers.DebertaV2Config(
-        vocab_size=1600, **SIZES, type_vocab_size=0, relative_attention=True, pos_att_type=["p2c", "c2p"],
-        position_buckets=8, norm_rel_ebd="layer_norm", share_att_key=True, position_biased_input=False,
-        max_position_embeddings=160, max_relative_positions=-1,
-    )  # fmt: skip
+        vocab_size=1600,
+        **SIZES,
+        type_vocab_size=0,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        position_buckets=8,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        position_biased_input=False,
+        max_position_embeddings=160,
+        max_relative_positions=-1,
+    )
     return transformers.DebertaV2ForMaskedLM(config)
 
 
@@ -278,9 +301,18 @@ def test_files_agree(case, texts, tmp_path):
     ]
     stock = transformers.AutoTokenizer.from_pretrained(tmp_path / "alone")
     assert stock(texts[1])["input_ids"] == case.trimmed(texts[1])["input_ids"]
-    slow = [name for name in ("vocab.txt", "vocab.json", "merges.txt", "spm.model", "spiece.model",
-             "sentencepiece.bpe.model")
-            if (case.whole / name).exists()]  # fmt: skip
+    slow = [
+        name
+        for name in (
+            "vocab.txt",
+            "vocab.json",
+            "merges.txt",
+            "spm.model",
+            "spiece.model",
+            "sentencepiece.bpe.model",
+        )
+        if (case.whole / name).exists()
+    ]
     assert all((case.small / name).exists() for name in slow)
     if slow:
         shutil.copy(case.small / "config.json", tmp_path / "alone")
@@ -418,9 +450,12 @@ def tuned(texts, tmp_path_factory, encoder_dir, data_dir):
         (folder / "data" / "mrpc" / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     names = ("not_equivalent", "equivalent")
     config = transformers.BertConfig(
-        vocab_size=30522, max_position_embeddings=160, **SIZES,
-        id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)},
-    )  # fmt: skip
+        vocab_size=30522,
+        max_position_embeddings=160,
+        **SIZES,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+    )
     model = draw(transformers.BertForSequenceClassification(config)).eval()
     tokenizer = load_tokenizer(encoder_dir)
     save_model(model, folder / "dense", tokenizer=tokenizer)
@@ -482,16 +517,19 @@ def test_a_pretrained_model_with_a_corpus(tuned, texts, tmp_path):
 BAD = [
     (["--vocabulary_size", 40000], ["40000", "30522 pieces"]),
     (["--vocabulary_size", 1000], ["1000", "1999 of 30522 pieces must stay"]),
-    (["--vocabulary_size", 5000, "--max_length", 999], ["--max_length 999", "160 positions"]),
-    (["--vocabulary_size", 5000, "--min_count", 2], ["expected one of them"]),
-    (["--vocabulary_size", 5000, "--corpus", "{empty}"], ["--corpus", "no text"]),
-    (["--vocabulary_size", 5000, "--corpus", "{built}"], ["built holds ids"]),
-    (["--vocabulary_size", 5000, "--trim_embeddings"], ["no head for classification", "leave the flag out"]),
-    (["--vocabulary_size", 5000, "--model_path", "{dense}"], ["is fine-tuned", "--trim_embeddings"]),
-    (["--vocabulary_size", 5000, "--model_path", "{words}"], ["WordLevel", "WordPiece, BPE, Unigram"]),
-    (["--vocabulary_size", 5000, "--task_weight", 2], ["--task_weight"]),
-    (["--vocabulary_size", 5000, "--sample_by", "line", "--num_best", 3], ["--sample_by", "--num_best"]),
-]  # fmt: skip
+    ([*"--vocabulary_size 5000 --max_length 999".split()], ["--max_length 999", "160 positions"]),
+    ([*"--vocabulary_size 5000 --min_count 2".split()], ["expected one of them"]),
+    ([*"--vocabulary_size 5000 --corpus {empty}".split()], ["--corpus", "no text"]),
+    ([*"--vocabulary_size 5000 --corpus {built}".split()], ["built holds ids"]),
+    (
+        [*"--vocabulary_size 5000 --trim_embeddings".split()],
+        ["no head for classification", "leave the flag out"],
+    ),
+    ([*"--vocabulary_size 5000 --model_path {dense}".split()], ["is fine-tuned", "--trim_embeddings"]),
+    ([*"--vocabulary_size 5000 --model_path {words}".split()], ["WordLevel", "WordPiece, BPE, Unigram"]),
+    ([*"--vocabulary_size 5000 --task_weight 2".split()], ["--task_weight"]),
+    ([*"--vocabulary_size 5000 --sample_by line --num_best 3".split()], ["--sample_by", "--num_best"]),
+]
 
 
 @pytest.fixture(scope="module")
@@ -533,8 +571,12 @@ def test_what_cannot_be(more, said, tuned, places, tmp_path):
 def student(tuned, tmp_path_factory):
     """The run folder of the fine-tuned model with fewer pieces."""
     folder = tmp_path_factory.mktemp("student") / "run"
-    run("run_vocabulary.py", *flags_of(tuned, "dense", folder, "--trim_embeddings", "--no_onnx"),
-        "--vocabulary_size", 4000)  # fmt: skip
+    run(
+        "run_vocabulary.py",
+        *flags_of(tuned, "dense", folder, "--trim_embeddings", "--no_onnx"),
+        "--vocabulary_size",
+        4000,
+    )
     return folder
 
 
@@ -570,10 +612,17 @@ def test_objectives_of_whole_texts_alone(tuned, student, tmp_path):
         assert files.read_json(tmp_path / "run" / "ckpt" / "config.json")["vocab_size"] == 4000
     refused = [
         (["run_distillation.py", *words], "hidden would compare them one by one"),
-        (["run_ted.py", "--mode", "lwd", "--mse_alpha", 1, "--kl_alpha", 1, *words], "mse would compare"),
-        (["run_distillation.py", *words, "--teacher_model_path", student, "--student_model_path",
-          tuned / "dense", "--model_type", "kd"], "another vocabulary"),
-    ]  # fmt: skip
+        (["run_ted.py", *"--mode lwd --mse_alpha 1 --kl_alpha 1".split(), *words], "mse would compare"),
+        (
+            [
+                "run_distillation.py",
+                *words,
+                *f"--teacher_model_path {student} --student_model_path {tuned / 'dense'}".split(),
+                *"--model_type kd".split(),
+            ],
+            "another vocabulary",
+        ),
+    ]
     for (script, *flags), said in refused:
         done = run(script, *common[:-2], "--output_dir", tmp_path / "other", *flags, code=2)
         assert said in done.stderr and not (tmp_path / "other").exists()
@@ -583,9 +632,18 @@ def test_filters_of_means(tuned, student, tmp_path):
     """TED through filters of the mean token, each learned on the ids that its model reads."""
     common = [*flags_of(tuned, "dense", tmp_path / "run")[:5], "--max_steps", 2]
     for name, model in (("theirs", tuned / "dense"), ("ours", student)):
-        run("run_ted.py", *common, "--output_dir", tmp_path / name, "--mode", "filters",
-            "--model_path", model, "--filter_token", "mean")  # fmt: skip
-    run("run_ted.py", *common, "--output_dir", tmp_path / "run", "--mode", "ted", "--teacher_model_path",
-        tmp_path / "theirs", "--student_model_path", tmp_path / "ours", "--student_init", "stage1",
-        "--mse_alpha", 1, "--kl_alpha", 1)  # fmt: skip
+        run(
+            "run_ted.py",
+            *common,
+            *f"--output_dir {tmp_path / name} --mode filters --model_path {model}".split(),
+            *"--filter_token mean".split(),
+        )
+    run(
+        "run_ted.py",
+        *common,
+        *f"--output_dir {tmp_path / 'run'} --mode ted".split(),
+        *f"--teacher_model_path {tmp_path / 'theirs'}".split(),
+        *f"--student_model_path {tmp_path / 'ours'} --student_init stage1 --mse_alpha 1".split(),
+        *"--kl_alpha 1".split(),
+    )
     assert files.read_json(tmp_path / "run" / "ckpt" / "config.json")["vocab_size"] == 4000

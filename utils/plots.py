@@ -259,8 +259,13 @@ def _name(axes, names):
         text.set(ha=side, position=(across, up))
         if abs(up) > 10:
             line = {"color": "#999999", "linewidth": 0.8, "zorder": 2}
-            axes.annotate("", point, xytext=(across, up), textcoords="offset points",
-                          arrowprops={"arrowstyle": "-", **line})  # fmt: skip
+            axes.annotate(
+                "",
+                point,
+                xytext=(across, up),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", **line},
+            )
         taken.append(box)
 
 
