@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny_models
 import torch
 import transformers
 from commands import run
@@ -18,7 +19,7 @@ from data.vocabulary import counting, trimmed
 from data.vocabulary.pieces import Pieces
 from models import architectures, crop, load_model, save_model, sort_units, vocabulary
 from models.loading import has_vocabulary_head
-from utils import files
+from utils import families, files
 from utils.errors import FlagError, UserError
 from utils.frozen_outputs import FrozenOutputs
 
@@ -647,3 +648,33 @@ def test_filters_of_means(tuned, student, tmp_path):
         *"--kl_alpha 1".split(),
     )
     assert files.read_json(tmp_path / "run" / "ckpt" / "config.json")["vocab_size"] == 4000
+
+
+# ---- Every family
+
+
+@pytest.mark.parametrize("case", tiny_models.CASES)
+def test_every_family(case, tmp_path):
+    """Fewer pieces and, where they have a table, positions: the same states and logits of a task."""
+    model_type = tiny_models.CASES[case][0]
+    kinds = [None, families.of(model_type).tasks[0]]
+    for kind in kinds + ["masked"] * bool(families.of(model_type).vocabulary):
+        whole, small = tmp_path / f"{kind}", tmp_path / f"{kind}_small"
+        small.mkdir()
+        save_model(tiny_models.build(case, kind=kind, dtype=torch.float32), whole)
+        # No part of a model is as wide as the vocabulary but its tables of pieces, and of positions
+        kept = np.array([0, 1, 2, 3, *range(7, tiny_models.VOCABULARY, 2)])
+        before = load_model(whole, kind=kind)
+        vocabulary.write_trimmed(before, whole, small, kept=kept, max_length=9)
+        after = load_model(small, kind=kind)
+        new = tiny_models.inputs()
+        new["input_ids"] %= len(kept)
+        old = {**new, "input_ids": torch.from_numpy(kept)[new["input_ids"]]}
+        with torch.no_grad():
+            if kind == "masked":
+                outputs = before(**old).logits[..., torch.from_numpy(kept)], after(**new).logits
+                torch.testing.assert_close(*outputs, rtol=1e-6, atol=1e-6)
+            else:
+                assert vocabulary.check_trimmed(before, after, [(old, new)], kept=kept) == 3
+        assert architectures.max_positions(after) in (None, 9)
+        assert after.get_input_embeddings().num_embeddings == len(kept)
