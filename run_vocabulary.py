@@ -24,6 +24,8 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 from functools import partial
 
+from tqdm import tqdm
+
 import models
 from data import tasks
 from data.corpus import documents
@@ -77,6 +79,7 @@ def main(args):
         counts["task"], apart = counting.count(backend, train[:few], pieces.size), dev[:few]
     if sources:
         counted, more = counting.corpus_texts(sources, most=few)
+        counted = tqdm(counted, unit="documents", disable=None, leave=False)
         counts["corpus"], apart = counting.count(backend, counted, pieces.size), apart + more
     counting.require_tokens(counts, apart)
     total_P = counting.weighted(counts, {"task": args.task_weight, "corpus": 1})

@@ -19,6 +19,8 @@ BLOCKS = {
     "B3": ("base-size teacher: 95S; MiniLMv2 from 12x768 to 6x384", 15),
     "A3": ("small teacher: 90S and 95S on five tasks", 20),
     "B4": ("base-size teacher: CoLA, RTE, SST-2 at 90S; ONNX", 20),
+    "V1": ("small teacher and its 90S students with fewer pieces: MRPC, STS-B, SST-2, CoNLL; ONNX", 12),
+    "V2": ("base-size teacher and its 90S student with fewer pieces: MRPC", 6),
 }
 
 
@@ -139,24 +141,23 @@ def on(task, *, epochs, patience=None, size=32, rows=None):
     }
 
 
-def teacher(jobs, block, task, *, model, rate, epochs, size=16, scored=4000):
-    """A fine-tuned encoder, and the same sorted, with its grid of sparsities."""
+def teacher(jobs, block, task, *, model, rate, epochs, size=16, scored=4000, name=None, seeds=None):
+    """A fine-tuned encoder, and the same sorted, with its grid of sparsities.  name: of the kinds; the
+    task's."""
+    kind = f"{block}/{name or task}"
     flags = {
         "--model_path": model,
         "--learning_rate": rate,
         **on(task, epochs=epochs, patience=2, size=size),
         **SCORED,
     }
-    jobs.add(f"{block}/{task}_teacher", "run_finetuning.py", flags)
+    jobs.add(f"{kind}_teacher", "run_finetuning.py", flags, seeds=seeds)
     rows = {"--max_train_samples": ROWS[task]} if task in ROWS else {}
     flags = {"--task_name": task, **PLACE, "--hold_out": HELD_OUT.get(task, 0.1), **rows}
     flags |= {"--grid": GRID, "--num_scoring_samples": scored}
     del flags["--log_interval"]  # nothing is trained
-    jobs.add(
-        f"{block}/{task}_nested",
-        "run_sparsification.py",
-        {"--model_path": Run(f"{block}/{task}_teacher"), **flags},
-    )
+    flags = {"--model_path": Run(f"{kind}_teacher"), **flags}
+    jobs.add(f"{kind}_nested", "run_sparsification.py", flags, seeds=seeds)
 
 
 def finetuned(jobs, kind, task, model, *, epochs, rates, seeds=SEEDS, rows=None):
@@ -416,7 +417,55 @@ def a3(jobs):
         onnx(jobs, f"A3/mrpc_onnx_{name}", "mrpc", Run(f"A3/mrpc_{name}", FIRST))
 
 
-# ---- Parts of both
+# ---- Study V, vocabularies of the small teacher
+
+PIECES = (30522, 16000, 12000, 8000)  # the first one is the whole vocabulary
+
+
+def v1(jobs):
+    """Teacher and 90S student, trimmed before fine-tuning; students of fewer pieces take the whole
+    vocabulary's rate."""
+    for task, seeds in (("mrpc", SEEDS), ("stsb", SEEDS), ("sst2", (FIRST,)), ("conll", (FIRST,))):
+        epochs, rate, size = SMALL[task]
+        for pieces in PIECES:
+            name, model = f"{task}_{pieces}", "$MODEL"
+            if pieces != PIECES[0]:
+                model = trimmed(jobs, f"V1/{name}_vocabulary", "$MODEL", task, pieces)
+            options = {"model": model, "rate": rate, "epochs": epochs, "size": size}
+            teacher(jobs, "V1", task, name=name, seeds=seeds, **options)
+            flags = student(Run(f"V1/{name}_nested"), task, "90S", epochs=2 * HOP_EPOCHS.get(task, 8))
+            kind, whole = f"V1/{name}_direct_90S", f"V1/{task}_{PIECES[0]}_direct_90S"
+            if kind == whole:
+                jobs.add(kind, "run_distillation.py", {**flags, **SCORED}, seeds=seeds, rates=SMALL_RATES)
+            else:
+                flags |= {**SCORED, "--learning_rate": Chosen(whole)}
+                jobs.add(kind, "run_distillation.py", flags, seeds=seeds)
+            for part in ("teacher", "direct_90S") if len(seeds) > 1 else ():
+                onnx(jobs, f"V1/{name}_onnx_{part}", task, Run(f"V1/{name}_{part}", FIRST))
+
+
+def v2(jobs):
+    """12,000 pieces beside B1's whole vocabulary, whose student's rate is taken."""
+    model = trimmed(jobs, "V2/mrpc_12000_vocabulary", Run("B1/model"), "mrpc", 12000)
+    options = {"model": model, "rate": "3e-5", "epochs": BASE["mrpc"], "scored": 2000}
+    teacher(jobs, "V2", "mrpc", name="mrpc_12000", **options)
+    flags = student(Run("V2/mrpc_12000_nested"), "mrpc", "90S", epochs=16)
+    flags |= {**SCORED, "--learning_rate": Chosen("B1/mrpc_direct_90S")}
+    jobs.add("V2/mrpc_12000_direct_90S", "run_distillation.py", flags)
+    for part in ("teacher", "direct_90S"):
+        onnx(jobs, f"V2/mrpc_12000_onnx_{part}", "mrpc", Run(f"V2/mrpc_12000_{part}"))
+
+
+def trimmed(jobs, kind, model, task, pieces):
+    """The encoder with fewer pieces, chosen by the task's train and Wikipedia; returns where it is."""
+    flags = {"--model_path": model, "--task_name": task, "--data_dir": "$DATA_DIR"}
+    flags |= {"--corpus": "$DATA_DIR/wiki", "--hold_out": HELD_OUT.get(task, 0.1)}
+    flags |= {"--vocabulary_size": pieces, "--max_length": 128, "--no_onnx": True}
+    jobs.add(kind, "run_vocabulary.py", flags)
+    return Run(kind)
+
+
+# ---- Parts of all
 
 
 def stark(jobs, kind, task, part, *, rates, epochs, rows):
@@ -553,6 +602,6 @@ def onnx(jobs, kind, task, model):
 def all_jobs() -> Jobs:
     """The whole list, block after block."""
     jobs = Jobs()
-    for add in (b1, a1, a2, b2, b3, a3, b4):
+    for add in (b1, a1, a2, b2, b3, a3, b4, v1, v2):
         add(jobs)
     return jobs

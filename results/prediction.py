@@ -103,5 +103,6 @@ def is_trained(job) -> bool:
     return job.script.endswith(".py") and job.script not in (
         "run_corpus.py",
         "run_sparsification.py",
+        "run_vocabulary.py",
         "run_evaluation.py",
     )

@@ -77,10 +77,23 @@ def measured(found):
     for kind, system in found.items():
         for row in system.results[0].get("rows", ()):
             megabytes = (row["disk_bytes"] or row["bytes"]) / 1e6
-            times = [f"{row['speed'][case]['median_ms']:.1f}" for case in ("1x128", "32x128")]
+            cases = ("1x128", "32x128", "1xreal", "32xreal")
+            times = [f"{row['speed'][case]['median_ms']:.1f}" for case in cases]
             metric = next(value for name, value in row.items() if name.startswith("dev/"))
-            rows.append([kind, row["runtime"], f"{metric:.4f}", f"{megabytes:.0f}", *times])
-    return table(["model", "runtime", "dev", "MB", "ms, 1 x 128 tokens", "ms, 32 x 128"], rows)
+            size = f"{row['parameters']:,}"
+            rows.append([kind, row["runtime"], f"{metric:.4f}", size, f"{megabytes:.1f}", *times])
+    heads = ["model", "runtime", "dev", "parameters", "MB", "ms, 1 x 128 tokens", "ms, 32 x 128"]
+    return table([*heads, "ms, 1 real row", "ms, 32 real rows"], rows)
+
+
+def vocabularies(found):
+    """What becomes of text that was not counted."""
+    heads = ["vocabulary", "pieces", "covered", "tokens, as a multiple of before"]
+    rows = []
+    for kind, system in found.items():
+        if row := system.results[0].get("not_counted"):
+            rows.append([kind, f"{row['pieces']:,}", f"{row['covered']:.3f}", f"{row['growth']:.3f}"])
+    return table(heads, rows)
 
 
 def verdict_table(found, *, data_dir):
@@ -140,6 +153,8 @@ def main(blocks):
         picture = runner.kept / "A" / "A1" / "figure.png"
         figure.draw(found, picture)
         print(f"### The figure on QQP: {picture}\n\n{figure.over_scales(found)}\n\n{figure.choices(found)}\n")
+    if any(kind.endswith("_vocabulary") for kind in found):
+        print(f"### Vocabularies\n\n{vocabularies(found)}\n")
     if any("_onnx_" in kind for kind in found):
         print(f"### Sizes and times\n\n{measured(found)}\n")
     try:

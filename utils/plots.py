@@ -109,7 +109,7 @@ def growth(path, rows, *, chosen, title):
         _line(axes, rows, "growth", "text that was not counted", STYLES[0], x="pieces")
         named = f"{chosen['pieces']:,} pieces: {chosen['growth']:.3f}"
         axes.plot(chosen["pieces"], chosen["growth"], "*", color=CHOSEN, markersize=15, zorder=4, label=named)
-        axes.set_xscale("log")
+        _logarithmic(axes)
         axes.set_xlabel("Pieces of the vocabulary")
         _y_label(axes, "Tokens, as a multiple of those before")
         _legend(axes)
@@ -191,7 +191,6 @@ def costs(path, panels, *, metric, title):
     Returns the matplotlib figure.
     """
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     free = iter(STYLES)
     styles = {}
@@ -207,10 +206,7 @@ def costs(path, panels, *, metric, title):
                 color, marker = styles[row["kind"]]
                 size = 13 if row["kind"] == "teacher" else SETTINGS["lines.markersize"]
                 axes.plot(row["cost"], row["metric"], marker, color=color, markersize=size, zorder=3)
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.xaxis.set_minor_locator(NullLocator())
+            _logarithmic(axes)
             axes.set_xlabel(label)
             axes.margins(x=0.25, y=0.2)
         _y_label(figure.axes[0], metric)
@@ -294,6 +290,15 @@ def _line(axes, points, key, label, style, *, x="sparsity"):
     else:
         axes.plot([point[x] for point in points], values, **drawn)
     axes.margins(x=0.04, y=0.12)
+
+
+def _logarithmic(axes):
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _y_label(axes, label):
