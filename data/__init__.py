@@ -1,6 +1,7 @@
 """Text to batches.  Knows no model.
 
-tasks: the registry of tasks.  readers: GLUE's tables and CoNLL's files to columns.  demo: the generated task.
+tasks: the registry of tasks, one row each.  readers: GLUE's tables, with classes or STS-B's scores, and
+CoNLL's files, to columns.  demo: the generated task.
 task_data: the splits of a run.  hold_out: which rows of train no stage trains on.
 model_tokenizer: a checkpoint's tokenizer.  deberta_tokenizer: DeBERTa's, as its models were pretrained with
 it.

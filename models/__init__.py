@@ -11,7 +11,7 @@ distillation: one student, one teacher.
 
 Fewer heads, neurons, hidden dimensions, layers:
 slicing: nested models, computing with a part of their units; the classes of cropped ones.
-attention: stock attention with heads missing.
+attention: stock attention with heads missing, some or all.
 hidden_dimensions: one order of them in the whole model, sorted and cropped.
 sparse_bert: sorting; cropping; fewer layers; dense again.
 importance_masks: what units are scored by.

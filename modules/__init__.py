@@ -1,8 +1,9 @@
 """The mathematics of the methods, in plain torch: no model, no data, no flags.
 
-losses: task losses, soft labels, hidden states, patient distillation; which layers are matched.
+losses: task losses, soft labels and their temperature, hidden states, patient distillation; which
+layers are matched.
 objectives: which terms each conventional distillation objective adds up.
-sliceable_linear: linear layers that compute with the first kept units.
+sliceable_linear: linear layers that compute with the first kept units, and what is left of emptied ones.
 importance: scores of attention heads and neurons from mask gradients, and their global ranking.
 knowledge: StarK's scores, which count the student in.
 tradeoff: MiniDisc's candidates and the choice among them.

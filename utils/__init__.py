@@ -22,11 +22,11 @@ snapshots: what a killed run continues from.
 interruptions: all processes stop at the same place.
 distributed: processes.
 logs: the log and metrics.jsonl.
-cards: model cards.
+cards: what a model card says.
 
 Training and evaluation:
 batch: one mini-batch.
-training: the loop.
+training: the loop; when a state is saved.
 evaluation: a model over a split.
 frozen_outputs: a frozen model's outputs, kept or computed anew.
 metrics, answers: scores.
