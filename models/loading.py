@@ -155,14 +155,12 @@ def read_weights(folder) -> dict:
     return {name: tensor for file in _weight_files(folder) for name, tensor in load_file(file).items()}
 
 
-def has_vocabulary_head(folder) -> bool:
-    """Whether a checkpoint folder has a head for masked tokens that load_model(kind="masked") takes.  Raises
-    CheckpointError."""
-    return _has_vocabulary_head(checkpoints.read_config(folder), weight_names(folder))
+def has_vocabulary_head(config: dict, names) -> bool:
+    """Whether a checkpoint has a head for masked tokens that load_model(kind="masked") takes; all its weights
+    may be the embeddings'.
 
-
-def _has_vocabulary_head(config, names):
-    """That some of the weights are of such a head; all may be the embeddings'."""
+    config: its config.json.  names: of its weights.
+    """
     family = families.of(config["model_type"])
     whole = (config.get("architectures") or [""])[0].endswith(family.class_name("masked"))
     found = any(re.match(_named(family.vocabulary), name) for name in names)
@@ -219,7 +217,7 @@ def _check_head(path, config, kind, new_head) -> bool:
 def _check_masked(path, config, names) -> bool:
     """True.  Raises CheckpointError where none of the weights is of a head for masked tokens (all may be the
     embeddings')."""
-    if not _has_vocabulary_head(config, names):
+    if not has_vocabulary_head(config, names):
         raise CheckpointError(
             f"{path}: this checkpoint has no head for masked tokens, whose loss is needed; expected a model "
             "as it was pretrained "

@@ -96,8 +96,8 @@ def check_trimmed(before, after, pairs, *, kept):
     """
     number = 0
     for old, new in pairs:
-        states = [architectures.encoder(model)(**inputs).last_hidden_state for model, inputs in
-                  ((before, old), (after, new))]  # fmt: skip
+        sides = ((before, old), (after, new))
+        states = [architectures.encoder(model)(**inputs).last_hidden_state for model, inputs in sides]
         same = torch.equal(torch.from_numpy(kept)[new["input_ids"]], old["input_ids"]) and torch.equal(
             *states
         )
