@@ -5,13 +5,15 @@ tables of pieces shrink (those of the input, and of heads for masked tokens with
 shares a table shares it afterwards, as it is stored once.  P pieces.
 """
 
+import shutil
+
 import torch
 from safetensors.torch import save_file
 
 from models import architectures
 from models.loading import read_weights
 from models.saving import quiet
-from utils import families, files
+from utils import families, files, filter_specs
 from utils.errors import CheckpointError, RunError
 
 _POSITIONS = "position_embeddings.weight"
@@ -32,9 +34,9 @@ def named_ids(config) -> list[int]:
 def write_trimmed(model, source, folder, *, kept, max_length=None):
     """Write config.json and model.safetensors of a checkpoint with the pieces `kept`, for so many positions.
 
-    model: its encoder, or with a head; it tells where positions begin.  source: the checkpoint's folder.
-    kept: [P] ids, ascending; a piece's place is its new id.  max_length: tokens of the longest text, at most
-    as many as the model has positions for; None: as many as before.
+    model: its encoder, or with a head; it tells where positions begin.  source: the checkpoint's folder, a
+    Path.  kept: [P] ids, ascending; a piece's place is its new id.  max_length: tokens of the longest text,
+    at most as many as the model has positions for; None: as many as before.
     Raises CheckpointError where its config names a padding piece that its tokenizer does not have.
     """
     from transformers import AutoConfig
@@ -69,6 +71,9 @@ def write_trimmed(model, source, folder, *, kept, max_length=None):
     with files.writing(folder), quiet():
         config.save_pretrained(folder)
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        for name in (filter_specs.SPEC, filter_specs.WEIGHTS):  # TED's, which see no pieces
+            if (source / name).exists():
+                shutil.copy2(source / name, folder / name)
     files.permit(folder)
 
 

@@ -644,6 +644,15 @@ def test_filters_of_means(tuned, student, tmp_path):
             *"--filter_token mean".split(),
         )
     run(
+        "run_vocabulary.py",
+        *common[:5],
+        *f"--output_dir {tmp_path / 'fewer'} --model_path {tmp_path / 'theirs'}".split(),
+        *"--trim_embeddings --no_onnx --vocabulary_size 4000".split(),
+    )
+    for name in ("filters.json", "filters.safetensors"):
+        stored = [(tmp_path / folder / "ckpt" / name).read_bytes() for folder in ("theirs", "fewer")]
+        assert stored[0] == stored[1]
+    run(
         "run_ted.py",
         *common,
         *f"--output_dir {tmp_path / 'run'} --mode ted".split(),
