@@ -182,7 +182,7 @@ def export_card(row, config, *, kind, splits, run):
     }
     results = {"task": run.args.task_name, "metrics": metrics, "model": row, "notes": exporting.NOTES[kind]}
     provenance = files.read_json(run.folder / "args.json")
-    return cards.card(provenance, results, config, folder=kind, loading=exporting.LOADING.get(kind))
+    return cards.card(provenance, results, config, folder=kind)
 
 
 if __name__ == "__main__":

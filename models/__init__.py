@@ -36,6 +36,7 @@ layerwise_distillation: TED's stage II, and LWD: states that are held against th
 Evaluation:
 measuring: what it lists of a model.
 exporting: models for other software.
+standalone: the code file that a small model takes along; standalone_parts: what it is made of.
 """
 
 from models import moe_bert, slicing

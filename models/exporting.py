@@ -1,5 +1,5 @@
-"""Models for others: a zero-filled stock model, one as small as it is, a graph for onnxruntime; each checked
-before it is kept.
+"""Models for others: a zero-filled stock model, one as small as it is with its code beside it, graphs for
+onnxruntime; each checked before it is kept.
 
 B examples, L tokens.
 """
@@ -15,31 +15,29 @@ import numpy as np
 import torch
 from torch import nn
 
+from models import architectures, standalone
 from models.derived_classes import become, stock_parent
 from models.loading import load_model
+from models.moe_bert import with_plain_experts
 from models.saving import save_model
 from models.sparse_bert import export_dense
 from utils import files
+from utils.batch import Batch
 from utils.errors import CheckpointError, FlagError, RunError
+from utils.timing import filled
 
 logger = logging.getLogger("compression")
 
 TOLERANCE = 1e-4  # between the logits of an export and the model's
 NUM_CHECKED = 1024  # examples
-GRAPH, QUANTISED = "model.onnx", "model_int8.onnx"
+# Where optimum and transformers.js look for them
+GRAPH, QUANTISED = "onnx/model.onnx", "onnx/model_quantized.onnx"
+# A graph is held against torch on every pair of these, and on the longest input that the model takes
+BATCHES, LENGTHS, LONGEST = (1, 3, 32), (1, 17), 512
 _GRAPHS = {"onnx": GRAPH, "onnx int8": QUANTISED}
 # onnxruntime 1.31's kernel for this fusion takes seven times as long on CPUs as the two operators that it
 # replaces
 NOT_FUSED = ["SkipLayerNormFusion"]
-LOADING = {  # for the card; other kinds load as every checkpoint does
-    "onnx": [
-        "import onnxruntime, transformers",
-        f'session = onnxruntime.InferenceSession("onnx/{GRAPH}", disabled_optimizers={NOT_FUSED})  '
-        "# twice as fast without",
-        'logits = session.run(None, dict(transformers.AutoTokenizer.from_pretrained("onnx")("a text", '
-        'return_tensors="np")))[0]',
-    ]
-}
 NOTES = {
     "dense": [
         "What was removed is filled in with zeros: a stock model of full size, with the same logits and no "
@@ -47,8 +45,10 @@ NOTES = {
     ],
     "compact": ["As small as the model is: only what it keeps is stored and computed."],
     "onnx": [
-        f"{GRAPH}: float32; {QUANTISED}: weights in 8 bits, activations as they come. Batch and length are "
-        "free."
+        f"`{GRAPH}`: float32; `{QUANTISED}`: weights in 8 bits, activations as they come. Batch and length "
+        "are free.",
+        f"onnxruntime's {NOT_FUSED[0]} was off when these graphs were checked and timed, as it is below: its "
+        "kernel for CPUs takes longer than what it replaces.",
     ],
 }
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -84,6 +84,7 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
     than TOLERANCE.
     """
     with files.new_folder(folder) as aside:
+        more = {}
         if kind == "onnx":
             rows = np.resize(split.in_order(2)[0], 2)  # two: a dimension of one would become a constant
             outputs = ("start_logits", "end_logits") if task_kind == "spans" else ("logits",)
@@ -91,19 +92,43 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
             _stock_config(model).save_pretrained(aside)
             tokenizer.save_pretrained(aside)
             exported, model = OnnxModel(aside / GRAPH), model.cpu()
+            more = {
+                "onnxruntime": metadata.version("onnxruntime"),
+                "disabled_optimizers": NOT_FUSED,
+                "shapes": _check_shapes(model, exported, OnnxModel(aside / QUANTISED), split, folder),
+            }
         else:
             save_model(export_dense(model) if kind == "dense" else model, aside, tokenizer=tokenizer)
-            exported = load_model(aside, kind=task_kind).to(model.device)
+            exported = load_model(aside, kind=task_kind)
+            if kind == "compact" and (code := standalone.write(model, aside)) is not None:
+                exported, ours = standalone.load(code), exported
+                _check_equal(exported, ours, folder)
+                more = {"code": code.name}
+            exported = exported.to(model.device)
         difference, number = largest_difference(model, exported, split, batch_size=batch_size)
-        if not difference <= TOLERANCE:
-            raise RunError(
-                f"{folder}: the {kind} export's logits differ from the model's by up to {difference:.2g}; "
-                "expected at most "
-                f"{TOLERANCE:g}; nothing was kept"
-            )
+        _check_difference(difference, f"{folder}: the {kind} export's logits")
         files.write_text(aside / "README.md", card(files.read_json(aside / "config.json")))
-    version = {"onnxruntime": metadata.version("onnxruntime")} if kind == "onnx" else {}
-    return {"folder": str(folder), "largest_difference": difference, "examples": number, **version}
+    return {"folder": str(folder), "largest_difference": difference, "examples": number, **more}
+
+
+def _check_difference(difference, what):
+    if not difference <= TOLERANCE:
+        raise RunError(
+            f"{what} differ from the model's by up to {difference:.2g}; expected at most {TOLERANCE:g}; "
+            "nothing was kept"
+        )
+
+
+def _check_equal(model, other, folder):
+    """Raise RunError unless two models have the same parameters."""
+    ours, theirs = (dict(each.named_parameters()) for each in (model, other))
+    wrong = sorted(
+        name
+        for name in {**ours, **theirs}
+        if name not in ours or name not in theirs or not torch.equal(ours[name], theirs[name])
+    )
+    if wrong:
+        raise RunError(f"{folder}: the code file's model differs in {', '.join(wrong[:6])}; nothing was kept")
 
 
 @torch.no_grad()
@@ -118,10 +143,15 @@ def largest_difference(model, other, split, *, batch_size) -> tuple[float, int]:
     largest, examples = 0.0, 0
     for index in np.unique(np.linspace(0, len(batches) - 1, number).round().astype(int)):
         batch = split.collate(batches[index]).to(model.device)
-        gap = (batch.through(model).logits - batch.through(other).logits).abs()
-        largest = max(largest, float((gap if gap.dim() == 2 else gap[batch.mask]).max()))
+        largest = max(largest, _difference(batch, model, other))
         examples += len(batches[index])
     return largest, examples
+
+
+def _difference(batch, model, other):
+    """The largest difference of two models' logits at a batch's real tokens; NaN where one is."""
+    gap = (batch.through(model).logits - batch.through(other).logits).abs()
+    return float((gap if gap.dim() == 2 else gap[batch.mask]).max())
 
 
 # ---- ONNX
@@ -139,13 +169,24 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(path, options, disabled_optimizers=NOT_FUSED)
+        self._path = path
+        with self._onnx_errors():
+            self._session = onnxruntime.InferenceSession(path, options, disabled_optimizers=NOT_FUSED)
         self._names = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, **inputs):
-        """Tensors by name to an output with logits, or with start_logits and end_logits."""
-        found = self._session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        """Tensors by name to an output with logits, or with start_logits and end_logits.  Raises RunError."""
+        with self._onnx_errors(*inputs.values()):
+            found = self._session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
         return _Output(zip(self._names, map(torch.from_numpy, found)))
+
+    @contextlib.contextmanager
+    def _onnx_errors(self, *inputs):
+        try:
+            yield
+        except Exception as error:  # onnxruntime's have no class in common
+            shape = f" for a batch of {list(inputs[0].shape)}" if inputs else ""
+            raise RunError(f"{self._path}: onnxruntime cannot run this graph{shape}: {error}") from error
 
 
 class _Output(dict):
@@ -175,7 +216,9 @@ def graphs(folder) -> dict:
 def _stock_config(model):
     """The config that other software knows: labels and sizes, without what was changed."""
     config = copy.deepcopy(model.config)
-    become(config, stock_parent(model).config_class)
+    stock = stock_parent(model)
+    become(config, stock.config_class)
+    config.architectures = [stock.__name__]
     vars(config).pop("compression", None)
     return config
 
@@ -209,7 +252,7 @@ def _write_graphs(model, folder, inputs, *, outputs):
     with _quietly():
         try:
             program = torch.onnx.export(
-                _Positional(model.cpu(), names, outputs).eval(),
+                _Positional(with_plain_experts(model.cpu()), names, outputs).eval(),
                 tuple(inputs[name] for name in names),
                 dynamo=True,
                 verbose=False,
@@ -223,8 +266,43 @@ def _write_graphs(model, folder, inputs, *, outputs):
                 f"({str(error).strip().splitlines()[0]}); "
                 "export it as dense or compact"
             ) from error
+        (folder / GRAPH).parent.mkdir()
         program.save(str(folder / GRAPH))
         _quantise(folder)
+
+
+@torch.no_grad()
+def _check_shapes(model, graph, quantised, split, folder) -> dict:
+    """Raise RunError unless a graph answers as the model does for every batch and length, rows padded and
+    not, and the quantised one at all.  Rows are a split's, their tokens over and over.
+
+    Returns {"batches", "lengths", "largest_difference"}.
+    """
+    longest = min(architectures.max_positions(model) or LONGEST, LONGEST)
+    lengths = [length for length in LENGTHS if length < longest] + [longest]
+    largest, padding = 0.0, getattr(model.config, "pad_token_id", None) or 0
+    for size in BATCHES:
+        rows = split.collate(np.resize(split.in_order(size)[0], size))
+        for length in lengths:
+            batch = _padded(filled(rows, length), padding)
+            shape = f"{folder}: a batch of {size} with {length} tokens: the"
+            difference = _difference(batch, model, graph)
+            _check_difference(difference, f"{shape} graph's logits")
+            largest = max(largest, difference)
+            if not torch.isfinite(batch.through(quantised).logits).all():
+                raise RunError(f"{shape} int8 graph's logits are not finite; nothing was kept")
+    return {"batches": list(BATCHES), "lengths": lengths, "largest_difference": largest}
+
+
+def _padded(batch, padding):
+    """A batch whose first row stays as it is, the next ones shorter and shorter.  padding: a token."""
+    mask_BL = batch.inputs["attention_mask"]
+    size, length = mask_BL.shape
+    real_B = length - torch.arange(size) * (length - 1) // max(size - 1, 1)
+    real_BL = torch.arange(length) < real_B[:, None]
+    inputs = {name: tensor * real_BL for name, tensor in batch.inputs.items()}
+    inputs["input_ids"] = inputs["input_ids"] + padding * ~real_BL
+    return Batch(inputs, None, batch.indices)
 
 
 def _quantise(folder):

@@ -60,6 +60,7 @@ def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=
         raise CheckpointError(
             f"{path}: found {positions} positions; --max_length {max_length} needs as many; lower it"
         )
+    vars(model.config).pop("auto_map", None)  # of code beside the checkpoint, which is neither run nor copied
     for tensor in [*model.parameters(), *model.buffers()]:
         # Out of the mapped file: it may be replaced, and rounding in matrix products depends on how a weight
         # is aligned

@@ -23,6 +23,7 @@ from models import architectures
 from models.derived_classes import DerivedClasses, become
 from models.from_tensors import empty, fill, tensors_of
 from modules.experts import NOISES, SCALES, ExpertLinear, Router, expert_units
+from modules.plain_experts import PlainExperts, PlainRouter
 from utils import families
 from utils.errors import CheckpointError
 from utils.families import EXPERTS
@@ -128,6 +129,31 @@ def with_equal_experts(model, *, attention, ffn, noise, route_padding=False, see
         seed=seed,
         scale="one",
     )
+
+
+def with_plain_experts(model):
+    """A copy of a model with experts that any exporter can follow: plain operations, each expert with weights
+    of its own (modules.plain_experts); the model itself where it has none."""
+    if expert_entry(model) is None:
+        return model
+    for router in routers(model).values():
+        router.reset(None)  # forget the last batch, which has a graph
+    made, plain = copy.deepcopy(model), {}
+    modules = dict(made.named_modules())
+    for path, router in modules.items():
+        if isinstance(router, Router):
+            plain[router] = PlainRouter(*router.weight.shape[::-1], scaled=router.scale == "probability")
+            plain[router].load_state_dict(router.state_dict())
+            made.set_submodule(path, plain[router])
+    for path, experts in modules.items():
+        if isinstance(experts, ExpertLinear):
+            weight, bias = (
+                None if tensor is None else nn.ParameterList(tensor.detach().unbind())
+                for tensor in (experts.weight, experts.bias)
+            )
+            made.set_submodule(path, PlainExperts(weight, bias, plain[experts.router], enters=experts.enters))
+    vars(architectures.encoder(made))["routers"] = tuple(plain.values())
+    return made.train(model.training)
 
 
 def _units(number, projection, shared_fraction):

@@ -10,6 +10,7 @@ tradeoff: MiniDisc's candidates and the choice among them.
 relation_losses: MiniLMv2's loss and, in the same pass, its gradient.
 experts: stacked linear maps of which every token uses one, and the router that chooses.
 expert_products: their products, three ways.
+plain_experts: the same without any of these ways, for models that are exported.
 masking: masked tokens: which ones, what stands in their place, the loss of their prediction.
 filters: task-aware filters, their heads, divergence and layer-wise distillation through them.
 """

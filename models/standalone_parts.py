@@ -1,0 +1,77 @@
+"""What the code files of compact exports are made of, besides modules of this repository:
+models/standalone.py copies these functions as they stand."""
+
+import re
+
+from torch import nn
+
+from modules.plain_experts import PlainExperts, PlainRouter
+from modules.sliceable_linear import EmptyLinear
+
+
+def resize(layer, path, *, rows=None, columns=None):
+    """Replace a linear layer by one with so many outputs (rows), or inputs (columns)."""
+    parent, _, name = path.rpartition(".")
+    parent = layer.get_submodule(parent)
+    old = getattr(parent, name)
+    columns = old.in_features if columns is None else columns
+    rows = old.out_features if rows is None else rows
+    setattr(parent, name, nn.Linear(columns, rows, bias=old.bias is not None))
+
+
+def empty(model):
+    """Replace the linear layers that have no outputs, or no inputs."""
+    for parent in [*model.modules()]:
+        for name, old in parent.named_children():
+            if isinstance(old, nn.Linear) and 0 in old.weight.shape:
+                bias = old.bias if old.out_features else None
+                setattr(parent, name, EmptyLinear(old.in_features, old.out_features, bias))
+                parent._is_hf_initialized = True  # or transformers would look for the weight
+
+
+def gate(attention, kind, **settings):
+    """Put a gate before the forward of an attention module."""
+    attention.__class__ = type(f"Gated{type(attention).__name__}", (kind, type(attention)), {})
+    for name, value in settings.items():
+        setattr(attention, name, value)
+
+
+def narrow(model, states, count):
+    """Cut a model to its first hidden dimensions.
+
+    states: {parameter, * for the number of a layer: its dimensions that are hidden dimensions}.
+    """
+    for name, parameter in [*model.named_parameters()]:
+        for dim in states.get(re.sub(r"\.\d+\.", ".*.", name), ()):
+            parameter = nn.Parameter(parameter.narrow(dim, 0, count).clone())
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, parameter)
+    for module in model.modules():  # what the modules say of themselves
+        if isinstance(module, nn.LayerNorm):
+            module.normalized_shape = tuple(module.weight.shape)
+        elif isinstance(module, nn.Embedding):
+            module.embedding_dim = module.weight.shape[1]
+        elif isinstance(module, nn.Linear):
+            module.out_features, module.in_features = module.weight.shape
+        elif isinstance(module, nn.Conv1d):
+            module.out_channels, module.in_channels = module.weight.shape[:2]
+
+
+def share_out(layer, path, router, *, enters):
+    """Replace a linear layer by experts, each of its size."""
+    parent, _, name = path.rpartition(".")
+    parent = layer.get_submodule(parent)
+    old = getattr(parent, name)
+    stacked = [
+        None if tensor is None else nn.Parameter(tensor.new_empty(router.out_features, *tensor.shape))
+        for tensor in (old.weight, old.bias)
+    ]
+    setattr(parent, name, PlainExperts(*stacked, router, enters=enters))
+
+
+def tell_padding(encoder, args, kwargs):
+    """A forward pre-hook of an encoder: tells its routers which tokens are real."""
+    mask_BL = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+    for module in encoder.modules():
+        if isinstance(module, PlainRouter):
+            module.reset(None if mask_BL is None else mask_BL.bool())
