@@ -39,6 +39,7 @@ from utils import (
     flags,
     logs,
     plots,
+    provenance,
     report,
     runs,
     timing,
@@ -181,8 +182,9 @@ def export_card(row, config, *, kind, splits, run):
         for split in splits
     }
     results = {"task": run.args.task_name, "metrics": metrics, "model": row, "notes": exporting.NOTES[kind]}
-    provenance = files.read_json(run.folder / "args.json")
-    return cards.card(provenance, results, config, folder=kind)
+    record = files.read_json(run.folder / "args.json")
+    graph = {"graph": exporting.GRAPH, "disabled": exporting.NOT_FUSED} if kind == "onnx" else {}
+    return cards.card(record, results, config, read=provenance.names_read(), **graph)
 
 
 if __name__ == "__main__":

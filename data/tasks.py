@@ -14,6 +14,7 @@ from pathlib import Path
 from data import demo, readers
 from data.readers import Examples, Table
 from data.squad.questions import read_questions
+from utils import provenance
 from utils.errors import DataError, FlagError
 
 logger = logging.getLogger("compression")
@@ -116,6 +117,7 @@ class Task:
         """
         split = self.test_splits[0] if split == "test" else split
         path = self.folder(data_dir) / self.filenames[split]
+        provenance.note_read(path)
         role = "test" if split in self.test_splits else split
         if self.kind == "spans":
             examples = read_questions(path, split=role)

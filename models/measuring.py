@@ -12,9 +12,8 @@ from utils import bootstrap, cost, evaluation, timing
 
 
 def facts(model) -> dict:
-    """describe(model), and besides: embedding_parameters; flops of one example of `tokens` tokens, as torch
-    counts them; per_layer: {"heads": [...], "neurons": [...]}, with experts also {"attention_experts",
-    "ffn_experts"}."""
+    """describe(model), and besides: flops of one example of `tokens` tokens, as torch counts them; per_layer:
+    {"heads": [...], "neurons": [...]}, with experts also {"attention_experts", "ffn_experts"}."""
     num_layers = len(architectures.layers(model))
     per_layer = kept(model)
     if entry := expert_entry(model):
@@ -22,7 +21,6 @@ def facts(model) -> dict:
     tokens = min(cost.MACS_TOKENS, architectures.max_positions(model) or cost.MACS_TOKENS)
     return {
         **describe(model),
-        "embedding_parameters": cost.embedding_parameters(architectures.encoder(model)),
         "flops": example_flops(model, tokens),
         "tokens": tokens,
         "per_layer": per_layer,

@@ -50,6 +50,24 @@ def run(script, *flags, processes=1, code=0, fresh=False, seconds=300):
     return done
 
 
+def alone(code, folder, *words, cache):
+    """Python started anew in a folder, with none but the installed packages; its last line.
+
+    words: its arguments.  cache: a folder for the code of models.
+    """
+    environment = {**os.environ, **ENVIRONMENT, "HF_MODULES_CACHE": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, *map(str, words)],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
+    return done.stdout.strip().splitlines()[-1]
+
+
 def outcome(script, *flags, processes=1, before=(), seconds=300):
     """Run a script to whatever end: ([exit code of each process], what it printed, errors included).
 

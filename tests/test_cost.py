@@ -40,6 +40,7 @@ def test_golden_bert_base(bert_base):
     measured = cost.model_size(bert_base, bert_base.encoder.layer)
     assert measured == {
         "parameters": BERT_BASE_PARAMETERS,
+        "embedding_parameters": 768 * (30_522 + 512 + 2),
         "encoder_parameters": 85_054_464,
         "macs": 10_871_635_968,  # 128 * 12 * (4 * 768 * 768 + 2 * 768 * 3072)
         "bytes": 4 * BERT_BASE_PARAMETERS,

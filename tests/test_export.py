@@ -1,6 +1,7 @@
 """Exports: dense, compact, graph and the model itself agree; cards load what they describe; other things are
 refused."""
 
+import ast
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from commands import ROOT, run
+from commands import ROOT, alone, run
+from huggingface_hub import ModelCard
 
 import models
 from data import tasks
@@ -21,14 +23,6 @@ from utils.files import read_json
 
 pytest.importorskip("onnxruntime")
 KINDS = ("dense", "compact", "onnx")
-
-
-def script(code, folder):
-    """Python started anew in a folder; its last line of output."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip().splitlines()[-1]
 
 
 # ---- Real text, a real encoder
@@ -113,42 +107,44 @@ def test_graphs_get_rows_of_their_own(exported):
 
 
 def card(folder, kind):
-    """The lines of Python in a card, which is checked for what it must say."""
+    """(metadata, lines of Python) of a card, which is checked for what it must say."""
     text = (folder / kind / "README.md").read_text()
     said = (
-        "license: ",
         "nothing was trained",
         "| task | demo (labels: not_entailment, entailment)",
-        "dev.tsv (sha256 ",
+        "| data | dev.tsv (sha256 ",
         "| dev | acc 0.",
         "| model | `",
         "| parameters | ",
-        "| macs | ",
+        "| embedding parameters | ",
+        "| encoder parameters | ",
         "split dev",
         "--export dense compact onnx",
         "| versions | python 3",
     )
-    assert [words for words in said if words not in text] == []
-    lines = text.split("```python\n")[1].split("```")[0]
-    assert len(lines.splitlines()) <= 3
-    return lines
+    assert [words for words in said if words not in text] == [] and "train.tsv" not in text
+    commands = text.split("```bash\n")[1].split("```")[0].splitlines()
+    assert [line.split()[1] for line in commands] == [
+        "run_finetuning.py", "run_sparsification.py", "run_evaluation.py"]  # fmt: skip
+    return ModelCard(text).data, text.split("```python\n")[1].split("```")[0]
 
 
-def test_cards_load_dense_and_graph_without_this_repository(exported):
-    """As pasted, from the folder that the exports lie in; both give the same logits of a text."""
-    folder = exported[0]
-    assert read_json(folder / "dense" / "config.json").get("compression") is None
-    code = (
-        f"{card(folder, 'dense')}\nassert type(model).__module__.startswith('transformers')\n"
-        f"expected = model(**tokenizer('the soup', return_tensors='pt')).logits.detach().numpy()\n"
-        f"{card(folder, 'onnx').replace('a text', 'the soup')}\nassert expected.shape == (1, 2)\n"
-        "print(abs(logits - expected).max())"
-    )
-    assert float(script(code, folder)) < 1e-5
+def test_metadata_of_cards(exported):
+    folder, results = exported
+    for kind in KINDS:
+        data, _ = card(folder, kind)
+        assert (data.library_name == "transformers.js") == (kind == "onnx")
+        assert (
+            data.pipeline_tag == "text-classification" and data.language == "en" and data.license == "other"
+        )
+        (found,) = data.eval_results
+        assert found.metric_type == "accuracy" and found.metric_value == results["rows"][0]["dev/acc"]
+        assert (found.dataset_type, found.dataset_split) == ("demo", "dev")
 
 
-def test_card_reloads_compact_bit_equal(exported, nested_demo):
-    """All weights by name, in a new process, have the hash that they have here."""
+def test_cards_run_as_they_stand(exported, nested_demo, tmp_path):
+    """Each in its own folder, one process without this repository; all give the same label and probability, the
+    compact model has the weights that it has here, bit by bit."""
     hashed = (
         "import hashlib\n"
         "def digest(model):\n"
@@ -158,9 +154,21 @@ def test_card_reloads_compact_bit_equal(exported, nested_demo):
     )
     here = {}
     exec(hashed, here)
+    code = "import contextlib, io, os\nsaid = []\n"
+    for kind in KINDS:
+        code += (
+            f"os.chdir({str(exported[0] / kind)!r})\n"
+            f"with contextlib.redirect_stdout(io.StringIO()) as out:\n    exec({card(exported[0], kind)[1]!r})\n"
+            "said.append(out.getvalue().split())\n"
+        )
+        code += f"{hashed}\nfound = digest(classify.model)\n" if kind == "compact" else ""
+    code += "print([label for label, _ in said], [float(p) for _, p in said], repr(found), sep='|')"
+    labels, odds, found = map(ast.literal_eval, alone(code, tmp_path, cache=tmp_path / "cache").split("|"))
+    assert len({*labels}) == 1 and labels[0] in ("entailment", "not_entailment")
+    assert len(odds) == 3 and max(odds) - min(odds) < 1e-5
     cropped = models.crop(models.load_model(nested_demo, kind="classification"), 90)
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{card(exported[0], 'compact')}\n{hashed}\nprint(digest(model))"
-    assert script(code, exported[0]) == here["digest"](cropped)
+    assert found == here["digest"](cropped)
+    assert read_json(exported[0] / "dense" / "config.json").get("compression") is None
 
 
 def test_an_export_over_a_folder_is_refused(exported, nested_demo, small_demo, tmp_path):

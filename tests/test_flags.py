@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from data import tasks
 from modules import objectives
@@ -174,5 +175,35 @@ def test_card_says_how_to_load_and_names_no_folder():
         "compression": {},
     }
     text = cards.card(provenance, results, config)
-    assert "AutoModelForSequenceClassification" in text and "import models" in text and "somebody" not in text
+    assert "text-classification" in text and "import models" in text and "somebody" not in text
     assert "acc 0.5000" in text and "1,000" in text and "| scored on | 20 rows of dev |" in text
+
+
+def test_metadata_of_a_card():
+    """GLUE by its owner and name, the metric's name on the hub, the base model, all commands; no file that
+    was not read."""
+    provenance = {
+        "stage": "minidisc",
+        "settings": {"seed": 1, "precision": "fp32", "max_length": 96},
+        "inputs": {"data/train.tsv": "ab" * 32, "data/dev.tsv": "cd" * 32, "data/test.tsv": "ef" * 32},
+        "command": ["run_minidisc.py", "--seed", "1"],
+        "before": [{"stage": "finetuning", "command": ["run_finetuning.py", "--task_name", "mrpc"]}],
+        "base_models": ["bert-base-uncased"],
+        "versions": {"torch": "2"},
+        "git_commit": "abc",
+    }
+    results = {"task": "mrpc", "metrics": {"dev": {"acc": 0.5, "f1": 0.25}}, "model": {"parameters": 1000}}
+    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    text = cards.card(provenance, results, config, read={"train.tsv", "dev.tsv"})
+    data = ModelCard(text).data
+    assert data.datasets == ["nyu-mll/glue"] and data.language == "en" and data.library_name == "transformers"
+    assert data.base_model == ["bert-base-uncased"] and data.pipeline_tag == "text-classification"
+    one, two = data.eval_results
+    assert (one.dataset_type, one.dataset_config, one.dataset_split) == ("nyu-mll/glue", "mrpc", "validation")
+    assert [(each.metric_type, each.metric_value) for each in (one, two)] == [("accuracy", 0.5), ("f1", 0.25)]
+    assert "python run_finetuning.py --task_name mrpc\npython run_minidisc.py --seed 1\n" in text
+    assert "train.tsv" in text and "test.tsv" not in text and "max_length=96" in text and "text_pair" in text
+    own = cards.card(provenance, {**results, "task": "my task: 1"}, config)
+    data = ModelCard(own).data
+    assert data.datasets is None and data.language is None and "text_pair" not in own
+    assert data.eval_results[0].dataset_type == "my task: 1" and "train.tsv" not in own

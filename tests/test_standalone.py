@@ -2,13 +2,11 @@
 repository."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import tiny_models
 import torch
+from commands import alone
 from safetensors.torch import save_file
 
 import models
@@ -58,21 +56,6 @@ assert not {"models", "modules", "data", "utils"} & {*sys.modules}
 print()  # transformers has asked, in this line, whether it may run code
 print(right)
 """
-
-
-def alone(code, folder, *words, cache):
-    """Python started anew in a folder, with none but the installed packages; its last line."""
-    environment = {
-        **os.environ,
-        "HF_MODULES_CACHE": str(cache),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run([sys.executable, "-I", "-c", code, *map(str, words)], cwd=folder, env=environment,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
-    return done.stdout.strip().splitlines()[-1]
 
 
 def cropped(case):

@@ -22,7 +22,7 @@ snapshots: what a killed run continues from.
 interruptions: all processes stop at the same place.
 distributed: processes.
 logs: the log and metrics.jsonl.
-cards: what a model card says.
+cards, card_snippets: what a model card says, and the lines of Python in it.
 
 Training and evaluation:
 batch: one mini-batch.

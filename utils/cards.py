@@ -2,9 +2,9 @@
 
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
-from utils import logs
-from utils.families import stock_type
+from utils import card_snippets, logs
 
 METHODS = {
     "finetuning": "fine-tuning of all weights",
@@ -22,49 +22,131 @@ METHODS = {
     "vocabulary": "a smaller vocabulary: the pieces that text needs most, and what it can be spelled with",
     "evaluation": "an export of the model named below; nothing was trained",
 }
+METRICS = {  # their names on the hub, where those differ
+    "acc": "accuracy",
+    "matthews_corrcoef": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "exact": "exact_match",
+}
+
+
+class Dataset(NamedTuple):
+    """A task's data on the hub: owner/name, its part; and whether a row has two texts.  All are English."""
+
+    name: str
+    part: str | None = None
+    pair: bool = True
+
+
+DATASETS = {
+    **{
+        task: Dataset("nyu-mll/glue", task) for task in ("mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+    },
+    **{task: Dataset("nyu-mll/glue", task, pair=False) for task in ("cola", "sst2")},
+    "mnlimm": Dataset("nyu-mll/glue", "mnli"),
+    "conll": Dataset("eriktks/conll2003", pair=False),
+    "squad2": Dataset("rajpurkar/squad_v2"),
+}
 _MODELS = ("model_path", "teacher_model_path", "student_model_path", "student_init_path")
-_SIZES = ("parameters", "encoder_parameters", "macs", "sparsity", "experts")
+_SIZES = ("parameters", "embedding_parameters", "encoder_parameters", "macs", "sparsity", "experts")
 
 
-def card(provenance: dict, results: dict, config: dict, *, folder="ckpt", loading=None) -> str:
+def card(provenance: dict, results: dict, config: dict, *, read=(), graph=None, disabled=()) -> str:
     """The card's text.
 
     provenance: args.json of the run.  results: results.json.  config: config.json of the checkpoint.
-    folder: what the checkpoint's folder is called.  loading: lines of Python that load it; those of the Auto
-    classes.
+    read: names of the data files that were read, of all in provenance.  graph, disabled: of an ONNX export,
+    see card_snippets.snippet().
     """
-    task, stage = results.get("task"), provenance["stage"]
-    lines = [
-        "---",
-        "library_name: transformers",
-        "license: other  # that of the weights and data that it was made from",
-        *(["datasets:", f"- {task}"] if task else []),
-        "---",
-        f"# {' '.join(word for word in (stage, task) if word)}",
-        "",
-        f"A {config['model_type']} encoder written by `run_{stage}.py`.",
-        "",
-        "| | |",
-        "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in _rows(provenance, results, config)),
-        *(f"\n{note}" for note in results.get("notes", ())),
-        "",
-        "Made by",
-        "",
-        "```bash",
-        "python " + shlex.join(_public(word) for word in provenance["command"]),
-        "```",
-        "",
-        "Load it",
-        "",
-        "```python",
-        *(loading or _auto_classes(config, folder)),
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
+    task, stage, settings = results.get("task"), provenance["stage"], provenance["settings"]
+    before = provenance.get("before", ())
+    columns = settings.get("text_columns")
+    lines = card_snippets.snippet(
+        config,
+        max_length=settings.get("max_length") or settings.get("max_seq_length") or 128,
+        pair=len(columns) > 1 if columns else task == "demo" or (task in DATASETS and DATASETS[task].pair),
+        graph=graph,
+        disabled=disabled,
+    )
+    return "\n".join(
+        [
+            "---",
+            _metadata(
+                provenance, results, config, library="transformers" if graph is None else "transformers.js"
+            ),
+            "---",
+            "",
+            f"# {_title(provenance, results)}",
+            "",
+            f"A {config['model_type']} encoder written by `run_{stage}.py`. Licence: that of the weights and "
+            "data that it was made from.",
+            *(f"\n{note}" for note in results.get("notes", ())),
+            "",
+            "```python",
+            *lines,
+            "```",
+            "",
+            "| | |",
+            "| --- | --- |",
+            *(f"| {name} | {value} |" for name, value in _rows(provenance, results, config, read)),
+            "",
+            "Made by" if not before else "Made by, one stage after the other,",
+            "",
+            "```bash",
+            *(_command(each) for each in [*before, provenance]),
+            "```",
+            "",
+        ]
+    )
 
 
-def _rows(provenance, results, config):
+def _title(provenance, results):
+    return " ".join(word for word in (provenance["stage"], results.get("task")) if word)
+
+
+def _metadata(provenance, results, config, *, library):
+    """The hub's metadata, in YAML.  What is not known is left out: a base model that is not on the hub, the
+    language of a user's own task."""
+    from huggingface_hub import ModelCardData
+
+    dataset = DATASETS.get(results.get("task"))
+    return ModelCardData(
+        language="en" if dataset or results.get("task") == "demo" else None,
+        license="other",
+        library_name=library,
+        base_model=provenance.get("base_models") or None,
+        pipeline_tag=card_snippets.HEADS.get(card_snippets.head_of(config), "feature-extraction"),
+        datasets=[dataset.name] if dataset else None,
+        model_name=_title(provenance, results),
+        eval_results=[*_scores(provenance, results, config)] or None,
+    ).to_yaml()
+
+
+def _scores(provenance, results, config):
+    """Yield the metrics of the model-index: of a task, by split."""
+    from huggingface_hub import EvalResult
+
+    task, rows = results.get("task"), provenance["settings"].get("max_eval_samples")
+    if task is None or task == "corpus":
+        return
+    dataset = DATASETS.get(task)
+    for split, values in results["metrics"].items():
+        for name, value in values.items():
+            yield EvalResult(
+                task_type=card_snippets.HEADS.get(card_snippets.head_of(config), "feature-extraction"),
+                dataset_type=dataset.name if dataset else task,
+                dataset_name=task,
+                dataset_config=dataset and dataset.part,
+                dataset_split=split.replace("dev", "validation") if dataset else split,
+                dataset_args={"rows": rows} if rows else None,
+                metric_type=METRICS.get(name, name),
+                metric_name=name,
+                metric_value=value,
+            )
+
+
+def _rows(provenance, results, config, read):
     """Yield (name, value) of the table."""
     settings = provenance["settings"]
     yield "method", METHODS.get(provenance["stage"], provenance["stage"])
@@ -78,7 +160,7 @@ def _rows(provenance, results, config):
     data = [
         f"{name.removeprefix('data/')} (sha256 {inputs[name][:12]})"
         for name in inputs
-        if name.startswith("data/")
+        if name.startswith("data/") and name.removeprefix("data/") in read
     ]
     if data:
         yield "data", ", ".join(data)
@@ -126,16 +208,9 @@ def _shown(value):
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _auto_classes(config, folder):
-    """The three lines, or two of a stock model, that load a checkpoint."""
-    head = (config.get("architectures") or ["AutoModel"])[0].partition("For")[2]
-    auto = f"AutoModelFor{head}" if head else "AutoModel"
-    stock = config["model_type"] == stock_type(config["model_type"])
-    return [
-        *([] if stock else ["import models  # this repository: the Auto classes know its structures then"]),
-        f"from transformers import {auto}, AutoTokenizer",
-        f'model, tokenizer = {auto}.from_pretrained("{folder}"), AutoTokenizer.from_pretrained("{folder}")',
-    ]
+def _command(made_by):
+    """A line of a shell.  made_by: has "command"."""
+    return "python " + shlex.join(_public(word) for word in made_by["command"])
 
 
 def _public(word: str) -> str:

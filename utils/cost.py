@@ -48,11 +48,12 @@ def linear_macs(layers, tokens=MACS_TOKENS):
 def model_size(model, layers):
     """Size of a model, for results.json.
 
-    Returns {"parameters": all, "encoder_parameters": those of the layers, "macs": of the layers at 128
-    tokens, "bytes": of all parameters as they are stored now}.
+    Returns {"parameters": all, "embedding_parameters": those of tables, "encoder_parameters": those of the
+    layers, "macs": of the layers at 128 tokens, "bytes": of all parameters as they are stored now}.
     """
     return {
         "parameters": parameters(model),
+        "embedding_parameters": embedding_parameters(model),
         "encoder_parameters": parameters(layers),
         "macs": linear_macs(layers),
         "bytes": sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),

@@ -20,7 +20,7 @@ def text(rows, *, splits) -> str:
             },
             **{
                 key: row[key]
-                for key in ("parameters", "encoder_parameters", "embedding_parameters", "macs", "flops")
+                for key in ("parameters", "embedding_parameters", "encoder_parameters", "macs", "flops")
             },
             "MB on disk": _per(row["disk_bytes"], 1e6),
         }

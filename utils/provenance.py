@@ -10,7 +10,10 @@ from importlib import metadata
 from pathlib import Path
 
 from utils import checkpoints, files, run_folder
+from utils.errors import RunError
 from utils.logs import logger
+
+_read = set()
 
 
 def this_start() -> dict:
@@ -34,6 +37,50 @@ def this_start() -> dict:
         "git_commit": commit,
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
+
+
+def note_read(path):
+    """Remember that this process has read a data file: cards list no other."""
+    _read.add(Path(path).name)
+
+
+def names_read() -> frozenset:
+    """Names of the data files that this process has read."""
+    return frozenset(_read)
+
+
+def ancestry(inputs: dict) -> dict:
+    """What the checkpoints among a run's inputs were made by and of.
+
+    Returns {"before": [{"stage", "command"}, ...], the first stage first; "base_models": names on the hub}.
+    """
+    before, base = [], []
+    for value in inputs.values():
+        if not isinstance(value, str | Path):
+            continue
+        folder = Path(checkpoints.folder_of(value))
+        if not folder.is_dir():
+            base.append(str(value))
+            continue
+        with contextlib.suppress(RunError):  # none, or a damaged one: nothing that stops this run
+            record = run_folder.read_record(folder.parent)
+            before += [*(record.get("before") or ()), {key: record.get(key) for key in ("stage", "command")}]
+            base += record.get("base_models") or ()
+    return {
+        "before": [
+            each for number, each in enumerate(before) if each not in before[:number] and _is_stage(each)
+        ],
+        "base_models": [*dict.fromkeys(filter(_is_text, base))],
+    }
+
+
+def _is_stage(value):
+    words = value.get("command") if isinstance(value, dict) else None
+    return isinstance(words, list) and all(map(_is_text, words))
+
+
+def _is_text(value):
+    return isinstance(value, str)
 
 
 def hashes(inputs: dict) -> dict[str, str]:

@@ -146,6 +146,8 @@ def read_record(folder) -> dict:
         "processes": (int, none),
         "versions": dict,
         "git_commit": (str, none),
+        "before": (list, none),
+        "base_models": (list, none),
     }
     record = files.read_object(Path(folder) / RECORD, keys, error=RunError, advice=_AFRESH)
     resumed = record.get("resumed", [])

@@ -151,7 +151,8 @@ class Run:
                     self.args.task_name: share
                 }
                 files.write_json(aside / "config.json", config)
-            files.write_text(aside / "README.md", cards.card(record, results, config, folder=name))
+            card = cards.card(record, results, config, read=provenance.names_read())
+            files.write_text(aside / "README.md", card)
 
     def save_clock(self):
         """Remember the seconds spent so far, for the next start, when a state is whole.  For the main
@@ -253,6 +254,7 @@ def start(args, *, inputs: dict) -> Run:
         if problem := paths.overlap(path, folder, by_name=Path(path).is_file()):
             raise RunError(f"{name} {path}: {problem}")
     hashes, now = provenance.hashes(inputs), provenance.this_start()
+    made_of = provenance.ancestry(inputs)
     wanted = {
         "stage": args.stage,
         "settings": flags.settings(args),
@@ -267,7 +269,7 @@ def start(args, *, inputs: dict) -> Run:
         args,
         device,
         finished=status == "finished",
-        record={**wanted, **now} if status == "new" else None,
+        record={**wanted, **now, **made_of} if status == "new" else None,
     )
     run.inputs, run.seconds_before = hashes, seconds
     if status != "new" and distributed.is_main():
