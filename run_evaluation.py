@@ -64,7 +64,8 @@ def main(args):
 def score_and_export(args):
     """Score and measure checkpoints, export one; returns the run folder."""
     # ---- Run folder, device
-    task, paths = tasks.get(args.task_name), flags.evaluation.model_paths(args)
+    paths = flags.evaluation.model_paths(args)
+    task = tasks.get(args.task_name).judged_by(args.selection_metric)
     inputs = {
         "data": list(task.files(args.data_dir).values()),
         **{f"model_{i}": path for i, path in enumerate(paths)},

@@ -21,7 +21,8 @@ from utils import evaluation, flags, runs, training
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.balance)
+    groups = (flags.training, flags.runtime, flags.class_weights, flags.balance)
+    parser = flags.parser(__doc__, flags.task(tasks.NAMES), *groups)
     flags.model_path(
         parser,
         "--model_path",

@@ -46,7 +46,13 @@ from utils.frozen_outputs import FrozenOutputs
 def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
-        __doc__, flags.task(tasks.NAMES), flags.training, flags.runtime, flags.student, flags.ted.ted
+        __doc__,
+        flags.task(tasks.NAMES),
+        flags.training,
+        flags.runtime,
+        flags.student,
+        flags.class_weights,
+        flags.ted.ted,
     )
     parser.set_defaults(max_grad_norm=1.0, model_type=None)
 

@@ -76,7 +76,7 @@ class Split(LengthGrouped):
         self._ids, self._types, self._labels, self._first_pieces = ids, types, labels, first_pieces
         self._starts = np.cumsum(lengths) - lengths
         self._pad_id, self._pad_type, self._left = pad_id, pad_type, padding_side == "left"
-        self._tagged = task.kind == "tagging"
+        self._tagged, self._class_weights = task.kind == "tagging", None
         if labels is None:
             self._num_labels = np.zeros(len(lengths), np.int64)
         elif self._tagged:
@@ -119,7 +119,15 @@ class Split(LengthGrouped):
                 tensor(self._labels, NOT_SCORED) if self._tagged else torch.from_numpy(self._labels[indices])
             )
         divisors = {name: float(number) for name, number in self.counts(indices).items()}
-        return Batch(inputs, labels, indices, divisors)
+        return Batch(inputs, labels, indices, divisors, class_weights=self._class_weights)
+
+    def weigh_classes(self):
+        """Let each class count alike in the loss of training: a label counts N / (C n) where n of N scored
+        labels are of its class and C classes are there (scikit-learn's "balanced"): the mean is 1."""
+        labels = self._labels[self._labels != NOT_SCORED]
+        counts = np.bincount(labels, minlength=len(self.task.label_names))
+        weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        self._class_weights = torch.from_numpy(np.where(counts > 0, weights, 0.0)).float()
 
     def kept(self, logits, mask) -> list[np.ndarray]:
         """What scoring needs of a batch's logits, row by row: float32 [C]; for tagging each real token's
@@ -164,11 +172,13 @@ class Split(LengthGrouped):
         Raises DataError for unlabelled data.
         """
         require_labels(self)
-        predicted, gold = self.readable(outputs), self.readable()
-        return (
-            metrics.entities(predicted, gold)
-            if self._tagged
-            else metrics.score(self.task.metrics, predicted, gold)
+        task = self.task
+        return metrics.score(
+            task.metrics,
+            self.readable(outputs),
+            self.readable(),
+            kind=task.kind,
+            label_names=task.label_names,
         )
 
     def readable(self, outputs=None) -> list:

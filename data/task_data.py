@@ -35,6 +35,8 @@ class TaskData:
         infer_split: str | None = None,
         max_rows: int | None = None,
         spans: dict | None = None,
+        metric: str | None = None,
+        class_weights: str = "none",
     ):
         """tokenizer_path: of a checkpoint; None for that of the demo task.  data_dir: holds the tasks'
         folders.
@@ -43,9 +45,11 @@ class TaskData:
         and of what is scored while training, fixed samples; max_rows: of every split, instead of these.
         hold_out: share of train that is kept from training.  do_test: whether the test splits are scored.
         infer_split: "test" or "dev", where predictions are wanted.  spans: the values of SpanOptions, for a
-        task of that kind.
+        task of that kind.  metric: one of its kind that is wanted beside the task's own.  class_weights:
+        "balanced": batches of train say how much each class counts in the loss against the gold labels.
         """
-        self.task, self._splits = task, {}
+        self.task, self._splits = task.judged_by(metric), {}
+        self._weighs_classes = class_weights == "balanced"
         self._data_dir, self._max_length, self._max_rows = data_dir, max_length, max_rows
         self._max_train_samples, self._max_eval_samples = max_train_samples, max_eval_samples
         self._hold_out, self._do_test, self._infer_split = hold_out, do_test, infer_split
@@ -169,6 +173,8 @@ class TaskData:
         key = (name, self._max_rows or max_samples)
         if key not in self._splits:
             self._splits[key] = self.tokenised(self._read(name).sample(key[1]))
+            if self._weighs_classes and name == "train":
+                self._splits[key].weigh_classes()
         split = self._splits[key]
         if labelled:
             require_labels(split)

@@ -58,6 +58,10 @@ class Task:
         start and end)."""
         return 2 if self.kind == "spans" else len(self.label_names) or 1
 
+    def judged_by(self, metric: str | None) -> "Task":
+        """The same task, with a metric of its kind (utils.metrics.of_kind) beside its own; None adds none."""
+        return self if metric in (None, *self.metrics) else replace(self, metrics=(*self.metrics, metric))
+
     def folder(self, data_dir) -> Path:
         """The folder with the task's files: data_dir/<task>, or data_dir itself where it holds them.
 

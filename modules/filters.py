@@ -176,7 +176,8 @@ class LayerwiseObjective:
         mask_BL = torch.ones_like(batch.mask) if self.pad_in_losses else batch.mask
         divisors = batch.divisors
         per_label = divisors["labels" if self.kind == "tagging" else "examples"]
-        task = losses.task_loss(output.logits, batch.labels, kind=self.kind, mask=mask_BL, divisor=per_label)
+        options = {"divisor": per_label, "class_weights": batch.class_weights}
+        task = losses.task_loss(output.logits, batch.labels, kind=self.kind, mask=mask_BL, **options)
         terms = {"task": task}
         if self.kl_alpha:
             scored = losses.scored_tokens(batch.labels, mask_BL, kind=self.kind)

@@ -23,7 +23,7 @@ IGNORED = -100  # label of tokens that are not scored
 NUM_MATCHES = 6  # hidden states that are compared at most, besides the embedding output
 
 
-def task_loss(logits, labels, *, kind, mask=None, divisor=None):
+def task_loss(logits, labels, *, kind, mask=None, divisor=None, class_weights=None):
     """Loss against the gold labels.
 
     kind "classification": cross-entropy in nats, mean over examples; logits [B, C], labels [B] class ids.
@@ -33,6 +33,7 @@ def task_loss(logits, labels, *, kind, mask=None, divisor=None):
     kind "spans": cross-entropy over positions in nats, of start and end, mean over both and over examples;
         logits [B, L, 2], labels [B, 2]; mask [B, L] (bool, needed here, for other kinds without effect): True
         for real tokens. Padding is no position; a label outside of 0..L-1 adds 0.
+    class_weights: [C] factors of the labels' terms, for classification and tagging; divisors count labels.
     Returns a scalar. Source: MiniDisc (Zhang et al. 2024); spans: TED (Liang et al. 2023).
     """
     if kind == "regression":
@@ -46,7 +47,11 @@ def task_loss(logits, labels, *, kind, mask=None, divisor=None):
     if divisor is None:
         divisor = _at_least_one((labels != IGNORED).sum())
     total = F.cross_entropy(
-        _full(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        _full(logits).flatten(0, -2),
+        labels.flatten(),
+        weight=class_weights,
+        ignore_index=IGNORED,
+        reduction="sum",
     )
     return total / divisor
 

@@ -53,9 +53,8 @@ class Outputs:
 def task(outputs):
     """The loss against the gold labels: losses.task_loss."""
     batch, kind = outputs.batch, outputs.kind
-    return losses.task_loss(
-        outputs.logits, batch.labels, kind=kind, mask=batch.mask, divisor=outputs.per_label
-    )
+    options = {"divisor": outputs.per_label, "class_weights": batch.class_weights}
+    return losses.task_loss(outputs.logits, batch.labels, kind=kind, mask=batch.mask, **options)
 
 
 def soft_label(outputs):

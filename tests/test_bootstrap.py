@@ -54,6 +54,21 @@ def test_every_metric_of_repeated_examples(kind):
             assert value == pytest.approx(plain(kind, name, *repeated), abs=1e-9), name
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")
+def test_metrics_of_three_classes():
+    """As above, where a class may be missing from a sample."""
+    rng = np.random.default_rng(1)
+    found, gold = rng.integers(3, size=(2, N)).tolist()
+    (counts_RN,) = bootstrap.draws(N, SAMPLES, seed=2)
+    for name in ("acc", "micro_f1", "macro_f1", "macro_precision", "macro_recall", "matthews_corrcoef"):
+        values = bootstrap._METRICS["classification"][name](found, gold)(counts_RN)
+        for row, value in zip(counts_RN.astype(int), values):
+            repeated = [
+                [item for item, times in zip(side, row) for _ in range(times)] for side in (found, gold)
+            ]
+            assert value == pytest.approx(plain("classification", name, *repeated), abs=1e-9), name
+
+
 def test_the_interval_of_an_accuracy():
     """Differences of accuracy are means: their bootstrap variance is that over examples / N, nearly normal,
     in steps of 1 / N."""

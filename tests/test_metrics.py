@@ -33,6 +33,39 @@ def test_f1_is_that_of_class_1():
     assert swapped != metrics.score(("f1",), PREDICTED, GOLD)["f1"]
 
 
+@pytest.mark.filterwarnings("ignore:.*ill-defined")
+def test_metrics_of_several_classes_are_scikit_learns():
+    """macro over the classes that are there, micro over all, and those of one class by its name."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    rng = np.random.default_rng(0)
+    names = ("red", "green", "blue", "never")
+    found, gold = rng.integers(3, size=(2, 50))
+    values = metrics.score(metrics.of_kind("classification", names), found, gold, label_names=names)
+    for average in ("macro", "micro"):
+        wanted = precision_recall_fscore_support(gold, found, average=average, zero_division=0)
+        assert values[f"{average}_f1"] == pytest.approx(wanted[2])
+    wanted = precision_recall_fscore_support(gold, found, average="macro", zero_division=0)
+    assert [values["macro_precision"], values["macro_recall"]] == pytest.approx(wanted[:2])
+    by_class = precision_recall_fscore_support(gold, found, labels=range(4), zero_division=0)
+    for base, numbers in zip(("precision", "recall", "f1"), by_class):
+        assert [values[f"{base}_{name}"] for name in names] == pytest.approx(numbers.tolist())
+    of_two = metrics.score(("precision", "recall", "f1"), PREDICTED, GOLD)
+    wanted = precision_recall_fscore_support(GOLD, PREDICTED, average="binary")
+    assert list(of_two.values()) == pytest.approx(wanted[:3])
+    assert metrics.score(("neg_mse",), [1.0, 2.0], [0.0, 4.0], kind="regression") == {"neg_mse": -2.5}
+
+
+def test_entities_of_one_type():
+    gold = [["B-PER", "I-PER", "O"], ["B-LOC", "O", "B-PER"]]
+    predicted = [["B-PER", "I-PER", "O"], ["B-PER", "O", "O"]]
+    names = metrics.of_kind("tagging", ("O", "B-PER", "I-PER", "B-LOC", "B-ORG"))
+    values = metrics.score(names, predicted, gold, kind="tagging")
+    assert values["precision_PER"] == values["recall_PER"] == values["f1_PER"] == 0.5
+    assert values["f1_LOC"] == values["recall_LOC"] == values["f1_ORG"] == 0.0
+    assert values["f1"] == pytest.approx(metrics.entities(predicted, gold)["f1"])
+
+
 def test_correlations_follow_their_formulas():
     x, y = np.array([0.1, 2.5, 2.6, 4.0, 9.0]), np.array([1.0, 2.0, 4.0, 3.0, 5.0])
     centred = x - x.mean(), y - y.mean()

@@ -20,6 +20,8 @@ class Batch:
         replaces them by those of the whole update (all micro-batches) per process, so that a term summed over
         micro-batches and averaged over processes is the mean over the update, however it was cut.
     real: False where a process runs along without examples of its own: what it counts must not count.
+    class_weights: [C] float32, how much a label of each class counts in the loss against the gold labels;
+        None: all count 1.
     update: the number of the update that the batch belongs to, for what a method draws once per update.
     """
 
@@ -29,6 +31,7 @@ class Batch:
     divisors: dict[str, float] = field(default_factory=dict)
     update: int = 0
     real: bool = True
+    class_weights: torch.Tensor | None = None
 
     @property
     def mask(self) -> torch.Tensor:
@@ -52,4 +55,5 @@ class Batch:
         """The same batch with its tensors on a device."""
         inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
-        return Batch(inputs, labels, self.indices, self.divisors, self.update, self.real)
+        weights = None if self.class_weights is None else self.class_weights.to(device)
+        return Batch(inputs, labels, self.indices, self.divisors, self.update, self.real, weights)

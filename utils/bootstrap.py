@@ -99,21 +99,61 @@ def _accuracy(found, gold):
     return _mean(np.asarray(found) == np.asarray(gold))
 
 
-def _outcomes(found, gold):
-    """[N, 4]: true and false positives, true and false negatives of class 1."""
-    found, gold = np.asarray(found) == 1, np.asarray(gold) == 1
-    return np.stack([found & gold, found & ~gold, ~found & ~gold, ~found & gold], 1)
+def _of_class(number, value):
+    """The maker of a metric of one class: value(right, found, there)."""
+
+    def make(found, gold):
+        found, gold = np.asarray(found) == number, np.asarray(gold) == number
+        return _of_sums(np.stack([found & gold, found, gold], 1), value)
+
+    return make
 
 
-def _f1(found, gold):
-    return _of_sums(_outcomes(found, gold), lambda tp, fp, tn, fn: _ratio(2 * tp, 2 * tp + fp + fn))
+def _precision(right, found, there):
+    return _ratio(right, found)
+
+
+def _recall(right, found, there):
+    return _ratio(right, there)
+
+
+def _f1(right, found, there):
+    return _ratio(2 * right, found + there)
+
+
+def _macro(value):
+    """The maker of the mean of a metric over the classes that are found or there in a sample."""
+
+    def make(found, gold):
+        parts = [[np.asarray(side) == each for side in (found, gold)] for each in np.union1d(found, gold)]
+        columns = [column for f, g in parts for column in (f & g, f, g)]
+
+        def mean(*sums):
+            values = [value(*sums[index : index + 3]) for index in range(0, len(sums), 3)]
+            there = [sums[index + 1] + sums[index + 2] > 0 for index in range(0, len(sums), 3)]
+            return _ratio(np.where(there, values, 0.0).sum(0), np.sum(there, 0))
+
+        return _of_sums(np.stack(columns, 1), mean)
+
+    return make
+
+
+def _squared_error(found, gold):
+    return _mean(-((np.asarray(found, np.float64) - np.asarray(gold)) ** 2))
 
 
 def _matthews(found, gold):
-    def value(tp, fp, tn, fn):
-        return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+    """Of any number of classes (Gorodkin 2004, section 2); 0 where either side has one class only."""
+    found, gold = np.asarray(found), np.asarray(gold)
+    classes = np.union1d(found, gold)
+    counted = [side == each for side in (found, gold) for each in classes]
 
-    return _of_sums(_outcomes(found, gold), value)
+    def value(right, number, *sums):
+        f, g = np.stack(sums[: len(classes)]), np.stack(sums[len(classes) :])
+        spread_f, spread_g = number**2 - (f**2).sum(0), number**2 - (g**2).sum(0)
+        return _ratio(right * number - (f * g).sum(0), np.sqrt(spread_f * spread_g))
+
+    return _of_sums(np.stack([found == gold, np.ones(len(gold)), *counted], 1), value)
 
 
 def _correlation(n, x, y, xx, yy, xy):
@@ -179,14 +219,26 @@ def _answers(column):
     )
 
 
+_F1 = _of_class(1, _f1)
 _METRICS = {
     "classification": {
         "acc": _accuracy,
-        "f1": _f1,
-        "acc_and_f1": _both(_accuracy, _f1),
+        "f1": _F1,
+        "acc_and_f1": _both(_accuracy, _F1),
         "matthews_corrcoef": _matthews,
+        "micro_f1": _accuracy,
+        "macro_f1": _macro(_f1),
+        "macro_precision": _macro(_precision),
+        "macro_recall": _macro(_recall),
+        "precision": _of_class(1, _precision),
+        "recall": _of_class(1, _recall),
     },
-    "regression": {"pearson": _pearson, "spearman": _spearman, "corr": _both(_pearson, _spearman)},
+    "regression": {
+        "pearson": _pearson,
+        "spearman": _spearman,
+        "corr": _both(_pearson, _spearman),
+        "neg_mse": _squared_error,
+    },
     "tagging": {
         "precision": _entities(lambda right, found, gold: _ratio(right, found)),
         "recall": _entities(lambda right, found, gold: _ratio(right, gold)),

@@ -37,13 +37,14 @@ def constant(split, metric) -> Constant:
     if task.kind == "tagging":
         every = [[[name] * len(tags) for tags in gold] for name in task.label_names]
         return max(
-            (Constant(each, metrics.entities(each, gold)[metric]) for each in every),
+            (Constant(each, metrics.entities(each, gold, [metric])[metric]) for each in every),
             key=lambda found: found.score,
         )
+    of = {"kind": task.kind, "label_names": task.label_names}
     values = [float(np.mean(gold))] if task.kind == "regression" else range(task.num_labels)
     every = [[value] * len(gold) for value in values]
     return max(
-        (Constant(each, metrics.score([metric], each, gold)[metric]) for each in every),
+        (Constant(each, metrics.score([metric], each, gold, **of)[metric]) for each in every),
         key=lambda found: found.score,
     )
 

@@ -8,11 +8,44 @@ import warnings
 import numpy as np
 
 
-def score(names, predictions, labels) -> dict[str, float]:
-    """The named metrics, in the order of the names.  predictions, labels: [N] class ids or scores."""
+def score(names, predictions, labels, *, kind="classification", label_names=()) -> dict[str, float]:
+    """The named metrics, in the order of the names: any of of_kind().
+
+    kind: "classification", [N] class ids; "regression", [N] scores; "tagging", N sentences of tag names.
+    label_names: the classes, in the order of their ids.
+    """
+    if kind == "tagging":
+        return entities(predictions, labels, names=names)
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     assert predictions.shape == labels.shape and predictions.ndim == 1 and len(labels) > 0
-    return {name: float(_METRICS[name](predictions, labels)) for name in names}
+    return {name: float(_function(name, label_names)(predictions, labels)) for name in names}
+
+
+def of_kind(kind, label_names=()) -> tuple[str, ...]:
+    """The metrics that a task of this kind can be judged by.  Those of spans are the task's own: ().
+
+    f1_X, precision_X and recall_X are those of the class X, or of the entities of type X; macro: the mean
+    over the classes that are there; f1, precision and recall alone: of class 1 of two, or of all entities.
+    """
+    if kind == "regression":
+        return "pearson", "spearman", "corr", "neg_mse"
+    if kind == "tagging":
+        types = sorted({name.partition("-")[2] for name in label_names} - {""})
+        return "precision", "recall", "f1", *(f"{name}_{each}" for each in types for name in _OF_CLASS)
+    if kind != "classification":
+        return ()
+    of_two = ("f1", "acc_and_f1", "precision", "recall") if len(label_names) == 2 else ()
+    named = (f"{name}_{each}" for each in label_names for name in _OF_CLASS)
+    return (
+        "acc",
+        "macro_f1",
+        "micro_f1",
+        "macro_precision",
+        "macro_recall",
+        "matthews_corrcoef",
+        *of_two,
+        *named,
+    )
 
 
 def accuracy(predictions, labels):
@@ -22,9 +55,29 @@ def accuracy(predictions, labels):
 
 def f1(predictions, labels):
     """F1 of class 1; 0 where that class is neither found nor there."""
-    from sklearn.metrics import f1_score
+    return of_class(predictions, labels, 1)["f1"]
 
-    return f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0)
+
+def of_class(predictions, labels, number) -> dict[str, float]:
+    """Precision, recall and F1 of one class; 0 where it is neither found nor there."""
+    found, there = predictions == number, labels == number
+    right = np.sum(found & there)
+    return {
+        "precision": right / max(1, found.sum()),
+        "recall": right / max(1, there.sum()),
+        "f1": 2 * right / max(1, found.sum() + there.sum()),
+    }
+
+
+def macro(name):
+    """Precision, recall or F1 ("f1") as a function of predictions and labels: the mean over the classes that
+    are found or there."""
+
+    def mean(predictions, labels):
+        classes = np.union1d(predictions, labels)
+        return np.mean([of_class(predictions, labels, each)[name] for each in classes])
+
+    return mean
 
 
 def acc_and_f1(predictions, labels):
@@ -37,6 +90,11 @@ def matthews_corrcoef(predictions, labels):
     from sklearn.metrics import matthews_corrcoef
 
     return matthews_corrcoef(labels, predictions)
+
+
+def neg_mse(predictions, labels):
+    """The mean squared error, negative: as of all metrics, more is better."""
+    return -np.mean((predictions - labels) ** 2)
 
 
 def pearson(predictions, labels):
@@ -59,8 +117,9 @@ def corr(predictions, labels):
     return (pearson(predictions, labels) + spearman(predictions, labels)) / 2
 
 
-def entities(predictions, labels) -> dict[str, float]:
-    """Precision, recall and F1 of entities: an entity counts where type, first and last word agree.
+def entities(predictions, labels, names=("precision", "recall", "f1")) -> dict[str, float]:
+    """Precision, recall and F1 of entities, of all or of one type (f1_PER): an entity counts where type,
+    first and last word agree; 0 where there is none.
 
     predictions, labels: lists of sentences, each a list of tags such as B-PER.  Sentences are kept apart, so
     that no entity runs from one into the next.  seqeval's default mode, which is conlleval's: an I- that
@@ -70,7 +129,15 @@ def entities(predictions, labels) -> dict[str, float]:
 
     assert [len(sentence) for sentence in predictions] == [len(sentence) for sentence in labels]
     values = precision_recall_fscore_support(labels, predictions, average="micro", zero_division=0)
-    return {name: float(value) for name, value in zip(("precision", "recall", "f1"), values)}
+    scores = dict(zip(_OF_ENTITIES, values))
+    if any(name not in scores for name in names):
+        types = sorted(
+            {tag.partition("-")[2] for side in (predictions, labels) for row in side for tag in row} - {""}
+        )
+        by_type = precision_recall_fscore_support(labels, predictions, average=None, zero_division=0)
+        for name, numbers in zip(_OF_ENTITIES, by_type):
+            scores |= {f"{name}_{each}": number for each, number in zip(types, numbers)}
+    return {name: float(scores.get(name, 0.0)) for name in names}
 
 
 def entity_counts(predictions, labels) -> np.ndarray:
@@ -85,7 +152,18 @@ def entity_counts(predictions, labels) -> np.ndarray:
 def label(split, name) -> str:
     """A metric as it is to be read in a picture: dev, acc_and_f1 is "dev accuracy and F1 (mean)"."""
     rows = split.replace("hold_out", "hold-out").replace("_", " ")
+    base, _, of = name.partition("_")
+    if name not in _READABLE and base in _OF_CLASS:
+        return f"{rows} {_READABLE.get(base, base)} of {of}"
     return f"{rows} {_READABLE.get(name, name.replace('_', ' '))}"
+
+
+def _function(name, label_names):
+    if name in _METRICS:
+        return _METRICS[name]
+    base, _, label_name = name.partition("_")
+    number = label_names.index(label_name)
+    return lambda predictions, labels: of_class(predictions, labels, number)[base]
 
 
 def _correlation(function, predictions, labels):
@@ -96,6 +174,8 @@ def _correlation(function, predictions, labels):
         return function(predictions, labels).statistic
 
 
+_OF_CLASS = ("f1", "precision", "recall")
+_OF_ENTITIES = ("precision", "recall", "f1")
 _READABLE = {
     "acc": "accuracy",
     "f1": "F1",
@@ -104,6 +184,11 @@ _READABLE = {
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
     "corr": "Pearson and Spearman (mean)",
+    "macro_f1": "F1 (mean over classes)",
+    "micro_f1": "F1 (all classes together)",
+    "macro_precision": "precision (mean over classes)",
+    "macro_recall": "recall (mean over classes)",
+    "neg_mse": "squared error, negative",
     "exact": "exact match",
     "HasAns_exact": "exact match of answerable questions",
     "HasAns_f1": "F1 of answerable questions",
@@ -112,6 +197,13 @@ _READABLE = {
 }
 _METRICS = {
     "acc": accuracy,
+    "micro_f1": accuracy,  # of classes that exclude each other
+    "macro_f1": macro("f1"),
+    "macro_precision": macro("precision"),
+    "macro_recall": macro("recall"),
+    "precision": lambda predictions, labels: of_class(predictions, labels, 1)["precision"],
+    "recall": lambda predictions, labels: of_class(predictions, labels, 1)["recall"],
+    "neg_mse": neg_mse,
     "f1": f1,
     "acc_and_f1": acc_and_f1,
     "matthews_corrcoef": matthews_corrcoef,

@@ -31,6 +31,7 @@ from utils.flags.groups import (
     OF_ANSWERS,
     SPANS,
     balance,
+    class_weights,
     data_options,
     distillation,
     dropouts,

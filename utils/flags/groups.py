@@ -58,7 +58,11 @@ def task(names):
             "--max_eval_samples", type=positive_int, help="score this many dev rows, a fixed sample; all"
         )
         group.add_argument(
-            "--selection_metric", help="the dev metric that chooses checkpoints; the task's own"
+            "--selection_metric",
+            help=(
+                "the dev metric that chooses checkpoints: any of the task's kind (acc, macro_f1, f1_<class>, "
+                "matthews_corrcoef, spearman, neg_mse, f1_<type of entities>, ...); the task's own"
+            ),
         )
         held_out(group)
         group.add_argument(
@@ -83,6 +87,8 @@ def data_options(args) -> dict:
         "infer_split": args.infer_split if getattr(args, "do_infer", False) else None,
         "max_rows": DRY_RUN_ROWS if args.dry_run else None,
         "spans": {name: getattr(args, name) for name in SPANS},
+        "metric": getattr(args, "selection_metric", None),
+        "class_weights": getattr(args, "class_weights", "none"),
     }
 
 
@@ -279,6 +285,16 @@ def model_path(parser, flag, role, *, aliases=(), required=True, default=None):
     )
 
 
+def class_weights(parser):
+    """The flag of every stage that trains with gold labels.  model_types.check_model_type() checks it."""
+    parser.add_argument_group("rare classes").add_argument(
+        "--class_weights",
+        choices=("none", "balanced"),
+        default="none",
+        help="balanced: in the loss against the gold labels each class counts alike, however rare it is",
+    )
+
+
 def distillation(objectives):
     """The flag group of every stage that learns from a teacher's outputs.  objectives: the module of that
     name."""
@@ -297,6 +313,7 @@ def distillation(objectives):
                 type=weight,
                 help=f"{term.help}; 1 over the number of the objective's terms",
             )
+        class_weights(parser)
         add(
             "--cache_teacher",
             action="store_true",

@@ -3,7 +3,7 @@ alone will do."""
 
 import re
 
-from utils import families
+from utils import families, metrics
 from utils.flags.checks import check_spans
 
 _HEADS = {"cls": ("classification", "regression"), "ner": ("tagging",), "qa": ("spans",)}
@@ -52,11 +52,12 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
     args.max_length = args.max_length or task.max_length
     yield from check_spans(args, kind)
     args.selection_metric = args.selection_metric or task.selection_metric
-    if args.selection_metric not in task.metrics:
-        yield (
-            f"--selection_metric: {args.selection_metric!r} is not one of {task.name}'s: "
-            f"{', '.join(task.metrics)}"
-        )
+    known = dict.fromkeys([*task.metrics, *metrics.of_kind(kind, task.label_names)])
+    if args.selection_metric not in known:
+        yield f"--selection_metric: {args.selection_metric!r} is not one of {task.name}'s: {', '.join(known)}"
+    if getattr(args, "class_weights", "none") != "none" and kind not in ("classification", "tagging"):
+        yield f"--class_weights {args.class_weights}: {task.name} is a {kind} task, which has no classes"
+    yield from _check_gold_labels(args, objectives)
     if args.data_type is not None:
         if args.data_type not in _DATA_TYPES:
             yield f"--data_type: {args.data_type!r} is not one of {', '.join(_DATA_TYPES)}"
@@ -87,6 +88,18 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
         )
     elif family and config and families.named(family) != families.stock_type(config["model_type"]):
         yield f"--model_type {args.model_type}: the checkpoint's model_type is {config['model_type']}"
+
+
+def _check_gold_labels(args, objectives):
+    """Yield that class weights have no effect where no term looks at gold labels."""
+    if getattr(args, "class_weights", "none") == "none":
+        return
+    name = objective_of(args.model_type, "sparse", objectives)
+    if name in objectives and "task" not in objectives[name].terms:
+        yield (
+            f"--class_weights {args.class_weights}: no effect, {name} uses no gold labels; "
+            "choose --model_type kd or pkd"
+        )
 
 
 def check_terms(
