@@ -104,7 +104,7 @@ def main(args):
         "student": args.student_model_path,
     }
     run = runs.start(args, inputs=inputs)
-    load = models.loader(task, max_length=args.max_length, device=run.device)
+    load = models.loader(task, max_length=args.max_length, device=run.device, unnamed_labels=args.label_names)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     if not run.finished:

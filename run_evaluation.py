@@ -80,7 +80,7 @@ def score_and_export(args):
     hardware = cost.hardware(run.device)
 
     # ---- One row for each checkpoint, or for each sparsity of it
-    load = models.loader(task, max_length=args.max_length, device=run.device)
+    load = models.loader(task, max_length=args.max_length, device=run.device, unnamed_labels=args.label_names)
     timed = {"repeats": args.num_repeats, **run.inference}
     rows, answers = [], []
     for path, name in zip(paths, flags.evaluation.short_names(paths)):
@@ -158,9 +158,8 @@ def answer_rows(args):
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
-    model = models.load_model(
-        path, kind=task.kind, label_names=task.label_names, max_length=args.max_length
-    ).to(device)
+    options = {"max_length": args.max_length, "unnamed_labels": args.label_names}
+    model = models.loader(task, device=device, **options)(path)
     if args.sparsities:
         model = models.crop(model, args.sparsities[0])
     runner = timing.Runner(model, device=device, precision=args.precision)

@@ -30,6 +30,11 @@ def parse(argv=None):
         required=False,
     )
     parser.add_argument("--model_type", help="ftbert_cls, ftbert_ner or ft")
+    parser.add_argument(
+        "--new_head",
+        action="store_true",
+        help="drop the checkpoint's head, of whatever task (an MNLI model for RTE), and begin a new one",
+    )
 
     def check(args):
         task = tasks.find(args.task_name)
@@ -64,14 +69,14 @@ def main(args):
 
     # ---- Data
     data = TaskData(task, tokenizer_path=run.source(weights), **flags.data_options(args))
-    load = models.loader(task, max_length=args.max_length, device=run.device)
+    load = models.loader(task, max_length=args.max_length, device=run.device, unnamed_labels=args.label_names)
     if not run.finished:
         # ---- Model. Where its weights come from, in this order: this run's last state (training.fit restores
         # it); the given checkpoint; for the demo task, random ones
         if scratch:
             model = models.small_bert(data.tokenizer, label_names=task.label_names)
         else:
-            model = load(args.model_path, new_head=True)
+            model = load(args.model_path, new_head=True, drop_head=args.new_head)
         model = models.with_dropout(model, **flags.dropouts(args)).to(run.device)
         run.report(model=models.describe(model), data=data.sizes())
         # ---- Objective: the loss against the gold labels; with experts, that they share the work

@@ -64,7 +64,10 @@ def main(args):
         model = models.load_model(source, kind="masked").to(run.device)
     else:
         data = TaskData(task, tokenizer_path=source, **flags.data_options(args))
-        tokenizer, model = data.tokenizer, models.loader(task, device=run.device)(source)
+        tokenizer, model = (
+            data.tokenizer,
+            models.loader(task, device=run.device, unnamed_labels=args.label_names)(source),
+        )
     models.freeze(model)
 
     if not run.finished:

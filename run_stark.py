@@ -55,7 +55,7 @@ def main(args):
     }
     run = runs.start(args, inputs=inputs)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
-    load = models.loader(task, device=run.device)
+    load = models.loader(task, device=run.device, unnamed_labels=args.label_names)
 
     if not run.finished:
         # ---- Models: the teacher, the trial student, and the state in which the student starts

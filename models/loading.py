@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from models import architectures, moe_bert, slicing
 from models.saving import check_finite, quiet
@@ -25,36 +26,53 @@ _POOLER = re.compile(r"(^|\.)pooler\.")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
-def load_model(path, *, kind=None, label_names=None, new_head=False, max_length=None):
+def load_model(
+    path,
+    *,
+    kind=None,
+    label_names=None,
+    unnamed_labels=None,
+    new_head=False,
+    drop_head=False,
+    max_length=None,
+):
     """A model from a checkpoint, float32, in eval mode.
 
     path: a hub name, a checkpoint folder or a finished run folder.
     kind: None, the encoder alone; or "classification", "regression", "tagging", "spans", with the stock task
         head; or "masked", with the head that it was pretrained with.
-    label_names: of the task, in the order of their ids; () or None for regression and spans.
+    label_names: of the task, in the order of their ids; () or None for regression and spans.  A head that
+        has them in another order gets its rows in this one, which is logged.
+    unnamed_labels: the names of a checkpoint's labels that are called LABEL_0, LABEL_1 ...
     new_head: make a task head where the checkpoint has none: its weights, and those of a pooler that it
         needs, are initialised as transformers does, and their names are logged.
+    drop_head: make a new one also where it has one, of this task or of another.
     max_length: tokens of the longest input that it will get.
     Raises CheckpointError where the checkpoint is missing, damaged or not safetensors; where its head is
-        missing or another task's; where labels differ; where a weight is missing or left over (pretraining
-        heads may be left over); where the model has fewer positions than max_length.
+        missing or another task's; where labels differ or have no names; where a weight is missing or left
+        over (pretraining heads may be left over); where the model has fewer positions than max_length.
     """
     folder = local_folder(path)
     config, names = checkpoints.read_config(folder), weight_names(folder)
-    has_head = (
-        _check_masked(path, config, names) if kind == "masked" else _check_head(path, config, kind, new_head)
-    )
-    expected = list(label_names) if label_names else None
+    expected, order = list(label_names) if label_names else None, None
+    if kind == "masked":
+        has_head = _check_masked(path, config, names)
+    else:
+        has_head = not drop_head and _check_head(path, config, kind, new_head)
     if has_head:
-        _check_labels(path, config, kind, expected)
+        order = _order_of_labels(path, config, kind, expected, unnamed_labels)
     try:
         loader = _loader(config["model_type"], kind)
         options = _encoder_options(loader, names) if kind is None else _head_options(kind, expected, has_head)
         model, report = _from_pretrained(folder, loader, options)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    _check_keys(path, model, report, kind, new_head=new_head and not has_head)
+    _check_keys(path, model, report, kind, new_head=new_head and not has_head, drop_head=drop_head)
     check_finite(model, path)
+    if drop_head:
+        _renew_head(path, model)
+    elif order is not None:
+        _permute_head(path, model, order)
     positions = architectures.max_positions(model)
     if None not in (max_length, positions) and positions < max_length:
         raise CheckpointError(
@@ -73,15 +91,16 @@ def freeze(model):
     return model.eval().requires_grad_(False)
 
 
-def loader(task, *, device, max_length=None):
-    """A function (path, new_head=False) -> a model for a task, on a device.
+def loader(task, *, device, max_length=None, unnamed_labels=None):
+    """A function (path, new_head=False, drop_head=False) -> a model for a task, on a device.
 
     task: has kind and label_names.  The rest, and what the function raises: as load_model().
     """
+    options = {"kind": task.kind, "label_names": task.label_names, "unnamed_labels": unnamed_labels}
 
-    def load(path, *, new_head=False):
-        options = {"kind": task.kind, "label_names": task.label_names, "max_length": max_length}
-        return load_model(path, new_head=new_head, **options).to(device)
+    def load(path, *, new_head=False, drop_head=False):
+        heads = {"new_head": new_head, "drop_head": drop_head}
+        return load_model(path, max_length=max_length, **heads, **options).to(device)
 
     return load
 
@@ -204,7 +223,8 @@ def _check_head(path, config, kind, new_head) -> bool:
     if found in families.HEADS.values():
         raise CheckpointError(
             f"{path}: this checkpoint has a head for {_in_words(found)}, the task is {kind}; "
-            "take a checkpoint of this task, or the encoder that it was fine-tuned from"
+            "take a checkpoint of this task, or the encoder that it was fine-tuned from; "
+            "run_finetuning.py --new_head drops this head"
         )
     if not new_head:
         raise CheckpointError(
@@ -227,10 +247,11 @@ def _check_masked(path, config, names) -> bool:
     return True
 
 
-def _check_labels(path, config, kind, expected):
-    """A head's labels against the task's."""
+def _order_of_labels(path, config, kind, expected, unnamed_labels) -> list[int] | None:
+    """A head's labels against the task's: None where they are the same, else the number that each of the
+    task's has in the checkpoint.  Raises CheckpointError where there are others."""
     if kind == "spans" or (expected is None and kind != "regression"):
-        return
+        return None
     if config.get("id2label"):
         ids = {int(number): str(name) for number, name in config["id2label"].items()}
     elif config.get("label2id"):
@@ -251,32 +272,70 @@ def _check_labels(path, config, kind, expected):
                 f"{path}: a regression head has one output, this checkpoint's has {len(found)} labels: "
                 f"{found}"
             )
-        return
-    if len(found) == len(expected) and found == [f"LABEL_{number}" for number in range(len(found))]:
-        logger.warning(
-            "%s: the checkpoint does not name its labels; taken to be, in this order: %s",
-            path,
-            ", ".join(expected),
-        )
-    elif [name.casefold() for name in found] != [name.casefold() for name in expected]:
+        return None
+    if found == [f"LABEL_{number}" for number in range(len(found))] != expected:
+        if unnamed_labels is None or len(unnamed_labels) != len(found):
+            given = "none" if unnamed_labels is None else ",".join(unnamed_labels)
+            raise CheckpointError(
+                f"{path}: the checkpoint does not name its {len(found)} labels ({_numbered(found)}); say in "
+                f"their order what they mean: --label_names {','.join(expected)}, if that is their order "
+                f"(found --label_names: {given})"
+            )
+        found = list(unnamed_labels)
+    known, wanted = ([name.casefold() for name in names] for names in (found, expected))
+    if sorted(known) != sorted(wanted) or (known != wanted and len({*known}) != len(known)):
         raise CheckpointError(
             f"{path}: the checkpoint's labels contradict the task's\n  checkpoint: {_numbered(found)}\n"
             f"  task:       {_numbered(expected)}\nTake a checkpoint of this task, or fine-tune its encoder "
-            "again"
+            "again (run_finetuning.py --new_head drops this head)"
         )
+    return None if known == wanted else [known.index(name) for name in wanted]
 
 
-def _check_keys(path, model, report, kind, *, new_head):
-    """Weights that are missing or left over."""
+def _permute_head(path, model, order):
+    """Put the rows of a head, whose labels stand in another order, into the task's, in place."""
+    out = [module for head in _heads(model) for module in head.modules() if isinstance(module, nn.Linear)][-1]
+    for parameter in out.parameters():
+        parameter.data = parameter.data[order]
+    names = [model.config.id2label[number] for number in range(len(order))]
+    logger.info(
+        "%s: its labels stand in another order; the rows of its head are put into the task's: %s",
+        path,
+        ", ".join(f"{before} -> {number} {names[number]}" for number, before in enumerate(order)),
+    )
+
+
+def _renew_head(path, model):
+    """Initialise a task head as transformers does, in place."""
+    for head in _heads(model):
+        for parameter in head.parameters():
+            parameter._is_hf_initialized = False
+        for module in head.modules():
+            module._is_hf_initialized = False
+            model._init_weights(module)
+    logger.info("%s: its head is dropped, the task's is new and randomly initialised", path)
+
+
+def _heads(model) -> list:
+    """The modules of a model's task head."""
+    return [getattr(model, name) for name in architectures.of(model).task_heads if hasattr(model, name)]
+
+
+def _check_keys(path, model, report, kind, *, new_head, drop_head):
+    """Weights that are missing or left over; those of a head that is dropped may be."""
     prefix = architectures.prefix(model)
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    made = [name for name in missing if new_head and (not name.startswith(prefix) or _POOLER.search(name))]
+    renewed = new_head or drop_head
+    made = [name for name in missing if renewed and (not name.startswith(prefix) or _POOLER.search(name))]
     lost = [name for name in missing if name not in made]
-    heads = [*families.pretraining_heads(), *(architectures.of(model).task_heads if kind is None else ())]
+    task_heads = architectures.of(model).task_heads
+    heads = [*families.pretraining_heads(), *(task_heads if kind is None or drop_head else ())]
     allowed = re.compile(f"{_named(heads)}|{_POOLER.pattern}")
     left = [name for name in unexpected if not allowed.search(name)]
     sizes = [
-        f"{name} {[*found]}, not {[*wanted]}" for name, found, wanted in sorted(report["mismatched_keys"])
+        f"{name} {[*found]}, not {[*wanted]}"
+        for name, found, wanted in sorted(report["mismatched_keys"])
+        if not (drop_head and re.match(_named(task_heads), name))
     ]
     if lost or left or sizes:
         faults = ((lost, "missing"), (left, "unexpected"), (sizes, "of another size"))

@@ -212,10 +212,6 @@ def unfinished(folder):
     (folder / "args.json").write_text("{}")
 
 
-REVERSED = {
-    "id2label": {"0": "entailment", "1": "not_entailment"},
-    "label2id": {"entailment": 0, "not_entailment": 1},
-}
 # name: the checkpoint that is spoilt, its fault (None: the checkpoint is not one of this task), what the
 # message says
 CHECKPOINTS = {
@@ -234,8 +230,8 @@ CHECKPOINTS = {
     "pickle only": ("tuned", pickled, ["pytorch_model.bin", "expected model.safetensors"]),
     "no tokenizer": ("tuned", without("tokenizer.json", "tokenizer_config.json"), ["no tokenizer"]),
     "damaged tokenizer": ("tuned", text("tokenizer.json", b"{}"), ["tokenizer cannot be loaded"]),
-    "labels in another order": ("tuned", config(**REVERSED), ["labels contradict",
-    "0 entailment, 1 not_entailment"]),
+    "unnamed labels": ("tuned", config(id2label={"0": "LABEL_0", "1": "LABEL_1"}, label2id=None),
+    ["does not name its 2 labels", "--label_names not_entailment,entailment"]),
     "other labels": ("tuned", config(id2label={"0": "no", "1": "yes"}, label2id=None), ["labels contradict",
     "0 no, 1 yes"]),
     "a missing weight": ("tuned", weights(lambda t: t.pop("bert.pooler.dense.bias")), ["1 missing",
@@ -278,14 +274,9 @@ PATH_FLAGS = [
             "run_sparsification.py",
             [],
             "--model_path",
-            ("truncated", "a tagger", "unfinished run", "labels in another order"),
+            ("truncated", "a tagger", "unfinished run", "unnamed labels"),
         ),
-        (
-            "run_distillation.py",
-            [],
-            "--teacher_model_path",
-            ("pickle only", "a tagger", "labels in another order"),
-        ),
+        ("run_distillation.py", [], "--teacher_model_path", ("pickle only", "a tagger", "unnamed labels")),
         (
             "run_distillation.py",
             [*STUDENT, "--model_type", "kd"],
@@ -423,7 +414,12 @@ FLAGS = [
         [*"--model_path {tuned} {nested} --sparsities 50".split()],
         ["--sparsities", "tuned", "not nested"],
     ),
-    ("run_finetuning.py", ["--selection_metric", "f1"], ["--selection_metric", "'f1'", "acc"]),
+    (
+        "run_distillation.py",
+        [*TEACHER, "--class_weights", "balanced"],
+        ["--class_weights balanced", "sparse uses no gold labels", "kd"],
+    ),
+    ("run_finetuning.py", ["--selection_metric", "f2"], ["--selection_metric", "'f2'", "acc"]),
     ("run_finetuning.py", ["--data_type", "bert_ner"], ["--data_type bert_ner", "classification"]),
     (
         "run_finetuning.py",

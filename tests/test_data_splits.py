@@ -493,3 +493,23 @@ def test_demo_tokenizer(demo_dir):
     assert tokenizer.unk_token_id not in {piece for row in rows(split) for piece in row}
     words = [len(f"{a} {b}".split()) + 3 for a, b in zip(split.examples.first, split.examples.second)]
     assert split.lengths.tolist() == words and max(words) < 32
+
+
+def test_balanced_class_weights_are_scikit_learns(tokenizer):
+    """Of the labels that are scored, words' too; a class without rows has none, and other splits no weights."""
+    from sklearn.utils.class_weight import compute_class_weight
+
+    examples = pairs()
+    examples.labels = [0] * 30 + [2] * 10
+    split = tokenise_examples(examples, tokenizer, task=tasks.get("mnli"), max_length=20)
+    assert split.collate([0]).class_weights is None
+    split.weigh_classes()
+    found = split.collate([0]).to("cpu").class_weights
+    wanted = compute_class_weight("balanced", classes=np.array([0, 2]), y=np.array(examples.labels))
+    assert found.tolist() == pytest.approx([wanted[0], 0.0, wanted[1]])
+    words = [["a"] * 4, ["b"] * 5]
+    split = tokenise_examples(sentences(words), tokenizer, task=tasks.get("conll"), max_length=20)
+    split.weigh_classes()
+    labels = np.array([i % 9 for sentence in words for i in range(len(sentence))])
+    wanted = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+    assert split.collate([0]).class_weights[:5].tolist() == pytest.approx(wanted.tolist())

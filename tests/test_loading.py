@@ -153,8 +153,8 @@ def test_nothing_there(path, message):
         (
             {},
             "classification",
-            ("yes", "perhaps", "no"),
-            r"checkpoint: 0 no, 1 perhaps, 2 yes\n  task:       0 yes, 1 perhaps, 2 no",
+            ("yes", "perhaps", "never"),
+            r"checkpoint: 0 no, 1 perhaps, 2 yes\n  task:       0 yes, 1 perhaps, 2 never",
         ),
         (
             {},
@@ -171,7 +171,7 @@ def test_nothing_there(path, message):
             ("a", "b"),
             r"0 LABEL_0, 1 LABEL_1, 2 LABEL_2",
         ),
-        ({"id2label": None}, "classification", ("yes", "perhaps", "no"), r"0 no, 1 perhaps, 2 yes"),
+        ({"id2label": None}, "classification", ("yes", "perhaps", "or"), r"0 no, 1 perhaps, 2 yes"),
     ],
 )
 def test_another_task(checkpoint, settings, kind, label_names, message):
@@ -180,13 +180,71 @@ def test_another_task(checkpoint, settings, kind, label_names, message):
         models.load_model(checkpoint, kind=kind, label_names=label_names, new_head=True)
 
 
-def test_unnamed_labels_are_taken_in_order(checkpoint, caplog):
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+def test_labels_in_another_order(kind, checkpoint, encoder, tmp_path, caplog):
+    """The head's rows go with their labels: each label has the same logit as before, and this is said."""
+    caplog.set_level(logging.INFO, "compression")
+    names, order = LABELS, ("yes", "No", "perhaps")
+    if kind == "tagging":
+        names, order = ("O", "B-X", "I-X"), ("I-X", "O", "B-X")
+        tagger = models.load_model(encoder, kind=kind, label_names=names, new_head=True)
+        checkpoint = tmp_path / "tagger"
+        models.save_model(tagger, checkpoint)
+    before = models.load_model(checkpoint, kind=kind, label_names=names)
+    after = models.load_model(checkpoint, kind=kind, label_names=order)
+    logits = [model(**inputs()).logits for model in (before, after)]
+    for number, name in enumerate(order):
+        old = [known.casefold() for known in names].index(name.casefold())
+        assert torch.equal(logits[1][..., number], logits[0][..., old]), name
+    assert after.config.id2label == dict(enumerate(order)) and "labels stand in another order" in caplog.text
+    models.save_model(after, tmp_path / "saved")
+    again = models.load_model(tmp_path / "saved", kind=kind, label_names=order)(**inputs()).logits
+    assert torch.equal(again, logits[1])
+
+
+def test_unnamed_labels_need_names(checkpoint):
+    """LABEL_0 and so on mean nothing; said what they are, in their order, they are those of the task."""
+    before = models.load_model(checkpoint, kind="classification", label_names=LABELS)
     edit_config(checkpoint, id2label={str(i): f"LABEL_{i}" for i in range(3)}, label2id=None)
-    with caplog.at_level(logging.WARNING, "compression"):
-        model = models.load_model(checkpoint, kind="classification", label_names=LABELS)
-    assert "taken to be, in this order: no, perhaps, yes" in caplog.text
+    with pytest.raises(CheckpointError, match=r"does not name its 3 labels.*--label_names no,perhaps,yes"):
+        models.load_model(checkpoint, kind="classification", label_names=LABELS)
+    with pytest.raises(CheckpointError, match=r"found --label_names: no,yes"):
+        models.load_model(checkpoint, kind="classification", label_names=LABELS, unnamed_labels=["no", "yes"])
+    options = {"kind": "classification", "label_names": LABELS}
+    model = models.load_model(checkpoint, unnamed_labels=["no", "perhaps", "yes"], **options)
     assert model.config.id2label == dict(enumerate(LABELS)) and model.config.label2id["yes"] == 2
-    edit_config(checkpoint, id2label=dict(enumerate(name.upper() for name in LABELS)))
+    turned = models.load_model(checkpoint, unnamed_labels=["yes", "perhaps", "no"], **options)
+    logits = [each(**inputs()).logits for each in (before, model, turned)]
+    assert torch.equal(logits[1], logits[0]) and torch.equal(logits[2], logits[0].flip(-1))
+
+
+@pytest.mark.parametrize(
+    "kind, names",
+    [
+        ("classification", LABELS),
+        ("classification", ("a", "b")),
+        ("regression", ()),
+        ("tagging", ("O", "B-X")),
+    ],
+)
+def test_a_head_is_dropped(checkpoint, kind, names, caplog):
+    """The encoder stays bit by bit; the head is the one that a stock model begins with."""
+    caplog.set_level(logging.INFO, "compression")
+    before = models.load_model(checkpoint, kind="classification", label_names=LABELS)
+    torch.manual_seed(3)
+    model = models.load_model(checkpoint, kind=kind, label_names=names, drop_head=True)
+    assert "its head is dropped" in caplog.text
+    kept = {name: tensor for name, tensor in before.state_dict().items() if "classifier" not in name}
+    found = model.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in kept.items() if name in found)
+    assert model.classifier.out_features == (len(names) or 1) and not model.classifier.bias.any()
+    weight = model.classifier.weight
+    assert not torch.equal(weight, before.classifier.weight[: len(weight)])
+    assert 0.5 < weight.std() / model.config.initializer_range < 1.5
+
+
+def test_upper_case_labels(checkpoint):
+    edit_config(checkpoint, id2label=dict(enumerate(name.upper() for name in LABELS)), label2id=None)
     models.load_model(checkpoint, kind="classification", label_names=LABELS)  # MNLI checkpoints shout
 
 

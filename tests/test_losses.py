@@ -376,3 +376,18 @@ def test_shapes_must_agree(draw):
         losses.soft_label(draw(B, L, C), draw(B, L, C), kind="tagging")
     with pytest.raises(AssertionError):
         losses.task_loss(draw(B, C), torch.zeros(B, dtype=torch.long), kind="ranking")
+
+
+def test_class_weights_are_factors_of_labels():
+    """As by hand; all 1: no difference at all; a label that is not scored counts nowhere."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(5, 3), torch.tensor([0, 2, 2, losses.IGNORED, 1])
+    weights = torch.tensor([0.5, 2.0, 1.5])
+    found = losses.task_loss(logits, labels, kind="classification", class_weights=weights)
+    real = labels != losses.IGNORED
+    each = -torch.log_softmax(logits, -1)[real, labels[real]]
+    torch.testing.assert_close(found, (weights[labels[real]] * each).sum() / 4)
+    plain = losses.task_loss(logits, labels, kind="classification")
+    assert torch.equal(
+        losses.task_loss(logits, labels, kind="classification", class_weights=torch.ones(3)), plain
+    )

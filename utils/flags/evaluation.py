@@ -12,7 +12,7 @@ from utils import checkpoints
 from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_dense, check_hold_out, check_student
-from utils.flags.groups import held_out, spans
+from utils.flags.groups import held_out, spans, unnamed_labels
 from utils.flags.parser import count, percentages, positive_int, samples, threads
 
 EXPORTS = ("dense", "compact", "onnx")
@@ -56,6 +56,7 @@ def evaluation(names):
         )
         held_out(parser.add_argument_group("rows held out"))
         group("--max_eval_samples", type=positive_int, help="score this many of them, a fixed sample; all")
+        unnamed_labels(parser.add_argument_group("labels"))
         group("--selection_metric", help="the metric that is drawn; the task's own")
         group("--num_repeats", type=count, default=10, help="timed passes of each kind; 0: nothing is timed")
         group("--num_threads", type=threads, help="CPU threads; torch's own choice")

@@ -64,6 +64,7 @@ def task(names):
                 "matthews_corrcoef, spearman, neg_mse, f1_<type of entities>, ...); the task's own"
             ),
         )
+        unnamed_labels(group)
         held_out(group)
         group.add_argument(
             "--do_train", action="store_true", help="train (what is done when none of the three is given)"
@@ -78,6 +79,16 @@ def task(names):
         spans(parser)
 
     return add
+
+
+def unnamed_labels(group):
+    """The flag that names the labels of checkpoints that do not."""
+    group.add_argument(
+        "--label_names",
+        type=lambda text: text.split(","),
+        metavar="A,B,...",
+        help="what a checkpoint's labels mean that are called LABEL_0, LABEL_1, ..., in their order",
+    )
 
 
 def data_options(args) -> dict:
