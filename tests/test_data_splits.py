@@ -496,7 +496,7 @@ def test_demo_tokenizer(demo_dir):
 
 
 def test_balanced_class_weights_are_scikit_learns(tokenizer):
-    """Of the labels that are scored, words' too; a class without rows has none, and other splits no weights."""
+    """Of scored labels, words' too; a class without rows has none; other splits have no weights."""
     from sklearn.utils.class_weight import compute_class_weight
 
     examples = pairs()
