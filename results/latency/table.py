@@ -1,4 +1,7 @@
-"""Print the README's table from the results.json files beside this script:   python results/latency/table.py
+"""Print the table of latencies from the results.json files beside this script, and draw the README's picture:
+costs.png.
+
+    python -m results.latency.table
 
 Speed-up: the dense teacher's median over the model's, in the same runtime; MACs: its ratio if only they took
 time.
@@ -6,6 +9,9 @@ time.
 
 import json
 from pathlib import Path
+
+from utils import plots
+from utils.metrics import label as metric_label
 
 HERE = Path(__file__).resolve().parent
 MODELS = {"encoder": "22M encoder", "bert_base": "BERT-base, random"}
@@ -38,6 +44,25 @@ def main():
             cells = [f"{label}, {size.removeprefix('direct_')}", ratio, scores, megabytes]
             cells += [times(found[runtime], dense[runtime]) for runtime in RUNTIMES]
             print(f"| {' | '.join(cells)} |")
+    draw(HERE / "costs.png")
+
+
+def draw(path):
+    """The score of the small encoder and its students over what they cost, in each runtime."""
+    milliseconds, megabytes = [], []
+    for size in SIZES["encoder"]:
+        name = size.removeprefix("direct_")
+        for runtime, row in rows("encoder", size).items():
+            kind = "teacher" if (size, runtime) == ("teacher", "torch") else runtime
+            point = {"name": name, "metric": row["dev/acc_and_f1"], "kind": kind}
+            milliseconds.append({**point, "cost": row["speed"]["1x128"]["median_ms"]})
+            megabytes.append({**point, "cost": (row["disk_bytes"] or row["bytes"]) / 1e6})
+    panels = [("ms for one text of 128 tokens", milliseconds), ("MB on disk", megabytes)]
+    metric, title = (
+        metric_label("dev", "acc_and_f1"),
+        "MRPC: teacher of 22M parameters, students of 90% and 95% sparsity",
+    )
+    plots.costs(path, panels, metric=metric, title=title)
 
 
 def times(row, dense):
