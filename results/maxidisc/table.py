@@ -1,4 +1,6 @@
-"""Print the README's table from the files beside this script:   python results/maxidisc/table.py"""
+"""Print the table of results/README.md from the files beside this script:
+
+python results/maxidisc/table.py"""
 
 import json
 from pathlib import Path

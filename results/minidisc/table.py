@@ -1,5 +1,6 @@
-"""Print the README's table from the results.json files beside this script:   python
-results/minidisc/table.py"""
+"""Print the table of results/README.md from the results.json files beside this script:
+
+python results/minidisc/table.py"""
 
 import json
 from pathlib import Path

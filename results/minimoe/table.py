@@ -1,4 +1,6 @@
-"""Print the README's table from the files beside this script:   python results/minimoe/table.py [their
+"""Print the table of results/README.md from the files beside this script:
+
+    python results/minimoe/table.py [their
 folder]
 
 Mean and standard deviation (of a sample, n - 1) over the seeds, of distillation and fine-tuning together;

@@ -1,4 +1,6 @@
-"""Print the README's table from the results.json files beside this script:   python results/stark/table.py
+"""Print the table of results/README.md from the results.json files beside this script:
+
+    python results/stark/table.py
 [their folder]
 
 Mean and standard deviation (of a sample, n - 1) over the seeds, on dev. The trial student was trained on all
