@@ -104,7 +104,8 @@ def main(args):
         "student": args.student_model_path,
     }
     run = runs.start(args, inputs=inputs)
-    load = models.loader(task, max_length=args.max_length, device=run.device, unnamed_labels=args.label_names)
+    how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
+    load = models.loader(task, max_length=args.max_length, **how)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     if not run.finished:

@@ -69,12 +69,14 @@ def main(args):
 
     # ---- Data
     data = TaskData(task, tokenizer_path=run.source(weights), **flags.data_options(args))
-    load = models.loader(task, max_length=args.max_length, device=run.device, unnamed_labels=args.label_names)
+    how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
+    load = models.loader(task, max_length=args.max_length, **how)
     if not run.finished:
         # ---- Model. Where its weights come from, in this order: this run's last state (training.fit restores
         # it); the given checkpoint; for the demo task, random ones
         if scratch:
             model = models.small_bert(data.tokenizer, label_names=task.label_names)
+            model = models.share_out(model) if args.shard else model
         else:
             model = load(args.model_path, new_head=True, drop_head=args.new_head)
         model = models.with_dropout(model, **flags.dropouts(args)).to(run.device)

@@ -58,7 +58,8 @@ def main(args):
     target = int(target) if target == int(target) else target  # 90 as in the grid
     inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
     run = runs.start(args, inputs=inputs)
-    load = models.loader(task, device=run.device, unnamed_labels=args.label_names)
+    how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
+    load = models.loader(task, **how)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     if not run.finished:

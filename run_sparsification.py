@@ -64,10 +64,8 @@ def main(args):
         model = models.load_model(source, kind="masked").to(run.device)
     else:
         data = TaskData(task, tokenizer_path=source, **flags.data_options(args))
-        tokenizer, model = (
-            data.tokenizer,
-            models.loader(task, device=run.device, unnamed_labels=args.label_names)(source),
-        )
+        load = models.loader(task, device=run.device, unnamed_labels=args.label_names, shard=args.shard)
+        tokenizer, model = data.tokenizer, load(source)
     models.freeze(model)
 
     if not run.finished:
@@ -113,7 +111,7 @@ def main(args):
 
         # ---- Save, finish
         nested = run.state("nested")
-        if distributed.is_main():
+        if distributed.is_main() or args.shard:
             models.save_model(model, nested, tokenizer=tokenizer)
         run.finish(nested, metrics=loss.metrics(after))
 

@@ -55,7 +55,8 @@ def main(args):
     }
     run = runs.start(args, inputs=inputs)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
-    load = models.loader(task, device=run.device, unnamed_labels=args.label_names)
+    how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
+    load = models.loader(task, **how)
 
     if not run.finished:
         # ---- Models: the teacher, the trial student, and the state in which the student starts
@@ -172,9 +173,8 @@ def sparsify(teacher, trial, data, *, run):
         after = evaluation.evaluate(teacher, data.selection, **run.inference)
         title = f"{data.task.name}, teacher sparsified for its student"
         curve = models.task_curve(teacher, data, metric=args.selection_metric, run=run, title=title)
+        models.save_anew(teacher, folder, tokenizer=data.tokenizer)
         if distributed.is_main():
-            with files.new_folder(folder) as aside:
-                models.save_model(teacher, aside, tokenizer=data.tokenizer)
             files.write_json(done, {"before": before, "after": after, "curve": curve})
         distributed.barrier()
     facts = files.read_json(done)

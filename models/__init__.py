@@ -4,6 +4,7 @@ What every method uses:
 architectures: where things are in a model, by its family's row in utils/families.py.
 loading, saving: checkpoints.
 from_tensors: models that are built without values and filled with others' tensors.
+sharding: models of which each process holds a part.
 derived_classes: classes of changed structures, made from the stock ones.
 students: made from teachers or from nothing, with other dropout, described.
 vocabulary: checkpoints with fewer pieces and positions.
@@ -51,10 +52,11 @@ from models.filtered_bert import (
     new_filters,
     save_filters,
 )
+from models.from_tensors import share_out
 from models.importance_masks import scoring_masks
 from models.initial_student import initial_student_folder, save_initial_student
 from models.loading import freeze, load_model, loader
-from models.saving import save_model, saver
+from models.saving import save_anew, save_model, saver
 from models.slicing import grid, kept, set_sparsity, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
 from models.sparsity_curve import task_curve
@@ -84,12 +86,14 @@ __all__ = [
     "loader",
     "new_filters",
     "objective_for",
+    "save_anew",
     "save_filters",
     "save_initial_student",
     "save_model",
     "saver",
     "scoring_masks",
     "set_sparsity",
+    "share_out",
     "shrink",
     "small_bert",
     "sort_units",

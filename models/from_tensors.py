@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from models import architectures
+from models.sharding import gather_for_forward
+from utils import distributed
 
 
 def empty(model_class, config, *, like):
@@ -24,7 +26,12 @@ def tensors_of(model):
 
 
 def fill(model, tensors, *, like):
-    """Give an empty model copies of these tensors, what is shared staying shared, and the mode of `like`."""
+    """Give an empty model copies of these tensors, what is shared staying shared, and the mode of `like`.
+
+    Where that is shared out among the processes (models/sharding.py), so are the tensors and the model.
+    """
+    if distributed.is_shared_out(like):
+        gather_for_forward(model)
     copies = {}
     for name, old in tensors_of(model).items():
         source = tensors[name]
@@ -33,8 +40,7 @@ def fill(model, tensors, *, like):
             copies[id(source)] = (
                 nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
             )
-        parent, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, copies[id(source)])
+        _put(model, name, copies[id(source)])
     return model.train(like.training)
 
 
@@ -42,3 +48,27 @@ def rebuilt(model, config):
     """A new model of the same class, weights and mode, of a config that differs in nothing that has
     weights."""
     return fill(empty(type(model), config, like=model), tensors_of(model), like=model)
+
+
+@torch.no_grad()
+def share_out(model):
+    """Keep this process's rows of a model's parameters only, in float32, in place; see models/sharding.py.
+
+    The parameters may be mapped from a file: no more of it is read.  Returns the model.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    empty_ones = {id(old): nn.Parameter(old.to("meta"), old.requires_grad) for old in parameters.values()}
+    for name, old in parameters.items():
+        _put(model, name, empty_ones[id(old)])
+    gather_for_forward(model)
+    made = {}
+    for name, old in parameters.items():
+        if id(old) not in made:
+            made[id(old)] = nn.Parameter(distributed.share_out(old).float(), old.requires_grad)
+        _put(model, name, made[id(old)])
+    return model.to(distributed.mesh().device_type)
+
+
+def _put(model, name, tensor):
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, tensor)

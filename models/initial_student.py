@@ -1,6 +1,6 @@
 """The state in which a student starts, where several trainings of a run start alike (StarK's rewinding)."""
 
-from models.saving import save_model
+from models.saving import save_anew
 from utils import checkpoints, distributed, files
 from utils.errors import RunError
 
@@ -8,10 +8,10 @@ from utils.errors import RunError
 def save_initial_student(student, run, *, tokenizer):
     """Write the state, once in a run, with its hash."""
     folder, known = run.state("start"), run.state("start.json")
-    if distributed.is_main() and not known.exists():
-        with files.new_folder(folder) as aside:
-            save_model(student, aside, tokenizer=tokenizer)
-        files.write_json(known, {"sha256": checkpoints.fingerprint(folder)})
+    if distributed.any_of(not known.exists()):
+        save_anew(student, folder, tokenizer=tokenizer)
+        if distributed.is_main():
+            files.write_json(known, {"sha256": checkpoints.fingerprint(folder)})
     distributed.barrier()
 
 

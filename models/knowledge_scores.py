@@ -23,7 +23,7 @@ def knowledge_scores(
     kind = split.task.kind
     with scoring_masks(teacher) as masks:
         express, friendly = importance.Accumulator(masks), importance.Accumulator(masks, signed=signed)
-        for indices in evaluation.share(split.epoch(seed, 0, batch_size)):
+        for indices, own in evaluation.share(split.epoch(seed, 0, batch_size)):
             batch = split.collate(indices).to(device)
             with torch.no_grad():
                 student_logits = batch.through(student).logits
@@ -37,8 +37,8 @@ def knowledge_scores(
                 mask=losses.scored_tokens(batch.labels, batch.mask, kind=kind),
             )
             task_loss = losses.task_loss(logits, batch.labels, kind=kind, mask=batch.mask)
-            express.add(task_loss, weight=len(indices), retain_graph=True)
-            friendly.add(soft, weight=len(indices))
+            express.add(task_loss, weight=len(indices) * own, retain_graph=True)
+            friendly.add(soft, weight=len(indices) * own)
         express.reduce(distributed.all_reduce)
         friendly.reduce(distributed.all_reduce)
     return express, friendly

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from models import architectures, moe_bert, slicing
+from models.from_tensors import share_out
 from models.saving import check_finite, quiet
 from utils import checkpoints, families
 from utils.errors import CheckpointError
@@ -35,6 +36,7 @@ def load_model(
     new_head=False,
     drop_head=False,
     max_length=None,
+    shard=False,
 ):
     """A model from a checkpoint, float32, in eval mode.
 
@@ -48,6 +50,7 @@ def load_model(
         needs, are initialised as transformers does, and their names are logged.
     drop_head: make a new one also where it has one, of this task or of another.
     max_length: tokens of the longest input that it will get.
+    shard: each process reads and keeps its rows only, on its device (models/sharding.py).
     Raises CheckpointError where the checkpoint is missing, damaged or not safetensors; where its head is
         missing or another task's; where labels differ or have no names; where a weight is missing or left
         over (pretraining heads may be left over); where the model has fewer positions than max_length.
@@ -64,22 +67,25 @@ def load_model(
     try:
         loader = _loader(config["model_type"], kind)
         options = _encoder_options(loader, names) if kind is None else _head_options(kind, expected, has_head)
-        model, report = _from_pretrained(folder, loader, options)
+        dtype = _stored_dtype(folder) if shard else torch.float32
+        model, report = _from_pretrained(folder, loader, {**options, "dtype": dtype})
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _check_keys(path, model, report, kind, new_head=new_head and not has_head, drop_head=drop_head)
-    check_finite(model, path)
     if drop_head:
         _renew_head(path, model)
     elif order is not None:
         _permute_head(path, model, order)
+    if shard:
+        share_out(model)
+    check_finite(model, path)
     positions = architectures.max_positions(model)
     if None not in (max_length, positions) and positions < max_length:
         raise CheckpointError(
             f"{path}: found {positions} positions; --max_length {max_length} needs as many; lower it"
         )
     vars(model.config).pop("auto_map", None)  # of code beside the checkpoint, which is neither run nor copied
-    for tensor in [*model.parameters(), *model.buffers()]:
+    for tensor in [*model.buffers(), *(() if shard else model.parameters())]:
         # Out of the mapped file: it may be replaced, and rounding in matrix products depends on how a weight
         # is aligned
         tensor.data = tensor.data.clone()
@@ -91,7 +97,7 @@ def freeze(model):
     return model.eval().requires_grad_(False)
 
 
-def loader(task, *, device, max_length=None, unnamed_labels=None):
+def loader(task, *, device, max_length=None, unnamed_labels=None, shard=False):
     """A function (path, new_head=False, drop_head=False) -> a model for a task, on a device.
 
     task: has kind and label_names.  The rest, and what the function raises: as load_model().
@@ -100,7 +106,7 @@ def loader(task, *, device, max_length=None, unnamed_labels=None):
 
     def load(path, *, new_head=False, drop_head=False):
         heads = {"new_head": new_head, "drop_head": drop_head}
-        return load_model(path, max_length=max_length, **heads, **options).to(device)
+        return load_model(path, max_length=max_length, shard=shard, **heads, **options).to(device)
 
     return load
 
@@ -164,6 +170,18 @@ def weight_names(folder) -> set[str]:
         except SafetensorError as error:
             raise CheckpointError(f"{file}: damaged or cut off ({error}); copy or write it again") from error
     return names
+
+
+def _stored_dtype(folder) -> torch.dtype:
+    """That of the weights in a checkpoint folder, in which reading them maps the files; float32 where they
+    differ."""
+    from safetensors import safe_open
+
+    found = set()
+    for file in _weight_files(folder):
+        with safe_open(file, framework="pt") as opened:
+            found |= {opened.get_slice(name).get_dtype() for name in opened.keys()}
+    return {("BF16",): torch.bfloat16, ("F16",): torch.float16}.get((*found,), torch.float32)
 
 
 def read_weights(folder) -> dict:
@@ -393,7 +411,6 @@ def _from_pretrained(folder, loader, options):
         with quiet():
             return loader.from_pretrained(
                 folder,
-                dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,

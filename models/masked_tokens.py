@@ -62,10 +62,10 @@ def heldout_loss(model, heldout, tokenizer, *, batch_size, precision, device) ->
     """Mean cross-entropy in nats of masked tokens on blocks that are held out; the same tokens are masked in
     every run."""
     total = torch.zeros(2, dtype=torch.float64, device=device)
-    for number, indices in share([*enumerate(heldout.in_order(batch_size))]):
+    for (number, indices), own in share([*enumerate(heldout.in_order(batch_size))]):
         with autocast(device, precision):
             loss, count = batch_loss(model, heldout.collate(indices).to(device), tokenizer, seeds=(0, number))
-        total += torch.tensor([float(loss) * count, count], dtype=torch.float64, device=device)
+        total += own * torch.tensor([float(loss) * count, count], dtype=torch.float64, device=device)
     loss, count = distributed.all_reduce(total).tolist()
     return loss / count
 

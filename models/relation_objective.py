@@ -103,14 +103,14 @@ class RelationObjective:
         student.eval()
         divisors = heldout.counts(range(len(heldout)))
         sums = defaultdict(float)
-        for indices in share(heldout.in_order(batch_size)):
+        for indices, own in share(heldout.in_order(batch_size)):
             batch = heldout.collate(indices).to(device)
             batch.divisors = divisors
             with autocast(device, precision):
                 target = self.target(batch.inputs)
                 for name, answer in answers.items():
                     for relation, term in self.relations(answer(**batch.inputs), target, batch).items():
-                        sums[name, relation.removeprefix("relation/")] += float(term)
+                        sums[name, relation.removeprefix("relation/")] += float(term) * own
         student.train(was_training)
         found = distributed.gather(dict(sums))
         relations = self.options["relations"]

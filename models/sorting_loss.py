@@ -29,10 +29,10 @@ class TaskLoss:
     def batches(self):
         """Yield (loss, examples) of this process's batches."""
         kind = self.data.task.kind
-        for indices in evaluation.share(self.scored.epoch(self.seed, 0, self.batch_size)):
+        for indices, own in evaluation.share(self.scored.epoch(self.seed, 0, self.batch_size)):
             batch = self.scored.collate(indices).to(self.run.device)
             loss = task_loss(batch.through(self.model).logits, batch.labels, kind=kind, mask=batch.mask)
-            yield loss, len(indices)
+            yield loss, len(indices) * own
 
     def evaluate(self) -> dict:
         """{split: metrics} of what chooses."""
@@ -71,9 +71,10 @@ class MaskedTokenLoss:
     def batches(self):
         """Yield (loss, masked tokens) of this process's batches."""
         batches = scored_batches(self.scored, number=self.number, batch_size=self.batch_size, seed=self.seed)
-        for number, indices in evaluation.share(batches):
+        for (number, indices), own in evaluation.share(batches):
             batch = self.scored.collate(indices).to(self.run.device)
-            yield batch_loss(self.model, batch, self.tokenizer, seeds=(self.seed, number))
+            loss, count = batch_loss(self.model, batch, self.tokenizer, seeds=(self.seed, number))
+            yield loss, count * own
 
     def evaluate(self) -> dict:
         """The loss on blocks that are held out."""

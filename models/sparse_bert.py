@@ -5,6 +5,7 @@ L layers, A heads, F neurons.
 """
 
 import copy
+import functools
 
 import torch
 
@@ -27,6 +28,7 @@ from models.slicing import (
 )
 from modules import importance
 from modules.sliceable_linear import scatter
+from utils import distributed
 from utils.errors import CheckpointError
 
 # ---- New models
@@ -46,8 +48,14 @@ def crop(model, s):
         index = torch.arange(counts[projection.unit][projection.layer], device=model.device)
         for name in (f"{projection.name}.weight", f"{projection.name}.bias"):
             if name in tensors:
-                tensors[name] = projection.select(tensors[name], index)
+                select = functools.partial(projection.select, index=index)
+                tensors[name] = distributed.changed(tensors[name], select)
     if (hidden := kept_hidden(cropped)) < hidden_dimensions.width(model):
+        if distributed.is_shared_out(model):
+            raise CheckpointError(
+                f"--shard: the part at {s:g}% has fewer hidden dimensions, which a model that is shared out "
+                "cannot lose; leave the flag out, or take a grid that was made on a task"
+            )
         tensors = hidden_dimensions.crop_tensors(tensors, model, hidden)
     return fill(cropped, tensors, like=model)
 
@@ -162,10 +170,10 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
         for unit in UNITS
     }
     for projection in _projections(model):
+        order = orders[projection.unit][projection.layer].to(model.device)
         for tensor in projection.linear.parameters():
-            tensor.copy_(
-                projection.select(tensor, orders[projection.unit][projection.layer].to(tensor.device))
-            )
+            select = functools.partial(projection.select, index=order)
+            distributed.local(tensor).copy_(distributed.local(distributed.changed(tensor, select)))
 
     counts = {
         s: {unit: [size[unit] - count for count in removed[unit][of_axis[s]]] for unit in UNITS}

@@ -67,9 +67,10 @@ def test_finetuning(words, tuned_demo, tmp_path):
         "run_finetuning.py", *flags, *HALVES, "--output_dir", tmp_path / "halves", processes=2, fresh=True
     )
     run("run_finetuning.py", *flags, *PARTS, "--output_dir", tmp_path / "parts", processes=2)
+    run("run_finetuning.py", *flags, *PARTS, "--shard", "--output_dir", tmp_path / "shards", processes=2)
     # Said once, by the main process
     assert launched.stdout.splitlines() == [str(tmp_path / "halves" / "ckpt")]
-    for parts in ("halves", "parts"):
+    for parts in ("halves", "parts", "shards"):
         compare(tmp_path / "whole", tmp_path / parts, before=tuned_demo)
 
 
@@ -83,9 +84,15 @@ def test_minidisc(words, nested_demo, tmp_path):
     grid = read_json(nested_demo / "ckpt" / "config.json")["compression"]["grid"]
     assert 0 in grid["90"]["heads"]
     flags = words(*PLAIN, "--teacher_model_path", "{nested}", "--target_sparsity", 95, "--max_steps", 5)
-    for name, cut, processes in (("whole", WHOLE, 1), ("halves", HALVES, 2), ("parts", PARTS, 2)):
+    runs = (
+        ("whole", WHOLE, 1),
+        ("halves", HALVES, 2),
+        ("parts", PARTS, 2),
+        ("shards", (*HALVES, "--shard"), 2),
+    )
+    for name, cut, processes in runs:
         run("run_minidisc.py", *flags, *cut, "--output_dir", tmp_path / name, processes=processes)
-    for parts in ("halves", "parts"):
+    for parts in ("halves", "parts", "shards"):
         compare(tmp_path / "whole", tmp_path / parts)
         assert (
             read_json(tmp_path / parts / "results.json")["assistants"]
@@ -106,13 +113,16 @@ def test_sparsification(words, tuned_demo, tmp_path):
     """Importance sums are added up over the processes: the same order of the same weights, the same grid, the
     same curve."""
     flags = words("--model_path", "{tuned}", "--grid", "0,50,80,90", "--scoring_batch_size", 16, "--use_cpu")
-    for number in (1, 2):
-        run("run_sparsification.py", *flags, "--output_dir", tmp_path / str(number), processes=number)
-    one, two = tmp_path / "1", tmp_path / "2"
-    assert sha256(one / "ckpt" / "model.safetensors") == sha256(two / "ckpt" / "model.safetensors")
-    grids = [read_json(folder / "ckpt" / "config.json")["compression"] for folder in (one, two)]
-    assert grids[0] == grids[1] and grids[0]["grid"].keys() == {"0", "50", "80", "90"}
-    assert read_json(one / "results.json")["curve"] == read_json(two / "results.json")["curve"]
+    for name, number in (("one", 1), ("two", 2)):
+        run("run_sparsification.py", *flags, "--output_dir", tmp_path / name, processes=number)
+    run("run_sparsification.py", *flags, "--shard", "--output_dir", tmp_path / "shards", processes=2)
+    one, *others = (tmp_path / name for name in ("one", "two", "shards"))
+    grid = read_json(one / "ckpt" / "config.json")["compression"]
+    assert grid["grid"].keys() == {"0", "50", "80", "90"}
+    for two in others:
+        assert sha256(one / "ckpt" / "model.safetensors") == sha256(two / "ckpt" / "model.safetensors")
+        assert read_json(two / "ckpt" / "config.json")["compression"] == grid
+        assert read_json(one / "results.json")["curve"] == read_json(two / "results.json")["curve"]
 
 
 SHORT = (
@@ -127,17 +137,18 @@ def at_row(folder, number):
     return lambda: file.exists() and len(file.read_text().splitlines()) >= number
 
 
-def test_killed_run_ends_with_the_same_bytes(words, tmp_path):
+@pytest.mark.parametrize("shared_out", [(), ("--shard",)], ids=["whole", "shared out"])
+def test_killed_run_ends_with_the_same_bytes(shared_out, words, tmp_path):
     """Dropout is on; SIGKILL of both processes in an epoch and in an evaluation, and SIGINT, which saves."""
-    script, flags = "run_finetuning.py", words(*SHORT, "--model_path", "{tuned}")
+    script, flags = "run_finetuning.py", words(*SHORT, *shared_out, "--model_path", "{tuned}")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(script, *flags, "--output_dir", whole, processes=2)
     for signal, number in (("kill", 7), ("interrupt", 9), ("kill", 12)):
         assert kill_when(
             at_row(parts, number), script, *flags, "--output_dir", parts, processes=2, signal=signal
         )
-    refused = run(script, *flags, "--output_dir", parts, processes=1, code=2)
-    assert "processes: 2 in the run, 1 now" in refused.stderr  # updates would be of other examples
+    refused = run(script, *flags, "--output_dir", parts, processes=3, code=2)
+    assert "processes: 2 in the run, 3 now" in refused.stderr  # updates would be of other examples
     run(script, *flags, "--output_dir", parts, processes=2)
     assert sha256(parts / "ckpt" / "model.safetensors") == sha256(whole / "ckpt" / "model.safetensors")
     timed = ("examples_per_second", "eta_seconds")
@@ -146,7 +157,8 @@ def test_killed_run_ends_with_the_same_bytes(words, tmp_path):
         for folder in (parts, whole)
     ]
     assert histories[0] == histories[1] and not (parts / "state").exists()
-    run(script, *flags, "--output_dir", parts, "--do_test", processes=1)  # a finished run is anyone's
+    if not shared_out:
+        run(script, *flags, "--output_dir", parts, "--do_test", processes=1)  # a finished run is anyone's
 
 
 def test_every_process_stops_at_an_error(words, tmp_path):

@@ -1,9 +1,14 @@
 """Processes: torchrun starts them, torch's own process group joins them; without torchrun there is one.
 
+Tensors may be shared out (--shard): each process has its rows of them, as torch's DTensor.  What is said of
+such a tensor here holds of plain ones too, which are whole and local.
+
 torch is imported when it is first needed: the run scripts import this before they know whether --help is all
 that is asked for.
 """
 
+import functools
+import math
 import os
 import sys
 
@@ -83,3 +88,51 @@ def all_reduce(tensor, op: str = "sum"):
         operation = _group().ReduceOp
         _group().all_reduce(tensor, operation.SUM if op == "sum" else operation.MAX)
     return tensor
+
+
+# ---- Tensors that are shared out
+
+
+@functools.cache
+def mesh():
+    """All processes side by side, as torch wants to know them."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    return init_device_mesh("cuda" if _group().get_backend() == "nccl" else "cpu", (world(),))
+
+
+def is_shared_out(module) -> bool:
+    """Whether each process holds its rows of a module's parameters."""
+    return any(hasattr(parameter, "full_tensor") for parameter in module.parameters())
+
+
+def local(tensor):
+    """This process's rows of a tensor."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def whole(tensor):
+    """A tensor with the rows of all processes, all of which must call it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def share_out(tensor):
+    """A tensor of which this process keeps its rows, copied; all processes have it, mapped from a file
+    maybe."""
+    parts = tensor.chunk(world())
+    rows = parts[rank()] if rank() < len(parts) else tensor[:0]
+    return as_rows(rows.to(mesh().device_type, copy=True).contiguous(), tensor)
+
+
+def as_rows(rows, tensor):
+    """These rows, which are this process's, as a part of a tensor that is like another."""
+    from torch.distributed.tensor import DTensor, Shard
+
+    strides = tuple(math.prod(tensor.shape[dim + 1 :]) for dim in range(tensor.dim()))
+    return DTensor.from_local(rows, mesh(), (Shard(0),), run_check=False, shape=tensor.shape, stride=strides)
+
+
+def changed(tensor, function):
+    """function(tensor), which needs it whole: one that is shared out is gathered for it, and shared out
+    again."""
+    return share_out(function(whole(tensor))) if hasattr(tensor, "full_tensor") else function(tensor)

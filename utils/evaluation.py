@@ -34,11 +34,14 @@ def autocast(device, precision: str):
 def share(items):
     """This process's part of a list that all processes go through together, one item each in a round.
 
+    Yields (item, whether it is this process's own): in the last round one without an item runs along with
+    another's, which must not count again, as all of them are needed where a model is shared out.
     Raises Interrupted between two rounds, in all of them, where one has been asked to stop.
     """
     for start in range(0, len(items), distributed.world()):
         interruptions.check()
-        yield from items[start : start + distributed.world()][distributed.rank() :][:1]
+        own = start + distributed.rank()
+        yield (items[own], True) if own < len(items) else (items[start], False)
 
 
 def predict(model, split, *, batch_size: int, precision: str, variants=(None,), use=None) -> dict:
@@ -85,10 +88,11 @@ def collect(answer, split, *, batch_size: int, device) -> dict:
     float32 [L, 2].
     """
     rows = defaultdict(list)
-    for indices in share(split.in_order(batch_size)):
+    for indices, own in share(split.in_order(batch_size)):
         batch = split.collate(indices).to(device)
         for name, logits in answer(batch).items():
-            rows[name].extend(zip(indices.tolist(), split.kept(logits, batch.mask)))
+            if own:
+                rows[name].extend(zip(indices.tolist(), split.kept(logits, batch.mask)))
     parts = distributed.gather(dict(rows))
     return {name: _in_order([part.get(name, []) for part in parts], len(split)) for name in parts[0]}
 

@@ -1,6 +1,8 @@
 """Snapshots: the state of training, and the best model so far, that a killed run continues from.
 
     state/<stage>/snapshot-<updates>/state.safetensors   weights and optimiser moments
+                                     state-0-of-2.safetensors, ...: the rows of each process, where the
+                                                         student is shared out among them
                                      state.json          position, scores, patience
                                      best/               the selected checkpoint so far (a Hugging Face
                                                          folder)
@@ -17,7 +19,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from utils import files
+from utils import distributed, files
 from utils.errors import RunError
 
 _NAME = re.compile(r"snapshot-\d+(-done)?b*")
@@ -43,23 +45,40 @@ _SCORE = {"value": float, "metrics": dict, "choice": dict}
 _ADVICE = "the run cannot be continued from it; --overwrite starts afresh"
 
 
-def write(folder: Path, name: str, *, tensors: dict, values: dict, save_best=None):
+def write(folder: Path, name: str, *, tensors: dict, values: dict, save_best=None, shared_out=False):
     """Write a snapshot and point at it.
 
     tensors: flat {name: tensor}; may be empty.  values: what JSON can hold.  save_best(folder): writes the
     model that has just become the best; None keeps that of the snapshot before.
+    shared_out: all processes call it, each with its rows of the tensors, which it writes and syncs itself.
     """
+    if distributed.is_main():
+        _write(folder, name, tensors, values, save_best, shared_out)
+        return
+    distributed.barrier()  # the folder is there
+    aside = folder / "tmp"
+    if tensors:
+        with files.writing(folder):
+            _save(tensors, aside / _file_name(shared_out))
+        files.sync(aside / _file_name(shared_out))
+    distributed.gather(_shapes(tensors))
+    if save_best is not None:
+        save_best(aside / "best")
+
+
+def _write(folder, name, tensors, values, save_best, shared_out):
     folder.mkdir(parents=True, exist_ok=True)
     previous = latest(folder)
     aside = folder / "tmp"
     files.remove(aside)
     aside.mkdir()
+    if shared_out:
+        distributed.barrier()
     try:
         with files.writing(folder):
             if tensors:
-                held = {key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}
-                save_file(held, aside / "state.safetensors")
-            shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
+                _save(tensors, aside / _file_name(shared_out))
+            shapes = distributed.gather(_shapes(tensors)) if shared_out else _shapes(tensors)
             files.write_json(aside / "state.json", {**values, "tensors": shapes})
             if save_best is not None:
                 save_best(aside / "best")
@@ -79,6 +98,21 @@ def write(folder: Path, name: str, *, tensors: dict, values: dict, save_best=Non
             files.remove(entry)
 
 
+def _file_name(shared_out):
+    """Of this process's tensors."""
+    if not shared_out:
+        return "state.safetensors"
+    return f"state-{distributed.rank()}-of-{distributed.world()}.safetensors"
+
+
+def _save(tensors, file):
+    save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, file)
+
+
+def _shapes(tensors):
+    return {key: list(tensor.shape) for key, tensor in tensors.items()}
+
+
 def latest(folder: Path) -> Path | None:
     """The snapshot to continue from, or None.  Raises RunError where the pointer is damaged."""
     pointer = folder / "latest"
@@ -95,15 +129,20 @@ def latest(folder: Path) -> Path | None:
     return folder / name
 
 
-def read(snapshot: Path, device) -> tuple[dict, dict]:
-    """(tensors, values) of a snapshot.  Raises RunError where it is damaged, or not all tensors are there."""
-    values, file = read_values(snapshot), snapshot / "state.safetensors"
+def read(snapshot: Path, device, *, shared_out=False) -> tuple[dict, dict]:
+    """(tensors, values) of a snapshot.  Raises RunError where it is damaged, or not all tensors are there.
+
+    shared_out: each process reads its own rows.
+    """
+    values, file = read_values(snapshot), snapshot / _file_name(shared_out)
     try:
         tensors = load_file(file, device=str(device))
     except (OSError, SafetensorError) as error:
         raise RunError(f"{file}: damaged ({error}); {_ADVICE}") from error
-    shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
+    shapes = _shapes(tensors)
     expected = values.get("tensors", shapes)  # states of earlier versions say nothing
+    if shared_out and isinstance(expected, list) and len(expected) == distributed.world():
+        expected = expected[distributed.rank()]
     if not isinstance(expected, dict):
         raise RunError(f"{snapshot / 'state.json'}: damaged (tensors: found {str(expected)[:80]}); {_ADVICE}")
     if shapes != expected:

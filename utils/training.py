@@ -203,6 +203,7 @@ class _Loop:
         )
         self.evaluate, self.save, self.draws, self.watch = evaluate, save, draws, watch
         self.device, self.folder = run.device, run.state(stage)
+        self.shared_out = distributed.is_shared_out(student)
         self.per_update = (
             settings.per_device_train_batch_size * distributed.world() * settings.num_grad_accum_steps
         )
@@ -319,14 +320,19 @@ class _Loop:
 
     def _gradients_stay_here(self, condition):
         """A context for a forward and its backward pass whose gradients are summed over the processes with
-        later ones."""
-        return self.module.no_sync() if condition and distributed.world() > 1 else nullcontext()
+        later ones.
+
+        A student that is shared out has no place for whole gradients: each pass gives every process its rows.
+        """
+        kept = condition and distributed.world() > 1 and not self.shared_out
+        return self.module.no_sync() if kept else nullcontext()
 
     def _step(self, terms) -> float:
         """Check, clip and step; returns the gradient's norm."""
         self.scaler.unscale_(self.optimizer)
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None], foreach=True)
+        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+        norm = distributed.whole(torch.nn.utils.get_total_norm(gradients, foreach=True))
         agreed = self._agree(torch.stack(list(terms.values())).float().sum(), norm)
         if agreed.asked_to_stop:
             self.stop = True
@@ -359,6 +365,7 @@ class _Loop:
         """Say whose fault it is, what is kept, and what can be done."""
         values = ", ".join(f"{name} {float(term):.4g}" for name, term in terms.items())
         broken = [name for name, tensor in self._tensors().items() if not tensor.isfinite().all()]
+        broken = [*dict.fromkeys(name for names in distributed.gather(broken) for name in names)]
         snapshot = snapshots.latest(self.folder)
         what = (
             f"{self.stage}, update {self.step + 1}: loss or gradient is not finite ({values}; gradient norm "
@@ -419,9 +426,12 @@ class _Loop:
             logger.info("no improvement for %d updates: stopped", self.step - self.best_step)
         return out
 
+    @torch.no_grad()
     def _tensors(self) -> dict:
-        """{name: tensor} of everything that the student consists of."""
-        return dict([*self.student.named_parameters(), *self.student.named_buffers()])
+        """{name: tensor} of everything that the student consists of; of what is shared out this process's
+        rows."""
+        named = [*self.student.named_parameters(), *self.student.named_buffers()]
+        return {name: distributed.local(tensor) for name, tensor in named}
 
     def _save_in_time(self):
         """Save the state of an interrupted run, unless it is saved or would not be whole before the process
@@ -446,12 +456,13 @@ class _Loop:
     def _snapshot(self, *, save_best=None, done=False):
         started = time.time()
         sums = distributed.gather({name: float(total) for name, total in self.sums.items()})
-        if distributed.is_main():
+        if distributed.is_main() or self.shared_out:
             tensors = {}
             if not done:
                 tensors = {f"student/{name}": tensor for name, tensor in self._tensors().items()}
                 for index, state in self.optimizer.state_dict()["state"].items():
-                    tensors.update({f"optimizer/{index}/{key}": tensor for key, tensor in state.items()})
+                    for key, tensor in state.items():
+                        tensors[f"optimizer/{index}/{key}"] = distributed.local(tensor)
             values = {
                 "done": done,
                 "position": self.position,
@@ -477,7 +488,9 @@ class _Loop:
                 tensors=tensors,
                 values=values,
                 save_best=save_best,
+                shared_out=self.shared_out,
             )
+        if distributed.is_main():
             self.run.save_clock()
         distributed.barrier()
         self.saved, self.saved_at = (self.position, self.evaluation_due), time.time()
@@ -486,7 +499,7 @@ class _Loop:
 
     def _restore(self, snapshot) -> int:
         """Continue from a state; returns how many rows of metrics.jsonl belong to it."""
-        tensors, values = snapshots.read(snapshot, self.device)
+        tensors, values = snapshots.read(snapshot, self.device, shared_out=self.shared_out)
         named, moments = self._tensors(), defaultdict(dict)
         sizes = {f"student/{name}": tensor.shape for name, tensor in named.items()}
         found = {
@@ -499,6 +512,7 @@ class _Loop:
                 f"{snapshot}: of another student ({name}: found {there}, expected {wanted}); the program has "
                 "changed; --overwrite starts afresh"
             )
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         with torch.no_grad():
             for key, tensor in tensors.items():
                 kind, rest = key.split("/", 1)
@@ -506,7 +520,10 @@ class _Loop:
                     named[rest].copy_(tensor)
                 else:
                     index, name = rest.split("/")
-                    moments[int(index)][name] = tensor
+                    # A moment is as large as its parameter; the number of steps is not
+                    part = self.shared_out and tensor.dim() > 0
+                    whole = trained[int(index)]
+                    moments[int(index)][name] = distributed.as_rows(tensor, whole) if part else tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(moments), "param_groups": groups})
         self.scaler.load_state_dict(values["scaler"])
@@ -524,7 +541,7 @@ class _Loop:
     def _wrap(self):
         if self.settings.compile:
             self.student.compile()
-        if distributed.world() == 1:
+        if distributed.world() == 1 or self.shared_out:
             return self.student
         devices = [self.device] if self.device.type == "cuda" else None
         return torch.nn.parallel.DistributedDataParallel(self.student, devices, broadcast_buffers=False)

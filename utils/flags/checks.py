@@ -1,9 +1,16 @@
 """What can be wrong with shared flags, as far as the checkpoints' configs tell: each check stands once,
 here."""
 
+import os
+
 from utils import checkpoints, families
 from utils.errors import CheckpointError
 from utils.flags.groups import SPANS
+
+# The stages that share a model out with --shard; their flags that do not go with it, by what they are where
+# they are not given
+_SHARDED = ("finetuning", "sparsification", "distillation", "maxidisc", "minidisc", "stark")
+_NOT_SHARDED = {"corpus": None}
 
 
 def check_hold_out(args, configs: dict, *, trained=()):
@@ -84,9 +91,31 @@ def config(args, flag: str):
     what is wrong."""
     path = getattr(args, flag)
     try:
-        return checkpoints.read_config(path) if path is not None else None
+        found = checkpoints.read_config(path) if path is not None else None
     except CheckpointError as error:
         yield f"--{flag}: {error}"
+        return None
+    if found and families.has_experts(found) and getattr(args, "shard", False):
+        yield f"--shard: --{flag} has experts ({found['model_type']}), which are not shared out; leave it out"
+    return found
+
+
+def check_shard(args):
+    """Yield what --shard does not go with, whatever the checkpoints are."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield (
+            "--shard: shares a model out among several processes, and this is one; start the script with "
+            "torchrun --nproc_per_node 2 (or more), or leave the flag out"
+        )
+    if args.stage not in _SHARDED:
+        yield f"--shard: {args.stage} has not been made to share a model out; leave it out"
+    if args.compile:
+        yield "--shard and --compile: not tried together; leave one out"
+    if args.precision == "fp16":
+        yield "--shard and --precision fp16: not tried together; choose bf16 or fp32"
+    refused = {name: value for name, value in _NOT_SHARDED.items() if getattr(args, name, value) != value}
+    for name in refused:
+        yield f"--shard and --{name}: not made for each other; leave one out"
 
 
 def check_balance(args, config: dict | None):

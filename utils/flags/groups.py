@@ -242,6 +242,11 @@ def runtime(parser):
     """The flag group of every stage that trains: where results go, on what it runs, what is printed."""
     add = inference(parser).add_argument
     add("--compile", action="store_true", help="torch.compile the trained model")
+    add(
+        "--shard",
+        action="store_true",
+        help="with torchrun: each process holds a part of every weight only, for models that fit no device",
+    )
     add("--log_interval", "--logging_steps", type=positive_int, default=50, help="updates between log lines")
     add(
         "--save_minutes",

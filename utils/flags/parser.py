@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from utils.errors import FlagError
-from utils.flags import paths
+from utils.flags import checks, paths
 
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
@@ -178,6 +178,8 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
         problems.append(f"--report_to {args.report_to}: not installed (pip install {extra})")
     if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
         args.do_train = True
+    if getattr(args, "shard", False):
+        problems += checks.check_shard(args)
     unusable = list(paths.problems(args))
     if check is not None and not unusable:
         problems += list(check(args))

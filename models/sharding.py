@@ -1,0 +1,51 @@
+"""Models that are shared out (--shard): each process holds its rows of every parameter, by FSDP2.
+
+A layer's parameters are gathered when its forward begins and freed when it ends, once more for its backward,
+after which each process gets its rows of the mean gradient; those outside all layers are gathered with the
+model itself.  So a parameter may be read inside the forward of the layer, or of the model, that it belongs
+to, where it is a plain tensor; elsewhere only this process's rows are at hand (utils/distributed.py).
+"""
+
+import contextlib
+import os
+import tempfile
+
+import torch
+
+from models import architectures
+from utils import distributed
+
+
+def gather_for_forward(model):
+    """Let a model without values gather its parameters layer by layer, in place; its class stays the stock
+    one."""
+    from torch.distributed.fsdp import fully_shard
+
+    stock = type(model)
+    for module in (*architectures.layer_modules(model), model):
+        # Also the outermost one frees: else it would go on with old values where they change without backward
+        fully_shard(module, mesh=distributed.mesh(), reshard_after_forward=True)
+    model.__class__ = stock
+
+
+@contextlib.contextmanager
+def gathered(model, folder):
+    """A context with a shared-out model's state_dict(), whole, in files mapped into memory.
+
+    All processes must enter it; it is gathered tensor by tensor, and only the main process gets it, the
+    others None.  folder: where the files lie for the while.
+    """
+    if not distributed.is_main():
+        for tensor in model.state_dict().values():
+            distributed.whole(tensor)
+        yield None
+        return
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        mapped = {}
+        for name, tensor in model.state_dict().items():
+            found = distributed.whole(tensor)
+            file = os.path.join(aside, str(len(mapped)))
+            held = torch.from_file(file, shared=True, size=found.numel(), dtype=found.dtype)
+            mapped[name] = held.view(found.shape).copy_(found)
+        yield mapped
