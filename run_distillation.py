@@ -35,7 +35,7 @@ def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
         __doc__,
-        flags.task(tasks.NAMES),
+        flags.task(tasks),
         flags.training,
         flags.runtime,
         flags.distillation(objectives),

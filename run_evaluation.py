@@ -49,7 +49,9 @@ from utils.metrics import label as metric_label
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(__doc__, flags.evaluation.evaluation(tasks.NAMES), flags.inference)
+    parser = flags.parser(
+        __doc__, flags.evaluation.evaluation(tasks, formats=answer_lines.FORMATS), flags.inference
+    )
     check = partial(flags.evaluation.check_evaluation, tasks=tasks)
     return flags.resolve(parser, argv, stage="evaluation", name=flags.evaluation.run_name, check=check)
 
@@ -163,11 +165,11 @@ def answer_rows(args):
     if args.sparsities:
         model = models.crop(model, args.sparsities[0])
     runner = timing.Runner(model, device=device, precision=args.precision)
-    lines = answer_lines.heading(task)
+    lines = answer_lines.heading(task, args.predict_format)
     for examples in new_rows.read_parts(args.predict, task, size=args.per_device_eval_batch_size):
         split = data.tokenised(examples)
         outputs = evaluation.logits(runner, split, batch_size=args.per_device_eval_batch_size, device=device)
-        lines += answer_lines.of_split(split, outputs)
+        lines += answer_lines.of_split(split, outputs, args.predict_format)
         with files.writing("standard output"):
             print(*lines, sep="\n", flush=True)
         lines = []

@@ -22,7 +22,7 @@ from utils import evaluation, flags, runs, training
 def parse(argv=None):
     """The flags, checked."""
     groups = (flags.training, flags.runtime, flags.class_weights, flags.balance)
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), *groups)
+    parser = flags.parser(__doc__, flags.task(tasks), *groups)
     flags.model_path(
         parser,
         "--model_path",

@@ -33,7 +33,7 @@ from utils.metrics import label as metric_label
 def parse(argv=None):
     """The flags, checked."""
     groups = (flags.training, flags.runtime, flags.distillation(objectives), flags.assistants.maxidisc)
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), *groups)
+    parser = flags.parser(__doc__, flags.task(tasks), *groups)
 
     def check(args):
         task = tasks.find(args.task_name)

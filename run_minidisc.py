@@ -39,7 +39,7 @@ from utils.metrics import label as metric_label
 def parse(argv=None):
     """The flags, checked."""
     groups = (flags.training, flags.runtime, flags.distillation(objectives), flags.assistants.minidisc)
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), *groups)
+    parser = flags.parser(__doc__, flags.task(tasks), *groups)
     with_teacher = {name: row for name, row in objectives.OBJECTIVES.items() if name != "ft"}
 
     def check(args):

@@ -36,7 +36,7 @@ from utils import distributed, evaluation, flags, runs
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(__doc__, flags.sparsification.sparsification(tasks.NAMES), flags.runtime)
+    parser = flags.parser(__doc__, flags.sparsification.sparsification(tasks), flags.runtime)
     trained = {name: objectives.OBJECTIVES[name] for name in ("sparse", "ft")}
 
     def check(args):

@@ -33,7 +33,7 @@ from utils.metrics import label as metric_label
 def parse(argv=None):
     """The flags, checked."""
     groups = (flags.scoring, flags.training, flags.runtime, flags.distillation(objectives), flags.student)
-    parser = flags.parser(__doc__, flags.task(tasks.NAMES), *groups, flags.stark.stark)
+    parser = flags.parser(__doc__, flags.task(tasks), *groups, flags.stark.stark)
     parser.set_defaults(temperature=2.0)
     possible = {"kd": objectives.OBJECTIVES["kd"]}
 

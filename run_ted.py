@@ -47,7 +47,7 @@ def parse(argv=None):
     """The flags, checked."""
     parser = flags.parser(
         __doc__,
-        flags.task(tasks.NAMES),
+        flags.task(tasks),
         flags.training,
         flags.runtime,
         flags.student,

@@ -42,7 +42,7 @@ LONGEST = 128  # tokens of the texts that both models are compared on
 
 def parse(argv=None):
     """The flags, checked."""
-    parser = flags.parser(__doc__, flags.vocabulary.vocabulary(tasks.NAMES), flags.inference)
+    parser = flags.parser(__doc__, flags.vocabulary.vocabulary(tasks), flags.inference)
 
     def check(args):
         return flags.vocabulary.check_vocabulary(args, parser.given, tasks=tasks)

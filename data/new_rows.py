@@ -8,10 +8,9 @@ import itertools
 import sys
 from pathlib import Path
 
-from data import readers
+from data import opening, readers, tables, tagged_words
 from data.readers import Examples
 from data.squad.questions import read_questions
-from utils.errors import DataError
 
 STDIN = "-"
 OF_A_FILE = 1024  # rows of a file that are answered together: those of similar length share a batch
@@ -22,72 +21,63 @@ def read_parts(source, task, *, size: int):
     OF_A_FILE at least.
 
     Reads no further than it must: rows that arrive on standard input are yielded before later ones are there.
-    Questions about texts are one JSON object, which is read whole.  Raises DataError, naming the line, when
-    it comes to what does not fit.
+    Questions about texts, a JSON list and Parquet are read whole.  What arrives on standard input is a TSV
+    for tasks of GLUE; for others JSON, TSV or CSV, as its first line looks.  Raises DataError, naming the
+    line, when it comes to what does not fit.
     """
     if source == STDIN:
         yield from _parts("stdin", sys.stdin.buffer, task, size)
         return
-    try:
-        with open(source, "rb") as file:
-            yield from _parts(source, file, task, max(size, OF_A_FILE))
-    except OSError as error:
-        raise DataError(
-            f"{source}: cannot be read ({error.strerror}); expected a text file, or - for standard input"
-        ) from error
+    with opening.reading(source), opening.open_bytes(source) as file:
+        yield from _parts(source, file, task, max(size, OF_A_FILE))
 
 
 def _parts(path, stream, task, size):
-    lines = _lines(path, stream)
     if task.kind == "spans":
-        examples = read_questions(path, split="test", lines=[text for _, text in lines])
+        examples = read_questions(path, split="test", stream=stream)
         for start in range(0, len(examples), size):
             yield examples.take(range(start, min(start + size, len(examples))))
-    elif task.kind == "tagging":
-        yield from _tagged_sentences(path, lines, size)
+    elif task.kind != "tagging":
+        yield from _rows(path, stream, task, size)
+    elif path != "stdin" and not tagged_words.is_column_file(path):
+        yield from _lists(tables.open_table(path, stream), task, size)
     else:
-        yield from _rows(path, lines, task.table, size)
-
-
-def _lines(path, stream):
-    """Yield (number, text) of a binary stream's lines, as readers.read_lines would give them."""
-    blank = []  # lines that may be the end of the file
-    for number, data in enumerate(stream, 1):
-        try:
-            text = data.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: found the byte 0x{data[error.start]:02x}, which is not UTF-8; expected "
-                "UTF-8 text; convert it"
-            ) from error
-        if text:
-            yield from ((line, "") for line in blank)
-            blank = []
-            yield number, text
+        lines = opening.lines(path, stream)
+        top = next(lines, (1, ""))
+        lines = itertools.chain([top], lines)
+        if top[1].startswith("{"):
+            yield from _lists(tables.of_lines(path, lines), task, size)
         else:
-            blank.append(number)
+            yield from _tagged_sentences(path, lines, size)
 
 
-def _rows(path, lines, table, size):
-    first = next(lines, (1, ""))
-    names, start = readers.header(first[1].split("\t"), table)
-    readers.check_columns(path, names, [name for name in (table.first, table.second) if name])
-    if start == 1:
-        lines = itertools.chain([first], lines)
-    number = 0
-    while part := list(itertools.islice(lines, size)):
-        rows = [text.split("\t") for _, text in part]
-        yield readers.examples_of_cells(
-            path, rows, names, table, line=part[0][0], split="test", labelled=False, number=number
-        )
-        number += len(rows)
+def _rows(path, stream, task, size):
+    table, format = task.table, None if task.own else "tsv"
+    options = {"format": format, "headerless": table.headerless, "first": table.first}
+    found, number = tables.open_table(path, stream, **options), 0
+    readers.check_columns(found, table.texts)
+    while part := list(itertools.islice(found.rows, size)):
+        readers.check_widths(found, part, headerless=table.headerless)
+        yield readers.examples_of_cells(found, part, table, split="test", labelled=False, number=number)
+        number += len(part)
 
 
 def _tagged_sentences(path, lines, size):
-    sentences, number = readers.tagged_sentences(path, lines, split="test"), 0
+    sentences = tagged_words.tagged_sentences(path, lines, split="test")
+    yield from _in_parts(path, ([cells[0] for cells in rows] for _, rows in sentences), size)
+
+
+def _lists(found, task, size):
+    name = (task.table or tagged_words.table_of(found)).first
+    readers.check_columns(found, (name,))
+    position = found.names.index(name)
+    rows = (tagged_words.listed(found.place(number), name, row[position]) for number, row in found.rows)
+    yield from _in_parts(found.path, rows, size)
+
+
+def _in_parts(path, sentences, size):
+    number = 0
     while part := list(itertools.islice(sentences, size)):
         ids = [str(number + i) for i in range(len(part))]
-        yield Examples(
-            ids, [[cells[0] for cells in rows] for _, rows in part], None, None, Path(path), "test"
-        )
+        yield Examples(ids, part, None, None, Path(path), "test")
         number += len(part)

@@ -1,4 +1,4 @@
-"""Files to columns: GLUE's tab-separated tables and CoNLL's column files.
+"""Tables to columns: GLUE's tab-separated ones, and whatever data.tables reads, of a user's own task.
 
 Everything is checked while it is read: what does not fit is a DataError that names the file and the line; no
 row is skipped in silence.  Nothing here imports torch.
@@ -7,29 +7,44 @@ row is skipped in silence.  Nothing here imports torch.
 import logging
 import math
 import random
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from data import opening, tables
+from utils import files
 from utils.errors import DataError
 
 logger = logging.getLogger("compression")
 
 _SHOWN = 5  # line numbers listed when several lines have the same fault
+_BOOLEANS = {"true": "1", "false": "0"}
+_NO_LABEL = ("", "-1")  # in all rows of a test file: it has no labels
 
 
 @dataclass(frozen=True)
 class Table:
-    """Where a tab-separated file keeps what is needed.
+    """Where a table keeps what is needed.
 
     first, second, label: names of columns; second is None for single sentences.
     headerless: the names of the columns of files that have no header line; empty where every file has one.
+    indicators: where each label has a column of its own, which holds 0 or 1, those; label is "" then.
     """
 
     first: str
     second: str | None
     label: str
     headerless: tuple[str, ...] = ()
+    indicators: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of texts."""
+        return (self.first,) if self.second is None else (self.first, self.second)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The columns of labels."""
+        return self.indicators or (self.label,)
 
 
 @dataclass
@@ -39,7 +54,8 @@ class Examples:
     ids: the file's own index of a row where it has one, else its position.
     first: the first sentences, or for tagging the sentences as lists of words; second: the second ones, or
     None.
-    labels: class ids, float scores, or lists of label ids, one per word; None for an unlabelled file.
+    labels: class ids, float scores, lists of label ids, one per word, or tuples of the ids of all labels that
+    an example has; None for an unlabelled file.
     """
 
     ids: list[str]
@@ -73,258 +89,204 @@ class Examples:
 
 
 def read_lines(path) -> list[str]:
-    """The lines of a UTF-8 file, without line ends (LF or CRLF), byte order mark and blank lines at the end.
+    """The lines of a UTF-8 file, packed or not, as opening.lines() gives them.
 
-    Only a line feed ends a line: other characters that Python counts as line ends are text.
     Raises DataError for a file that is missing, cannot be read, or has other bytes than UTF-8's.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; datasets/README.md says which files a task needs") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a text file") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: found the byte 0x{data[error.start]:02x}, which is not UTF-8; expected a UTF-8 "
-            "text file; "
-            f"convert it, for instance with iconv -f latin1 -t utf-8"
-        ) from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+    with opening.reading(path), opening.open_bytes(path) as file:
+        return [text for _, text in opening.lines(path, file)]
 
 
 def read_table(
-    path, table: Table, *, split: str, label_ids: dict[str, int] | None, score_range=None
+    path, table: Table, *, split: str, kind: str, label_ids: dict[str, int] | None = None, score_range=None
 ) -> Examples:
-    """One tab-separated file with GLUE's columns.  Cells are cut at tabs only: quotes are part of the text.
+    """One file with a table.  Cells of a TSV are cut at tabs only: quotes are part of the text.
 
-    label_ids: the label words of the file and their ids; None: the label is a score within score_range.
-    A test file may lack the label column; the labels are None then.  Raises DataError.
+    kind: "classification", "multilabel" or "regression".  label_ids: the label words of the file and their
+    ids.  score_range: of scores; None: any number.
+    A test file may lack labels: the column, or any value but "" and -1 in it; the labels are None then.
+    Raises DataError.
     """
-    rows = [line.split("\t") for line in read_lines(path)]
-    names, start = header(rows[0] if rows else [], table)
-    labelled = table.label in names or split != "test"
-    check_columns(
-        path, names, [c for c in (table.first, table.second, table.label if labelled else None) if c]
-    )
-    rows = rows[start - 1 :]
-    if not rows:
-        raise DataError(
-            f"{path}:{start}: found no rows, the file is empty; expected one example on each line"
-        )
-    examples = examples_of_cells(path, rows, names, table, line=start, split=split, labelled=labelled)
+    with opening.reading(path), opening.open_bytes(path) as file:
+        found = tables.open_table(path, file, headerless=table.headerless, first=table.first)
+        labelled = split != "test" or any(name in found.names for name in table.answers)
+        check_columns(found, (*table.texts, *(table.answers if labelled else ())))
+        numbered = list(found.rows)
+    if not numbered:
+        line = 1 if found.names == table.headerless else 2
+        where = found.place(line) if found.unit == "line" else path
+        raise DataError(f"{where}: found no rows, the file is empty; expected one example on each line")
+    check_widths(found, numbered, headerless=table.headerless)
+    if labelled and split == "test" and _without_labels(found, numbered, table, label_ids):
+        labelled = False
+    examples = examples_of_cells(found, numbered, table, split=split, labelled=labelled)
     if labelled:
-        parse = _parse_scores if label_ids is None else _parse_classes
-        labels = [row[names.index(table.label)] for row in rows]
-        examples.labels = parse(path, labels, start, score_range if label_ids is None else label_ids)
+        cells = [[row[found.names.index(name)] for _, row in numbered] for name in table.answers]
+        numbers = [number for number, _ in numbered]
+        if table.indicators:
+            examples.labels = _parse_indicators(found, table, cells, numbers)
+        elif kind == "multilabel":
+            examples.labels = _parse_lists(found, cells[0], numbers, label_ids)
+        elif kind == "classification":
+            examples.labels = _parse_classes(found, cells[0], numbers, label_ids)
+        else:
+            examples.labels = _parse_scores(found, cells[0], numbers, score_range)
     return examples
 
 
-def header(cells, table: Table) -> tuple[tuple[str, ...], int]:
-    """(the names of the columns, the line of the first row) of a file whose first line has these cells."""
-    if table.headerless and table.first not in cells:
-        return table.headerless, 1
-    return tuple(cells), 2
+def examples_of_cells(found, numbered, table: Table, *, split: str, labelled: bool, number=0) -> Examples:
+    """Rows of cells as examples, without labels.
 
-
-def examples_of_cells(
-    path, rows, names, table: Table, *, line: int, split: str, labelled: bool, number: int = 0
-) -> Examples:
-    """Rows of cells as examples, without labels.  line: of the first row.  number: of rows before it.  Raises
-    DataError."""
-    _check_widths(path, rows, line, names, headerless=names == table.headerless)
+    found: tables.Rows.  numbered: (number, cells) of some of its rows, as wide as the header.
+    number: of rows before these.  Raises DataError.
+    """
+    numbers = [number for number, _ in numbered]
 
     def column(name):
-        position = names.index(name)
-        return [row[position] for row in rows]
+        position = found.names.index(name)
+        return [row[position] for _, row in numbered]
 
-    first = column(table.first)
-    second = column(table.second) if table.second else None
-    for name, texts in ((table.first, first), (table.second, second)):
-        _check_texts(path, name, texts or [], line, labelled)
-    id_name = next((name for name in ("index", "id") if name in names), None)
-    ids = column(id_name) if id_name else [str(number + i) for i in range(len(rows))]
-    return Examples(ids, first, second, None, Path(path), split)
+    texts = [column(name) for name in table.texts]
+    for name, cells in zip(table.texts, texts):
+        _check_texts(found, name, cells, numbers, labelled)
+    id_name = next((name for name in ("index", "id") if name in found.names), None)
+    ids = [str(value) for value in column(id_name)] if id_name and id_name not in table.texts else None
+    ids = ids or [str(number + i) for i in range(len(numbered))]
+    return Examples(ids, texts[0], texts[1] if table.second else None, None, Path(found.path), split)
 
 
-def check_columns(path, names, wanted):
-    """Raise DataError where wanted columns are missing."""
+def check_columns(found, wanted):
+    """Raise DataError where wanted columns of a table (tables.Rows) are missing."""
+    names, top = found.names, found.place(1) if found.unit == "line" else found.path
     for name in wanted:
-        if list(names).count(name) > 1:
+        if names.count(name) > 1:
             raise DataError(
-                f"{path}:1: found {list(names).count(name)} columns called {name}; expected one; rename the "
-                "others"
+                f"{top}: found {names.count(name)} columns called {name}; expected one; rename the others"
             )
     missing = [name for name in wanted if name not in names]
     if missing:
-        found = ", ".join(names) if names else "an empty file"
+        shown = "an empty file" if not names else f"the columns {', '.join(names)}"
+        named = "the columns are separated by tabs and named as GLUE names them"
+        own = "--text_columns and --label_column name those of a task of your own"
         raise DataError(
-            f"{path}:1: found the columns {found}; expected {', '.join(wanted)} (missing: "
-            f"{', '.join(missing)}); "
-            f"the columns are separated by tabs and named as GLUE names them"
+            f"{top}: found {shown}; expected {', '.join(wanted)} (missing: {', '.join(missing)}); "
+            f"{named if found.format == 'tsv' else own}"
         )
 
 
-def _check_widths(path, rows, start, names, headerless):
-    wrong = [i for i, row in enumerate(rows) if len(row) != len(names)]
-    if wrong:
-        origin = "the columns are " + ", ".join(names) if headerless else "as in the header"
-        _fail(
-            path,
-            wrong,
-            start,
-            f"{len(rows[wrong[0]])} tab-separated columns",
-            f"{len(names)} ({origin})",
-            "a tab or line end inside a text breaks a row: mend or remove it (awk -F'\\t' 'NF != "
-            f"{len(names)}' lists them)",
-        )
+def check_widths(found, numbered, headerless=()):
+    """Raise DataError where rows have more or fewer cells than the header."""
+    width = len(found.names)
+    wrong = [number for number, row in numbered if len(row) != width]
+    if not wrong:
+        return
+    row = next(row for _, row in numbered if len(row) != width)
+    origin = (
+        "the columns are " + ", ".join(found.names) if found.names == headerless != () else "as in the header"
+    )
+    mend = (
+        "a tab or line end inside a text breaks a row: mend or remove it (awk -F'\\t' 'NF != "
+        f"{width}' lists them)"
+        if found.format == "tsv"
+        else "a text with a separator or line end in it belongs in quotes"
+    )
+    cut = "tab-separated columns" if found.format == "tsv" else "columns"
+    _fail(found, wrong, f"{len(row)} {cut}", f"{width} ({origin})", mend)
 
 
-def _check_texts(path, name, texts, start, labelled):
-    empty = [i for i, text in enumerate(texts) if not text.strip()]
+def _check_texts(found, name, texts, numbers, labelled):
+    others = [i for i, text in enumerate(texts) if not isinstance(text, str)]
+    if others:
+        wrong = [numbers[i] for i in others]
+        _fail(found, wrong, f"a list or object in {name}", "a text", "name another column or correct it")
+    empty = [number for number, text in zip(numbers, texts) if not text.strip()]
     if empty and labelled:
-        _fail(path, empty, start, f"an empty {name}", "a text", "fill it in or remove the row")
+        _fail(found, empty, f"an empty {name}", "a text", "fill it in or remove the row")
     if empty:  # each row of a test file must be answered, so these stay
         logger.warning(
-            "%s:%d: %s is empty in %d rows; kept, they get a prediction",
-            path,
-            start + empty[0],
-            name,
-            len(empty),
+            "%s: %s is empty in %d rows; kept, they get a prediction", found.place(empty[0]), name, len(empty)
         )
 
 
-def _parse_classes(path, labels, start, label_ids):
-    wrong = [i for i, label in enumerate(labels) if label not in label_ids]
+def _without_labels(found, numbered, table, label_ids) -> bool:
+    """Whether no row of a test file has a label."""
+    positions = [found.names.index(name) for name in table.answers if name in found.names]
+    values = {str(row[position]).strip() for _, row in numbered for position in positions}
+    return values <= {*_NO_LABEL} - {*(label_ids or ())}
+
+
+def _parse_classes(found, labels, numbers, label_ids):
+    wrong = [i for i, label in enumerate(labels) if not isinstance(label, str) or label not in label_ids]
     if wrong:
         expected = "one of " + ", ".join(label_ids)
-        _fail(
-            path, wrong, start, f"the label {labels[wrong[0]]!r}", expected, "correct it, or remove the row"
-        )
+        lines = [numbers[i] for i in wrong]
+        _fail(found, lines, f"the label {labels[wrong[0]]!r}", expected, "correct it, or remove the row")
     return [label_ids[label] for label in labels]
 
 
-def _parse_scores(path, labels, start, score_range):
-    low, high = score_range
-
-    def parse(text):
-        try:
-            return float(text)
-        except ValueError:
-            return math.nan
-
-    scores = [parse(text) for text in labels]
-    wrong = [i for i, score in enumerate(scores) if not low <= score <= high]  # NaN is never within
+def _parse_scores(found, labels, numbers, score_range):
+    low, high = score_range or (-math.inf, math.inf)
+    scores = [number_of(text) for text in labels]
+    # NaN is never within
+    wrong = [i for i, score in enumerate(scores) if not (low <= score <= high and math.isfinite(score))]
     if wrong:
-        expected = f"a number from {low} to {high}"
-        _fail(
-            path, wrong, start, f"the score {labels[wrong[0]]!r}", expected, "correct it, or remove the row"
-        )
+        expected = f"a number from {low} to {high}" if score_range else "a number"
+        lines = [numbers[i] for i in wrong]
+        _fail(found, lines, f"the score {labels[wrong[0]]!r}", expected, "correct it, or remove the row")
     return scores
 
 
-def _fail(path, wrong, start, found, expected, advice):
-    """Raise the DataError about the first wrong row; further ones are counted.  wrong: positions; start: line
-    of row 0."""
+def number_of(text) -> float:
+    """The number that a cell holds; NaN where it holds none."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _parse_lists(found, cells, numbers, label_ids):
+    """The ids of the labels in cells that hold several: "a,b", "a;b", a JSON list, or a list; none is no
+    label."""
+    rows = [labels_in(cell) for cell in cells]
+    wrong = [i for i, row in enumerate(rows) if any(label not in label_ids for label in row)]
+    if wrong:
+        unknown = next(label for label in rows[wrong[0]] if label not in label_ids)
+        lines = [numbers[i] for i in wrong]
+        expected = "some of " + ", ".join(label_ids)
+        _fail(found, lines, f"the label {unknown!r}", expected, "correct it, or remove the row")
+    return [tuple(sorted({label_ids[label] for label in row})) for row in rows]
+
+
+def labels_in(cell) -> list[str]:
+    """The labels that a cell of several holds."""
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        try:
+            cell = [tables.cell(item) for item in files.parse_json(cell)]
+        except ValueError:
+            pass
+    if isinstance(cell, list):
+        return [str(item) for item in cell]
+    parts = str(cell).split(";" if ";" in str(cell) else ",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _parse_indicators(found, table, columns, numbers):
+    """The ids of the labels whose columns hold 1."""
+    for name, cells in zip(table.indicators, columns):
+        wrong = [i for i, cell in enumerate(cells) if number_of(_BOOLEANS.get(cell, cell)) not in (0, 1)]
+        if wrong:
+            lines = [numbers[i] for i in wrong]
+            _fail(found, lines, f"{cells[wrong[0]]!r} in {name}", "0 or 1", "correct it, or remove the row")
+    return [
+        tuple(i for i, cell in enumerate(row) if number_of(_BOOLEANS.get(cell, cell)) == 1)
+        for row in zip(*columns)
+    ]
+
+
+def _fail(found, wrong, said, expected, advice):
+    """Raise the DataError about the first wrong row; further ones are counted.  wrong: numbers of rows."""
     more = ""
     if len(wrong) > 1:
-        listed = ", ".join(str(start + i) for i in wrong[1 : 1 + _SHOWN]) + (
-            ", ..." if len(wrong) > 1 + _SHOWN else ""
-        )
-        more = f" ({len(wrong) - 1} more such lines: {listed})"
-    raise DataError(f"{path}:{start + wrong[0]}: found {found}; expected {expected}; {advice}{more}")
-
-
-def read_words(path, *, split: str, label_names: tuple[str, ...]) -> Examples:
-    """One CoNLL file: a word per line, columns separated by blanks or tabs, the label last, a blank line
-    after a sentence.
-
-    -DOCSTART- lines end a sentence and are no words.  Labels in IOB1 (an entity starts with I- unless it
-    follows another of its type) become IOB2 (every entity starts with B-), with a message.  A test file of
-    one column has no labels.
-    Raises DataError.
-    """
-    found = list(tagged_sentences(path, enumerate(read_lines(path), 1), split=split))
-    if not found:
-        raise DataError(
-            f"{path}:1: found no words, the file is empty; expected a word and its label on each line"
-        )
-    first, labels = [[cells[0] for cells in rows] for _, rows in found], None
-    if len(found[0][1][0]) > 1:
-        tags = [[cells[-1] for cells in rows] for _, rows in found]
-        labels = _tags(path, tags, [number for number, _ in found], label_names)
-    return Examples([str(i) for i in range(len(first))], first, None, labels, Path(path), split)
-
-
-def tagged_sentences(path, lines, *, split: str):
-    """Yield (line of the first word, [cells of each word]) for each sentence.  lines: (number, text) pairs.
-    Raises DataError."""
-    start, rows, width = 0, [], None
-    for number, line in lines:
-        cells = re.split("[ \t]+", line.strip(" \t"))
-        if cells == [""] or cells[0] == "-DOCSTART-":
-            if rows:
-                yield start, rows
-            rows = []
-            continue
-        width = width or len(cells)
-        if len(cells) != width or (width == 1 and split != "test"):
-            raise DataError(
-                f"{path}:{number}: found {len(cells)} columns; expected "
-                f"{width if width > 1 else 'at least 2'}: a word, then "
-                "others as in the first row, its label last; separate them by one blank or tab and words by "
-                "line ends"
-            )
-        start = start if rows else number
-        rows.append(cells)
-    if rows:
-        yield start, rows
-
-
-def _tags(path, sentences, numbers, label_names):
-    """Label ids of checked tags in IOB2.  sentences: lists of tags; numbers: the line of each sentence's
-    first word."""
-    label_ids = {name: i for i, name in enumerate(label_names)}
-    # (line, tag): I- that continues nothing; B- that follows no entity of its type
-    starts_inside, starts_again = [], []
-    for sentence, number in zip(sentences, numbers):
-        previous = "O"
-        for line, tag in enumerate(sentence, number):
-            if tag not in label_ids:
-                raise DataError(
-                    f"{path}:{line}: found the label {tag!r}; expected one of {', '.join(label_names)}, in "
-                    "the last column; "
-                    f"convert other schemes to IOB2"
-                )
-            continues = tag != "O" and previous[2:] == tag[2:]
-            if tag[0] == "I" and not continues:
-                starts_inside.append((line, tag))
-            elif tag[0] == "B" and not continues:
-                starts_again.append((line, tag))
-            previous = tag
-    if starts_inside and starts_again:
-        (line, tag), (other_line, other_tag) = starts_inside[0], starts_again[0]
-        raise DataError(
-            f"{path}:{line}: found {tag}, which continues no entity, but line {other_line} has {other_tag} "
-            "as in IOB2; "
-            "expected every entity to start with B- (IOB2), or none that could start with I- (IOB1); "
-            "correct one of them"
-        )
-    if starts_inside:
-        logger.info("%s: the labels are IOB1 (line %d); converted to IOB2", path, starts_inside[0][0])
-        sentences = [_iob2(sentence) for sentence in sentences]
-    return [[label_ids[tag] for tag in sentence] for sentence in sentences]
-
-
-def _iob2(tags):
-    before = ["O", *tags[:-1]]
-    return [
-        "B" + tag[1:] if tag[0] == "I" and previous[2:] != tag[2:] else tag
-        for previous, tag in zip(before, tags)
-    ]
+        listed = ", ".join(map(str, wrong[1 : 1 + _SHOWN])) + (", ..." if len(wrong) > 1 + _SHOWN else "")
+        more = f" ({len(wrong) - 1} more such {found.unit}s: {listed})"
+    raise DataError(f"{found.place(wrong[0])}: found {said}; expected {expected}; {advice}{more}")

@@ -69,9 +69,9 @@ class Split(LengthGrouped):
         padding_side="right",
     ):
         """ids, types: [tokens of all rows] int32; types is None where the tokenizer makes none.  labels: [N]
-        class ids or scores; for tagging [tokens of all rows] label ids, NOT_SCORED on all but the first piece
-        of a word; or None. first_pieces: for tagging [words], where in ids each word's first piece is, in the
-        order of the words."""
+        class ids or scores; for multilabel [N, C] 1 or 0; for tagging [tokens of all rows] label ids,
+        NOT_SCORED on all but the first piece of a word; or None. first_pieces: for tagging [words], where in
+        ids each word's first piece is, in the order of the words."""
         self.examples, self.task, self.lengths, self.num_truncated = examples, task, lengths, num_truncated
         self._ids, self._types, self._labels, self._first_pieces = ids, types, labels, first_pieces
         self._starts = np.cumsum(lengths) - lengths
@@ -141,8 +141,8 @@ class Split(LengthGrouped):
         return [row[real] for row, real in zip(labels, mask)]
 
     def predictions(self, outputs) -> list:
-        """The model's answers per example: class ids, scores, or for each sentence the label ids of its
-        words.
+        """The model's answers per example: class ids, tuples of the ids of all labels that it has, scores, or
+        for each sentence the label ids of its words.
 
         outputs: [N, number of labels] logits; for tagging N arrays with the predicted label id of each token
         of the row (specials included, padding not).  Raises RunError where logits are not finite.
@@ -155,6 +155,8 @@ class Split(LengthGrouped):
             raise RunError(
                 f"{self.examples.split}: the model's outputs are not finite; its weights have diverged"
             )
+        if self.task.kind == "multilabel":  # each label whose probability is above a half
+            return [tuple(np.flatnonzero(row).tolist()) for row in logits > 0]
         return logits[:, 0].tolist() if self.task.kind == "regression" else logits.argmax(axis=1).tolist()
 
     def _tags_of_words(self, outputs):
@@ -203,7 +205,7 @@ class Split(LengthGrouped):
             elif task.kind == "regression":  # as they are scored
                 words = [f"{score:.7g}" for score in predicted]
             else:
-                words = [task.submission_labels[i] for i in predicted]
+                words = [task.words(answer) for answer in predicted]
             path = folder / task.submissions.get(
                 self.examples.split, f"{task.name}_{self.examples.split}.tsv"
             )
@@ -228,7 +230,7 @@ def require_labels(split: Split):
     """Raise DataError where a split that is to be scored or trained on has no labels."""
     if not split.labelled:
         untabled = {"spans": "answers", "tagging": "a column of labels"}
-        column = untabled.get(split.task.kind) or f"the column {split.task.table.label}"
+        column = untabled.get(split.task.kind) or f"the column {', '.join(split.task.table.answers)}"
         raise DataError(
             f"{split.examples.path}:1: found no labels; expected {column}, because this file is to be "
             "scored; "

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data import demo, readers
+from data import demo, own_tasks, readers, tagged_words
 from data.readers import Examples, Table
 from data.squad.questions import read_questions
 from utils import provenance
@@ -24,8 +24,8 @@ logger = logging.getLogger("compression")
 class Task:
     """One task.
 
-    kind: "classification" (one of label_names per example), "regression" (one number), "tagging" (a label per
-        word), "spans" (first and last token of the answer to a question).
+    kind: "classification" (one of label_names per example), "multilabel" (any of them), "regression" (one
+        number), "tagging" (a label per word), "spans" (first and last token of the answer to a question).
     label_names: the classes in the order of their ids; empty for regression and spans.
     metrics: the names under which utils.metrics or utils.answers reports; selection_metric is the one that
     chooses checkpoints. filenames: the file of each split, inside the task's folder.  eval_splits: those that
@@ -34,6 +34,7 @@ class Task:
     file_labels: the label words of the files, in the order of their ids.
     max_length: tokens of a row where --max_length is not given.
     submissions: split to the file name that GLUE wants; submission_labels: the words in it, by id.
+    own: the description that a user's own task is of, see data.own_tasks; its files have absolute paths.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Task:
     score_range: tuple[float, float] | None = None
     max_length: int = 128
     folder_name: str = ""
+    own: dict | None = None
 
     @property
     def num_labels(self) -> int:
@@ -62,12 +64,20 @@ class Task:
         """The same task, with a metric of its kind (utils.metrics.of_kind) beside its own; None adds none."""
         return self if metric in (None, *self.metrics) else replace(self, metrics=(*self.metrics, metric))
 
+    def words(self, answer) -> str:
+        """A class id, or the ids of all labels of an example, in the words of GLUE's submissions."""
+        names = self.submission_labels
+        return names[answer] if isinstance(answer, int) else ",".join(names[i] for i in answer)
+
     def folder(self, data_dir) -> Path:
-        """The folder with the task's files: data_dir/<task>, or data_dir itself where it holds them.
+        """The folder with the task's files: data_dir/<task>, or data_dir itself where it holds them.  A
+        user's own task has files anywhere.
 
         The demo task's files are made where they are absent.  Raises DataError for a folder that is not
         there.
         """
+        if self.own is not None:
+            return Path()  # its files have absolute paths
         data_dir = Path(data_dir).expanduser()
         inside = data_dir / (self.folder_name or self.name)
         names = list(self.filenames.values())
@@ -120,20 +130,71 @@ class Task:
         Raises DataError naming file and line for whatever does not fit.
         """
         split = self.test_splits[0] if split == "test" else split
+        if split not in self.filenames:
+            raise DataError(
+                f"{self.name}: found no file of {split}; expected one: --train_file, --validation_file or "
+                "--test_file, or the files of its task file"
+            )
         path = self.folder(data_dir) / self.filenames[split]
         provenance.note_read(path)
         role = "test" if split in self.test_splits else split
         if self.kind == "spans":
             examples = read_questions(path, split=role)
-        elif self.table is None:
-            examples = readers.read_words(path, split=role, label_names=self.label_names)
+        elif self.kind == "tagging":
+            names = self.own["tag_names"] if self.own else ()
+            options = {"label_names": self.label_names, "table": self.table, "names": names}
+            examples = tagged_words.read_words(path, split=role, **options)
         else:
             ids = {label: i for i, label in enumerate(self.file_labels)} or None
-            examples = readers.read_table(
-                path, self.table, split=role, label_ids=ids, score_range=self.score_range
-            )
+            span = None if self.own else self.score_range
+            options = {"kind": self.kind, "label_ids": ids, "score_range": span}
+            examples = readers.read_table(path, self.table, split=role, **options)
         examples.split = split
         return examples
+
+
+def of_description(description: dict) -> Task:
+    """A user's own task.  description: as data.own_tasks.resolve() makes it."""
+    kind, labels = description["kind"], tuple(description["labels"])
+    metrics = _TASKS["squad2"].metrics if kind == "spans" else own_tasks.METRICS[kind]
+    given = description.get("metric")
+    span = description.get("score_range")
+    return Task(
+        description["name"],
+        kind,
+        labels,
+        metrics if given in (None, *metrics) else (*metrics, given),
+        given or ("f1" if kind == "spans" else metrics[-1]),
+        own_tasks.table_of(description),
+        labels,
+        description["files"],
+        submissions={},
+        submission_labels=labels,
+        score_range=None if span is None else tuple(map(float, span)),
+        max_length=description.get("max_length") or (384 if kind == "spans" else 128),
+        own=description,
+    )
+
+
+def add(description, *, resolved: bool = False) -> Task:
+    """A task of the user's own, as one more in the registry.
+
+    description: a task file, or what data.own_tasks.read_description() would make of it; what it lacks is
+    told from the files, all of which are read.  resolved: it is whole already, nothing is read.
+    Raises FlagError where a built-in task has its name, and DataError.
+    """
+    if not isinstance(description, dict):
+        description = own_tasks.read_description(description)
+    task = of_description(description if resolved else own_tasks.resolve(description))
+    if not resolved:
+        task.own["found"] = own_tasks.summary(task)
+    if task.name in NAMES:
+        raise FlagError(
+            f"{task.name}: found a built-in task of that name; expected another for a task of your own: name "
+            'it in its task file ("name")'
+        )
+    _TASKS[task.name] = task
+    return task
 
 
 def find(name: str | None) -> Task | None:
@@ -263,3 +324,4 @@ _TASKS = {
     )
 }
 NAMES = tuple(_TASKS)
+KINDS = own_tasks.KINDS

@@ -79,7 +79,12 @@ def tokenise_examples(
         )
     labels = examples.labels
     if labels is not None:
-        labels = np.array(labels, np.float32 if task.kind == "regression" else np.int64)
+        if task.kind == "multilabel":
+            rows, labels = labels, np.zeros((len(labels), task.num_labels), np.float32)
+            for row, having in zip(labels, rows):
+                row[list(having)] = 1
+        else:
+            labels = np.array(labels, np.float32 if task.kind == "regression" else np.int64)
     return Split(
         examples,
         task,

@@ -41,8 +41,8 @@ def load_model(
     """A model from a checkpoint, float32, in eval mode.
 
     path: a hub name, a checkpoint folder or a finished run folder.
-    kind: None, the encoder alone; or "classification", "regression", "tagging", "spans", with the stock task
-        head; or "masked", with the head that it was pretrained with.
+    kind: None, the encoder alone; or "classification", "multilabel", "regression", "tagging", "spans",
+        with the stock task head; or "masked", with the head that it was pretrained with.
     label_names: of the task, in the order of their ids; () or None for regression and spans.  A head that
         has them in another order gets its rows in this one, which is logged.
     unnamed_labels: the names of a checkpoint's labels that are called LABEL_0, LABEL_1 ...
@@ -382,7 +382,8 @@ def _head_options(kind, expected, has_head) -> dict:
         "id2label": dict(enumerate(expected)),
         "label2id": {name: number for number, name in enumerate(expected)},
     }
-    return options | ({"problem_type": "single_label_classification"} if kind == "classification" else {})
+    problems = {"classification": "single_label", "multilabel": "multi_label"}
+    return options | ({"problem_type": f"{problems[kind]}_classification"} if kind in problems else {})
 
 
 def _encoder_options(loader, names) -> dict:

@@ -13,7 +13,11 @@ from torch import nn
 from modules import losses
 
 INITIAL_STD = 0.02  # of the weights; biases start at 0
-FIRST_TOKEN = ("classification", "regression")  # kinds of tasks that are answered at the first token
+FIRST_TOKEN = (
+    "classification",
+    "multilabel",
+    "regression",
+)  # kinds of tasks that are answered at the first token
 
 
 class Filters(nn.ModuleDict):

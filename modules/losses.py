@@ -27,6 +27,8 @@ def task_loss(logits, labels, *, kind, mask=None, divisor=None, class_weights=No
     """Loss against the gold labels.
 
     kind "classification": cross-entropy in nats, mean over examples; logits [B, C], labels [B] class ids.
+    kind "multilabel": binary cross-entropy in nats, mean over examples and labels; logits [B, C],
+        labels [B, C] 1 for each label that an example has, else 0.
     kind "regression": squared error, mean over examples; logits [B, 1], labels [B] scores.
     kind "tagging": cross-entropy in nats, mean over labelled tokens; logits [B, L, C], labels [B, L], -100
     not scored.
@@ -38,6 +40,8 @@ def task_loss(logits, labels, *, kind, mask=None, divisor=None, class_weights=No
     """
     if kind == "regression":
         return _squared_error(logits, labels[:, None], divisor)
+    if kind == "multilabel":
+        return _binary_cross_entropy(_full(logits), labels.to(_full(logits).dtype), divisor)
     if kind == "spans":
         scores_BL2 = _full(logits).masked_fill(~mask[..., None], -torch.inf)
         labels = labels.masked_fill((labels < 0) | (labels >= logits.shape[1]), IGNORED)
@@ -62,7 +66,9 @@ def soft_label(student_logits, teacher_logits, *, kind, temperature=1.0, mask=No
     kind "classification", logits [B, C]: T^2 * cross-entropy (nats) of softmax(student / T) under
     softmax(teacher / T), mean over examples. It is no divergence: its minimum, at equal logits, is T^2 times
     the entropy of the teacher.
-    kind "tagging", logits [B, L, C]: the same, mean over the tokens where mask [B, L] (bool) is True.
+    kind "multilabel", logits [B, C]: T^2 * binary cross-entropy of sigmoid(student / T) under
+    sigmoid(teacher / T), mean over examples and labels.
+    kind "tagging", logits [B, L, C]: as for classes, mean over the tokens where mask [B, L] (bool) is True.
     kind "spans", logits [B, L, 2]: the same over the positions where mask [B, L] is True, of start and end,
     mean over both and over examples.
     kind "regression", logits [B, 1]: squared difference, mean over examples; there is no temperature.
@@ -71,6 +77,9 @@ def soft_label(student_logits, teacher_logits, *, kind, temperature=1.0, mask=No
     """
     if kind == "regression":
         return _squared_error(student_logits, teacher_logits, divisor)
+    if kind == "multilabel":
+        probs = torch.sigmoid(_full(teacher_logits) / temperature)
+        return temperature**2 * _binary_cross_entropy(_full(student_logits) / temperature, probs, divisor)
     assert kind in ("classification", "tagging", "spans"), kind
     assert student_logits.shape == teacher_logits.shape, (student_logits.shape, teacher_logits.shape)
     assert (mask is not None) == (kind != "classification"), "a mask belongs to tokens, and only there"
@@ -84,6 +93,12 @@ def soft_label(student_logits, teacher_logits, *, kind, temperature=1.0, mask=No
     if divisor is None:
         divisor = len(student_logits) if mask is None else _at_least_one(mask.sum())
     return temperature**2 * entropies.sum() / divisor
+
+
+def _binary_cross_entropy(logits_BC, probs_BC, divisor):
+    assert logits_BC.shape == probs_BC.shape, (logits_BC.shape, probs_BC.shape)
+    total = F.binary_cross_entropy_with_logits(logits_BC, probs_BC, reduction="sum")
+    return total / (logits_BC.shape[1] * (len(logits_BC) if divisor is None else divisor))
 
 
 def scored_tokens(labels, mask_BL, *, kind):

@@ -216,7 +216,7 @@ def test_conll_test_file_without_labels(tmp_path):
 HEAD = "index\tsentence1\tsentence2\tlabel\n"
 BAD = {
     "empty file": ("rte", "train", "train.tsv", b"",
-    r"train\.tsv:1: found the columns an empty file; expected sentence1,"),
+    r"train\.tsv:1: found an empty file; expected sentence1,"),
     "header only": ("rte", "train", "train.tsv", HEAD, r"train\.tsv:2: found no rows"),
     "headerless and empty": ("cola", "train", "train.tsv", b"", r"train\.tsv:1: found no rows"),
     "missing column": (
@@ -259,7 +259,7 @@ BAD = {
     r"train\.txt:1: found 1 columns; expected at least 2"),
     "unknown entity": ("conll", "dev", "dev.txt", "a O\n\nb I-XYZ\n",
     r":3: found the label 'I-XYZ'; expected one of O, B"),
-    "other scheme": ("conll", "dev", "dev.txt", "a S-PER\n", r"dev\.txt:1: found the label 'S-PER'"),
+    "other scheme": ("conll", "dev", "dev.txt", "a E-PER\n", r"dev\.txt:1: found E-PER; expected B-"),
     "neither IOB1 nor IOB2": ("conll", "dev", "dev.txt", "a B-PER\nb O\nc I-LOC\n",
     r":3: found I-LOC, .* line 1 has B-PER"),
     "I- of another type": ("conll", "dev", "dev.txt", "a B-PER\nb I-LOC\n", r"dev\.txt:2: found I-LOC"),

@@ -111,7 +111,7 @@ def test_paths_must_shrink(path, message):
     ],
 )
 def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):
-    parser = flags.parser("", flags.task(tasks.NAMES), flags.distillation(objectives))
+    parser = flags.parser("", flags.task(tasks), flags.distillation(objectives))
     args = parser.parse_args(["--task_name", task, *(["--model_type", model_type] if model_type else [])])
     problems = list(flags.model_types.check_model_type(args, tasks.get(task), config, objectives=OBJECTIVES))
     assert (problems == []) if message is None else message in problems[0], problems

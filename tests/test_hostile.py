@@ -172,6 +172,7 @@ def test_two_columns_of_a_name(header, tmp_path):
             tmp_path / "a.tsv",
             readers.Table("sentence1", "sentence2", "label"),
             split="train",
+            kind="classification",
             label_ids={"d": 0},
         )
     (tmp_path / "a.csv").write_text("text,text\na,b\n")

@@ -248,4 +248,4 @@ def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tm
         *f"--predict {tmp_path / 'none'}".split(),
         code=2,
     )
-    assert f"{tmp_path / 'none'}: cannot be read" in done.stderr
+    assert f"{tmp_path / 'none'}: no such file" in done.stderr

@@ -138,6 +138,27 @@ def _macro(value):
     return make
 
 
+def _all_right(found, gold):
+    return _mean(np.array([tuple(f) == tuple(g) for f, g in zip(found, gold)], np.float64))
+
+
+def _micro_f1(found, gold):
+    rows = [(len({*f} & {*g}), len(f), len(g)) for f, g in zip(found, gold)]
+    return _of_sums(np.array(rows), _f1)
+
+
+def _macro_f1(found, gold):
+    number = 1 + max((i for row in (*found, *gold) for i in row), default=0)
+    found_NC, gold_NC = metrics.indicators(found, number), metrics.indicators(gold, number)
+
+    def mean(*sums):
+        right, found, there = np.split(np.stack(sums), 3)
+        counts = (found + there > 0).sum(0)
+        return _ratio(_f1(right, found, there).sum(0), counts.astype(float))
+
+    return _of_sums(np.concatenate([found_NC & gold_NC, found_NC, gold_NC], 1), mean)
+
+
 def _squared_error(found, gold):
     return _mean(-((np.asarray(found, np.float64) - np.asarray(gold)) ** 2))
 
@@ -233,6 +254,7 @@ _METRICS = {
         "precision": _of_class(1, _precision),
         "recall": _of_class(1, _recall),
     },
+    "multilabel": {"acc": _all_right, "macro_f1": _macro_f1, "micro_f1": _micro_f1},
     "regression": {
         "pearson": _pearson,
         "spearman": _spearman,

@@ -42,6 +42,8 @@ def constant(split, metric) -> Constant:
         )
     of = {"kind": task.kind, "label_names": task.label_names}
     values = [float(np.mean(gold))] if task.kind == "regression" else range(task.num_labels)
+    if task.kind == "multilabel":  # each label alone, all, none
+        values = [(), tuple(values), *((number,) for number in values)]
     every = [[value] * len(gold) for value in values]
     return max(
         (Constant(each, metrics.score([metric], each, gold, **of)[metric]) for each in every),

@@ -7,6 +7,7 @@ from pathlib import Path
 from utils import config_values, families, files
 from utils.errors import CheckpointError
 
+OWN_TASK = "own_task"  # key of config.json: what the user's own task is, without its files
 HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
 
@@ -104,6 +105,28 @@ def hold_out(config: dict | None, task_name: str) -> float | None:
     """The share of a task's training rows that a checkpoint's training left out; None where its config does
     not say."""
     return ((config or {}).get(HOLD_OUT) or {}).get(task_name)
+
+
+def own_task(path) -> dict | None:
+    """The description of the user's own task that a checkpoint was trained on; None where there is none.
+
+    Its files are those that the run folder around the checkpoint knows; a checkpoint alone knows of none.
+    """
+    try:
+        folder = folder_of(path)
+        config = read_config(path) or {}
+    except CheckpointError:  # who reads the checkpoint says so
+        return None
+    found = config.get(OWN_TASK)
+    if not isinstance(found, dict) or not {"name", "kind", "labels"} <= {*found}:
+        return None
+    try:
+        settings = files.read_json(Path(folder).parent / "args.json")["settings"]
+        described = settings[OWN_TASK]
+        given = described["files"] if described["name"] == found["name"] else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        given = {}
+    return {**found, "files": given}
 
 
 def fingerprint(path) -> str:

@@ -13,6 +13,7 @@ EXPERTS = "moe-"  # of one with experts
 SIZES = ("layers", "hidden", "heads", "intermediate")
 HEADS = {  # kind of task: stock head
     "classification": "SequenceClassification",
+    "multilabel": "SequenceClassification",
     "regression": "SequenceClassification",
     "tagging": "TokenClassification",
     "spans": "QuestionAnswering",

@@ -11,11 +11,15 @@ import numpy as np
 def score(names, predictions, labels, *, kind="classification", label_names=()) -> dict[str, float]:
     """The named metrics, in the order of the names: any of of_kind().
 
-    kind: "classification", [N] class ids; "regression", [N] scores; "tagging", N sentences of tag names.
+    kind: "classification", [N] class ids; "multilabel", N tuples of label ids; "regression", [N] scores;
+    "tagging", N sentences of tag names.
     label_names: the classes, in the order of their ids.
     """
     if kind == "tagging":
         return entities(predictions, labels, names=names)
+    if kind == "multilabel":
+        scores = of_labels(predictions, labels, label_names)
+        return {name: float(scores[name]) for name in names}
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     assert predictions.shape == labels.shape and predictions.ndim == 1 and len(labels) > 0
     return {name: float(_function(name, label_names)(predictions, labels)) for name in names}
@@ -32,6 +36,13 @@ def of_kind(kind, label_names=()) -> tuple[str, ...]:
     if kind == "tagging":
         types = sorted({name.partition("-")[2] for name in label_names} - {""})
         return "precision", "recall", "f1", *(f"{name}_{each}" for each in types for name in _OF_CLASS)
+    if kind == "multilabel":
+        return (
+            "acc",
+            "macro_f1",
+            "micro_f1",
+            *(f"{name}_{each}" for each in label_names for name in _OF_CLASS),
+        )
     if kind != "classification":
         return ()
     of_two = ("f1", "acc_and_f1", "precision", "recall") if len(label_names) == 2 else ()
@@ -78,6 +89,34 @@ def macro(name):
         return np.mean([of_class(predictions, labels, each)[name] for each in classes])
 
     return mean
+
+
+def of_labels(predictions, labels, label_names) -> dict[str, float]:
+    """The metrics of examples with several labels: acc, the share of those whose labels are all right and no
+    others found; F1 of all decisions together and its mean over the labels that are found or there; those of
+    each label.  predictions, labels: [N] tuples of label ids."""
+    found_NC, gold_NC = (indicators(side, len(label_names)) for side in (predictions, labels))
+    right, found, there = (found_NC & gold_NC).sum(0), found_NC.sum(0), gold_NC.sum(0)
+    f1_C = 2 * right / np.maximum(1, found + there)
+    scores = {
+        "acc": (found_NC == gold_NC).all(1).mean(),
+        "micro_f1": 2 * right.sum() / max(1, found.sum() + there.sum()),
+        "macro_f1": f1_C[found + there > 0].mean() if (found + there).any() else 0.0,
+    }
+    for number, name in enumerate(label_names):
+        scores |= {
+            f"{key}_{name}": value
+            for key, value in of_class(found_NC[:, number], gold_NC[:, number], True).items()
+        }
+    return scores
+
+
+def indicators(rows, number) -> np.ndarray:
+    """[N, C] bool of N tuples of label ids, C being `number`."""
+    result_NC = np.zeros((len(rows), number), bool)
+    for row, ids in zip(result_NC, rows):
+        row[list(ids)] = True
+    return result_NC
 
 
 def acc_and_f1(predictions, labels):

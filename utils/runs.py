@@ -151,6 +151,13 @@ class Run:
                     self.args.task_name: share
                 }
                 files.write_json(aside / "config.json", config)
+            own = getattr(self.args, "own_task", None)
+            if own is not None or (checkpoints.OWN_TASK in config and hasattr(self.args, "task_name")):
+                config.pop(checkpoints.OWN_TASK, None)
+                if own is not None:
+                    kept = {key: value for key, value in own.items() if key not in ("files", "found")}
+                    config[checkpoints.OWN_TASK] = kept
+                files.write_json(aside / "config.json", config)
             card = cards.card(record, results, config, read=provenance.names_read())
             files.write_text(aside / "README.md", card)
 
@@ -279,6 +286,8 @@ def start(args, *, inputs: dict) -> Run:
     if run.finished and not answers:
         _announce_finished(run)
         raise Finished
+    for line in (getattr(args, "own_task", None) or {}).get("found", ()):
+        logger.info("%s", line)
     if getattr(args, "teacher_saw_hold_out", False):
         run.report(
             caution=(

@@ -5,6 +5,7 @@ Nothing here imports torch, so that `--help` answers at once.  Nothing in models
 it.
 parser: the parser, types, resolved settings.
 paths: flags that name files and folders.
+own_task: a task of the user's own.
 groups: flags that several scripts share.
 checks: what can be wrong with them.
 model_types: the papers' --model_type, and what follows from it.

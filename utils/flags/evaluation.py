@@ -13,6 +13,7 @@ from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_dense, check_hold_out, check_student
 from utils.flags.groups import held_out, spans, unnamed_labels
+from utils.flags.own_task import own_task
 from utils.flags.parser import count, percentages, positive_int, samples, threads
 
 EXPORTS = ("dense", "compact", "onnx")
@@ -20,12 +21,12 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _ONLY_EVALUATING = ("teacher_model_path", "compare", "export", "export_dir")
 
 
-def evaluation(names):
-    """The flag groups.  names: the registry's task names."""
+def evaluation(tasks, *, formats):
+    """The flag groups.  tasks: data.tasks.  formats: of answers."""
 
     def add(parser):
-        group = parser.add_argument_group("task").add_argument
-        group("--task_name", choices=names, help="which task", metavar="NAME")
+        own_task(parser, tasks, required=False)
+        group = parser.add_argument_group("data").add_argument
         group(
             "--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself"
         )
@@ -83,6 +84,11 @@ def evaluation(names):
             "--predict",
             metavar="FILE",
             help="answer its rows on stdout, in order; -: those that arrive on stdin, batch by batch",
+        )
+        group(
+            "--predict_format",
+            choices=formats,
+            help="of the answers; tsv, for tags CoNLL's columns, for questions jsonl",
         )
         group("--report", metavar="FOLDER", help="write report.html about all runs below it")
 
@@ -158,6 +164,8 @@ def check_evaluation(args, tasks):
         given = [flag for flag in _ONLY_EVALUATING if getattr(args, flag)]
         yield from (f"--{flag}: has no meaning with --predict" for flag in given)
         yield from _one_model(args, points, "--predict")
+    elif args.predict_format:
+        yield "--predict_format: has a meaning only with --predict"
     if args.compare and len(args.model_path) * points + bool(args.teacher_model_path) < 2:
         yield "--compare: found one model; name others, or --teacher_model_path"
     if args.export:

@@ -1,5 +1,6 @@
 """The groups of flags that several scripts share, declared once.  Defaults are the papers'."""
 
+from utils.flags.own_task import own_task
 from utils.flags.parser import (
     below_one,
     count,
@@ -33,12 +34,13 @@ _DROPOUTS = {
 }
 
 
-def task(names):
-    """The flag group that says which task and where its files are.  names: the registry's task names."""
+def task(tasks, *, others=()):
+    """The flag group that says which task and where its files are.  tasks: data.tasks.  others: further
+    values of --task_name, which are no tasks."""
 
     def add(parser):
-        group = parser.add_argument_group("task")
-        group.add_argument("--task_name", choices=names, required=True, help="which task", metavar="NAME")
+        own_task(parser, tasks, others=others)
+        group = parser.add_argument_group("data")
         group.add_argument(
             "--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself"
         )

@@ -6,7 +6,7 @@ import re
 from utils import families, metrics
 from utils.flags.checks import check_spans
 
-_HEADS = {"cls": ("classification", "regression"), "ner": ("tagging",), "qa": ("spans",)}
+_HEADS = {"cls": ("classification", "multilabel", "regression"), "ner": ("tagging",), "qa": ("spans",)}
 _DATA_TYPES = {
     "bert_cls": _HEADS["cls"],
     "bert_ner": _HEADS["ner"],

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from utils.errors import FlagError
-from utils.flags import checks, paths
+from utils.flags import checks, own_task, paths
 
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
@@ -181,6 +181,7 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     if getattr(args, "shard", False):
         problems += checks.check_shard(args)
     unusable = list(paths.problems(args))
+    problems += own_task.resolve(args, parser)
     if check is not None and not unusable:
         problems += list(check(args))
     problems += unusable

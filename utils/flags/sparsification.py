@@ -34,11 +34,11 @@ _ONLY_A_TASK = (
 )
 
 
-def sparsification(names):
-    """The flag groups of both uses.  names: the registry's task names."""
+def sparsification(tasks):
+    """The flag groups of both uses.  tasks: data.tasks."""
 
     def add_flags(parser):
-        task((*names, CORPUS))(parser)
+        task(tasks, others=(CORPUS,))(parser)
         scoring(parser)
         add = parser.add_argument_group("sparsification").add_argument
         add(

@@ -12,11 +12,12 @@ from utils.flags import corpus
 from utils.flags.checks import check_hold_out, check_spans, config
 from utils.flags.evaluation import ONNX_PACKAGES
 from utils.flags.groups import SPANS, held_out, model_path, spans
+from utils.flags.own_task import own_task
 from utils.flags.parser import positive, positive_int, weight
 
 
-def vocabulary(names):
-    """The flag groups.  names: the registry's task names."""
+def vocabulary(tasks):
+    """The flag groups.  tasks: data.tasks."""
 
     def add_flags(parser):
         role = "the encoder, as it was pretrained; with --trim_embeddings a fine-tuned one"
@@ -29,7 +30,7 @@ def vocabulary(names):
             help="files, folders, globs, URLs, or one JSON file, as run_corpus.py takes them as --input",
         )
         corpus.documents(add, prefix="corpus_")
-        add("--task_name", choices=names, metavar="NAME", help="a task, whose train is counted")
+        own_task(parser, tasks, required=False, of_checkpoint=False)
         add("--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself")
         add(
             "--task_weight",

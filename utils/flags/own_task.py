@@ -1,0 +1,117 @@
+"""Flags of a task of the user's own: its files, or what describes it.  Nothing here imports torch.
+
+resolve() makes it a task like others: args.task_name is its name then, and args.own_task its description.
+"""
+
+import difflib
+from pathlib import Path
+
+from utils import checkpoints
+from utils.errors import UserError
+
+_FILES = {"train_file": "train", "validation_file": "dev", "test_file": "test"}
+_OTHERS = ("text_columns", "label_column", "task_kind", "dataset_name", "dataset_config_name")
+_CHECKPOINTS = ("model_path", "teacher_model_path", "student_model_path")
+
+
+def own_task(parser, tasks, *, others=(), required=True, of_checkpoint=True):
+    """Declare --task_name and the flag group of a task of the user's own.
+
+    tasks: data.tasks.  others: further values of --task_name, which are no tasks.  required: a task must be
+    named, or a checkpoint know its own.  of_checkpoint: no name means the one that a checkpoint knows.
+    """
+    parser.own_task = {"tasks": tasks, "others": others, "required": required, "implied": of_checkpoint}
+    add = parser.add_argument_group("task").add_argument
+    add(
+        "--task_name",
+        metavar="NAME",
+        help=(
+            f"which task: {', '.join((*tasks.NAMES, *others))}; or the task file (JSON, or its folder) of "
+            "one of your own; what the checkpoint was trained on, where that was your own"
+        ),
+    )
+    add = parser.add_argument_group("a task of your own, without a task file").add_argument
+    form = "TSV, CSV, JSON lines, Parquet, or CoNLL columns; also as .gz, .zst, .zip"
+    add("--train_file", metavar="FILE", help=f"rows to train on: {form}")
+    add("--validation_file", metavar="FILE", help="rows that choose, and are scored")
+    add("--test_file", metavar="FILE", help="rows of --do_test and --do_infer")
+    add("--dataset_name", metavar="NAME", help="instead of files a data set of the Hub, or its folder")
+    add("--dataset_config_name", metavar="NAME", help="which configuration of it")
+    add("--text_columns", metavar="A[,B]", help="columns of the text, or of a pair; told from their names")
+    add(
+        "--label_column",
+        metavar="NAME",
+        help="column of the label; several, separated by commas, where each label has one of 0 and 1",
+    )
+    add("--task_kind", choices=tasks.KINDS, help="what the labels are; told from them where possible")
+
+
+def resolve(args, parser):
+    """Yield what is wrong; make a task of the user's own one of the registry, and args.task_name its name."""
+    if not hasattr(parser, "own_task"):
+        return
+    tasks, others = parser.own_task["tasks"], parser.own_task["others"]
+    given = {name: value for name in (*_FILES, *_OTHERS) if (value := vars(args).pop(name)) is not None}
+    name = args.task_name
+    if name in (*tasks.NAMES, *others):
+        yield from (f"--{flag}: has no meaning with --task_name {name}, a built-in task" for flag in given)
+        return
+    stored = _stored(args, name) if name or given or parser.own_task["implied"] else None
+    try:
+        if given:
+            if name is not None and (stored is None or "train_file" in given):
+                yield f"--task_name {name}: found --{next(iter(given))} beside it; expected one of the two"
+                return
+            description = _described(given, stored, tasks)
+            task = tasks.add(description)
+        elif name is not None and (Path(name).is_dir() or Path(name).suffix == ".json"):
+            task = tasks.add(name)
+        elif stored is not None:
+            task = tasks.add(stored, resolved=True)
+        elif name is not None:
+            yield _unknown(name, (*tasks.NAMES, *others))
+            return
+        else:
+            if parser.own_task["required"]:
+                yield "--task_name: required"
+            return
+    except UserError as error:
+        yield str(error)
+        args.task_name = None
+        return
+    args.task_name, args.own_task = task.name, task.own
+
+
+def _described(given, stored, tasks) -> dict:
+    """The description that the flags give.  stored: of a checkpoint, which they change."""
+    files = {split: str(Path(given[flag]).absolute()) for flag, split in _FILES.items() if flag in given}
+    if "dataset_name" in given:
+        description = tasks.read_dataset(given["dataset_name"], given.get("dataset_config_name"))
+    elif "train_file" in given or stored is None:
+        description = {"name": Path(next(iter(files.values()), "task")).name.partition(".")[0], "files": {}}
+    else:
+        description = {**stored, "files": dict(stored.get("files", {}))}
+    description["files"] |= files
+    for flag, key in (("text_columns", "text"), ("label_column", "label")):
+        if flag in given:
+            description[key] = [part.strip() for part in given[flag].split(",")]
+    if "task_kind" in given:
+        description["kind"] = given["task_kind"]
+    return description
+
+
+def _stored(args, name) -> dict | None:
+    """The description that one of the checkpoints knows, of that name; with any for None."""
+    for flag in _CHECKPOINTS:
+        values = getattr(args, flag, None)
+        for path in values if isinstance(values, list) else [values]:
+            found = checkpoints.own_task(path) if path is not None else None
+            if found is not None and name in (None, found["name"]):
+                return found
+    return None
+
+
+def _unknown(name, names):
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+    meant = f"; is {near[0]} meant?" if near else "; a task of your own is named by its task file"
+    return f"--task_name: {name!r} is not one of {', '.join(names)}{meant}"
