@@ -16,6 +16,13 @@ from results.systems import choice, spread, systems, table
 from utils.errors import DataError
 
 
+SIZES = {
+    "parameters": "parameters",
+    "of embeddings": "embedding_parameters",
+    "of the encoder": "encoder_parameters",
+}
+
+
 def block_table(found, block):
     """A line for each kind of a block: dev, the choosing rows at the chosen and the last epoch, what was
     chosen, size, hours."""
@@ -28,7 +35,7 @@ def block_table(found, block):
         "rate",
         "best update",
         "chosen",
-        "encoder parameters",
+        *SIZES,
         "CPU h",
     ]
     rows = []
@@ -55,11 +62,15 @@ def block_table(found, block):
             for run in results
             if "best_step" in run and "num_steps" in run
         ]
-        size = results[0].get("model", {}).get("encoder_parameters")
         lists = [", ".join(filter(None, values)) for values in (rates, steps, map(choice, results))]
         cells = [kind.split("/")[1], ", ".join(dev), *map(spread, chosen), len(system.folders), *lists]
-        rows.append([*cells, f"{size:,}" if size else "", f"{system.hours:.2f}"])
+        rows.append([*cells, *_sizes(results[0].get("model", {})), f"{system.hours:.2f}"])
     return table(heads, rows)
+
+
+def _sizes(model):
+    """The cells of SIZES; empty where a record does not say."""
+    return [f"{model[key]:,}" if key in model else "" for key in SIZES.values()]
 
 
 def _relations(results):
@@ -80,9 +91,9 @@ def measured(found):
             cases = ("1x128", "32x128", "1xreal", "32xreal")
             times = [f"{row['speed'][case]['median_ms']:.1f}" for case in cases]
             metric = next(value for name, value in row.items() if name.startswith("dev/"))
-            size = f"{row['parameters']:,}"
-            rows.append([kind, row["runtime"], f"{metric:.4f}", size, f"{megabytes:.1f}", *times])
-    heads = ["model", "runtime", "dev", "parameters", "MB", "ms, 1 x 128 tokens", "ms, 32 x 128"]
+            sizes = [*_sizes(row), f"{megabytes:.1f}"]
+            rows.append([kind, row["runtime"], f"{metric:.4f}", *sizes, *times])
+    heads = ["model", "runtime", "dev", *SIZES, "MB", "ms, 1 x 128 tokens", "ms, 32 x 128"]
     return table([*heads, "ms, 1 real row", "ms, 32 real rows"], rows)
 
 

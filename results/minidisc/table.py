@@ -20,6 +20,8 @@ MODELS = {
     "minidisc_95S": "95S, MiniDisc",
 }
 
+EMBEDDINGS = (30_522 + 512 + 2) * 384  # pieces, positions, segments: these records do not count them
+
 
 def main():
     """One line for each task, with the assistant that MiniDisc chose; then what the models cost."""
@@ -33,9 +35,13 @@ def main():
             results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
             cells.append(cell(results, metric) if results else "")
             if results:
-                sizes[folder] = results["model"]
+                sizes.setdefault(folder, results["model"])
         print(f"| {name}, {metric} | {' | '.join(cells)} |")
-    rows = {"encoder parameters": [f"{size['encoder_parameters']:,}" for size in sizes.values()]}
+    rows = {
+        "parameters": [f"{size['parameters']:,}" for size in sizes.values()],
+        "of embeddings": [f"{EMBEDDINGS:,}" for _ in sizes],
+        "of the encoder": [f"{size['encoder_parameters']:,}" for size in sizes.values()],
+    }
     rows["GMACs"] = [f"{size['macs'] / 1e9:.3f}" for size in sizes.values()]
     for name, cells in rows.items():
         print(f"| {name} | {' | '.join(cells)} |")

@@ -20,6 +20,8 @@ TASKS = {
     "conll": ("CoNLL-2003", "f1"),
 }
 
+EMBEDDINGS = (30_522 + 512 + 2) * 192  # pieces, positions, segments: these records do not count them
+
 
 def main(folder):
     """One line for each student and each of its starts."""
@@ -37,7 +39,8 @@ def main(folder):
             }
             name = (
                 f"{student.name.replace('_', ', ')} wide, "
-                f"{results['model']['encoder_parameters'] / 1e6:.1f}M in layers"
+                f"{results['model']['parameters'] / 1e6:.1f}M ({EMBEDDINGS / 1e6:.1f}M in embeddings, "
+                f"{results['model']['encoder_parameters'] / 1e6:.1f}M in layers)"
             )
             cells = [
                 name,

@@ -22,11 +22,14 @@ TASKS = {
     "conll": ("CoNLL-2003", "f1"),
 }
 
+EMBEDDINGS = (30_522 + 512 + 2) * 192  # pieces, positions, segments: these records do not count them
+
 
 def main(folder):
     """One line for each student."""
     metrics = [f"{name}, {metric}" for name, metric in TASKS.values()]
-    heads = ["student", "parameters", "GMACs", "held-out relation loss", *metrics, "smallest share", "seeds"]
+    sizes = ["parameters", "of embeddings", "of the encoder", "GMACs"]
+    heads = ["student", *sizes, "held-out relation loss", *metrics, "smallest share", "seeds"]
     print(f"| {' | '.join(heads)} |\n{'| --- ' * len(heads)}|")
     for student, label in STUDENTS.items():
         runs = sorted(path.parent.parent for path in folder.glob(f"{student}_*/student/results.json"))
@@ -48,6 +51,8 @@ def main(folder):
         cells = [
             label,
             f"{size['parameters']:,}",
+            f"{EMBEDDINGS:,}",
+            f"{size['encoder_parameters']:,}",
             f"{size['macs'] / 1e9:.4f}",
             spread([results["metrics"]["heldout"]["loss"] for results in distilled]),
             *scores,

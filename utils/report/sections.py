@@ -67,6 +67,7 @@ def _summary(run):
         "layers": model.get("layers"),
         "experts": model.get("experts"),
         "parameters": model.get("parameters"),
+        "of embeddings": model.get("embedding_parameters"),
         "of the encoder": model.get("encoder_parameters"),
         "MACs": model.get("macs"),
         "best step": results.get("best_step"),
