@@ -183,7 +183,13 @@ def export_card(row, config, *, kind, splits, run):
         split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split}
         for split in splits
     }
-    results = {"task": run.args.task_name, "metrics": metrics, "model": row, "notes": exporting.NOTES[kind]}
+    results = {
+        "stage": f"{kind} export",
+        "task": run.args.task_name,
+        "metrics": metrics,
+        "model": row,
+        "notes": exporting.NOTES[kind],
+    }
     record = files.read_json(run.folder / "args.json")
     graph = {"graph": exporting.GRAPH, "disabled": exporting.NOT_FUSED} if kind == "onnx" else {}
     return cards.card(record, results, config, read=provenance.names_read(), **graph)

@@ -10,13 +10,12 @@ from modules.sliceable_linear import EmptyLinear
 
 
 def resize(layer, path, *, rows=None, columns=None):
-    """Replace a linear layer by one with so many outputs (rows), or inputs (columns)."""
-    parent, _, name = path.rpartition(".")
-    parent = layer.get_submodule(parent)
-    old = getattr(parent, name)
-    columns = old.in_features if columns is None else columns
-    rows = old.out_features if rows is None else rows
-    setattr(parent, name, nn.Linear(columns, rows, bias=old.bias is not None))
+    """Leave a linear layer so many outputs (rows), or inputs (columns)."""
+    linear = layer.get_submodule(path)
+    linear.weight = nn.Parameter(linear.weight[:rows, :columns].detach().clone())
+    if linear.bias is not None:
+        linear.bias = nn.Parameter(linear.bias[:rows].detach().clone())
+    linear.out_features, linear.in_features = linear.weight.shape
 
 
 def empty(model):

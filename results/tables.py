@@ -15,7 +15,6 @@ from results.runner import Runner
 from results.systems import choice, spread, systems, table
 from utils.errors import DataError
 
-
 SIZES = {
     "parameters": "parameters",
     "of embeddings": "embedding_parameters",

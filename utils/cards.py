@@ -102,7 +102,8 @@ def card(provenance: dict, results: dict, config: dict, *, read=(), graph=None, 
 
 
 def _title(provenance, results):
-    return " ".join(word for word in (provenance["stage"], results.get("task")) if word)
+    stage = results.get("stage", provenance["stage"])
+    return " ".join(word for word in (stage, results.get("task")) if word)
 
 
 def _metadata(provenance, results, config, *, library):
@@ -215,4 +216,7 @@ def _command(made_by):
 
 def _public(word: str) -> str:
     """A word of a command without the folders of somebody's machine."""
-    return Path(word).name if Path(word).is_absolute() else word
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    return f"{path.parent.name}/ckpt" if path.name == "ckpt" else path.name
