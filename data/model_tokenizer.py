@@ -48,7 +48,12 @@ def load_tokenizer(path):
             AutoTokenizer.from_pretrained(source, trust_remote_code=False), source
         )
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
-        reason = str(error).strip().split("\n")[0]
+        reason = _reason(error)
+        if Path(source).is_dir() and reason == _config_fault(source):
+            raise CheckpointError(
+                f"{Path(source) / 'config.json'}: not a config that transformers can read ({reason}); mend "
+                "it, or copy it again"
+            ) from error
         # Which transformers tries where it lacks these
         if "tiktoken" in reason and (missing := _missing_packages()):
             raise CheckpointError(
@@ -79,6 +84,11 @@ def load_tokenizer(path):
             "expected a row for each; "
             "take the tokenizer that the model was trained with"
         )
+    if config.get("type_vocab_size") == 1 and any(tokenizer("a", "b").get("token_type_ids", ())):
+        raise CheckpointError(
+            f"{source}: its tokenizer numbers the segments of a pair 0 and 1, its model has one kind of them "
+            "(type_vocab_size 1); take the tokenizer that the model was trained with"
+        )
     return tokenizer
 
 
@@ -86,6 +96,22 @@ def _config(source) -> dict:
     """config.json beside a tokenizer's files; {} where there is none.  Raises CheckpointError for one that is
     damaged."""
     return (checkpoints.read_config(source) or {}) if (Path(source) / "config.json").is_file() else {}
+
+
+def _config_fault(source) -> str | None:
+    """What transformers says against the config.json beside a tokenizer's files, which it reads first, if
+    anything."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error):
+    return " ".join(str(error).split())[:300]
 
 
 def _missing_packages():

@@ -9,18 +9,33 @@ a pickle alone: it is read by torch's loader of tensors, which runs no code from
 """
 
 import argparse
+import os
 import pickle
 import shutil
+import struct
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils import files, runs
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, FlagError
+from utils.flags import paths
 
 WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
-COPIED = ("*.json", "*.model", "*.txt", WEIGHTS)
+COPIED = ("*.json", "*.model", "*.txt", WEIGHTS, "model-*-of-*.safetensors")
+# What reading a damaged pickle, or one of something else, ends with
+DAMAGED = (
+    pickle.UnpicklingError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    struct.error,
+    AssertionError,
+)
 
 
 def parse(argv=None):
@@ -28,9 +43,16 @@ def parse(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", help="a hub name, or a folder")
-    parser.add_argument("folder", type=Path, help="where it goes; an older one is replaced")
-    return parser.parse_args(argv)
+    parser.add_argument("model", type=os.path.expanduser, help="a hub name, or a folder")
+    parser.add_argument("folder", type=os.path.expanduser, help="where it goes; an older one is replaced")
+    args = parser.parse_args(argv)
+    for path in (args.model, args.folder):
+        if problem := paths.unusable(path) or (path.startswith("~") and "no such user"):
+            raise FlagError(f"{path}: {problem}; expected a folder")
+    args.folder = Path(args.folder)
+    if args.folder.exists() and not args.folder.is_dir():
+        raise FlagError(f"{args.folder}: a file; expected a folder, which is made")
+    return args
 
 
 def main(args):
@@ -49,6 +71,12 @@ def main(args):
                 "a model on the hub"
             ) from error
     copied = sorted(file for pattern in COPIED for file in source.glob(pattern))
+    weights = [file for file in copied if file.suffix == ".safetensors"]
+    if not (source / "config.json").is_file() or not (weights or (source / PICKLE).is_file()):
+        found = ", ".join(sorted(entry.name for entry in source.iterdir())[:8])
+        raise CheckpointError(
+            f"{args.model}: found {found or 'nothing'}; expected config.json, and {WEIGHTS} or {PICKLE}"
+        )
     names = {file.name for file in copied} | {WEIGHTS}
     there = {entry.name for entry in args.folder.iterdir()} if args.folder.is_dir() else set()
     if others := sorted(there - names):
@@ -58,7 +86,7 @@ def main(args):
     with files.new_folder(args.folder) as aside:
         for file in copied:
             shutil.copyfile(file, aside / file.name)
-        if not (aside / WEIGHTS).exists():
+        if not weights:
             convert(source / PICKLE, aside / WEIGHTS)
     return args.folder
 
@@ -71,10 +99,13 @@ def convert(pickled, path):
     try:
         tensors = torch.load(pickled, map_location="cpu", weights_only=True)
         copies = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    except (pickle.UnpicklingError, AttributeError, RuntimeError, EOFError) as error:
-        said = " ".join(str(error).split()) or repr(error)
+    except DAMAGED as error:
+        # Before it comes torch's advice to run the code after all
+        said = str(error).partition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
+        said = " ".join(said.split()) or type(error).__name__
         raise CheckpointError(
-            f"{pickled}: no pickle of tensors alone, nothing of it was run ({said[:400]})"
+            f"{pickled}: no pickle of tensors alone, nothing of it was run ({said[:200]}); take another copy "
+            "of the model"
         ) from error
     save_file(copies, path, metadata={"format": "pt"})
 

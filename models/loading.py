@@ -61,7 +61,7 @@ def load_model(
     if kind == "masked":
         has_head = _check_masked(path, config, names)
     else:
-        has_head = not drop_head and _check_head(path, config, kind, new_head)
+        has_head = not drop_head and _check_head(path, config, names, kind, new_head)
     if has_head:
         order = _order_of_labels(path, config, kind, expected, unnamed_labels)
     try:
@@ -76,6 +76,11 @@ def load_model(
         _renew_head(path, model)
     elif order is not None:
         _permute_head(path, model, order)
+    if not any(weight.any() for weight in model.parameters() if weight.ndim > 1):
+        raise CheckpointError(
+            f"{path}: all weights are 0, as in a file of which only the size was written; copy or write it "
+            "again"
+        )
     if shard:
         share_out(model)
     check_finite(model, path)
@@ -233,8 +238,16 @@ def _shards(index) -> list[Path]:
 # ---- Checks, in the order in which they are made
 
 
-def _check_head(path, config, kind, new_head) -> bool:
+def _check_head(path, config, names, kind, new_head) -> bool:
     """Whether the checkpoint has the task's head."""
+    heads = families.of(config["model_type"]).task_heads
+    weight = next((name for name in sorted(names) if re.match(_named(heads), name)), None)
+    if kind is not None and not config.get("architectures") and weight is not None:
+        raise CheckpointError(
+            f"{path}: has {weight}, of a task head, but its config.json does not say of which kind; add "
+            f'"architectures": ["{families.of(config["model_type"]).class_name(kind)}"] to it, if that is '
+            "what it is"
+        )
     found = (config.get("architectures") or [""])[0].partition("For")[2]
     if kind is None or found == families.HEADS[kind]:
         return kind is not None
@@ -430,9 +443,13 @@ def _from_pretrained(folder, loader, options):
         TypeError,
         AttributeError,
         ImportError,
+        AssertionError,
     ) as error:
         lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-        raise CheckpointError(f"cannot be loaded: {' '.join(lines[:4])}") from error
+        raise CheckpointError(
+            f"cannot be loaded ({type(error).__name__}: {' '.join(lines[:4])}); its config.json and weights "
+            "must be of one model and whole"
+        ) from error
 
 
 def _named(modules):

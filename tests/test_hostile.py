@@ -16,6 +16,7 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 import models
 import run_distillation
@@ -75,6 +76,9 @@ CONFIGS = {
     ),
     "a point without heads": ({"compression": grid({"neurons": [1]})}, "compression.grid.50"),
     "labels a list": ({"id2label": ["no", "yes"]}, "id2label: found"),
+    "a list of held-out shares": ({"hold_out": [0.1]}, "hold_out: found"),
+    "a word for a held-out share": ({"hold_out": {"demo": "some"}}, "hold_out: found"),
+    "padding that is no piece": ({"pad_token_id": 40}, "pad_token_id: found 40"),
     "code of the hub": ({"attn_implementation": "stranger/kernel"}, "attn_implementation"),
 }
 
@@ -121,6 +125,25 @@ def test_weights_that_are_not_finite(value, whole, copy, tmp_path):
         models.load_model(copy, kind="classification", label_names=["no", "yes"])
 
 
+def test_weights_that_are_all_zero(copy):
+    """What a file system leaves of a file whose size was written and whose bytes were not."""
+    tensors = load_file(copy / "model.safetensors")
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    save_file(zeros, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="all weights are 0"):
+        models.load_model(copy, kind="classification", label_names=["no", "yes"])
+
+
+def test_a_head_of_an_unknown_kind(copy):
+    """Weights of a head, and no class in config.json: neither taken nor made anew in silence."""
+    edit(copy, architectures=None)
+    for new_head in (False, True):
+        with pytest.raises(CheckpointError, match=r'has classifier.*"BertForSequenceClassification"'):
+            options = {"kind": "classification", "label_names": ["no", "yes"]}
+            models.load_model(copy, new_head=new_head, **options)
+    models.load_model(copy)
+
+
 @pytest.mark.parametrize(
     "values, said",
     [
@@ -159,6 +182,16 @@ def test_more_pieces_than_rows(tuned_demo, tmp_path):
     tokenizer.add_tokens(["first", "second"])
     tokenizer.save_pretrained(folder)
     with pytest.raises(CheckpointError, match=f"has {rows + 2} pieces, its model {rows} rows"):
+        load_tokenizer(folder)
+
+
+def test_a_fault_of_the_config_is_not_the_tokenizers(tuned_demo, tmp_path):
+    folder = shutil.copytree(tuned_demo / "ckpt", tmp_path / "copy")
+    edit(folder, hidden_act=5)
+    with pytest.raises(CheckpointError, match=r"config\.json: not a config .*hidden_act.*expected str"):
+        load_tokenizer(folder)
+    edit(folder, hidden_act="gelu", type_vocab_size=1)
+    with pytest.raises(CheckpointError, match="numbers the segments of a pair 0 and 1"):
         load_tokenizer(folder)
 
 
@@ -241,6 +274,7 @@ FLAGS = [
     (run_distillation, [*DISTIL, "--seed", 2**64], "--seed"),
     (run_distillation, [*DISTIL, "--adam_beta1", 1], "--adam_beta1"),
     (run_distillation, [*DISTIL, "--temperature", "1e200"], "--temperature"),
+    (run_distillation, [*DISTIL, "--temperature", "1e-300"], "--temperature"),
     (run_distillation, [*DISTIL, "--hidden_weight", 0, "--soft_label_weight", 0], "all are 0"),
     (run_distillation, [*DISTIL, "--hidden_weight", "1e300"], "--hidden_weight"),
     (run_evaluation, [*TASK, "--model_path", "nobody/a", "--num_threads", 10**12], "--num_threads"),

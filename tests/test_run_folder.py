@@ -10,6 +10,7 @@ import fcntl
 import importlib
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -537,6 +538,33 @@ def test_a_report_of_the_users_own(tmp_path, tuned):
         run("run_evaluation.py", "--report", tmp_path, code=2), tmp_path / "report.html", "--output_dir"
     )
     assert (tmp_path / "report.html").read_text() == "<html>mine</html>"
+
+
+class Harmful:
+    """Makes a file when it is read from a pickle."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_get_model_of_a_strangers_pickle(tmp_path, tuned):
+    """Nothing of it is run, nor is the user told to; a file in the place of the folder stays."""
+    words = ["deberta_scripts/get_model.py", tmp_path / "model", tmp_path / "made"]
+    (tmp_path / "model").mkdir()
+    one_message(run(*words, code=2), tmp_path / "model", "found nothing; expected config.json")
+    shutil.copy(tuned / "ckpt/config.json", tmp_path / "model")
+    for data in (pickle.dumps({"a": Harmful(tmp_path / "ran")}, 2), b"", b"no pickle at all"):
+        (tmp_path / "model/pytorch_model.bin").write_bytes(data)
+        done = run(*words, code=2)
+        one_message(done, "pytorch_model.bin", "nothing of it was run")
+        assert "weights_only=" not in done.stderr and not (tmp_path / "ran").exists()
+    (tmp_path / "made").write_text("mine")
+    one_message(run(*words, code=2), tmp_path / "made", "a file")
+    one_message(run(*words[:2], "~no-such-user/x", code=2), "~no-such-user/x: no such user")
+    assert (tmp_path / "made").read_text() == "mine"
 
 
 def test_get_model_keeps_what_it_would_not_write(tmp_path, tuned):

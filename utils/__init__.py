@@ -36,7 +36,7 @@ chance: beside an answer that never changes.
 Cost and reports:
 cost: parameters, products, latency, memory.
 timing: what is timed.
-cores, allocator: the processor's cores, the C library's memory.
+cores, memory, allocator: the processor's cores, the memory that is there, the C library's.
 plots: pictures.
 evaluation_tables: of run_evaluation.py.
 report/: a page about all runs.

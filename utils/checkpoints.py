@@ -8,7 +8,6 @@ from utils import config_values, families, files
 from utils.errors import CheckpointError
 
 OWN_TASK = "own_task"  # key of config.json: what the user's own task is, without its files
-HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
 
 
@@ -104,7 +103,7 @@ def _hub_file(name, file) -> Path | None:
 def hold_out(config: dict | None, task_name: str) -> float | None:
     """The share of a task's training rows that a checkpoint's training left out; None where its config does
     not say."""
-    return ((config or {}).get(HOLD_OUT) or {}).get(task_name)
+    return ((config or {}).get(config_values.HOLD_OUT) or {}).get(task_name)
 
 
 def own_task(path) -> dict | None:

@@ -5,6 +5,7 @@ from utils.errors import CheckpointError
 
 _MOST = {"layers": 1000}  # three million layers are built for as long as nobody stops it
 _LARGEST = 10_000_000  # any other size
+HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
 
 
 def require_kinds(config: dict, file):
@@ -22,6 +23,14 @@ def _problems(config):
         value, most = config.get(name), _MOST.get(which, _LARGEST)
         if value is not None and (type(value) is not int or not 1 <= value <= most):
             yield f"{name}: found {_shown(value)}, expected a whole number from 1 to {most}"
+    pad, pieces = config.get("pad_token_id"), config.get("vocab_size") or _LARGEST
+    if pad is not None and (type(pad) is not int or not -pieces <= pad < pieces):
+        yield f"pad_token_id: found {_shown(pad)}, expected the number of a piece, below vocab_size"
+    shares = config.get(HOLD_OUT)
+    if shares is not None and not (
+        isinstance(shares, dict) and all(type(share) in (int, float) for share in shares.values())
+    ):
+        yield f"{HOLD_OUT}: found {_shown(shares)}, expected the share of each task's rows"
     found = config.get("architectures")
     if found is not None and not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
         yield f"architectures: found {_shown(found)}, expected a list of names"

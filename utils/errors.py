@@ -39,12 +39,14 @@ class RunError(UserError):
 
 
 def of_machine(error: Exception) -> str | None:
-    """What the machine has refused, in one line: a full disk, a file that cannot be read; None for an error
-    of another kind."""
+    """What the machine has refused, in one line: a full disk, a file that cannot be read, memory; None for an
+    error of another kind."""
     # One entry for each file of a folder
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         _, path, said = error.args[0][0]
         return f"{path}: {said}"
+    if (lacking := _lack_of_memory(error)) is not None:
+        return lacking
     if isinstance(error, OSError):
         number, said = error.errno, error.strerror or str(error) or type(error).__name__
     elif isinstance(error, UnicodeEncodeError):
@@ -63,4 +65,19 @@ def of_machine(error: Exception) -> str | None:
         (f"{' -> '.join(names)}: " if names else "")
         + said
         + (f"; {_TO_DO[number]}" if number in _TO_DO else "")
+    )
+
+
+def _lack_of_memory(error):
+    """The line where what was asked for is memory, of the machine or of a GPU; else None."""
+    said = str(error).strip().split("\n")[0]
+    known = ("can't allocate memory", "out of memory")  # torch, on a CPU and on a GPU
+    if not isinstance(error, MemoryError) and not (
+        isinstance(error, RuntimeError) and any(words in said for words in known)
+    ):
+        return None
+    return (
+        f"not enough memory ({said or type(error).__name__}); choose smaller batches or shorter inputs "
+        "(--per_device_train_batch_size, --per_device_eval_batch_size, --max_length; --num_grad_accum_steps "
+        "keeps the update), or smaller sizes; with other settings a run starts afresh (--overwrite)"
     )

@@ -268,9 +268,14 @@ def _aside_name(path):
 
 
 def _make_aside(path, make):
-    """(name, locked descriptor) of something new beside a path."""
+    """(name, locked descriptor) of something new beside a path.  An error of the disk names the path."""
     while True:
-        make(aside := _aside_name(path))
+        aside = _aside_name(path)
+        try:
+            make(aside)
+        except OSError as error:
+            error.filename = str(path)
+            raise
         # clean() of another process found it before it was locked
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(aside, os.O_RDONLY)

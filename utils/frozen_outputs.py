@@ -3,10 +3,12 @@
 B examples, L tokens, T tokens of a whole split, D hidden size.
 """
 
+import math
+
 import numpy as np
 import torch
 
-from utils import interruptions, logs
+from utils import interruptions, logs, memory
 from utils.evaluation import autocast
 
 logger = logs.logger
@@ -46,7 +48,10 @@ class FrozenOutputs:
         return output.logits.float(), states
 
     def cache(self, split, *, batch_size: int):
-        """Keep the outputs for every row of a split in main memory: 4 bytes a number in fp32, else 2."""
+        """Keep the outputs for every row of a split in main memory: 4 bytes a number in fp32, else 2.
+
+        Raises RunError, after the first batch, where they would not fit.
+        """
         split = self.reads or split
         device = next(self.model.parameters()).device
         lengths = np.asarray(split.lengths) if self.pool is None else np.ones(len(split), np.int64)
@@ -59,10 +64,22 @@ class FrozenOutputs:
             rows, states = self._run(batch)
             if self._states is None:
                 shape = (len(self.layers), int(self._starts[-1]), states[0].shape[-1] if states else 0)
-                self._states = torch.empty(shape, dtype=kept)
-                logger.info(
-                    "outputs of the frozen model kept in memory: %.1f MiB", self._states.nbytes / 2**20
+                # Rows one by one, then together
+                of_logits = 2 * 4 * rows.shape[-1] * (len(split) if rows.ndim == 2 else sum(split.lengths))
+                num_bytes = math.prod(shape) * kept.itemsize
+                memory.require(
+                    num_bytes + int(of_logits),
+                    what=(
+                        f"--cache_teacher: the outputs of {shape[0]} layers, {shape[2]} numbers of "
+                        f"{kept.itemsize} bytes for each of {shape[1]} tokens in {len(split)} rows, and the "
+                        "logits"
+                    ),
+                    advice=(
+                        "leave --cache_teacher out, or choose a smaller --max_length or --max_train_samples"
+                    ),
                 )
+                self._states = torch.empty(shape, dtype=kept)
+                logger.info("outputs of the frozen model kept in memory: %s", memory.in_words(num_bytes))
             positions, mask = torch.from_numpy(self._positions(indices)), self._mask(batch)
             for number, state_BLD in enumerate(states):
                 self._states[number, positions] = state_BLD[mask].to("cpu", kept)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from utils import (
     cards,
-    checkpoints,
+    config_values,
     distributed,
     files,
     flags,
@@ -147,7 +147,7 @@ class Run:
                 files.read_json(aside / "config.json"),
             )
             if share := getattr(self.args, "hold_out", None):
-                config[checkpoints.HOLD_OUT] = config.get(checkpoints.HOLD_OUT, {}) | {
+                config[config_values.HOLD_OUT] = config.get(config_values.HOLD_OUT, {}) | {
                     self.args.task_name: share
                 }
                 files.write_json(aside / "config.json", config)
