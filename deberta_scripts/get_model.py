@@ -101,8 +101,8 @@ def convert(pickled, path):
         copies = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     except DAMAGED as error:
         # Before it comes torch's advice to run the code after all
-        said = str(error).partition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
-        said = " ".join(said.split()) or type(error).__name__
+        said = str(error).partition("WeightsUnpickler error:")[2].strip().split("\n")[0].partition(". ")[0]
+        said = said or type(error).__name__
         raise CheckpointError(
             f"{pickled}: no pickle of tensors alone, nothing of it was run ({said[:200]}); take another copy "
             "of the model"
