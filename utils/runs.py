@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utils import (
     cards,
+    checkpoints,
     config_values,
     distributed,
     files,
