@@ -491,6 +491,8 @@ def test_models_that_are_fine_tuned(model, tuned, tmp_path):
     config = files.read_json(tmp_path / "run" / "ckpt" / "config.json")
     whole = files.read_json(tuned / model / "config.json")
     assert config["vocab_size"] == 8000 and config.get("compression") == whole.get("compression")
+    if model != "dense":
+        return
     again = run("run_vocabulary.py", *flags, "--vocabulary_size", 8000)
     assert "finished before" in again.stderr and again.stdout.strip() == str(tmp_path / "run" / "ckpt")
 
