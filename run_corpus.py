@@ -75,7 +75,7 @@ def parse(argv=None):
         help="write text, a sentence on each line and a blank line between documents",
     )
     add("--sentence_per_line", action="store_true", help="the lines of the input are sentences already")
-    add("--language", help="of the sentences, as a two-letter code; en")
+    add("--language", help="of the sentences, as a two-letter code (default: en)")
     add(
         "--num_workers",
         "--num_processors",

@@ -53,7 +53,7 @@ def parse(argv=None):
     add(
         "--layer_or_sparsity",
         type=flags.layer_or_sparsity,
-        help="4L: keep 4 layers; 90S: drop 90%% of heads and neurons; 4L",
+        help="4L: keep 4 layers; 90S: drop 90%% of heads and neurons (default: 4L)",
     )
 
     def check(args):

@@ -26,7 +26,7 @@ def parse(argv=None):
     flags.model_path(
         parser,
         "--model_path",
-        "the encoder; for the demo task also `scratch`, a small BERT with random weights",
+        "the encoder (default: for the demo task also `scratch`, a small BERT with random weights)",
         required=False,
     )
     parser.add_argument("--model_type", help="ftbert_cls, ftbert_ner or ft")

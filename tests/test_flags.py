@@ -1,6 +1,8 @@
 """Flags, model types, paths, cards: what is decided before torch is needed."""
 
 import argparse
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,19 @@ def test_help(script):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert "CODE 0" in done.stdout and "HEAVY []" in done.stdout, done.stdout[-500:] + done.stderr
     assert "--output_dir" in done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_flag_has_a_help(script, capsys):
+    """Behind its names stands what it is for; where the task is a flag, the tasks are listed."""
+    with pytest.raises(SystemExit):
+        importlib.import_module(script).parse(["--help"])
+    text = capsys.readouterr().out
+    entries = re.split(r"\n  (?=-)", text.split("\n\n", 1)[1])[1:]
+    silent = [entry for entry in entries if not re.search(r"\S(  +|\n {10,})\S", entry.strip())]
+    assert len(entries) > 10 and not silent, silent
+    task = next((entry for entry in entries if entry.startswith("--task_name")), None)
+    assert task is None or all(name in task for name in tasks.NAMES)
 
 
 def test_students_are_spelled_one_way():

@@ -45,7 +45,7 @@ def maxidisc(parser):
         help="smallest sparsity of an assistant of --all_paths; 0: any",
     )
     add("--layer_choice", choices=("first", "even"), default="first", help="which layers 4L keeps")
-    add("--hops_dir", help="where finished hops are kept and found; hops/ beside the run folder")
+    add("--hops_dir", help="where finished hops are kept and found (default: hops/ beside the run folder)")
 
 
 def check_maxidisc(args, task, *, objectives):
@@ -122,7 +122,7 @@ def minidisc(parser):
         "--learning_rates",
         type=rates,
         metavar="LIST",
-        help="one for each hop: 6e-4,3e-4; --learning_rate for all",
+        help="one for each hop: 6e-4,3e-4 (default: --learning_rate for all)",
     )
     add(
         "--include_target",

@@ -22,7 +22,7 @@ def corpus(parser):
         "--max_seq_length",
         "--max_seq_len",
         type=positive_int,
-        help="tokens of a block, with specials; the corpus's, 128 for a stream",
+        help="tokens of a block, with specials (default: the corpus's, 128 for a stream)",
     )
     add(
         "--num_heldout_blocks",
@@ -38,7 +38,7 @@ def corpus(parser):
     add(
         "--shuffle_buffer",
         type=positive_int,
-        help="blocks of a stream to draw the next one from, per process; 10000",
+        help="blocks of a stream to draw the next one from, per process (default: 10000)",
     )
     documents(add, prefix="corpus_")
 
@@ -48,13 +48,16 @@ def documents(add, *, prefix=""):
     add(
         f"--{prefix}format",
         choices=("text", "wiki", "json", "csv", "parquet"),
-        help="of the files; from their names and first lines",
+        help="of the files (default: from their names and first lines)",
     )
-    add("--columns", help="columns of json, csv and parquet that hold text, separated by commas; text")
+    add(
+        "--columns",
+        help="columns of json, csv and parquet that hold text, separated by commas (default: text)",
+    )
     add(
         "--sample_by",
         choices=("line", "paragraph", "document"),
-        help="what a document of a plain text is: a line, what lies between blank lines, the file; paragraph",
+        help="a document of a text: a line, what lies between blank lines, or the file (default: paragraph)",
     )
 
 

@@ -34,7 +34,7 @@ def evaluation(tasks, *, formats):
             "--max_length",
             "--max_seq_length",
             type=positive_int,
-            help="tokens, with specials; 128, squad2: 384",
+            help="tokens, with specials (default: 128, squad2: 384)",
         )
         spans(parser)
         group = parser.add_argument_group("evaluation").add_argument
@@ -47,7 +47,7 @@ def evaluation(tasks, *, formats):
         group(
             "--sparsities",
             type=percentages,
-            help="for nested checkpoints: one row for each of these; as stored",
+            help="for nested checkpoints: one row for each of these (default: as stored)",
         )
         group(
             "--split",
@@ -56,11 +56,15 @@ def evaluation(tasks, *, formats):
             help="which rows are scored; they need labels",
         )
         held_out(parser.add_argument_group("rows held out"))
-        group("--max_eval_samples", type=positive_int, help="score this many of them, a fixed sample; all")
+        group(
+            "--max_eval_samples",
+            type=positive_int,
+            help="score this many of them, a fixed sample (default: all)",
+        )
         unnamed_labels(parser.add_argument_group("labels"))
-        group("--selection_metric", help="the metric that is drawn; the task's own")
+        group("--selection_metric", help="the metric that is drawn (default: the task's own)")
         group("--num_repeats", type=count, default=10, help="timed passes of each kind; 0: nothing is timed")
-        group("--num_threads", type=threads, help="CPU threads; torch's own choice")
+        group("--num_threads", type=threads, help="CPU threads (default: torch's own choice)")
         group(
             "--compare",
             action="store_true",
@@ -78,7 +82,9 @@ def evaluation(tasks, *, formats):
             metavar="KIND",
             help="dense: zero-filled stock model; compact: as small as it is; onnx: a graph, and one in int8",
         )
-        group("--export_dir", help="gets a new folder for each kind; outputs/export/<task and model>")
+        group(
+            "--export_dir", help="gets a new folder for each kind (default: outputs/export/<task and model>)"
+        )
         group = parser.add_argument_group("other uses").add_argument
         group(
             "--predict",

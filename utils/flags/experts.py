@@ -22,27 +22,26 @@ def experts(parser):
         "--moe",
         type=counts,
         metavar="X,Y",
-        help="attention and feed-forward experts; assistants are dense; 1,1: a dense student; 1,4",
+        help="attention and feed-forward experts; assistants are dense; 1,1: a dense student (default: 1,4)",
     )
     add(
         "--gate_noise",
         choices=("multiplicative", "additive", "none"),
-        help="in training, of 0.1; multiplicative",
+        help="in training, of 0.1 (default: multiplicative)",
     )
     add(
         "--expert_init",
         choices=("equal", "random"),
         help=(
-            "equal: copies, the student begins as its dense twin; random: as published, sharing a part; "
-            "random, from a "
-            "checkpoint equal"
+            "equal: copies, the student begins as its dense twin; random: as published, sharing a part "
+            "(default: random, from a checkpoint equal)"
         ),
     )
     add(
         "--expert_shared_fraction",
         type=exact_fraction,
         metavar="S",
-        help="with random: of its neurons or heads that an expert begins with in common with the others; 2/3",
+        help="with random: share of neurons or heads that an expert begins with like others (default: 2/3)",
     )
     add(
         "--route_padding",

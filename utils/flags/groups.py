@@ -45,25 +45,30 @@ def task(tasks, *, others=()):
             "--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself"
         )
         group.add_argument(
-            "--data_type", help="input pipeline: bert_cls, bert_ner, bert_qa or combined; follows the task"
+            "--data_type",
+            help="input pipeline: bert_cls, bert_ner, bert_qa or combined (default: the task's)",
         )
         group.add_argument(
             "--max_length",
             "--max_seq_length",
             type=positive_int,
-            help="tokens, with specials; 128, squad2: 384",
+            help="tokens, with specials (default: 128, squad2: 384)",
         )
         group.add_argument(
-            "--max_train_samples", type=positive_int, help="use this many training rows, a fixed sample"
+            "--max_train_samples",
+            type=positive_int,
+            help="use this many training rows, a fixed sample (default: all)",
         )
         group.add_argument(
-            "--max_eval_samples", type=positive_int, help="score this many dev rows, a fixed sample; all"
+            "--max_eval_samples",
+            type=positive_int,
+            help="score this many dev rows, a fixed sample (default: all)",
         )
         group.add_argument(
             "--selection_metric",
             help=(
                 "the dev metric that chooses checkpoints: any of the task's kind (acc, macro_f1, f1_<class>, "
-                "matthews_corrcoef, spearman, neg_mse, f1_<type of entities>, ...); the task's own"
+                "matthews_corrcoef, spearman, neg_mse, f1_<type of entities>, ...) (default: the task's own)"
             ),
         )
         unnamed_labels(group)
@@ -113,8 +118,7 @@ def held_out(group):
         metavar="SHARE",
         help=(
             "share of train that no stage trains on and that chooses instead of dev, told by the rows' "
-            "text: 0.1; what the "
-            "checkpoints say, else 0: dev chooses"
+            "text: 0.1 (default: what the checkpoints say, else 0: dev chooses)"
         ),
     )
     group.add_argument(
@@ -146,7 +150,7 @@ def spans(parser):
         ),
     ):
         names = flag.split()
-        add(*names, type=kind, help=f"{what}; {SPANS[names[0].removeprefix('--')]}")
+        add(*names, type=kind, help=f"{what} (default: {SPANS[names[0].removeprefix('--')]})")
 
 
 def training(parser):
@@ -169,11 +173,11 @@ def training(parser):
     )
     add("--learning_rate", type=positive, default=3e-5, help="peak")
     add("--weight_decay", type=non_negative, default=0.01, help="on matrices, not on biases and norms")
-    add("--adam_beta1", type=below_one, default=0.9)
-    add("--adam_beta2", type=below_one, default=0.999)
-    add("--adam_epsilon", type=positive, default=1e-6)
-    add("--max_grad_norm", type=non_negative, default=5.0, help="clip the gradient's norm; 0: never")
-    add("--num_train_epochs", type=positive_int, default=10)
+    add("--adam_beta1", type=below_one, default=0.9, help="AdamW's decay of the mean gradient")
+    add("--adam_beta2", type=below_one, default=0.999, help="AdamW's decay of the mean squared gradient")
+    add("--adam_epsilon", type=positive, default=1e-6, help="added to the root of the latter")
+    add("--max_grad_norm", type=non_negative, default=5.0, help="clip the gradient's norm to this; 0: never")
+    add("--num_train_epochs", type=positive_int, default=10, help="passes over the training rows, at most")
     add("--max_steps", type=positive_int, help="stop after this many updates")
     add(
         "--num_patience_epochs",
@@ -194,10 +198,10 @@ def training(parser):
         "--eval_steps",
         type=count,
         default=0,
-        help="updates between evaluations; 0: once an epoch",
+        help="updates between evaluations (default: 0: once an epoch)",
     )
     for name, what in _DROPOUTS.items():
-        add(f"--{name}", type=fraction, help=f"dropout {what}; the checkpoint's")
+        add(f"--{name}", type=fraction, help=f"dropout {what} (default: the checkpoint's)")
     idle(parser, "states are saved by time, see --save_minutes", "--save_steps")
     idle(parser, "every parameter that is trained gets a gradient", "--ddp_find_unused_parameters")
 
@@ -211,9 +215,13 @@ def folder(parser):
     """The flag group of a script that makes a run folder; returns it."""
     group = parser.add_argument_group("run")
     add = group.add_argument
-    add("--output_dir", "--checkpoint_dir", help="the run folder; outputs/<stage>/<what identifies the run>")
+    add(
+        "--output_dir",
+        "--checkpoint_dir",
+        help="the run folder (default: outputs/<stage>/<what identifies the run>)",
+    )
     add("--overwrite", action="store_true", help="start afresh where a run with this folder exists")
-    add("--seed", type=seed, default=776)
+    add("--seed", type=seed, default=776, help="of the order of rows, dropout and new weights")
     add(
         "--dry_run",
         action="store_true",
@@ -234,7 +242,11 @@ def inference(parser):
         default=32,
         help="examples per process",
     )
-    add("--precision", choices=("fp32", "bf16", "fp16"), help="bf16 on a GPU that has it, else fp32")
+    add(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        help="of the computation (default: bf16 on a GPU that has it, else fp32)",
+    )
     add("--use_fp16", action="store_true", help="the same as --precision fp16")
     add("--use_cpu", action="store_true", help="do not use a GPU")
     return group
@@ -268,7 +280,7 @@ def scoring(parser):
     """The flag group of the stages that score heads and neurons."""
     add = parser.add_argument_group("scoring").add_argument
     add("--scoring_split", choices=("train", "dev"), default="train", help="where importance is measured")
-    add("--num_scoring_samples", type=positive_int, help="rows of it, a fixed sample; all")
+    add("--num_scoring_samples", type=positive_int, help="rows of it, a fixed sample (default: all)")
     add(
         "--scoring_batch_size",
         type=positive_int,
@@ -329,7 +341,7 @@ def distillation(objectives):
             add(
                 f"--{name}_weight",
                 type=weight,
-                help=f"{term.help}; 1 over the number of the objective's terms",
+                help=f"weight of the {term.help} (default: 1 over the number of the objective's terms)",
             )
         class_weights(parser)
         add(
@@ -347,5 +359,5 @@ def balance(parser):
     add(
         "--load_balance_weight",
         type=non_negative,
-        help="of the loss that spreads tokens over the student's experts; 0.01",
+        help="of the loss that spreads tokens over the student's experts (default: 0.01)",
     )

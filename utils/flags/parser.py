@@ -34,7 +34,8 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser that collects problems instead of stopping at the first one."""
 
     def __init__(self, doc: str):
-        super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
+        usage = "%(prog)s [--flag value ...]"  # all of them follow, by group
+        super().__init__(usage=usage, description=doc, formatter_class=_Formatter, allow_abbrev=False)
         self.problems = []
         self.required = []
         self.idle = {}  # {name in the namespace: why the flag has no meaning here}
@@ -88,6 +89,10 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_default_metavar_for_optional(self, action):
+        """What stands for a flag's value: the flag has said the rest."""
+        return "N" if action.type in _NUMBERS else "X"
+
     def _get_help_string(self, action):
         if action.default in (None, False, "") or not action.option_strings:
             return action.help
@@ -124,6 +129,10 @@ non_negative = _number(float, 0, sys.float_info.max, False, "a number of at leas
 fraction = _number(float, 0, 1, False, "a number from 0 to 1")
 percent = _number(float, 0, 100, False, "a percentage from 0 to 100")
 finite = _number(float, -sys.float_info.max, sys.float_info.max, False, "a number")
+_NUMBERS = {
+    positive_int, count, seed, threads, samples, width, moderate, weight, below_one, positive, non_negative,
+    fraction, percent, finite,
+}  # fmt: skip
 
 
 def switch(text: str) -> bool:

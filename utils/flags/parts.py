@@ -29,10 +29,15 @@ def students(parser):
         metavar="6,4,3",
         help=(
             "once-for-all: one student whose parts, of each of these depths and widths, are trained with "
-            "it; 6,4,3"
+            "it (default: 6,4,3)"
         ),
     )
-    add("--ofa_hidden", type=descending, metavar="768,...,192", help="the widths; 768,512,384,256,192")
+    add(
+        "--ofa_hidden",
+        type=descending,
+        metavar="768,...,192",
+        help="the widths (default: 768,512,384,256,192)",
+    )
 
 
 def descending(text) -> list[int]:

@@ -35,7 +35,7 @@ def relations(parser):
         "--num_relation_heads",
         type=positive_int,
         metavar="R",
-        help="divides both widths; 48 for 12 layers, 64 for 24, else the largest of 64, 48, 32, 24, 16, 12",
+        help="divides both widths (default: 48 for 12 layers, 64 for 24, else the largest of 64, 48, 32 ...)",
     )
     add(
         "--relations",
@@ -106,7 +106,7 @@ def models(parser):
         "--mlm_weight",
         type=non_negative,
         default=0.0,
-        help="of a loss on masked tokens beside the relations; 0: none",
+        help="of a loss on masked tokens beside the relations (default: 0: none)",
     )
     add(
         "--mlm_probability",
@@ -126,23 +126,30 @@ def student(parser):
         "--student_num_layers",
         type=positive_int,
         metavar="M",
-        help="layers; 6, with experts 4",
+        help="layers (default: 6, with experts 4)",
     )
-    add("--student_hidden", "--hidden", "--student_hidden_size", type=width, metavar="D", help="width; 384")
+    add(
+        "--student_hidden",
+        "--hidden",
+        "--student_hidden_size",
+        type=width,
+        metavar="D",
+        help="width (default: 384)",
+    )
     add(
         "--student_heads",
         "--heads",
         "--student_attention_heads",
         type=positive_int,
         metavar="A",
-        help="attention heads; 12",
+        help="attention heads (default: 12)",
     )
     add(
         "--student_intermediate",
         "--intermediate",
         type=positive_int,
         metavar="F",
-        help="feed-forward neurons; 4 times the width",
+        help="feed-forward neurons (default: 4 times the width)",
     )
     add(
         "--student_init",

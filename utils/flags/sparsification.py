@@ -47,7 +47,7 @@ def sparsification(tasks):
             help="StarK's third stage, a teacher sorted for its student, is run_stark.py's",
         )
         add("--model_type", help="sparsebert_cls, sparsebert_ner or ft; for a corpus sparsebert_mlm")
-        add("--grid", type=percentages, help=f"sparsities in percent; {_GRID}")
+        add("--grid", type=percentages, help=f"sparsities in percent (default: {_GRID})")
         add("--per_example", action="store_true", help="take the absolute value per example instead")
         add = parser.add_argument_group(f"a text corpus (--task_name {CORPUS})").add_argument
         add(
@@ -61,7 +61,7 @@ def sparsification(tasks):
         add(
             "--num_heldout_blocks",
             type=positive_int,
-            help="blocks that are not scored, to evaluate with; 512",
+            help="blocks that are not scored, to evaluate with (default: 512)",
         )
         role = "the fine-tuned model; for a corpus as it was pretrained, with its head for masked tokens"
         model_path(

@@ -16,7 +16,9 @@ def stark(parser):
     model_path(parser, "--teacher_model_path", role)
     role = "the trial student, that the teacher is sparsified for"
     model_path(parser, "--student_model_path", role, required=False)
-    model_path(parser, "--student_init_path", "what the trial started from; the teacher", required=False)
+    model_path(
+        parser, "--student_init_path", "what the trial started from (default: the teacher)", required=False
+    )
     add = parser.add_argument_group("stark").add_argument
     add(
         "--lam",
@@ -43,7 +45,7 @@ def stark(parser):
         help="sparsities of the teacher in percent",
     )
     add("--do_rewind", action="store_true", help="distil the student again, from sparser teachers")
-    add("--teacher_sparsities", type=percentages, help="grid points to rewind with; all above 0")
+    add("--teacher_sparsities", type=percentages, help="grid points to rewind with (default: all above 0)")
 
 
 def name(args) -> str:

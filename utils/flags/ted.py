@@ -43,7 +43,9 @@ _USES = {
 def ted(parser):
     """The flag group of run_ted.py."""
     model_path(parser, "--model_path", "filters: the fine-tuned model that gets them", required=False)
-    model_path(parser, "--teacher_model_path", "the teacher; for ted one with filters", required=False)
+    model_path(
+        parser, "--teacher_model_path", "the teacher (default: for ted one with filters)", required=False
+    )
     model_path(
         parser, "--student_model_path", "the student; without it, a part of the teacher", required=False
     )
@@ -52,15 +54,19 @@ def ted(parser):
     add(
         "--student_init",
         choices=("pretrained", "finetuned", "stage1"),
-        help="see above; stage1 for ted, else pretrained",
+        help="see above (default: stage1 for ted, else pretrained)",
     )
     add(
         "--filter_interval",
         type=positive_int,
-        help="layers from one filter to the next, in stage II the student's; 1",
+        help="layers from one filter to the next, in stage II the student's (default: 1)",
     )
-    add("--teacher_filter_interval", type=positive_int, help="stage II, the teacher's; 1")
-    add("--filter_output_dim", type=width, help="numbers that a filter makes of a state; the hidden size")
+    add("--teacher_filter_interval", type=positive_int, help="stage II, the teacher's (default: 1)")
+    add(
+        "--filter_output_dim",
+        type=width,
+        help="numbers that a filter makes of a state (default: the hidden size)",
+    )
     add(
         "--filter_nonlinear",
         nargs="?",
@@ -84,21 +90,25 @@ def ted(parser):
         help=(
             "of one-label tasks: heads read the first token of what a filter makes, as published, or the "
             "mean over real tokens, "
-            "which then is matched too; first, in stage II as in stage I"
+            "which then is matched too (default: first, in stage II as in stage I)"
         ),
     )
     add(
         "--filters",
         choices=("all", "above_chance"),
-        help="stage II: above_chance matches only those whose heads were so; all",
+        help="stage II: above_chance matches only those whose heads were so (default: all)",
     )
-    add("--kl_alpha", type=non_negative, help="weight of the divergence from the teacher's answers; 0")
-    add("--mse_alpha", type=non_negative, help="weight of the distance of filtered states; 0")
-    add("--temperature", type=moderate, help="of the divergence; 2")
+    add(
+        "--kl_alpha",
+        type=non_negative,
+        help="weight of the divergence from the teacher's answers (default: 0)",
+    )
+    add("--mse_alpha", type=non_negative, help="weight of the distance of filtered states (default: 0)")
+    add("--temperature", type=moderate, help="of the divergence (default: 2)")
     add(
         "--regression_kl",
         choices=("mse", "listwise"),
-        help="distance of scores; listwise is a softmax over the batch; mse",
+        help="distance of scores; listwise is a softmax over the batch (default: mse)",
     )
     add("--pad_in_losses", action="store_true", help="padding counts in MSE and KL, as published")
     add(

@@ -51,7 +51,7 @@ def vocabulary(tasks):
             "--max_length",
             "--max_seq_length",
             type=positive_int,
-            help="tokens of the longest text, with specials: positions beyond it go as well; all stay",
+            help="tokens of the longest text, with specials: positions beyond go as well (default: all stay)",
         )
         add(
             "--trim_embeddings",
