@@ -218,7 +218,10 @@ def test_metadata_of_a_card():
     assert [(each.metric_type, each.metric_value) for each in (one, two)] == [("accuracy", 0.5), ("f1", 0.25)]
     assert "python run_finetuning.py --task_name mrpc\npython run_minidisc.py --seed 1\n" in text
     assert "train.tsv" in text and "test.tsv" not in text and "max_length=96" in text and "text_pair" in text
-    own = cards.card(provenance, {**results, "task": "my task: 1"}, config)
+    provenance["settings"]["own_task"] = {"files": {"train": "/home/somebody/train.tsv"}}
+    own_task = {"own_task": {"text": ["a", "b"]}, "problem_type": "multi_label_classification"}
+    own = cards.card(provenance, {**results, "task": "my task: 1"}, {**config, **own_task})
     data = ModelCard(own).data
-    assert data.datasets is None and data.language is None and "text_pair" not in own
+    assert data.datasets is None and data.language is None and "somebody" not in own
+    assert "text_pair" in own and "top_k=None" in own
     assert data.eval_results[0].dataset_type == "my task: 1" and "train.tsv" not in own

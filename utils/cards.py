@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from utils import card_snippets, logs
+from utils import card_snippets, checkpoints, logs
 
 METHODS = {
     "finetuning": "fine-tuning of all weights",
@@ -28,6 +28,8 @@ METRICS = {  # their names on the hub, where those differ
     "pearson": "pearsonr",
     "spearman": "spearmanr",
     "exact": "exact_match",
+    "macro_f1": "f1",
+    "micro_f1": "f1",
 }
 
 
@@ -61,11 +63,11 @@ def card(provenance: dict, results: dict, config: dict, *, read=(), graph=None, 
     """
     task, stage, settings = results.get("task"), provenance["stage"], provenance["settings"]
     before = provenance.get("before", ())
-    columns = settings.get("text_columns")
+    own = config.get(checkpoints.OWN_TASK)
     lines = card_snippets.snippet(
         config,
         max_length=settings.get("max_length") or settings.get("max_seq_length") or 128,
-        pair=len(columns) > 1 if columns else task == "demo" or (task in DATASETS and DATASETS[task].pair),
+        pair=len(own.get("text", ())) > 1 if own else _has_pairs(task),
         graph=graph,
         disabled=disabled,
     )
@@ -99,6 +101,10 @@ def card(provenance: dict, results: dict, config: dict, *, read=(), graph=None, 
             "",
         ]
     )
+
+
+def _has_pairs(task):
+    return task == "demo" or (task in DATASETS and DATASETS[task].pair)
 
 
 def _title(provenance, results):
@@ -200,7 +206,9 @@ def _rows(provenance, results, config, read):
 
 def _is_setting(key, value):
     shown_elsewhere = (
-        key.endswith("_path") or key.endswith("_dir") or key in ("corpus", "seed", "precision", "task_name")
+        key.endswith("_path")
+        or key.endswith("_dir")
+        or key in ("corpus", "seed", "precision", "task_name", "own_task")
     )
     return value is not None and value is not False and not shown_elsewhere
 
