@@ -346,11 +346,44 @@ def test_what_cannot_be_opened(tokenizer, tmp_path, built_corpus):
     with pytest.raises(DataError, match=r"blocks-00000.arrow: no such file"):
         memory_mapped.open_corpus(folder, tokenizer=tokenizer)
     (folder / "x").rename(folder / "blocks-00000.arrow")
-    with open(folder / "blocks-00000.arrow", "r+b") as file:
-        file.truncate(500)
-    with pytest.raises(DataError, match=r"blocks-00000.arrow: damaged"):
-        memory_mapped.open_corpus(folder, tokenizer=tokenizer)
-    (folder / "corpus.json").write_text('{"blocks": "packed"}')
-    with pytest.raises(DataError, match=r"corpus.json:1: damaged"):
+    whole = (folder / "blocks-00000.arrow").read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2 : len(whole) // 2 + 400] = bytes(400)
+    for content in (changed, whole[:500], b"", b"\xff\xfe", b"[]"):
+        (folder / "blocks-00000.arrow").write_bytes(content)
+        with pytest.raises(DataError, match=r"blocks-00000.arrow: changed or damaged"):
+            memory_mapped.open_corpus(folder, tokenizer=tokenizer)
+    (folder / "sentences").mkdir()
+    (folder / "corpus.json").unlink()
+    with pytest.raises(DataError, match="holds sentences, no blocks"):
         memory_mapped.open_corpus(folder, tokenizer=tokenizer)
     assert len(memory_mapped.open_corpus(built_corpus, tokenizer=tokenizer)) > 20  # what the script writes
+
+
+SHARD = {"file": "blocks-00000.arrow", "blocks": 3, "sha256": "0" * 64}
+MANIFESTS = [
+    *("", "[]", "{", "5", "null", "[" * 100_000, '{"blocks": "packed"}', "\0"),
+    *(
+        {name: value}
+        for name, values in {
+            "tokenizer": (5, {"name": 1}, {"name": "x", "size": 9}),
+            "blocks": (None, "sentences", ["packed"]),
+            "max_length": ("16", 12.5, None, True, 12),
+            "num_blocks": ("many", -1),
+            "shards": ({}, [], [5], [{}], [{**SHARD, "file": "../outside.arrow"}], [{**SHARD, "sha256": 5}]),
+        }.items()
+        for value in values
+    ),
+]
+
+
+@pytest.mark.parametrize("content", MANIFESTS, ids=[str(content)[:50] for content in MANIFESTS])
+def test_damaged_manifests(content, tokenizer, tmp_path):
+    """One message that names the corpus."""
+    built(text(), tokenizer, tmp_path)
+    if isinstance(content, dict):
+        content = json.dumps({**json.loads((tmp_path / "corpus.json").read_text()), **content})
+    (tmp_path / "corpus.json").write_text(content)
+    with pytest.raises(DataError, match=str(tmp_path)) as caught:
+        memory_mapped.open_corpus(tmp_path, tokenizer=tokenizer)
+    assert "build the corpus again" in str(caught.value)

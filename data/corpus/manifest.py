@@ -4,7 +4,7 @@ many.
 A folder is a corpus once it holds one.  Nothing here imports torch.
 """
 
-import json
+import re
 from pathlib import Path
 
 from data.model_tokenizer import tokenizer_hash
@@ -12,6 +12,11 @@ from utils import files
 from utils.errors import CheckpointError, DataError
 
 NAME = "corpus.json"
+_FACTS = {"tokenizer": dict, "blocks": str, "max_length": int, "num_blocks": int, "shards": list}
+_TOKENIZER = {"name": str, "size": int, "hash": str}
+_SHARD = {"file": str, "blocks": int, "sha256": str}
+_SHARD_NAME = re.compile(r"blocks-\d+\.arrow")
+_ADVICE = "expected what run_corpus.py wrote; build the corpus again"
 
 
 def is_built(path) -> bool:
@@ -23,6 +28,11 @@ def read_manifest(path) -> dict:
     """corpus.json of a corpus folder.  Raises DataError where there is none, or another file of that name."""
     folder = Path(path).expanduser()
     if not (folder / NAME).is_file():
+        if (folder / "sentences").is_dir():
+            raise DataError(
+                f"{path}: holds sentences, no blocks (--sentences_only); expected a corpus built with a "
+                f"tokenizer: give {folder / 'sentences'} to run_corpus.py as its --input"
+            )
         if (folder / "args.json").is_file():
             raise DataError(
                 f"{path}: this corpus has not been built to its end; give its command again, it continues"
@@ -31,16 +41,27 @@ def read_manifest(path) -> dict:
             f"{path}: found no {NAME}; expected a corpus folder made by run_corpus.py, or --streaming for "
             "raw text"
         )
-    try:
-        facts = files.read_json(folder / NAME)
-        return {
-            **facts,
-            **{key: facts[key] for key in ("tokenizer", "blocks", "max_length", "num_blocks", "shards")},
-        }
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    facts = _read(folder / NAME)
+    if facts["blocks"] not in ("packed", "pairs") or not facts["shards"]:
         raise DataError(
-            f"{folder / NAME}:1: damaged ({error!r}); expected what run_corpus.py wrote; build it again"
-        ) from error
+            f"{folder / NAME}: damaged (blocks: found {facts['blocks'][:80]!r} in {len(facts['shards'])} "
+            f"files, expected packed or pairs in one or more); {_ADVICE}"
+        )
+    return facts
+
+
+def _read(file) -> dict:
+    checks = {"error": DataError, "advice": _ADVICE}
+    facts = files.read_object(file, _FACTS, **checks)
+    files.check_object(facts["tokenizer"], _TOKENIZER, path=f"{file}: tokenizer", **checks)
+    for number, shard in enumerate(facts["shards"]):
+        where = f"{file}: shards {number}"
+        files.check_object(shard if isinstance(shard, dict) else {}, _SHARD, path=where, **checks)
+        if not _SHARD_NAME.fullmatch(shard["file"]):
+            raise DataError(
+                f"{where}: damaged (file: found {shard['file'][:80]!r}, expected a file beside it); {_ADVICE}"
+            )
+    return facts
 
 
 def write_manifest(folder, tokenizer, layout, result: dict, *, tokenizer_name, settings: dict):
