@@ -78,10 +78,12 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
 
     model: in eval mode; for a graph it is moved to the CPU.  kind: "dense", "compact" or "onnx".  split: of
     the task, labelled or not; NUM_CHECKED of its examples are compared.  card: makes README.md's text of
-    config.json.  task_kind: load_model()'s kind. Returns {"folder", "largest_difference" of logits,
-    "examples" compared}, of a graph also the version of "onnxruntime".
+    config.json.  task_kind: load_model()'s kind.
+    Returns {"folder", "largest_difference" of logits, "examples" compared}; of a compact model that is no
+    stock model also the name of its "code" file; of a graph the version of "onnxruntime", the
+    "disabled_optimizers" that it was run without, and "shapes", see _check_shapes().
     Raises CheckpointError for a model that cannot be exported so, RunError where the logits differ by more
-    than TOLERANCE.
+    than TOLERANCE, and where onnxruntime cannot run a graph.
     """
     with files.new_folder(folder) as aside:
         more = {}

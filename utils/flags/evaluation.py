@@ -80,7 +80,10 @@ def evaluation(tasks, *, formats):
             nargs="+",
             choices=EXPORTS,
             metavar="KIND",
-            help="dense: zero-filled stock model; compact: as small as it is; onnx: a graph, and one in int8",
+            help=(
+                "onnx: graphs in fp32 and int8, to deploy; compact: as small as it is, with its code, for "
+                "PyTorch; dense: zero-filled stock model"
+            ),
         )
         group(
             "--export_dir", help="gets a new folder for each kind (default: outputs/export/<task and model>)"
