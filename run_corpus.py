@@ -49,6 +49,11 @@ def parse(argv=None):
         help="of the folders among the inputs only files of such names: wiki_*",
     )
     flags.corpus.documents(add)
+    add(
+        "--refetch",
+        action="store_true",
+        help="download what is behind URLs anew, in the place of kept copies of earlier downloads",
+    )
     flags.idle(parser, "the tokenizer knows it", "--do_lower_case")
     flags.idle(parser, "pairs are filled up to their length", "--short_seq_prob")
     add(
@@ -121,7 +126,7 @@ def main(args):
     """Read, encode, put together; returns the folder of the corpus."""
     # ---- Inputs and run folder
     sources = documents.find_sources(
-        args.input, format=args.format, columns=args.columns, sample_by=args.sample_by
+        args.input, format=args.format, columns=args.columns, sample_by=args.sample_by, refetch=args.refetch
     )
     tokenizer = None if args.sentences_only else load_tokenizer(args.tokenizer_name_or_path)
     layout = layout_of(

@@ -11,6 +11,24 @@ from pathlib import Path
 
 from utils.errors import DataError
 
+_UTF_16 = "UTF-16 text; convert it: iconv -f utf-16 -t utf-8"
+_OTHERS = {  # how files begin that are no UTF-8 text: what they are
+    b"\xff\xfe\0\0": "UTF-32 text; convert it: iconv -f utf-32 -t utf-8",
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+    **{
+        start: f"a packed file; rename it, so that its name ends with {ending}"
+        for start, ending in (
+            (b"\x1f\x8b", ".gz"),
+            (b"BZh9", ".bz2"),
+            (b"\xfd7zXZ\0", ".xz"),
+            (b"\x28\xb5\x2f\xfd", ".zst"),
+            (b"PK\3\4", ".zip"),
+        )
+    },
+    b"PAR1": "a Parquet file; rename it, so that its name ends with .parquet",
+    b"%PDF": "a PDF file; export its text",
+}
 # What reading a file can end with that is damaged, or none of its format
 UNREADABLE = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, OSError)
 
@@ -39,19 +57,33 @@ def lines(path, stream):
     """
     blank = []  # lines that may be the end of the file
     for number, data in enumerate(stream, 1):
-        try:
-            text = data.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: found the byte 0x{data[error.start]:02x}, which is not UTF-8; expected a "
-                "UTF-8 text file; convert it, for instance with iconv -f latin1 -t utf-8"
-            ) from error
+        text = decoded(path, number, data).removesuffix("\n").removesuffix("\r")
         if text:
             yield from ((line, "") for line in blank)
             blank = []
             yield number, text
         else:
             blank.append(number)
+
+
+def decoded(path, number: int, data: bytes) -> str:
+    """The text of a file's line, with its line end, without a byte order mark.  Raises DataError, which says
+    what the file is instead, as far as its first bytes tell."""
+    if number == 1:
+        other = next((said for start, said in _OTHERS.items() if data.startswith(start)), None)
+        if other is None and b"\0" in data:
+            other = (
+                "bytes of value 0, as in a binary file or in UTF-16; iconv -f utf-16le -t utf-8 converts it"
+            )
+        if other is not None:
+            raise DataError(f"{path}:1: found {other}; expected a UTF-8 text file")
+    try:
+        return data.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}:{number}: found the byte 0x{data[error.start]:02x}, which is not UTF-8; expected a "
+            "UTF-8 text file; convert it, for instance with iconv -f latin1 -t utf-8"
+        ) from error
 
 
 @contextlib.contextmanager

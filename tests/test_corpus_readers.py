@@ -5,6 +5,7 @@ import functools
 import gzip
 import http.server
 import json
+import os
 import shutil
 import threading
 
@@ -12,7 +13,8 @@ import pytest
 from commands import run
 from corpus_texts import contents, read
 
-from data.corpus import documents, sentences
+from data import readers
+from data.corpus import documents, downloads, sentences
 from utils.errors import DataError
 
 # ---- Readers
@@ -121,6 +123,71 @@ def test_urls(server):
     assert len(list(documents.read_documents(sources))) == 6  # from where it was kept
     with pytest.raises(DataError, match=f"{url}/none.txt: cannot be downloaded .*(404|Not Found)"):
         read(f"{url}/none.txt")
+
+
+def test_a_file_that_has_changed_behind_its_url(server, caplog, monkeypatch):
+    """The kept copy is used, which is said with its date, and what the server has now; fetched anew on
+    demand."""
+    monkeypatch.setattr(documents.logger, "propagate", True)
+    caplog.set_level("INFO", logger="compression")
+    url, folder = f"{server[0]}/a.txt", server[1]
+
+    def texts(**options):
+        downloads.local_file.cache_clear()
+        caplog.clear()
+        return list(documents.read_documents(documents.find_sources([url], **options)))
+
+    (folder / "a.txt").write_text("old")
+    os.utime(folder / "a.txt", (1_000_000_000, 1_000_000_000))
+    assert texts() == ["old"] and "downloaded to" in caplog.text
+    assert texts() == ["old"] and "the copy that was fetched on 20" in caplog.text
+    assert "has changed since" not in caplog.text
+    (folder / "a.txt").write_text("newer")
+    assert texts() == ["old"] and "Last-Modified Sun, 09 Sep 2001 01:46:40 GMT, now" in caplog.text
+    assert "Content-Length 3, now 5" in caplog.text and "--refetch" in caplog.text
+    kept = downloads.local_file(url)
+    origin = kept.with_name(f"{kept.name}.origin.json")
+    for content in ("", "[]", '{"fetched": 5}'):
+        shutil.copy(origin, origin.with_name("whole"))
+        origin.write_text(content)
+        with pytest.raises(DataError, match=r"origin\.json: damaged"):
+            texts()
+        origin.with_name("whole").rename(origin)
+    assert (
+        texts(refetch=True) == ["newer"] and texts() == ["newer"] and "has changed since" not in caplog.text
+    )
+    (folder / "a.txt").unlink()
+    assert texts() == ["newer"] and "cannot be found out" in caplog.text
+    origin.unlink()  # kept by an earlier version
+    (folder / "a.txt").write_text("newest")
+    assert texts() == ["newer"] and "Content-Length 5, now 6" in caplog.text
+    (folder / "a.txt").unlink()
+    with pytest.raises(DataError, match="cannot be downloaded"):
+        texts(refetch=True)
+    assert texts() == ["newer"]
+
+
+OTHERS = {  # what is no UTF-8 text: what the message says
+    "the cat\n".encode("utf-16"): "UTF-16 text; convert it: iconv -f utf-16",
+    "the cat\n".encode("utf-16-be"): "UTF-16",
+    "the cat\n".encode("utf-16-le"): "UTF-16",
+    "the cat\n".encode("utf-32"): "UTF-32",
+    gzip.compress(b"the cat"): r"ends with \.gz",
+    b"\x28\xb5\x2f\xfd\x04": r"ends with \.zst",
+    b"PK\3\4 the cat": r"ends with \.zip",
+    b"\0\0\1": "bytes of value 0",
+    b"caf\xe9": "0xe9, which is not UTF-8; .*latin1",
+}
+
+
+@pytest.mark.parametrize("content", OTHERS, ids=[str(content[:5]) for content in OTHERS])
+def test_what_is_no_utf_8_text(content, tmp_path):
+    """In corpora and in tables, whatever their name says."""
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=f"a.txt:1: found .*{OTHERS[content]}"):
+        read(tmp_path / "a.txt")
+    with pytest.raises(DataError, match=f"a.txt:1: found .*{OTHERS[content]}"):
+        readers.read_lines(tmp_path / "a.txt")
 
 
 BAD = [  # name, content, what the message says; from the script

@@ -249,7 +249,7 @@ BAD = {
     r"from 0\.0 to 5\.0"),
     "not UTF-8": ("rte", "train", "train.tsv", RTE.encode() + b"2\tcaf\xe9\tb\tentailment\n",
     r":4: found the byte 0xe9"),
-    "UTF-16": ("rte", "train", "train.tsv", RTE.encode("utf-16"), r"train\.tsv:1: found the byte"),
+    "UTF-16": ("rte", "train", "train.tsv", RTE.encode("utf-16"), r"train\.tsv:1: found UTF-16 text"),
     "empty text": ("rte", "train", "train.tsv", HEAD + "0\ta\t \tentailment\n",
     r":2: found an empty sentence2"),
     "missing file": ("rte", "dev", "train.tsv", RTE, r"dev\.tsv: no such file; datasets/README\.md"),

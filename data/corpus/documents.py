@@ -12,21 +12,18 @@ import bz2
 import csv
 import glob
 import gzip
-import hashlib
-import http.client
 import json
 import logging
 import lzma
 import os
 import re
-import shutil
-import urllib.error
-import urllib.parse
-import urllib.request
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from data import opening
+from data.corpus import downloads
+from data.corpus.downloads import is_url
 from utils import files
 from utils.errors import DataError
 
@@ -43,7 +40,6 @@ _SUFFIXES = {
 }
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONFIG_KEYS = ("urls", "format", "columns")
-_TIMEOUT = 30  # seconds without an answer
 
 
 @dataclass(frozen=True)
@@ -60,19 +56,20 @@ class Source:
     @property
     def file(self) -> Path:
         """The local file; that of a URL is downloaded when it is first asked for."""
-        return _download(self.path) if _is_url(self.path) else Path(self.path)
+        return downloads.local_file(self.path) if is_url(self.path) else Path(self.path)
 
 
-def find_sources(inputs, *, format=None, columns=None, sample_by=None) -> list[Source]:
+def find_sources(inputs, *, format=None, columns=None, sample_by=None, refetch=False) -> list[Source]:
     """The files that inputs mean, in the order given and by name within a folder or glob; each file once.
 
     inputs: files, folders, globs, URLs, or one JSON file {"urls", "format", "columns"}, whose relative paths
     start at its folder, and whose columns are idle for formats that have none.
     format, columns (separated by commas), sample_by: for all files; a format of None is found out for each.
+    refetch: download what is behind URLs also where a copy is kept.
     Raises DataError for whatever is not there or cannot be reached.
     """
     inputs, given = list(inputs), columns
-    if len(inputs) == 1 and inputs[0].endswith(".json") and not _is_url(inputs[0]):
+    if len(inputs) == 1 and inputs[0].endswith(".json") and not is_url(inputs[0]):
         config = _config(Path(inputs[0]).expanduser())
         if config is not None:
             inputs, format, columns = (
@@ -80,9 +77,12 @@ def find_sources(inputs, *, format=None, columns=None, sample_by=None) -> list[S
                 format or config.get("format"),
                 columns or config.get("columns"),
             )
-    paths = [path for word in inputs for path in ([word] if _is_url(word) else _local(word))]
+    paths = [path for word in inputs for path in ([word] if is_url(word) else _local(word))]
     if len(set(paths)) < len(paths):
         logger.info("%d files are named more than once; read once", len(paths) - len(set(paths)))
+    for path in dict.fromkeys(paths) if refetch else ():
+        if is_url(path):
+            downloads.fetch(path)
     names = tuple(name.strip() for name in (columns or "text").split(","))
     sources = []
     for path in dict.fromkeys(paths):
@@ -104,7 +104,7 @@ def find_sources(inputs, *, format=None, columns=None, sample_by=None) -> list[S
 def hashes(sources, *, download: bool = True) -> dict[str, str]:
     """The SHA-256 of each file, by its path or URL.  download: also of what is behind URLs; else a URL stands
     for itself."""
-    return {s.path: files.sha256(s.file) if download or not _is_url(s.path) else s.path for s in sources}
+    return {s.path: files.sha256(s.file) if download or not is_url(s.path) else s.path for s in sources}
 
 
 def read_documents(sources):
@@ -122,10 +122,6 @@ def require_text(sources, num_characters: int):
             f"{sources[0].path}:1: found no text{more}; expected documents; the format read was "
             f"{sources[0].format}"
         )
-
-
-def _is_url(word) -> bool:
-    return word.startswith(("http://", "https://"))
 
 
 def _config(path):
@@ -151,7 +147,7 @@ def _config(path):
         )
     return {
         **config,
-        "urls": [url if _is_url(url) else str(path.parent / Path(url).expanduser()) for url in urls],
+        "urls": [url if is_url(url) else str(path.parent / Path(url).expanduser()) for url in urls],
     }
 
 
@@ -174,38 +170,9 @@ def _local(word) -> list[str]:
     return found
 
 
-def _download(url) -> Path:
-    """The file behind a URL, kept where the datasets library keeps its downloads."""
-    from datasets.config import DOWNLOADED_DATASETS_PATH
-
-    try:
-        name = Path(urllib.parse.urlparse(url).path).name
-    except ValueError as error:
-        raise DataError(f"{url}: no URL ({error}); expected http://host/file") from error
-    target = Path(DOWNLOADED_DATASETS_PATH) / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
-    if target.exists():
-        logger.info("%s: the copy of an earlier download is used: %s", url, target)
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with files.new_file(target) as aside:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(aside, "wb") as file:
-                shutil.copyfileobj(answer, file, 1 << 20)
-                expected = answer.headers.get("Content-Length")
-            if expected is not None and aside.stat().st_size != int(expected):
-                raise DataError(
-                    f"{url}: the download ended after {aside.stat().st_size} of {expected} bytes; try again"
-                )
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
-        raise DataError(f"{url}: cannot be downloaded ({reason}); expected a URL that answers") from error
-    logger.info("%s: downloaded to %s", url, target)
-    return target
-
-
 def _format(source) -> str:
     """The format of a file, from the end of its name, else from its first line."""
-    name = source.path.split("?")[0] if _is_url(source.path) else source.path
+    name = source.path.split("?")[0] if is_url(source.path) else source.path
     stem, suffix = os.path.splitext(name)
     suffix = os.path.splitext(stem)[1] if suffix in _OPENERS else suffix
     if suffix.lower() in _SUFFIXES:
@@ -221,13 +188,7 @@ def _lines(source):
     try:
         with opener(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{source.path}:{number}: found the byte 0x{error.object[error.start]:02x}, which is not UTF-8; "
-            "expected UTF-8 text; "
-            f"convert it, for instance with iconv -f latin1 -t utf-8"
-        ) from error
+                yield number, opening.decoded(source.path, number, line).rstrip("\r\n")
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise DataError(
             f"{source.path}:{number + 1}: cannot be read ({error}); expected a whole file"

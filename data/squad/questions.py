@@ -53,11 +53,14 @@ def read_questions(path, *, split: str, stream=None) -> Examples:
     try:
         content = json.loads("\n".join(text for _, text in lines))
     except json.JSONDecodeError as error:
+        cut = error.msg != "Extra data"  # after a whole value: another format
         raise DataError(
             f"{path}:{error.lineno}: found no complete JSON ({error.msg}, column {error.colno}); expected "
-            "SQuAD's JSON; "
-            f"the file may be cut off, copy it again"
+            f"SQuAD's JSON, or rows with question, context and answers, one on each line"
+            f"{'; the file may be cut off, copy it again' if cut else ''}"
         ) from error
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"{path}:1: found no SQuAD JSON ({error}); expected an object with data") from error
     for a, article in enumerate(reader.get(content, "", "data", list)):
         if isinstance(article, dict) and "paragraphs" not in article and "question" in article:
             reader.add_row(article, f"data[{a}]")

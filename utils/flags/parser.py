@@ -27,6 +27,7 @@ NOT_SETTINGS = {
     "hops_dir",
     "num_workers",
     "infer_split",
+    "refetch",
 }
 
 
