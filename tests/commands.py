@@ -86,6 +86,21 @@ def outcome(script, *flags, processes=1, before=(), seconds=300):
         return codes, "".join(file.read_text() for file in sorted(Path(folder).iterdir()))
 
 
+def forked_processes(function, arguments, seconds=120) -> list:
+    """Call a function of a test module in a process for each tuple of arguments; returns the exit codes."""
+    started = [_server().Process(target=function, args=each) for each in arguments]
+    for process in started:
+        process.start()
+    deadline = time.time() + seconds
+    for process in started:
+        process.join(max(0.0, deadline - time.time()))
+    codes = [process.exitcode for process in started]
+    for process in started:
+        process.kill()
+        process.join()
+    return codes
+
+
 def kill_when(condition, script, *flags, processes=1, signal="kill", seconds=300) -> bool:
     """Start a script and stop it as soon as condition() holds; False if it ended before that.
 

@@ -1,0 +1,120 @@
+"""What one of several processes checks of models that are shared out; test_sharding.py starts them."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import tiny_models
+import torch
+import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import models
+from models import saving
+from utils import distributed, files
+
+CASES = ("bert", "deberta-v2", "modernbert", "mpnet", "t5 gated")
+
+
+def main(rank, processes, folder, out):
+    """Run all checks; the exit code is 0 where they hold, else `out` says what does not."""
+    sys.stdout = sys.stderr = open(out, "w")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/join", rank=rank, world_size=processes)
+    try:
+        for case in CASES:
+            check(case, Path(folder) / case)
+    except BaseException:
+        traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(1)
+    dist.destroy_process_group()
+
+
+def check(case, folder):
+    """A nested model, whole and shared out: logits, gathers, crops, checkpoints."""
+    model = tiny_models.nest(tiny_models.build(case, dtype=torch.float32))
+    kind = {"SequenceClassification": "classification", "TokenClassification": "tagging"}[
+        type(model).__name__.partition("For")[2]
+    ]
+    if distributed.is_main():
+        models.save_model(model, folder / "whole")
+        models.save_model(model.bfloat16(), folder / "bf16")
+    distributed.barrier()
+    options = {"kind": kind, "label_names": ("LABEL_0", "LABEL_1", "LABEL_2")}
+    options["unnamed_labels"] = options["label_names"]
+    whole = models.load_model(folder / "whole", **options)
+    shared = models.load_model(folder / "whole", shard=True, **options)
+    assert type(shared) is type(whole)
+    _rows_are_half_of(shared)
+    _parameters_are_gathered_in_their_layers_only(whole, shared)
+    # ---- A crop of either; several files with an index
+    ours, theirs = models.crop(shared, 60), models.crop(whole, 60)
+    _rows_are_half_of(ours)
+    assert torch.equal(logits(ours), logits(theirs))
+    saving._LARGEST_FILE = 1000
+    models.save_model(ours, folder / "files")
+    distributed.barrier()
+    assert (folder / "files" / "model.safetensors.index.json").exists()
+    assert len([*(folder / "files").glob("model-*.safetensors")]) > 1
+    assert not [entry for entry in (folder / "files").iterdir() if entry.is_dir()]
+    assert torch.equal(logits(models.load_model(folder / "files", **options)), logits(theirs))
+    if distributed.is_main():
+        models.save_model(theirs, folder / "file")
+    distributed.barrier()
+    assert files.read_json(folder / "files/config.json") == files.read_json(folder / "file/config.json")
+    # ---- Weights that are stored in 16 bits
+    stored = [models.load_model(folder / "bf16", shard=shard, **options) for shard in (False, True)]
+    assert stored[1].dtype == torch.float32 and torch.equal(*map(logits, stored))
+
+
+class Collectives(TorchDispatchMode):
+    """A context that notes the collective operations in it.  names: in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if "c10d" in function.namespace:
+            self.names.append(str(function).removesuffix(".default"))
+        return function(*args, **(kwargs or {}))
+
+
+def logits(model):
+    with torch.no_grad():
+        return tiny_models.output(model)
+
+
+def _rows_are_half_of(model):
+    """Each process holds its rows, and at least one of two holds less than the whole."""
+    held = sum(distributed.local(parameter).numel() for parameter in model.parameters())
+    total = sum(parameter.numel() for parameter in model.parameters())
+    assert sum(distributed.gather(held)) == total and held < 0.6 * total, (held, total)
+
+
+def _parameters_are_gathered_in_their_layers_only(whole, shared):
+    """Two passes at two sparsities, forward and backward: each group of parameters, those of a layer or those
+    outside all, is gathered once for each, and nothing else is; gradients are the mean of the processes'."""
+    groups = len(models.layers(shared)) + 1
+    for s in (0, 50):
+        models.set_sparsity(whole, s)
+        models.set_sparsity(shared, s)
+        with Collectives() as called:
+            answer = tiny_models.output(shared)
+            answer.square().sum().backward()
+        gathers = [name for name in called.names if "gather" in name]
+        assert len(gathers) == 2 * groups and {*gathers} == {"c10d._allgather_base_"}, called.names
+        expected = tiny_models.output(whole)
+        assert torch.equal(answer, expected)
+        expected.square().sum().backward()
+    wanted = dict(whole.named_parameters())
+    for name, parameter in shared.named_parameters():
+        gradient = wanted[name].grad
+        assert (parameter.grad is None) == (gradient is None), name
+        if gradient is not None:
+            scale = max(1.0, float(gradient.abs().max()))
+            assert (distributed.whole(parameter.grad) - gradient).abs().max() < 1e-5 * scale, name
+    for model in (whole, shared):
+        models.set_sparsity(model, None)

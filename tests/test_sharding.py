@@ -1,0 +1,30 @@
+"""Models that are shared out (--shard): what two processes check together, and what is refused by name.
+
+That scripts do the same with it as without is in test_distributed.py.
+"""
+
+import pytest
+import sharding_driver
+from commands import forked_processes, run
+
+
+def test_shared_out_models(tmp_path):
+    """Two families with a position bias for all layers, one with fused projections, two plain ones."""
+    files = [tmp_path / f"said{rank}" for rank in (0, 1)]
+    codes = forked_processes(sharding_driver.main, [(rank, 2, tmp_path, files[rank]) for rank in (0, 1)])
+    assert codes == [0, 0], "".join(file.read_text() for file in files)
+
+
+@pytest.mark.parametrize(
+    "script, flags, processes, said",
+    [
+        ("run_finetuning.py", "--compile --precision fp16", 2, ["--compile", "fp16"]),
+        ("run_finetuning.py", "", 1, ["torchrun"]),
+        ("run_ted.py", "--mode ft --student_model_path {nested}", 2, ["ted has not been made"]),
+    ],
+)
+def test_refused(script, flags, processes, said, nested_demo):
+    words = ["--task_name", "demo", "--shard", "--use_cpu", *flags.format(nested=nested_demo).split()]
+    done = run(script, *words, processes=processes, code=2)
+    assert all(f"--shard: {word}" in done.stderr or word in done.stderr for word in said), done.stderr
+    assert "Traceback" not in done.stderr
