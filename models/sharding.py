@@ -13,19 +13,19 @@ import tempfile
 import torch
 
 from models import architectures
-from utils import distributed
+from utils import allocator, distributed
 
 
 def gather_for_forward(model):
-    """Let a model without values gather its parameters layer by layer, in place; its class stays the stock
-    one."""
+    """Let a model without values gather its parameters layer by layer, in place; classes stay stock."""
     from torch.distributed.fsdp import fully_shard
 
-    stock = type(model)
+    allocator.keep_no_freed_memory()
     for module in (*architectures.layer_modules(model), model):
+        stock = type(module)
         # Also the outermost one frees: else it would go on with old values where they change without backward
         fully_shard(module, mesh=distributed.mesh(), reshard_after_forward=True)
-    model.__class__ = stock
+        module.__class__ = stock  # not torch's subclass of it, which cannot be copied
 
 
 @contextlib.contextmanager

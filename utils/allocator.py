@@ -3,7 +3,7 @@
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's mallopt
 
 
 def keep_freed_memory():
@@ -20,6 +20,18 @@ def keep_freed_memory():
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def keep_no_freed_memory():
+    """Let this process give each block of a MiB and more back to the system as soon as it is free;
+    process-wide, for good.
+
+    What is gathered and freed layer by layer would else leave holes that nothing fits in. Does nothing where
+    the C library is another.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def give_back():

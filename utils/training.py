@@ -230,7 +230,7 @@ class _Loop:
         if result is not None:
             return result
         snapshot = snapshots.latest(self.folder)
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and not self.shared_out:
             allocator.keep_freed_memory()
         self.student.to(self.device).train()
         self.optimizer = optimizer(self.student, self.settings)

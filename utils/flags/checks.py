@@ -7,10 +7,9 @@ from utils import checkpoints, families
 from utils.errors import CheckpointError
 from utils.flags.groups import SPANS
 
-# The stages that share a model out with --shard; their flags that do not go with it, by what they are where
-# they are not given
+# The stages that share a model out with --shard.  Relation distillation reads queries, keys and values of a
+# layer past its output, by which torch knows when to gather the layer's weights again
 _SHARDED = ("finetuning", "sparsification", "distillation", "maxidisc", "minidisc", "stark")
-_NOT_SHARDED = {"corpus": None}
 
 
 def check_hold_out(args, configs: dict, *, trained=()):
@@ -113,9 +112,8 @@ def check_shard(args):
         yield "--shard and --compile: not tried together; leave one out"
     if args.precision == "fp16":
         yield "--shard and --precision fp16: not tried together; choose bf16 or fp32"
-    refused = {name: value for name, value in _NOT_SHARDED.items() if getattr(args, name, value) != value}
-    for name in refused:
-        yield f"--shard and --{name}: not made for each other; leave one out"
+    if getattr(args, "corpus", None):
+        yield "--shard and --corpus: a model that is shared out keeps its hidden dimensions; leave one out"
 
 
 def check_balance(args, config: dict | None):
