@@ -1,7 +1,9 @@
 """Text to batches.  Knows no model.
 
-tasks: the registry of tasks, one row each.  readers: GLUE's tables, with classes or STS-B's scores, and
-CoNLL's files, to columns.  demo: the generated task.
+tasks: the registry of tasks.  own_tasks: those of the user, from a description and files; hub_datasets: from
+the Hub's data sets.  demo: the generated task.
+opening: files as bytes and lines, packed or not.  tables: TSV, CSV, JSON, Parquet as rows of cells.
+readers: rows to columns.  tagged_words: sentences of tagged words to columns.
 task_data: the splits of a run.  hold_out: which rows of train no stage trains on.
 model_tokenizer: a checkpoint's tokenizer.  deberta_tokenizer: DeBERTa's, as its models were pretrained with
 it.

@@ -77,13 +77,14 @@ def tagged_sentences(path, lines, *, split: str):
     per line, columns separated by blanks or tabs, the label last, a blank line after a sentence.
 
     -DOCSTART- lines end a sentence and are no words.  Lines that begin with # in front of a sentence, and
-    have another number of columns, are comments.  lines: (number, text) pairs.  Raises DataError.
+    have another number of columns, or blanks where others have tabs, are comments.  lines: (number, text)
+    pairs.  Raises DataError.
     """
-    start, rows, width, held = 0, [], None, []
+    start, rows, width, tabs = 0, [], None, False
+    held, early = [], []  # lines with # that may be comments: of this sentence; of sentences of nothing else
 
     def add(number, cells):
-        nonlocal start, width
-        width = width or len(cells)
+        nonlocal start
         if len(cells) != width or (width == 1 and split != "test"):
             raise DataError(
                 f"{path}:{number}: found {len(cells)} columns; expected "
@@ -94,26 +95,37 @@ def tagged_sentences(path, lines, *, split: str):
         start = start if rows else number
         rows.append(cells)
 
+    def add_words(lines):
+        for number, cells, tabbed in lines:
+            if rows or (len(cells) == width and tabbed == tabs):
+                add(number, cells)
+
     for number, line in lines:
-        cells = re.split("[ \t]+", line.strip(" \t"))
+        cells, tabbed = re.split("[ \t]+", line.strip(" \t")), "\t" in line
         if cells == [""] or cells[0] == "-DOCSTART-":
-            for each in held if width else ():
-                if len(each[1]) == width:
-                    add(*each)
+            if width is None:
+                early += [held] if held else []
+            else:
+                add_words(held)
             if rows:
                 yield start, rows
             rows, held = [], []
-        elif not rows and cells[0].startswith("#") and (width is None or "\t" not in line):
-            held.append((number, cells))
-        else:
-            for at, each in held:
-                if rows or (len(each) == len(cells) and "\t" not in line):
-                    add(at, each)
-            held = []
-            add(number, cells)
-    for each in held if width else ():
-        if len(each[1]) == width:
-            add(*each)
+            continue
+        if not rows and cells[0].startswith("#"):
+            held.append((number, cells, tabbed))
+            continue
+        if width is None:
+            width, tabs = len(cells), tabbed
+            for block in early:
+                add_words(block)
+                if rows:
+                    yield start, rows
+                rows = []
+        add_words(held)
+        held = []
+        add(number, cells)
+    if width is not None:
+        add_words(held)
     if rows:
         yield start, rows
 

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data import demo, own_tasks, readers, tagged_words
+from data import demo, hub_datasets, own_tasks, readers, tagged_words
 from data.readers import Examples, Table
 from data.squad.questions import read_questions
 from utils import provenance
@@ -195,6 +195,11 @@ def add(description, *, resolved: bool = False) -> Task:
         )
     _TASKS[task.name] = task
     return task
+
+
+def of_dataset(name: str, config: str | None) -> dict:
+    """What a data set of the Hub tells of a task, see data.hub_datasets."""
+    return hub_datasets.describe(name, config)
 
 
 def find(name: str | None) -> Task | None:

@@ -8,16 +8,13 @@ A document is one string, its lines separated by line feeds.  What does not fit 
 file and the line; nothing is skipped.  Nothing here imports torch.
 """
 
-import bz2
 import csv
 import glob
-import gzip
+import io
 import json
 import logging
-import lzma
 import os
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +26,6 @@ from utils.errors import DataError
 
 logger = logging.getLogger("compression")
 
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SUFFIXES = {
     ".json": "json",
     ".jsonl": "json",
@@ -173,8 +169,7 @@ def _local(word) -> list[str]:
 def _format(source) -> str:
     """The format of a file, from the end of its name, else from its first line."""
     name = source.path.split("?")[0] if is_url(source.path) else source.path
-    stem, suffix = os.path.splitext(name)
-    suffix = os.path.splitext(stem)[1] if suffix in _OPENERS else suffix
+    suffix = os.path.splitext(opening.unpacked_name(name))[1]
     if suffix.lower() in _SUFFIXES:
         return _SUFFIXES[suffix.lower()]
     first = next((line for _, line in _lines(source) if line.strip()), "")
@@ -184,12 +179,11 @@ def _format(source) -> str:
 def _lines(source):
     """(number, line) of a text file, without line ends.  Only a line feed ends a line.  Raises DataError."""
     path, number = source.file, 0
-    opener = _OPENERS.get(path.suffix, open)
     try:
-        with opener(path, "rb") as file:
+        with opening.open_bytes(path) as file:
             for number, line in enumerate(file, 1):
                 yield number, opening.decoded(source.path, number, line).rstrip("\r\n")
-    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except opening.UNREADABLE as error:
         raise DataError(
             f"{source.path}:{number + 1}: cannot be read ({error}); expected a whole file"
         ) from error
@@ -287,14 +281,19 @@ def _read_parquet(source):
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(source.file)
+        packed = opening.unpacked_name(source.file) != source.file.name
+        file = source.file
+        if packed:
+            with opening.open_bytes(source.file) as stream:
+                file = io.BytesIO(stream.read())
+        file = parquet.ParquetFile(file)
         _check_columns(source, 1, file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(1000, columns=list(source.columns)):
             for row in zip(*(batch.column(name).to_pylist() for name in source.columns)):
                 number += 1
                 yield _joined(source, number, row)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, *opening.UNREADABLE) as error:
         reason = str(error).split("\n")[0]
         raise DataError(
             f"{source.path}:1: not a Parquet file that can be read ({reason}); expected a whole one"

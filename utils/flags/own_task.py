@@ -86,7 +86,7 @@ def _described(given, stored, tasks) -> dict:
     """The description that the flags give.  stored: of a checkpoint, which they change."""
     files = {split: str(Path(given[flag]).absolute()) for flag, split in _FILES.items() if flag in given}
     if "dataset_name" in given:
-        description = tasks.read_dataset(given["dataset_name"], given.get("dataset_config_name"))
+        description = tasks.of_dataset(given["dataset_name"], given.get("dataset_config_name"))
     elif "train_file" in given or stored is None:
         description = {"name": Path(next(iter(files.values()), "task")).name.partition(".")[0], "files": {}}
     else:

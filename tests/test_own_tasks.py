@@ -1,0 +1,347 @@
+"""Tasks of the user's own: what is told from files, in every format; from a file to predictions, by the
+scripts alone."""
+
+import bz2
+import gzip
+import json
+import zipfile
+
+import pytest
+from commands import ROOT, run
+from corpus_runs import save_teacher
+
+from data import own_tasks, tagged_words, tasks
+from data.squad.questions import read_questions
+from utils.errors import DataError
+
+HERE = ROOT / "tests" / "own_tasks"
+
+
+def task_of(folder, files, **description):
+    """A task of files that are written here: {split: (name, text or bytes)}."""
+    for name, content in files.values():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    named = {split: str(folder / name) for split, (name, _) in files.items()}
+    return tasks.of_description(own_tasks.resolve({"name": "mine", "files": named, **description}))
+
+
+def described(folder, train, **description):
+    """A task with one file, train and dev alike."""
+    return task_of(folder, {"train": train, "dev": train}, **description)
+
+
+# ---- Formats
+
+ROWS = [('a, "b"\nc', "no"), ("d;e", "yes"), ("f", "no")]
+CSV = 'text,label\n"a, ""b""\nc",no\n"d;e",yes\nf,no\n'
+JSON = [{"text": text, "label": label} for text, label in ROWS]
+
+
+def parquet(rows) -> bytes:
+    import io
+
+    import pyarrow
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def zipped(text) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("inside.csv", text)
+    return buffer.getvalue()
+
+
+def zstd(text) -> bytes:
+    import pyarrow
+
+    return pyarrow.compress(text.encode(), codec="zstd", asbytes=True)
+
+
+def zst_stream(text) -> bytes:
+    import pyarrow
+
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(text.encode())
+    return sink.getvalue().to_pybytes()
+
+
+FORMS = {
+    "a.csv": CSV,
+    "semicolon.csv": CSV.replace("text,label", "text;label").replace('",no', '";no').replace('",yes', '";yes')
+    .replace("f,no", "f;no"),
+    "crlf.csv": CSV.replace("\n", "\r\n"),
+    "bom.csv": "\ufeff" + CSV,
+    "a.jsonl": "".join(json.dumps(row) + "\n" for row in JSON),
+    "a.json": json.dumps(JSON, indent=1),
+    "a.parquet": parquet(JSON),
+    "a.csv.gz": gzip.compress(CSV.encode()),
+    "a.csv.bz2": bz2.compress(CSV.encode()),
+    "a.csv.zst": zst_stream(CSV),
+    "a.csv.zip": zipped(CSV),
+    "a.parquet.gz": gzip.compress(parquet(JSON)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_formats(name, tmp_path):
+    """The same rows from every format; quotes, separators and line ends inside texts are text."""
+    task = described(tmp_path, (name, FORMS[name]))
+    found = task.read("", "train")
+    assert (task.kind, task.label_names) == ("classification", ("no", "yes"))
+    assert list(zip(found.first, found.labels)) == [(text, int(label == "yes")) for text, label in ROWS]
+
+
+BAD = {
+    "width": ("a.csv", CSV + "g,no,more\n", r"a\.csv:6: found 3 columns; expected 2"),
+    "open quote": ("a.csv", CSV + '"g,no\n', r"a\.csv:6: no valid CSV"),
+    "no JSON": ("a.jsonl", FORMS["a.jsonl"] + "{", r"a\.jsonl:4: no valid JSON"),
+    "no object": ("a.jsonl", "[1]\n", r"a\.jsonl: row 1: found '1'; expected one object"),
+    "no Parquet": ("a.parquet", b"PAR1", r"a\.parquet: no Parquet file"),
+    "cut off": ("a.csv.gz", gzip.compress(CSV.encode())[:-9], r"a\.csv\.gz: cannot be read"),
+    "no zip": ("a.csv.zip", b"x", r"a\.csv\.zip: cannot be read"),
+    "no label": ("a.csv", "text,other\na,b\n",
+    r"found the columns text, other: no column of labels"),
+    "no text": ("a.csv", "x,y,label\na,b,c\n", r"which hold the text cannot be told"),
+    "one class": ("a.csv", "text,label\na,b\nc,b\n", r"found the labels \['b'\]; expected at least 2"),
+    "empty label": ("a.csv", "text,label\na,b\nc,\nd,c\ne,c\nf,c\ng,b\n", r"a\.csv:3: found an empty label"),
+    "free text": ("a.csv", "text,label\n" + "".join(f"a,{i}x\n" for i in "123456789"),
+    r"told.*--task_kind"),
+    "two labels": ("a.csv", "text,label,score\na,b,1\n", "label, score, each of which could be the label"),
+    "list": ("a.jsonl", '{"text": ["a"], "label": 1}\n{"text": "b", "label": 0}\n',
+    r":1: found a list or object in text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files(case, tmp_path):
+    name, content, said = BAD[case]
+    with pytest.raises(DataError, match=said):
+        task = described(tmp_path, (name, content))
+        own_tasks.summary(task)
+
+
+def test_labels_of_other_files(tmp_path):
+    """Numbers are sorted by value; dev may not have another label; a class without rows in dev is said; -1 in
+    all rows of a test file, or an empty cell, is no label."""
+    train = "text,label\n" + "".join(f"a{i},{i}\n" for i in (10, 9, 2, 10))
+    files = {
+        "train": ("a.csv", train),
+        "dev": ("b.csv", "text,label\nx,9\n"),
+        "test": ("c.csv", "text,label\nx,-1\ny,\n"),
+    }
+    task = task_of(tmp_path, files)
+    assert task.label_names == ("2", "9", "10") and task.read("", "dev").labels == [1]
+    assert task.read("", "test").labels is None
+    assert "(none of 2, 10 is here)" in own_tasks.summary(task)[2]
+    (tmp_path / "b.csv").write_text("text,label\nx,9\ny,11\n")
+    with pytest.raises(DataError, match=r"b\.csv:3: found the label '11'; expected one of 2, 9, 10"):
+        task.read("", "dev")
+
+
+@pytest.mark.parametrize(
+    "cells, name",
+    [
+        (["b,a", "", "c"], "cells"),
+        (['["a", "b"]', "[]", '["c"]'], "JSON in cells"),
+        (["a;b", "", "c"], "semicolons"),
+    ],
+)
+def test_several_labels(cells, name, tmp_path):
+    import csv
+    import io
+
+    file = io.StringIO()
+    csv.writer(file).writerows([("text", "label"), *zip("xyz", cells)])
+    task = described(tmp_path, ("a.csv", file.getvalue()), kind="multilabel")
+    assert task.label_names == ("a", "b", "c") and task.read("", "train").labels == [(0, 1), (), (2,)]
+
+
+def test_a_column_for_each_label(tmp_path):
+    train = ("a.csv", "text,toxic,rude\nx,0,1\ny,1,1\nz,0,0\n")
+    task = described(tmp_path, train, label=["toxic", "rude"])
+    assert (task.kind, task.label_names) == ("multilabel", ("toxic", "rude"))
+    assert task.read("", "train").labels == [(1,), (0, 1), ()]
+    (tmp_path / "a.csv").write_text("text,toxic,rude\nx,0,2\n")
+    with pytest.raises(DataError, match=r"a\.csv:2: found '2' in rude; expected 0 or 1"):
+        task.read("", "train")
+
+
+def test_scores(tmp_path):
+    task = described(tmp_path, ("a.jsonl", '{"text": "x", "y": 2.5}\n{"text": "z", "y": -7}\n'), label="y")
+    assert (task.kind, task.score_range) == ("regression", (-7.0, 2.5))
+    assert task.read("", "train").labels == [2.5, -7.0]
+
+
+# ---- Tags
+
+SCHEMES = {
+    "IOB2": ["O", "B-X", "I-X", "B-X", "B-Y"],
+    "IOB1": ["O", "I-X", "I-X", "B-X", "I-Y"],
+    "BIOES": ["O", "B-X", "E-X", "S-X", "S-Y"],
+    "BILOU": ["O", "B-X", "L-X", "U-X", "U-Y"],
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_schemes_of_tags(scheme, tmp_path):
+    """All become IOB2; comments before a sentence are no words, a # that is a word is."""
+    rows = "".join(f"{word}\t{tag}\n" for word, tag in zip("#bcde", SCHEMES[scheme]))
+    (tmp_path / "a.conll").write_text(f"# licence\n\n#\tO\n\n# id = 1\n# text\n{rows}\n# id = 2\n{rows}")
+    names = ("O", "B-X", "I-X", "B-Y", "I-Y")
+    found = tagged_words.read_words(tmp_path / "a.conll", split="train", label_names=names)
+    assert found.first == [["#"], *[list("#bcde")] * 2] and found.labels == [[0], *[[0, 1, 2, 1, 3]] * 2]
+    task = described(tmp_path, ("b.conll", f"# id = 1\n{rows}"))
+    assert (task.kind, task.label_names) == ("tagging", names)
+
+
+def test_plain_types_and_lists(tmp_path):
+    """Neighbours of a type are one entity; lists of names, or of ids with the names beside."""
+    plain = "".join(f"{word} {tag}\n" for word, tag in zip("abcd", ("X", "X", "O", "Y")))
+    assert described(tmp_path, ("a.conll", plain)).read("", "train").labels == [[1, 2, 0, 3]]
+    rows = [{"tokens": ["a", "b"], "ner_tags": ["B-X", "I-X"]}, {"tokens": ["c"], "ner_tags": ["O"]}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    assert described(tmp_path, ("a.jsonl", lines)).read("", "train").labels == [[1, 2], [0]]
+    ids = lines.replace('"B-X"', "1").replace('"I-X"', "2").replace('"O"', "0")
+    task = described(tmp_path, ("b.jsonl", ids), labels=["O", "B-X", "I-X"])
+    assert task.read("", "train").labels == [[1, 2], [0]]
+    with pytest.raises(DataError, match="found the tag 1; expected names"):
+        described(tmp_path, ("b.jsonl", ids))
+    with pytest.raises(DataError, match=r"c\.jsonl:1: found 2 words and 1 tags"):
+        described(tmp_path, ("c.jsonl", '{"tokens": ["a", "b"], "ner_tags": ["O"]}\n'))
+    with pytest.raises(DataError, match=r"d\.conll:2: found the label 'X' beside others like B-X"):
+        described(tmp_path, ("d.conll", "a B-X\nb X\n"))
+
+
+def test_questions_as_rows(tmp_path):
+    """As the Hub has them, one row each; numbers as ids."""
+    rows = [
+        {"id": 7, "context": "a cat", "question": "who?", "answers": {"text": ["cat"], "answer_start": [2]}},
+        {"id": 8, "context": "a cat", "question": "when?", "answers": {"text": [], "answer_start": []}},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "a.json").write_text(json.dumps({"data": rows}))
+    (tmp_path / "a.parquet").write_bytes(parquet(rows))
+    for name in ("a.jsonl", "a.json", "a.parquet"):
+        found = read_questions(tmp_path / name, split="train")
+        assert (found.ids, found.labels) == (["7", "8"], [((2, "cat"),), ()])
+    assert described(tmp_path, ("b.jsonl", (tmp_path / "a.jsonl").read_text())).kind == "spans"
+
+
+# ---- From a file to predictions, by the scripts
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory, demo_tokenizer):
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 20, "num_attention_heads": 4}
+    return save_teacher(folder, demo_tokenizer, **sizes)
+
+
+def flags_of(name):
+    if (HERE / f"{name}.json").exists():
+        return ["--task_name", HERE / f"{name}.json"]
+    (train,), (dev,) = HERE.glob(f"{name}_train.*"), HERE.glob(f"{name}_dev.*")
+    return ["--train_file", train, "--validation_file", dev]
+
+
+SHORT = ["--use_cpu", *"--max_length 24 --max_steps 2".split()]
+TASKS = {"reviews": "macro_f1", "leaflets": "f1", "essays": "corr", "topics": "micro_f1"}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_stage(name, encoder, tmp_path):
+    """Fine-tune with the flags of the task, then sparsify, distil and predict without any of them."""
+
+    def stage(script, folder, *flags):
+        run(script, *SHORT[: 3 if "evaluation" in script else 5], *flags, "--output_dir", tmp_path / folder)
+        return tmp_path / folder
+
+    tuned = stage("run_finetuning.py", "tuned", "--model_path", encoder, *flags_of(name))
+    nested = tmp_path / "nested"
+    scored = ["--use_cpu", "--max_length", 24, "--model_path", tuned, "--grid", "0,50,70,90"]
+    run("run_sparsification.py", *scored, "--output_dir", nested)
+    stage("run_distillation.py", "small", "--teacher_model_path", nested, "--layer_or_sparsity", "90S")
+    best = stage("run_minidisc.py", "best", "--teacher_model_path", nested)
+    models = ["--teacher_model_path", tuned, "--model_path", tmp_path / "small", best]
+    options = ["--compare", "--num_repeats", 0, "--num_resamples", 20]
+    rows = stage("run_evaluation.py", "compared", *models, *options)
+    results = json.loads((rows / "results.json").read_text())["rows"]
+    assert all(f"dev/{TASKS[name]}" in row for row in results), results[0]
+    (dev,) = HERE.glob(f"{name}_dev.*")
+    done = run(
+        "run_evaluation.py", "--use_cpu", "--model_path", best, "--predict", dev, "--predict_format", "jsonl"
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    settings = json.loads((best / "args.json").read_text())["settings"]
+    task = tasks.of_description(settings["own_task"])
+    assert len(lines) == len(task.read("", "dev"))
+    if task.kind in ("classification", "multilabel"):
+        assert set(lines[0]["probabilities"]) == set(task.label_names)
+    config = json.loads((best / "ckpt" / "config.json").read_text())["own_task"]
+    assert config["kind"] == task.kind and "files" not in config
+
+
+@pytest.mark.parametrize("name", ["essays", "topics"])
+def test_stark_and_ted(name, encoder, tmp_path):
+    tuned, nested = tmp_path / "tuned", tmp_path / "nested"
+    run("run_finetuning.py", *SHORT, "--model_path", encoder, *flags_of(name), "--output_dir", tuned)
+    options = ["--use_cpu", "--max_length", 24]
+    grid = [*options, "--model_path", tuned, "--grid", "0,50,90", "--output_dir", nested]
+    run("run_sparsification.py", *grid)
+    trial = ["--teacher_model_path", tuned, "--student_model_path", nested, "--student_sparsity", 50]
+    run("run_distillation.py", *SHORT, *trial, "--model_type", "kd", "--output_dir", tmp_path / "trial")
+    stark = ["--teacher_model_path", tuned, "--student_model_path", tmp_path / "trial"]
+    run("run_stark.py", *options, *stark, "--output_dir", tmp_path / "stark")
+    filters = ["--mode", "filters", "--model_path", tuned, "--filter_interval", 1]
+    run("run_ted.py", *SHORT, *filters, "--output_dir", tmp_path / "filters")
+    pair = ["--teacher_model_path", tmp_path / "filters", "--student_model_path", tmp_path / "filters"]
+    run("run_ted.py", *SHORT, *pair, "--mode", "ted", "--kl_alpha", 1, "--output_dir", tmp_path / "ted")
+    assert "own_task" in json.loads((tmp_path / "ted" / "ckpt" / "config.json").read_text())
+
+
+def test_other_files_of_a_known_task(encoder, tmp_path):
+    """A checkpoint's task with other rows to score; a built-in name, or two tasks at once, are refused."""
+    tuned = tmp_path / "tuned"
+    run("run_finetuning.py", *SHORT, "--model_path", encoder, *flags_of("reviews"), "--output_dir", tuned)
+    (tmp_path / "more.csv").write_text("text,label\nDie Suppe war gut,gut\n")
+    scored = ["--model_path", tuned, "--use_cpu", "--num_repeats", 0, "--output_dir", tmp_path / "eval"]
+    run("run_evaluation.py", *scored, "--validation_file", tmp_path / "more.csv")
+    done = run(
+        "run_evaluation.py", *scored, "--task_name", "mrpc", "--test_file", tmp_path / "more.csv", code=2
+    )
+    assert "--test_file: has no meaning with --task_name mrpc" in done.stderr
+    done = run("run_evaluation.py", *scored, "--task_name", "reviws", code=2)
+    assert "'reviws' is not one of" in done.stderr
+    (tmp_path / "more.csv").write_text("text,label\nDie Suppe war gut,super\n")
+    done = run(
+        "run_evaluation.py", *scored, "--validation_file", tmp_path / "more.csv", "--overwrite", code=2
+    )
+    assert "more.csv:2: found the label 'super'; expected one of gut, mittel, schlecht" in done.stderr
+
+
+def test_data_sets_of_the_hub(tmp_path, monkeypatch):
+    """A folder as the datasets library writes it: names of classes in its order, -1 is no label."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    features = datasets.Features(
+        {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["yes", "no"])}
+    )
+    parts = {"train": [0, 1], "validation": [1, 0], "test": [-1, -1]}
+    made = {
+        split: datasets.Dataset.from_dict({"sentence": ["a", "b"], "label": labels}, features=features)
+        for split, labels in parts.items()
+    }
+    datasets.DatasetDict(made).save_to_disk(tmp_path / "reviews")
+    task = tasks.of_description(own_tasks.resolve(tasks.of_dataset(str(tmp_path / "reviews"), None)))
+    assert (task.name, task.label_names) == ("reviews", ("yes", "no"))
+    assert [task.read("", split).labels for split in ("train", "dev", "test")] == [[0, 1], [1, 0], None]
+    with pytest.raises(DataError, match=r"--dataset_name .*: the datasets library cannot load it"):
+        tasks.of_dataset(str(tmp_path / "none"), None)
