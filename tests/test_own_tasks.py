@@ -260,15 +260,14 @@ def test_every_stage(name, encoder, tmp_path):
     """Fine-tune with the flags of the task, then sparsify, distil and predict without any of them."""
 
     def stage(script, folder, *flags):
-        run(script, *SHORT[: 3 if "evaluation" in script else 5], *flags, "--output_dir", tmp_path / folder)
+        run(script, "--use_cpu", *flags, "--output_dir", tmp_path / folder)
         return tmp_path / folder
 
-    tuned = stage("run_finetuning.py", "tuned", "--model_path", encoder, *flags_of(name))
-    nested = tmp_path / "nested"
-    scored = ["--use_cpu", "--max_length", 24, "--model_path", tuned, "--grid", "0,50,70,90"]
-    run("run_sparsification.py", *scored, "--output_dir", nested)
-    stage("run_distillation.py", "small", "--teacher_model_path", nested, "--layer_or_sparsity", "90S")
-    best = stage("run_minidisc.py", "best", "--teacher_model_path", nested)
+    tuned = stage("run_finetuning.py", "tuned", *SHORT, "--model_path", encoder, *flags_of(name))
+    nested = stage("run_sparsification.py", "nested", "--model_path", tuned, "--grid", "0,50,90")
+    of_nested = ["--max_steps", 2, "--teacher_model_path", nested]
+    stage("run_distillation.py", "small", *of_nested, "--layer_or_sparsity", "90S")
+    best = stage("run_minidisc.py", "best", *of_nested)
     models = ["--teacher_model_path", tuned, "--model_path", tmp_path / "small", best]
     options = ["--compare", "--num_repeats", 0, "--num_resamples", 20]
     rows = stage("run_evaluation.py", "compared", *models, *options)
@@ -302,7 +301,19 @@ def test_stark_and_ted(name, encoder, tmp_path):
     filters = ["--mode", "filters", "--model_path", tuned, "--filter_interval", 1]
     run("run_ted.py", *SHORT, *filters, "--output_dir", tmp_path / "filters")
     pair = ["--teacher_model_path", tmp_path / "filters", "--student_model_path", tmp_path / "filters"]
-    run("run_ted.py", *SHORT, *pair, "--mode", "ted", "--kl_alpha", 1, "--output_dir", tmp_path / "ted")
+    run(
+        "run_ted.py",
+        *SHORT,
+        *pair,
+        "--mode",
+        "ted",
+        "--kl_alpha",
+        1,
+        "--mse_alpha",
+        1,
+        "--output_dir",
+        tmp_path / "ted",
+    )
     assert "own_task" in json.loads((tmp_path / "ted" / "ckpt" / "config.json").read_text())
 
 

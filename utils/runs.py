@@ -157,6 +157,7 @@ class Run:
                 config.pop(checkpoints.OWN_TASK, None)
                 if own is not None:
                     kept = {key: value for key, value in own.items() if key not in ("files", "found")}
+                    kept["max_length"] = self.args.max_length
                     config[checkpoints.OWN_TASK] = kept
                 files.write_json(aside / "config.json", config)
             card = cards.card(record, results, config, read=provenance.names_read())
