@@ -290,15 +290,24 @@ def test_two_processes_sort_alike(base, tuned_demo, trial_demo, tmp_path):
         "--scoring_batch_size",
         16,
     )
-    for number in (1, 2):
-        run("run_stark.py", *base, *words, "--output_dir", tmp_path / str(number), processes=number)
-    assert sha256(tmp_path / "1/ckpt/model.safetensors") == sha256(tmp_path / "2/ckpt/model.safetensors")
-    assert read_json(tmp_path / "1/ckpt/config.json") == read_json(tmp_path / "2/ckpt/config.json")
+    run("run_stark.py", *base, *words, "--output_dir", tmp_path / "one")
+    whole = tmp_path / "one" / "ckpt"
+    for name, shared_out in (("two", []), ("shards", ["--shard"])):
+        run("run_stark.py", *base, *words, *shared_out, "--output_dir", tmp_path / name, processes=2)
+        ours = tmp_path / name / "ckpt"
+        assert sha256(ours / "model.safetensors") == sha256(whole / "model.safetensors")
+        assert read_json(ours / "config.json") == read_json(whole / "config.json")
 
 
 def test_two_processes_rewind(stark, tmp_path):
-    run("run_stark.py", *stark, "--max_steps", 2, "--output_dir", tmp_path / "run", processes=2)
-    assert read_json(tmp_path / "run" / "results.json")["rewinds"]
+    """Dropout is drawn alike whether models are shared out or not."""
+    found = []
+    for name, shared_out in (("whole", []), ("shards", ["--shard"])):
+        words = [*stark, "--max_steps", 2, *shared_out, "--output_dir", tmp_path / name]
+        run("run_stark.py", *words, processes=2)
+        rows = read_json(tmp_path / name / "results.json")["rewinds"]
+        found.append([{key: row[key] for key in row if key != "seconds"} for row in rows])
+    assert found[0] and found[0] == found[1]
 
 
 def test_dry_run_leaves_nothing_behind(stark, tmp_path):

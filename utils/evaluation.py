@@ -28,7 +28,10 @@ def autocast(device, precision: str):
     """The autocast context of --precision; float32 needs none."""
     if precision == "fp32":
         return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+    # Without gradients a copy of a weight is used once: kept until the end, they would be the whole model
+    kept = torch.is_grad_enabled()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(device.type, dtype, cache_enabled=kept)
 
 
 def share(items):
