@@ -5,12 +5,15 @@ Labels need not be there and are not read.
 """
 
 import itertools
+import logging
 import sys
 from pathlib import Path
 
 from data import opening, readers, tables, tagged_words
 from data.readers import Examples
 from data.squad.questions import read_questions
+
+logger = logging.getLogger("compression")
 
 STDIN = "-"
 OF_A_FILE = 1024  # rows of a file that are answered together: those of similar length share a batch
@@ -25,6 +28,15 @@ def read_parts(source, task, *, size: int):
     for tasks of GLUE; for others JSON, TSV or CSV, as its first line looks.  Raises DataError, naming the
     line, when it comes to what does not fit.
     """
+    number = 0
+    for part in _parts_of_source(source, task, size):
+        number += len(part)
+        yield part
+    if not number:
+        logger.warning("%s: no rows in it, so that there is nothing to predict", source)
+
+
+def _parts_of_source(source, task, size):
     if source == STDIN:
         yield from _parts("stdin", sys.stdin.buffer, task, size)
         return

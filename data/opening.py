@@ -75,6 +75,8 @@ def decoded(path, number: int, data: bytes) -> str:
             other = (
                 "bytes of value 0, as in a binary file or in UTF-16; iconv -f utf-16le -t utf-8 converts it"
             )
+        if other is None and b"\r" in data.rstrip(b"\r") and not data.endswith(b"\n"):
+            other = "one line, with carriage returns in it; convert the line ends: tr '\\r' '\\n'"
         if other is not None:
             raise DataError(f"{path}:1: found {other}; expected a UTF-8 text file")
     try:

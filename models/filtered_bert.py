@@ -13,6 +13,7 @@ from torch import nn
 
 from models import architectures
 from models.loading import local_folder
+from models.saving import check_finite
 from modules.filters import FIRST_TOKEN, Filters, first_token, mean_token
 from utils import chance, evaluation, files, filter_specs
 from utils.errors import CheckpointError
@@ -60,7 +61,11 @@ def new_filters(model, *, task, interval=1, output_dim=None, nonlinear=False, po
 
 
 def save_filters(filters, spec, folder):
-    """Write filters and specification into a folder, which is made where it is absent."""
+    """Write filters and specification into a folder, which is made where it is absent.
+
+    Raises CheckpointError for weights that are not finite.
+    """
+    check_finite(filters, folder)
     with files.writing(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
         save_file(filters.state_dict(), Path(folder) / filter_specs.WEIGHTS)
@@ -73,7 +78,8 @@ def load_filters(path, model, *, task, **wanted):
 
     task: its name.  wanted: what flags say about them, see filter_specs.contradictions().
     Raises CheckpointError where there are none, where they belong to another task or to a model of other
-    sizes, where they are not as wanted, and where a weight is missing, left over or of another size.
+    sizes, where they are not as wanted, and where a weight is missing, left over, of another size or not
+    finite.
     """
     folder = local_folder(path)
     spec = filter_specs.read_spec(folder)
@@ -100,6 +106,7 @@ def load_filters(path, model, *, task, **wanted):
     if faults:
         raise CheckpointError(f"{file}: does not hold what {filter_specs.SPEC} says: {'; '.join(faults[:6])}")
     filters.load_state_dict(found)
+    check_finite(filters, file)
     return filters.to(model.device), spec
 
 

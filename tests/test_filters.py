@@ -439,6 +439,8 @@ def without(name):
     (lambda tensors: tensors.update({"4.weight": torch.zeros(1)}), "4.weight is left over"),
     (lambda tensors: tensors.update({"3.2.weight": torch.zeros(5, 16)}),
     r"3.2.weight is \[5, 16\], not \[6, 16\]"),
+    (lambda tensors: tensors["3.2.weight"][0].fill_(float("nan")),
+    "3.2.weight has 16 of 96 values that are NaN"),
 ])  # fmt: skip
 def test_damaged_weights_are_refused(saved, edit, message):
     tensors = load_file(saved.folder / filter_specs.WEIGHTS)
@@ -452,6 +454,7 @@ def test_damaged_weights_are_refused(saved, edit, message):
 
 
 @pytest.mark.parametrize("text, message", [
+    ("[" * 100_000, "expected a JSON object .*nested too deeply"),
     ("{", "expected a JSON object with task, num_layers"),
     ("[]", "expected a JSON object"),
     ('{"task": "mrpc"}', "expected a JSON object"),

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 import tiny_squad
 import torch
 import transformers
-from commands import ENVIRONMENT, ROOT, run
+from commands import ENVIRONMENT, ROOT, outcome, run
 
 from data import answer_lines, demo, new_rows, tasks
 from data.model_tokenizer import load_tokenizer
@@ -249,3 +250,41 @@ def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tm
         code=2,
     )
     assert f"{tmp_path / 'none'}: no such file" in done.stderr
+
+
+def feed(text):
+    """Give this process a text as its standard input."""
+    sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
+
+
+STRANGE = {
+    "a family of its own": {"model_type": "stranger", "auto_map": {"AutoConfig": "code.Mine"}},
+    "a model of its own": {"auto_map": {"AutoModelForSequenceClassification": "code.Mine"}},
+    "a tokenizer of its own": {},
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_no_row_answers_whether_code_may_run(case, tuned_demo, small_demo, tmp_path):
+    """transformers would ask on standard input whether to run the code beside a checkpoint; the first row
+    says y."""
+    folder = shutil.copytree(tuned_demo / "ckpt", tmp_path / "copy")
+    config = {**json.loads((folder / "config.json").read_text()), **STRANGE[case]}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    if not STRANGE[case]:
+        described = {"tokenizer_class": None, "auto_map": {"AutoTokenizer": ["code.Mine", "code.Mine"]}}
+        (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    flags = f"--task_name demo --data_dir {small_demo} --use_cpu --model_path {folder} --predict -".split()
+    rows = "y\nyes\nsentence1\tsentence2\n" + "y\ty\n" * 3
+    codes, text = outcome("run_evaluation.py", *flags, before=[(feed, (rows,))])
+    assert codes == [2] and "Traceback" not in text and text.count("error: ") == 1
+    assert not (tmp_path / "ran").exists() and "trust_remote_code" not in text.replace("=False", "")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "-DOCSTART- -X- -X- O\n\n"])
+def test_nothing_to_predict(text, demo_tokenizer, monkeypatch, caplog):
+    """A column file has no heading that would show that it was read."""
+    monkeypatch.setattr(new_rows.logger, "propagate", True)
+    assert chunks_of(text, "conll", 2, monkeypatch) == []
+    assert "no rows in it, so that there is nothing to predict" in caplog.text

@@ -104,6 +104,9 @@ def test_dry_run_leaves_nothing_behind(small_demo, tmp_path, nested_demo):
         "--output_dir",
         tmp_path / "run",
     ]
-    run("run_finetuning.py", *flags)
-    run("run_minidisc.py", *flags, "--teacher_model_path", nested_demo)
+    for words in (["run_finetuning.py"], ["run_minidisc.py", "--teacher_model_path", nested_demo]):
+        done = run(words[0], *flags, *words[1:])
+        assert "nothing is kept" in done.stderr
+        # No folder that is not there any more
+        assert done.stdout == "" and "bert-compression-dry-run" not in done.stderr
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,6 @@
 """What TED's filters are like and what they belong to: filters.json of a checkpoint, read without torch to
 check the flags."""
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def read_spec(path) -> FilterSpec | None:
     try:
         values = files.read_json(file)
         spec = FilterSpec(**values)
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         names = ", ".join(field.name for field in fields(FilterSpec))
         raise CheckpointError(
             f"{file}: expected a JSON object with {names} ({error}); write the filters again"

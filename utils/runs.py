@@ -218,7 +218,7 @@ class Run:
             logger.info("%s: %s", split, _line(values))
         drawn, command = next_steps.pictures(self.folder), next_steps.command(self.args)
         logger.info("finished in %s", logs.duration(self.seconds))
-        if drawn:
+        if drawn and not self.args.dry_run:
             logger.info("pictures, beside each the same as SVG: %s", " ".join(drawn))
         if command and not self.args.dry_run:
             logger.info("next: %s", command)
@@ -298,7 +298,10 @@ def start(args, *, inputs: dict) -> Run:
             )
         )
     logger.info(
-        "%s -> %s | %s", " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), folder, _hardware(device, args)
+        "%s -> %s | %s",
+        " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "nothing, a dry run" if args.dry_run else folder,
+        _hardware(device, args),
     )
     return run
 
@@ -369,7 +372,9 @@ def _outcome(main, parse) -> int:
                 path for path in (Path(args.output_dir, "ckpt"), Path(args.output_dir)) if path.exists()
             )
         interruptions.check()  # the last time: what comes later finds everything done
-        if distributed.is_main() and result is not None:
+        if getattr(args, "dry_run", False):
+            logger.info("a dry run: every step was done, nothing is kept")
+        elif distributed.is_main() and result is not None:
             with files.writing("standard output"):
                 print(result, flush=True)
     except BrokenPipeError:  # whoever read what is printed has left; the rest goes nowhere

@@ -3,7 +3,6 @@
 sections: what stands on the page.  charts: SVG.  page: HTML, its style and its filters.
 """
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,4 +109,4 @@ def _read(run, path, read):
 def _read_rows(path):
     """The rows of metrics.jsonl; a last line that is being written is left out."""
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    return [files.parse_json(line) for line in lines[:-1] if line]
