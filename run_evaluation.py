@@ -7,6 +7,7 @@
     python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S --export compact onnx
     python run_evaluation.py --task_name mrpc --model_path outputs/minidisc/mrpc_90S \\
         --predict new.tsv > answers.tsv
+    python run_evaluation.py --task_name ax --model_path outputs/minidisc/mnli_90S --do_infer
     python run_evaluation.py --report outputs
 Reads any checkpoints of one task; writes tables (terminal, results.json, table.csv) and a picture, metric
 over cost. MACs by the published convention: linear layers of the encoder at 128 tokens. FLOPs as torch counts
@@ -60,6 +61,8 @@ def main(args):
     """Do what is asked for; returns the run folder, or the page, or nothing after predicting."""
     if args.report is not None:
         return report.write(args.report, args.output_dir)
+    if args.do_infer:
+        return write_submissions(args)
     return answer_rows(args) if args.predict is not None else score_and_export(args)
 
 
@@ -150,6 +153,23 @@ def score_and_export(args):
         )
     run.report(hardware=hardware, **({"exports": exports} if exports else {}))
     run.finish(None, metrics={}, rows=rows)
+    return run.folder
+
+
+def write_submissions(args):
+    """Answer the test files of a task as GLUE wants it; returns the run folder."""
+    task, path = tasks.get(args.task_name), args.model_path[0]
+    run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "model": path})
+    data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
+    run.report(data={name: len(split) for name, split in data.inferred.items()})
+    options = {"max_length": args.max_length, "unnamed_labels": args.label_names}
+    model = models.loader(task, device=run.device, **options)(path)
+    if args.sparsities:
+        model = models.crop(model, args.sparsities[0])
+    if not run.finished:
+        run.begin()
+        run.finish(None, metrics={})
+    evaluation.test_and_infer(run, model, data)
     return run.folder
 
 

@@ -8,7 +8,7 @@ Adding a task in GLUE's format is adding an entry to the table at the end.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data import demo, hub_datasets, own_tasks, readers, tagged_words
@@ -28,12 +28,15 @@ class Task:
         number), "tagging" (a label per word), "spans" (first and last token of the answer to a question).
     label_names: the classes in the order of their ids; empty for regression and spans.
     metrics: the names under which utils.metrics or utils.answers reports; selection_metric is the one that
-    chooses checkpoints. filenames: the file of each split, inside the task's folder.  eval_splits: those that
-        are scored while training; the first one selects.  test_splits: those that GLUE wants predictions for.
+    chooses checkpoints. filenames: the file of each split, inside the task's folder; other_filenames: what
+        some copies call it.  eval_splits: those that are scored while training; the first one selects.
+        test_splits: those that GLUE wants predictions for.
     table: where the columns are; None for CoNLL and SQuAD files.
     file_labels: the label words of the files, in the order of their ids.
     max_length: tokens of a row where --max_length is not given.
     submissions: split to the file name that GLUE wants; submission_labels: the words in it, by id.
+    folder_names: what its folder may be called, as spelled() spells it, the usual one first; its name alone
+        where there are none.
     own: the description that a user's own task is of, see data.own_tasks; its files have absolute paths.
     """
 
@@ -51,7 +54,8 @@ class Task:
     submission_labels: tuple[str, ...] = ()
     score_range: tuple[float, float] | None = None
     max_length: int = 128
-    folder_name: str = ""
+    folder_names: tuple[str, ...] = ()
+    other_filenames: dict[str, tuple[str, ...]] = field(default_factory=dict)
     own: dict | None = None
 
     @property
@@ -70,8 +74,8 @@ class Task:
         return names[answer] if isinstance(answer, int) else ",".join(names[i] for i in answer)
 
     def folder(self, data_dir) -> Path:
-        """The folder with the task's files: data_dir/<task>, or data_dir itself where it holds them.  A
-        user's own task has files anywhere.
+        """The folder with the task's files: data_dir/<task>, in any spelling (MRPC, SST-2), or data_dir
+        itself where it holds them.  A user's own task has files anywhere.
 
         The demo task's files are made where they are absent.  Raises DataError for a folder that is not
         there.
@@ -79,11 +83,14 @@ class Task:
         if self.own is not None:
             return Path()  # its files have absolute paths
         data_dir = Path(data_dir).expanduser()
-        inside = data_dir / (self.folder_name or self.name)
-        names = list(self.filenames.values())
+        spellings, names = self.folder_names or (self.name,), list(self.filenames.values())
+        inside = data_dir / spellings[0]
         if inside.is_dir():
             return inside
-        if any((data_dir / name).is_file() for name in names):
+        for entry in sorted(data_dir.iterdir()) if data_dir.is_dir() else ():
+            if spelled(entry.name) in spellings and entry.is_dir():
+                return entry
+        if any((data_dir / name).is_file() for split in self.filenames for name in self._names(split)):
             return data_dir
         if self.name == "demo":
             try:
@@ -101,11 +108,19 @@ class Task:
             f"files; datasets/README.md says where to get them"
         )
 
+    def _names(self, split):
+        return (self.filenames[split], *self.other_filenames.get(split, ()))
+
+    def _file(self, folder, split) -> Path:
+        """The file of a split in the task's folder, by the usual name where there is none."""
+        paths = [folder / name for name in self._names(split)]
+        return next((path for path in paths if path.is_file()), paths[0])
+
     def files(self, data_dir) -> dict[str, Path]:
         """The file of each split whose file is there.  Raises DataError where the folder or all of its files
         are missing."""
         folder = self.folder(data_dir)
-        files = {split: folder / name for split, name in self.filenames.items() if (folder / name).is_file()}
+        files = {split: path for split in self.filenames if (path := self._file(folder, split)).is_file()}
         if not files:
             raise DataError(
                 f"{folder}: found none of {', '.join(self.filenames.values())}; {self.name} is read from "
@@ -131,11 +146,16 @@ class Task:
         """
         split = self.test_splits[0] if split == "test" else split
         if split not in self.filenames:
+            if self.own is None:
+                raise DataError(
+                    f"--task_name {self.name}: has no {split} rows; expected a use of its "
+                    f"{' and '.join(self.filenames)}: run_evaluation.py --do_infer or --predict"
+                )
             raise DataError(
                 f"{self.name}: found no file of {split}; expected one: --train_file, --validation_file or "
                 "--test_file, or the files of its task file"
             )
-        path = self.folder(data_dir) / self.filenames[split]
+        path = self._file(self.folder(data_dir), split)
         provenance.note_read(path)
         role = "test" if split in self.test_splits else split
         if self.kind == "spans":
@@ -202,6 +222,11 @@ def of_dataset(name: str, config: str | None) -> dict:
     return hub_datasets.describe(name, config)
 
 
+def spelled(name: str) -> str:
+    """A name in lower case without - and _, as the tasks' are: SST-2 is sst2."""
+    return name.lower().replace("-", "").replace("_", "")
+
+
 def find(name: str | None) -> Task | None:
     """The task of this name, or None where there is none."""
     return _TASKS.get(name)
@@ -258,7 +283,7 @@ def _mnli():
     mismatched = {
         "eval_splits": ("dev_mismatched",),
         "test_splits": ("test_mismatched",),
-        "folder_name": "mnli",
+        "folder_names": ("mnli",),
     }
     return matched, replace(matched, name="mnlimm", **mismatched)
 
@@ -284,7 +309,34 @@ def _stsb():
 def _conll():
     labels = ("O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI"))
     files = {"train": "train.txt", "dev": "dev.txt", "test": "test.txt"}
-    return Task("conll", "tagging", labels, ("precision", "recall", "f1"), "f1", None, labels, files)
+    original = {"train": ("eng.train",), "dev": ("eng.testa",), "test": ("eng.testb",)}
+    return Task(
+        "conll",
+        "tagging",
+        labels,
+        ("precision", "recall", "f1"),
+        "f1",
+        None,
+        labels,
+        files,
+        folder_names=("conll", "conll2003", "conll03"),
+        other_filenames=original,
+    )
+
+
+def _ax():
+    """GLUE's diagnostics: pairs without labels, for a model of MNLI."""
+    mnli, _ = _mnli()
+    return replace(
+        mnli,
+        name="ax",
+        filenames={"test": "diagnostic.tsv"},
+        other_filenames={"test": ("AX.tsv", "ax.tsv", "test.tsv")},
+        eval_splits=(),
+        test_splits=("test",),
+        submissions={"test": "AX.tsv"},
+        folder_names=("ax", "diagnostic"),
+    )
 
 
 def _squad():
@@ -320,6 +372,7 @@ _TASKS = {
             Table("question1", "question2", "is_duplicate"),
         ),
         *_mnli(),
+        _ax(),
         _glue("qnli", "QNLI", _ENTAILMENT, _ACC, Table("question", "sentence", "label"), named=True),
         _glue("rte", "RTE", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label"), named=True),
         _glue("wnli", "WNLI", _ENTAILMENT, _ACC, Table("sentence1", "sentence2", "label")),

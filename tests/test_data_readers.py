@@ -307,14 +307,27 @@ def test_a_folder_in_place_of_a_file(tmp_path):
 # ---- The registry
 
 
+def test_folders_as_glues_script_leaves_them(tmp_path):
+    folders = {"mrpc": "MRPC", "sst2": "SST-2", "stsb": "STS-B", "cola": "CoLA", "mnlimm": "MNLI"}
+    for name, folder in folders.items():
+        split = tasks.get(name).eval_splits[0]
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{split}.tsv").touch()
+        assert [*tasks.get(name).files(tmp_path).values()] == [tmp_path / folder / f"{split}.tsv"]
+    write(tmp_path, "conll2003", "eng.testa", "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\n")
+    assert tasks.get("conll").read(tmp_path, "dev").labels == [[3]]
+    assert tasks.get("conll").files(tmp_path) == {"dev": tmp_path / "conll2003" / "eng.testa"}
+    assert [tasks.spelled(name) for name in ("SST-2", "MNLI", "cola")] == ["sst2", "mnli", "cola"]
+
+
 def test_registry():
     assert set(tasks.NAMES) == set(
-        "cola sst2 mrpc stsb qqp mnli mnlimm qnli rte wnli conll squad2 demo".split()
+        "cola sst2 mrpc stsb qqp mnli mnlimm ax qnli rte wnli conll squad2 demo".split()
     )
     for name in tasks.NAMES:
         task = tasks.get(name)
         assert task.name == name and task.selection_metric in task.metrics
-        assert task.num_labels == {"stsb": 1, "mnli": 3, "mnlimm": 3, "conll": 9}.get(name, 2)
+        assert task.num_labels == {"stsb": 1, "mnli": 3, "mnlimm": 3, "ax": 3, "conll": 9}.get(name, 2)
     selection = {
         "mrpc": "acc_and_f1",
         "qqp": "acc_and_f1",

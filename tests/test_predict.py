@@ -219,6 +219,26 @@ def test_standard_input_is_answered_as_it_comes(tuned_demo, small_demo):
     assert process.wait(60) == 0 and "Error" not in process.stderr.read()
 
 
+def test_the_diagnostics_of_glue(demo_tokenizer, tmp_path):
+    """A model of MNLI, its labels in another order, writes AX.tsv; there are no rows to score or train on."""
+    names = ("entailment", "neutral", "contradiction")
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    folder = save(tmp_path / "mnli", transformers.BertForSequenceClassification, demo_tokenizer, **labels)
+    (tmp_path / "diagnostic").mkdir()
+    (tmp_path / "diagnostic" / "diagnostic.tsv").write_text(
+        "index\tsentence1\tsentence2\n0\tthe soup was good .\tthe guest liked the food .\n7\tx\ty\n"
+    )
+    flags = f"--task_name AX --data_dir {tmp_path} --use_cpu --model_path {folder}".split()
+    run("run_evaluation.py", *flags, "--do_infer", "--output_dir", tmp_path / "run")
+    lines = (tmp_path / "run" / "predictions" / "AX.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["index", "0", "7"]
+    assert {line.split("\t")[1] for line in lines[1:]} <= {*names}
+    done = run("run_evaluation.py", *flags, code=2)
+    assert "ax: has no labelled rows to score; add --do_infer" in done.stderr
+    done = run("run_finetuning.py", *flags, "--output_dir", tmp_path / "other", code=2)
+    assert "--task_name ax: has no train rows" in done.stderr
+
+
 def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tmp_path):
     """Another head, other labels, a folder without a checkpoint: refused before anything is answered."""
     folder = save(

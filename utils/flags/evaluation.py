@@ -99,6 +99,11 @@ def evaluation(tasks, *, formats):
             choices=formats,
             help="of the answers; tsv, for tags CoNLL's columns, for questions jsonl",
         )
+        group(
+            "--do_infer",
+            action="store_true",
+            help="write GLUE's submission files of the test files; --task_name ax: of MNLI's diagnostics",
+        )
         group("--report", metavar="FOLDER", help="write report.html about all runs below it")
 
     return add
@@ -120,8 +125,8 @@ def short_names(paths) -> list[str]:
 
 
 def run_name(args) -> str:
-    """What identifies a run: task, checkpoints, sparsities, exports."""
-    return "_".join([_subject(args), *(args.export or ())])
+    """What identifies a run: task, checkpoints, sparsities, exports, or that it writes submissions."""
+    return "_".join([_subject(args), *(args.export or ()), *(["submission"] if args.do_infer else ())])
 
 
 def _subject(args):
@@ -175,6 +180,7 @@ def check_evaluation(args, tasks):
         yield from _one_model(args, points, "--predict")
     elif args.predict_format:
         yield "--predict_format: has a meaning only with --predict"
+    yield from _check_infer(args, tasks.find(args.task_name), points)
     if args.compare and len(args.model_path) * points + bool(args.teacher_model_path) < 2:
         yield "--compare: found one model; name others, or --teacher_model_path"
     if args.export:
@@ -182,6 +188,17 @@ def check_evaluation(args, tasks):
         yield from _check_export(args, configs.get(args.model_path[0]))
     elif args.export_dir:
         yield "--export_dir: has a meaning only with --export"
+
+
+def _check_infer(args, task, points):
+    """Yield what is wrong with --do_infer, and with scoring a task that has nothing to score."""
+    args.infer_split, args.do_test = "test", False
+    if args.do_infer:
+        given = [flag for flag in (*_ONLY_EVALUATING, "predict") if getattr(args, flag)]
+        yield from (f"--{flag}: has no meaning with --do_infer" for flag in given)
+        yield from _one_model(args, points, "--do_infer")
+    elif task is not None and not task.eval_splits and args.predict is None:
+        yield f"--task_name {task.name}: has no labelled rows to score; add --do_infer, or --predict FILE"
 
 
 def _check_hold_out(args, configs):

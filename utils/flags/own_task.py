@@ -26,8 +26,8 @@ def own_task(parser, tasks, *, others=(), required=True, of_checkpoint=True):
         "--task_name",
         metavar="NAME",
         help=(
-            f"which task: {', '.join((*tasks.NAMES, *others))}; or the task file (JSON, or its folder) of "
-            "one of your own; what the checkpoint was trained on, where that was your own"
+            f"which task: {', '.join((*tasks.NAMES, *others))}, in any case; or the task file (JSON, or its "
+            "folder) of one of your own; what the checkpoint was trained on, where that was your own"
         ),
     )
     add = parser.add_argument_group("a task of your own, without a task file").add_argument
@@ -52,6 +52,8 @@ def resolve(args, parser):
         return
     tasks, others = parser.own_task["tasks"], parser.own_task["others"]
     given = {name: value for name in (*_FILES, *_OTHERS) if (value := vars(args).pop(name)) is not None}
+    if args.task_name is not None and tasks.spelled(args.task_name) in tasks.NAMES:
+        args.task_name = tasks.spelled(args.task_name)
     name = args.task_name
     if name in (*tasks.NAMES, *others):
         yield from (f"--{flag}: has no meaning with --task_name {name}, a built-in task" for flag in given)
