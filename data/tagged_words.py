@@ -160,7 +160,8 @@ def _read_lists(found, table, *, split, names):
         raise DataError(f"{found.path}: found no rows, the file is empty; expected sentences")
     if not any(tags):
         return words, None, places
-    if bare := next((i for i, row in enumerate(tags) if not row), None):
+    bare = next((i for i, row in enumerate(tags) if not row), None)
+    if bare is not None:
         raise DataError(
             f"{places[bare](0)}: found no tags, which other rows have; expected them in all or none"
         )

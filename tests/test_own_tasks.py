@@ -215,6 +215,10 @@ def test_plain_types_and_lists(tmp_path):
         described(tmp_path, ("b.jsonl", ids))
     with pytest.raises(DataError, match=r"c\.jsonl:1: found 2 words and 1 tags"):
         described(tmp_path, ("c.jsonl", '{"tokens": ["a", "b"], "ner_tags": ["O"]}\n'))
+    mixed = '{"tokens": ["a"]}\n{"tokens": ["b"], "ner_tags": ["O"]}\n'
+    (tmp_path / "e.jsonl").write_text(mixed.replace("]}", '], "ner_tags": null}', 1))
+    with pytest.raises(DataError, match=r"e\.jsonl:1 \(word 1\): found no tags, which other rows have"):
+        tagged_words.read_words(tmp_path / "e.jsonl", split="test", label_names=("O",))
     with pytest.raises(DataError, match=r"d\.conll:2: found the label 'X' beside others like B-X"):
         described(tmp_path, ("d.conll", "a B-X\nb X\n"))
 
