@@ -42,6 +42,7 @@ def write_trimmed(model, source, folder, *, kept, max_length=None):
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    vars(config).pop("auto_map", None)  # of code beside the checkpoint, which is not copied
     before, places = config.vocab_size, {number: place for place, number in enumerate(kept.tolist())}
     padding = config.pad_token_id
     for name, value in config.to_dict().items():
