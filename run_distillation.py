@@ -41,6 +41,7 @@ def parse(argv=None):
         flags.distillation(objectives),
         flags.student,
         flags.balance,
+        flags.unlabelled,
     )
     flags.model_path(parser, "--teacher_model_path", "the fine-tuned teacher; nested for a sparsity")
     flags.model_path(
@@ -77,6 +78,7 @@ def parse(argv=None):
                 yield from flags.check_balance(args, config)
                 for part_flag, part in flags.student_parts(args):
                     yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
+        yield from flags.model_types.check_unlabelled(args, "sparse", objectives.OBJECTIVES)
         yield from flags.model_types.check_terms(
             args,
             "sparse",
@@ -102,6 +104,7 @@ def main(args):
         "data": list(task.files(args.data_dir).values()),
         "teacher": args.teacher_model_path,
         "student": args.student_model_path,
+        "unlabelled": args.unlabelled_file,
     }
     run = runs.start(args, inputs=inputs)
     how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}

@@ -32,7 +32,13 @@ from utils.metrics import label as metric_label
 
 def parse(argv=None):
     """The flags, checked."""
-    groups = (flags.training, flags.runtime, flags.distillation(objectives), flags.assistants.maxidisc)
+    groups = (
+        flags.training,
+        flags.runtime,
+        flags.distillation(objectives),
+        flags.unlabelled,
+        flags.assistants.maxidisc,
+    )
     parser = flags.parser(__doc__, flags.task(tasks), *groups)
 
     def check(args):
@@ -50,6 +56,7 @@ def main(args):
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
     inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
+    inputs["unlabelled"] = args.unlabelled_file
     run = runs.start(args, inputs=inputs)
     how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
     load = models.loader(task, **how)
@@ -134,7 +141,7 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     args = run.args
     names = {name for name in flags.settings(args) if name not in NOT_A_HOPS and not name.endswith("_path")}
     settings = {name: value for name, value in flags.settings(args).items() if name in names}
-    inputs = {name: value for name, value in run.inputs.items() if name.startswith("data")}
+    inputs = {name: value for name, value in run.inputs.items() if name.startswith(("data", "unlabelled"))}
     identity = {"student": wanted, "settings": settings, "inputs": inputs}
     identity["teacher"] = checkpoints.fingerprint(folder)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

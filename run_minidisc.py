@@ -38,7 +38,13 @@ from utils.metrics import label as metric_label
 
 def parse(argv=None):
     """The flags, checked."""
-    groups = (flags.training, flags.runtime, flags.distillation(objectives), flags.assistants.minidisc)
+    groups = (
+        flags.training,
+        flags.runtime,
+        flags.distillation(objectives),
+        flags.unlabelled,
+        flags.assistants.minidisc,
+    )
     parser = flags.parser(__doc__, flags.task(tasks), *groups)
     with_teacher = {name: row for name, row in objectives.OBJECTIVES.items() if name != "ft"}
 
@@ -57,6 +63,7 @@ def main(args):
     target = args.target_sparsity
     target = int(target) if target == int(target) else target  # 90 as in the grid
     inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
+    inputs["unlabelled"] = args.unlabelled_file
     run = runs.start(args, inputs=inputs)
     how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
     load = models.loader(task, **how)

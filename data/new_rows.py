@@ -12,6 +12,7 @@ from pathlib import Path
 from data import opening, readers, tables, tagged_words
 from data.readers import Examples
 from data.squad.questions import read_questions
+from utils.errors import DataError
 
 logger = logging.getLogger("compression")
 
@@ -42,6 +43,29 @@ def _parts_of_source(source, task, size):
         return
     with opening.reading(source), opening.open_bytes(source) as file:
         yield from _parts(source, file, task, max(size, OF_A_FILE))
+
+
+def read_unlabelled(path, task) -> list[Examples]:
+    """All rows of a file, in parts; of tasks with one text a row also the lines of a .txt that are not blank.
+
+    Labels are not read.  Raises DataError, also where there is no row.
+    """
+    is_text = Path(opening.unpacked_name(path)).suffix.lower() == ".txt"
+    if is_text and task.kind not in ("tagging", "spans"):
+        if task.table.second is not None:
+            raise DataError(
+                f"{path}: found lines of text; expected a table with {' and '.join(task.table.texts)}, as a "
+                f"row of {task.name} is a pair"
+            )
+        with opening.reading(path), opening.open_bytes(path) as file:
+            texts = [text for _, text in opening.lines(path, file) if text.strip()]
+        ids = [str(i) for i in range(len(texts))]
+        parts = [Examples(ids, texts, None, None, Path(path), "test")] if texts else []
+    else:
+        parts = [*_parts_of_source(str(path), task, OF_A_FILE)]
+    if not parts:
+        raise DataError(f"{path}:1: found no text, the file is empty; expected one on each line")
+    return parts
 
 
 def _parts(path, stream, task, size):

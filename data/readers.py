@@ -76,6 +76,16 @@ class Examples:
 
         return Examples(*map(pick, (self.ids, self.first, self.second, self.labels)), self.path, self.split)
 
+    def with_unlabelled(self, others) -> "Examples":
+        """These examples and others behind them, all without labels.  others: a list of Examples."""
+        parts = [self, *others]
+
+        def joined(columns):
+            return None if columns[0] is None else [value for column in columns for value in column]
+
+        columns = zip(*((part.ids, part.first, part.second) for part in parts))
+        return Examples(*map(joined, columns), None, self.path, self.split)
+
     def sample(self, number: int | None) -> "Examples":
         """So many of the examples, in their order; all of them where there are no more, or for None.
 

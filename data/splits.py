@@ -16,6 +16,7 @@ from utils.batch import Batch
 from utils.errors import DataError, RunError
 
 NOT_SCORED = -100  # torch's ignore_index
+UNKNOWN = -1  # of a word's first piece in unlabelled text: it is answered, with a label that is not known
 _CHUNK = 50  # batches within which rows are sorted by length: nearly no padding, still a random order
 
 
@@ -88,7 +89,7 @@ class Split(LengthGrouped):
     @property
     def labelled(self) -> bool:
         """Whether the file has labels."""
-        return self._labels is not None
+        return self.examples.labels is not None
 
     def counts(self, indices) -> dict[str, int]:
         """What the loss terms of these rows average over: rows, real tokens, scored labels."""

@@ -2,7 +2,7 @@
 
 import copy
 
-from data import demo, hold_out
+from data import demo, hold_out, new_rows
 from data.model_tokenizer import load_tokenizer, tokenizer_hash
 from data.splits import require_labels
 from data.squad.question_split import SpanOptions
@@ -37,6 +37,8 @@ class TaskData:
         spans: dict | None = None,
         metric: str | None = None,
         class_weights: str = "none",
+        unlabelled: tuple[str, ...] = (),
+        unlabelled_only: bool = False,
     ):
         """tokenizer_path: of a checkpoint; None for that of the demo task.  data_dir: holds the tasks'
         folders.
@@ -47,9 +49,12 @@ class TaskData:
         infer_split: "test" or "dev", where predictions are wanted.  spans: the values of SpanOptions, for a
         task of that kind.  metric: one of its kind that is wanted beside the task's own.  class_weights:
         "balanced": batches of train say how much each class counts in the loss against the gold labels.
+        unlabelled: files with more text to train on; train has no labels then, and with unlabelled_only no
+        other text.
         """
         self.task, self._splits = task.judged_by(metric), {}
         self._weighs_classes = class_weights == "balanced"
+        self._unlabelled, self._unlabelled_only = unlabelled, unlabelled_only
         self._data_dir, self._max_length, self._max_rows = data_dir, max_length, max_rows
         self._max_train_samples, self._max_eval_samples = max_train_samples, max_eval_samples
         self._hold_out, self._do_test, self._infer_split = hold_out, do_test, infer_split
@@ -181,6 +186,14 @@ class TaskData:
         return split
 
     def _read(self, name):
+        if name != "train" or not self._unlabelled:
+            return self._labelled(name)
+        more = [part for path in self._unlabelled for part in new_rows.read_unlabelled(path, self.task)]
+        if self._unlabelled_only:
+            return more[0].with_unlabelled(more[1:])
+        return self._labelled(name).with_unlabelled(more)
+
+    def _labelled(self, name):
         examples = self.task.read(self._data_dir, "train" if name == HOLD_OUT else name)
         if not self._hold_out or name not in ("train", HOLD_OUT):
             return examples

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.model_tokenizer import plain_backend, special_ids, word_prefix
 from data.readers import Examples
-from data.splits import NOT_SCORED, Split
+from data.splits import NOT_SCORED, UNKNOWN, Split
 from data.squad import context_windows
 from data.squad.question_split import SpanOptions
 from utils.errors import CheckpointError, FlagError
@@ -135,9 +135,9 @@ def _tokenise_words(examples, tokenizer, backend, task, max_length, with_types, 
         ids[row_starts + lengths - len(after) + offset] = special
     offsets = np.arange(sizes.sum()) - np.repeat(ends[:-1], sizes)  # of each piece within its word
     ids[np.repeat(first_pieces, sizes) + offsets] = pieces[np.repeat(starts, sizes) + offsets]
-    labels = None
+    labels = np.full(len(ids), NOT_SCORED, np.int64)
+    labels[first_pieces] = UNKNOWN
     if examples.labels is not None:
-        labels = np.full(len(ids), NOT_SCORED, np.int64)
         labels[first_pieces] = np.fromiter(itertools.chain.from_iterable(examples.labels), np.int64)
     return Split(
         examples,

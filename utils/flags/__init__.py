@@ -46,6 +46,7 @@ from utils.flags.groups import (
     student,
     task,
     training,
+    unlabelled,
 )
 from utils.flags.parser import (
     candidates,

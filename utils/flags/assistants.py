@@ -52,6 +52,7 @@ def check_maxidisc(args, task, *, objectives):
     """Yield what is wrong.  task: an entry of the registry.  objectives: {name: row} that a hop may have."""
     teacher = yield from config(args, "teacher_model_path")
     yield from model_types.check_model_type(args, task, teacher, objectives=objectives)
+    yield from model_types.check_unlabelled(args, "sparse", objectives)
     if bool(args.layer_or_sparsity_path) == args.all_paths:
         yield "--layer_or_sparsity_path, --all_paths: give one of them"
     if args.layer_or_sparsity_path and teacher:
@@ -148,6 +149,7 @@ def check_minidisc(args, task, *, objectives):
     """Yield what is wrong.  task: an entry of the registry.  objectives: {name: row} that a hop may have."""
     teacher = yield from config(args, "teacher_model_path")
     yield from model_types.check_model_type(args, task, teacher, objectives=objectives)
+    yield from model_types.check_unlabelled(args, "sparse", objectives)
     if teacher:
         yield from check_student(f"{args.target_sparsity:g}S", teacher, "--target_sparsity")
         yield from _check_candidates(args, teacher)

@@ -107,6 +107,8 @@ def data_options(args) -> dict:
         "spans": {name: getattr(args, name) for name in SPANS},
         "metric": getattr(args, "selection_metric", None),
         "class_weights": getattr(args, "class_weights", "none"),
+        "unlabelled": tuple(getattr(args, "unlabelled_file", None) or ()),
+        "unlabelled_only": getattr(args, "unlabelled_only", False),
     }
 
 
@@ -351,6 +353,19 @@ def distillation(objectives):
         )
 
     return add_flags
+
+
+def unlabelled(parser):
+    """The flag group of more text for distillation.  model_types.check_unlabelled() checks it."""
+    add = parser.add_argument_group("text without labels").add_argument
+    add(
+        "--unlabelled_file",
+        nargs="+",
+        metavar="FILE",
+        help="more rows to train on, with the task's columns of text, or a .txt with one text on each line; "
+        "for objectives without the loss against the gold labels",
+    )
+    add("--unlabelled_only", action="store_true", help="train on these alone")
 
 
 def balance(parser):

@@ -102,6 +102,21 @@ def _check_gold_labels(args, objectives):
         )
 
 
+def check_unlabelled(args, default: str, objectives):
+    """Yield what is wrong with the flags of groups.unlabelled().  default: the objective where --model_type
+    names none.  objectives: {name: row}."""
+    if not args.unlabelled_file:
+        if args.unlabelled_only:
+            yield "--unlabelled_only: has a meaning only with --unlabelled_file"
+        return
+    name = objective_of(args.model_type, default, objectives)
+    if name and "task" in objectives[name].terms and args.task_weight != 0:
+        yield (
+            f"--unlabelled_file: {name} has the loss against the gold labels, which these rows lack; "
+            "expected --task_weight 0, or an objective without it (sparsebert)"
+        )
+
+
 def check_terms(
     args, default: str, *, objectives: dict, states_of: set, teacher: dict | None, student: dict | None
 ):
