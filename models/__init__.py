@@ -6,6 +6,7 @@ loading, saving: checkpoints.
 from_tensors: models that are built without values and filled with others' tensors.
 sharding: models of which each process holds a part.
 derived_classes: classes of changed structures, made from the stock ones.
+enct5: heads for T5's encoder.
 students: made from teachers or from nothing, with other dropout, described.
 vocabulary: checkpoints with fewer pieces and positions.
 distillation: one student, one teacher.
@@ -40,7 +41,7 @@ exporting: models for other software.
 standalone: the code file that a small model takes along; standalone_parts: what it is made of.
 """
 
-from models import moe_bert, slicing
+from models import enct5, moe_bert, slicing
 from models.architectures import encoder, layer_modules, layers
 from models.balance import Balance
 from models.distillation import distil, objective_for, teacher_targets
@@ -103,5 +104,5 @@ __all__ = [
     "with_dropout",
 ]
 
-for classes in (slicing.CLASSES, moe_bert.CLASSES):
+for classes in (enct5, slicing.CLASSES, moe_bert.CLASSES):
     classes.register()

@@ -69,7 +69,27 @@ class T5Gate(Gate):
         return output, position_bias, probabilities
 
 
-GATES = {"": Gate, "argument": MPNetGate, "handed on": T5Gate}  # by Family.head_bias
+class T5CrossGate(Gate):
+    """T5's decoder, onto the encoder's states: there is no position bias, and zeros are handed on for it."""
+
+    def forward(self, hidden_states, *args, **kwargs):
+        """hidden_states: [B, L, D]."""
+        if self.num_kept == 0:
+            return self.nothing(hidden_states), None, None
+        return super().forward(hidden_states, *args, **kwargs)
+
+
+class UMT5Gate(Gate):
+    """UMT5: every layer makes a position bias of its own; where it is not cropped, the table has more columns
+    than heads are kept."""
+
+    def compute_bias(self, *args, **kwargs):
+        """[1, K, L, L]."""
+        return super().compute_bias(*args, **kwargs)[:, : self.num_kept]
+
+
+# By Family.head_bias
+GATES = {"": Gate, "argument": MPNetGate, "handed on": T5Gate, "crossed": T5CrossGate, "own": UMT5Gate}
 
 
 def install(module, head_bias, *, inner_out, position_heads):

@@ -4,7 +4,7 @@ One derived from BertModel for the prefix "sparse-" is SparseBertModel, its conf
 model_type sparse-bert.
 """
 
-from models import architectures
+from models import architectures, enct5
 from utils import families
 
 
@@ -61,8 +61,11 @@ class DerivedClasses:
         import transformers
 
         for name in self.names:
-            config = self.config_class(getattr(transformers, f"{families.of(name).stock}Config"))
-            transformers.AutoConfig.register(config.model_type, config, exist_ok=True)
+            family = families.of(name)
+            stock = [getattr(transformers, f"{family.stock}Config")]
+            stock += [enct5.config_class(name)] if family.decoder is not None else []
+            for config in map(self.config_class, stock):
+                transformers.AutoConfig.register(config.model_type, config, exist_ok=True)
 
     def register_models(self, model_type):
         """Make the Auto classes know one family's models; once."""

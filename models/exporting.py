@@ -79,9 +79,9 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
     model: in eval mode; for a graph it is moved to the CPU.  kind: "dense", "compact" or "onnx".  split: of
     the task, labelled or not; NUM_CHECKED of its examples are compared.  card: makes README.md's text of
     config.json.  task_kind: load_model()'s kind.
-    Returns {"folder", "largest_difference" of logits, "examples" compared}; of a compact model that is no
-    stock model also the name of its "code" file; of a graph the version of "onnxruntime", the
-    "disabled_optimizers" that it was run without, and "shapes", see _check_shapes().
+    Returns {"folder", "largest_difference" of logits, "examples" compared}; of a model that is no
+    stock model (compact, EncT5) also the name of its "code" file; of a graph the version of "onnxruntime",
+    the "disabled_optimizers" that it was run without, and "shapes", see _check_shapes().
     Raises CheckpointError for a model that cannot be exported so, RunError where the logits differ by more
     than TOLERANCE, and where onnxruntime cannot run a graph.
     """
@@ -100,9 +100,10 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
                 "shapes": _check_shapes(model, exported, OnnxModel(aside / QUANTISED), split, folder),
             }
         else:
-            save_model(export_dense(model) if kind == "dense" else model, aside, tokenizer=tokenizer)
+            written = export_dense(model) if kind == "dense" else model
+            save_model(written, aside, tokenizer=tokenizer)
             exported = load_model(aside, kind=task_kind)
-            if kind == "compact" and (code := standalone.write(model, aside)) is not None:
+            if (code := standalone.write(written, aside)) is not None:
                 exported, ours = standalone.load(code), exported
                 _check_equal(exported, ours, folder)
                 more = {"code": code.name}

@@ -13,18 +13,19 @@ import torch
 from torch import nn
 
 from models import architectures, hidden_dimensions
-from models.slicing import whole
+from models.slicing import UNITS, whole
 
 
 class Masks:
     """heads: [L, A], neurons: [L, F], hidden: [1, D], or None where they are not wanted: parameters of ones,
     outside the model.
 
+    num_rows: L of heads and L of neurons, which a decoder's are among.
     per_example: let gradients() tell the examples of a batch apart; not those of hidden dimensions.
     """
 
     def __init__(
-        self, num_layers, num_heads, num_neurons, num_hidden=None, *, per_example=False, device, dtype
+        self, num_rows, num_heads, num_neurons, num_hidden=None, *, per_example=False, device, dtype
     ):
         assert num_hidden is None or not per_example
         self.hidden = (
@@ -32,10 +33,10 @@ class Masks:
             if num_hidden is None
             else nn.Parameter(torch.ones(1, num_hidden, device=device, dtype=dtype))
         )
-        self.heads = nn.Parameter(torch.ones(num_layers, num_heads, device=device, dtype=dtype))
-        self.neurons = nn.Parameter(torch.ones(num_layers, num_neurons, device=device, dtype=dtype))
+        self.heads = nn.Parameter(torch.ones(num_rows["heads"], num_heads, device=device, dtype=dtype))
+        self.neurons = nn.Parameter(torch.ones(num_rows["neurons"], num_neurons, device=device, dtype=dtype))
         self.per_example = per_example
-        self._used = {"heads": [None] * num_layers, "neurons": [None] * num_layers}
+        self._used = {unit: [None] * number for unit, number in num_rows.items()}
 
     def gradients(self, loss, *, retain_graph=False):
         """(heads, neurons): d loss / d mask for the last forward pass, [L, A] and [L, F]; [B, L, A] and [B,
@@ -53,15 +54,15 @@ class Masks:
         found = torch.autograd.grad(loss, used, retain_graph=retain_graph)
         return torch.stack(found[: len(self.heads)], dim=1), torch.stack(found[len(self.heads) :], dim=1)
 
-    def hook(self, unit, layer, size):
-        """A forward pre-hook for the output projection of one layer.  size: features of a unit."""
+    def hook(self, unit, row, size):
+        """A forward pre-hook for the output projection of one sublayer.  size: features of a unit."""
 
         def multiply(_, inputs):
             (features,) = inputs  # [B, ..., units * size]
-            mask_U = getattr(self, unit)[layer]
+            mask_U = getattr(self, unit)[row]
             if self.per_example:
                 mask = mask_U.expand(len(features), -1)  # a view of its own for each example
-                self._used[unit][layer] = mask
+                self._used[unit][row] = mask
                 mask = mask.unflatten(0, (-1, *[1] * (features.dim() - 2)))
             else:
                 mask = mask_U
@@ -84,9 +85,9 @@ def scoring_masks(model, *, per_example=False, hidden=False):
     models/hidden_dimensions.py does not know.
     """
     num_heads, num_neurons = whole(model)
-    layers = architectures.layers(model)
+    sublayers = architectures.sublayers(model)
     masks = Masks(
-        len(layers),
+        {unit: sum(each.unit == unit for each in sublayers) for unit in UNITS},
         num_heads,
         num_neurons,
         hidden_dimensions.width(model) if hidden else None,
@@ -98,12 +99,8 @@ def scoring_masks(model, *, per_example=False, hidden=False):
         module.register_forward_hook(masks.multiply_states)
         for module in (hidden_dimensions.writers(model) if hidden else ())
     ]
-    for layer in layers:
-        for module, unit, size in (
-            (layer.attention_out, "heads", layer.head_dim),
-            (layer.ffn_out, "neurons", 1),
-        ):
-            handles.append(module.register_forward_pre_hook(masks.hook(unit, layer.number, size)))
+    for each in sublayers:
+        handles.append(each.out.register_forward_pre_hook(masks.hook(each.unit, each.row, each.size)))
     try:
         yield masks
     finally:

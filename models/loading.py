@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models import architectures, moe_bert, slicing
+from models import architectures, enct5, moe_bert, slicing
 from models.from_tensors import share_out
 from models.saving import check_finite, quiet
 from utils import checkpoints, families
@@ -67,6 +67,8 @@ def load_model(
     try:
         loader = _loader(config["model_type"], kind)
         options = _encoder_options(loader, names) if kind is None else _head_options(kind, expected, has_head)
+        if (family := families.of(config["model_type"])).decoder is not None:
+            options = {"config": _config_of(loader, config, options, has_decoder=kind in family.prompted)}
         dtype = _stored_dtype(folder) if shard else torch.float32
         model, report = _from_pretrained(folder, loader, {**options, "dtype": dtype})
     except CheckpointError as error:
@@ -240,15 +242,21 @@ def _shards(index) -> list[Path]:
 
 def _check_head(path, config, names, kind, new_head) -> bool:
     """Whether the checkpoint has the task's head."""
-    heads = families.of(config["model_type"]).task_heads
-    weight = next((name for name in sorted(names) if re.match(_named(heads), name)), None)
+    family = families.of(config["model_type"])
+    weight = next((name for name in sorted(names) if re.match(_named(family.task_heads), name)), None)
     if kind is not None and not config.get("architectures") and weight is not None:
         raise CheckpointError(
             f"{path}: has {weight}, of a task head, but its config.json does not say of which kind; add "
-            f'"architectures": ["{families.of(config["model_type"]).class_name(kind)}"] to it, if that is '
+            f'"architectures": ["{family.class_name(kind)}"] to it, if that is '
             "what it is"
         )
-    found = (config.get("architectures") or [""])[0].partition("For")[2]
+    made_of = (config.get("architectures") or [""])[0]
+    found = made_of.partition("For")[2]
+    if kind is not None and family.own_class(kind) and made_of == family.class_name(kind):
+        raise CheckpointError(
+            f"{path}: a {made_of} reads a whole decoder, of which one layer is supported here, with a prompt "
+            "(EncT5); fine-tune its encoder: run_finetuning.py --new_head"
+        )
     if kind is None or found == families.HEADS[kind]:
         return kind is not None
     if found in families.HEADS.values():
@@ -356,11 +364,18 @@ def _check_keys(path, model, report, kind, *, new_head, drop_head):
     """Weights that are missing or left over; those of a head that is dropped may be."""
     prefix = architectures.prefix(model)
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    renewed = new_head or drop_head
-    made = [name for name in missing if renewed and (not name.startswith(prefix) or _POOLER.search(name))]
+    renewed, row = new_head or drop_head, architectures.of(model)
+    decoder = f"{prefix}{row.decoder.layers.partition('.')[0]}." if row.decoder else None
+    made = [
+        name
+        for name in missing
+        if renewed
+        and (not name.startswith(prefix) or _POOLER.search(name) or (decoder and name.startswith(decoder)))
+    ]
     lost = [name for name in missing if name not in made]
-    task_heads = architectures.of(model).task_heads
-    heads = [*families.pretraining_heads(), *(task_heads if kind is None or drop_head else ())]
+    task_heads, heads = row.task_heads, families.pretraining_heads()
+    if kind is None or drop_head:
+        heads += [*task_heads, rf"\w+\.({'|'.join(row.other_heads)})"]
     allowed = re.compile(f"{_named(heads)}|{_POOLER.pattern}")
     left = [name for name in unexpected if not allowed.search(name)]
     sizes = [
@@ -397,6 +412,13 @@ def _head_options(kind, expected, has_head) -> dict:
     }
     problems = {"classification": "single_label", "multilabel": "multi_label"}
     return options | ({"problem_type": f"{problems[kind]}_classification"} if kind in problems else {})
+
+
+def _config_of(loader, config, options, *, has_decoder):
+    """The config, of the loader's class, for a checkpoint whose model_type may be that of another head."""
+    settings = {**enct5.fitted(config, has_decoder=has_decoder)}
+    del settings["model_type"]
+    return loader.config_class.from_dict(settings, **options)
 
 
 def _encoder_options(loader, names) -> dict:

@@ -237,7 +237,11 @@ def _mixtures(layer, entry):
         (
             mixture,
             numbers[mixture],
-            [projection for projection in layer.projections if projection.unit == units[mixture]],
+            [
+                projection
+                for projection in layer.projections
+                if projection.unit == units[mixture] and not isinstance(projection.linear, nn.Embedding)
+            ],
         )
         for mixture in MIXTURES
         if numbers[mixture] > 1

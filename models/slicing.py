@@ -12,6 +12,8 @@ The classes are generated from the table in utils/families.py: subclasses of the
 A nested model's heads and neurons are sorted by importance, so that each point of its grid is a prefix of its
 weights. It stays a stock model. T5 and MPNet share one position bias between layers whose heads are now in
 different orders: they become sparse-*. L layers, A heads, F neurons.
+A model with a decoder (models/enct5.py) has rows of it behind those of the layers: two of heads, onto itself
+and onto the encoder's states, and one of neurons.
 """
 
 import torch
@@ -73,16 +75,14 @@ def grid(model) -> list[float]:
 
 
 def kept(model, s=None) -> dict[str, list[int]]:
-    """Kept units of each layer as stored, or at sparsity s: {"heads": [L], "neurons": [L]}.
+    """Kept units of each layer as stored, or at sparsity s: {"heads": [L], "neurons": [L]}, in EncT5 [L + 2]
+    and [L + 1].
 
     Raises CheckpointError where s is not in the model's grid.
     """
     if s is None or s == sparsity(model):
-        made = architectures.layers(model)
-        return {
-            "heads": [layer.num_heads for layer in made],
-            "neurons": [layer.num_neurons for layer in made],
-        }
+        made = architectures.sublayers(model)
+        return {unit: [each.count for each in made if each.unit == unit] for unit in UNITS}
     points = grid(model)
     if s not in points:
         known = ", ".join(f"{point:g}" for point in points)
@@ -142,35 +142,32 @@ def set_sparsity(model, s) -> None:
             "(--sparsity of run_minilmv2.py), not sliced in place; for a task's grid run "
             "run_sparsification.py with that task"
         )
-    for layer in architectures.layers(model):
-        stored = {"heads": layer.num_heads, "neurons": layer.num_neurons}
-        wanted = stored if s is None else {unit: counts[unit][layer.number] for unit in UNITS}
-        gate(model, layer, wanted["heads"])
-        for projection in layer.projections:
+    for sublayer in architectures.sublayers(model):
+        wanted = sublayer.count if s is None else counts[sublayer.unit][sublayer.row]
+        gate(model, sublayer, wanted)
+        for projection in sublayer.projections:
             if isinstance(projection.linear, nn.Linear):
-                size = (
-                    None
-                    if wanted[projection.unit] == stored[projection.unit]
-                    else wanted[projection.unit] * projection.size
-                )
+                size = None if wanted == sublayer.count else wanted * projection.size
                 rows, columns = (size, None) if projection.dim == 0 else (None, size)
                 slice_linear(projection.linear, rows=rows, columns=columns, groups=projection.groups)
 
 
-def gate(model, layer, num_heads):
-    """Tell a layer's attention, in place, how many heads it has, and which columns of the position bias are
-    theirs."""
+def gate(model, sublayer, number):
+    """Tell an attention, in place, how many heads it has, and which columns of the position bias are theirs;
+    a feed-forward nothing."""
+    if sublayer.attention is None:
+        return
     row = architectures.of(model)
-    if not isinstance(layer.attention, attention.Gate):
+    if not isinstance(sublayer.attention, attention.Gate):
         inside = row.attention_out.startswith(f"{row.attention}.")
         columns = (sparse_entry(model) or {}).get("position_heads")
         attention.install(
-            layer.attention,
-            row.head_bias,
+            sublayer.attention,
+            sublayer.head_bias,
             inner_out=row.attention_out.rpartition(".")[2] if inside else None,
-            position_heads=columns and columns[layer.number],
+            position_heads=columns and columns[sublayer.row],
         )
-    attention.keep_heads(layer.attention, num_heads, layer.head_dim, family=row)
+    attention.keep_heads(sublayer.attention, number, sublayer.size, family=row)
 
 
 # ---- Shrinking a model as it is built
@@ -181,16 +178,17 @@ def _cut(model):
 
     Raises CheckpointError where the counts do not fit the rest of the config.
     """
-    entry, layers = sparse_entry(model), architectures.layers(model)
+    entry, sublayers = sparse_entry(model), architectures.sublayers(model)
     if entry is None:
         raise CheckpointError(
             f"config.json: model_type {model.config.model_type} needs a compression entry, found none"
         )
-    _check_counts(model, entry, layers)
-    for layer in layers:
-        for projection in layer.projections:
-            _cut_linear(model, projection, entry[projection.unit][layer.number])
-        gate(model, layer, entry["heads"][layer.number])
+    _check_counts(model, entry, sublayers)
+    for sublayer in sublayers:
+        count = entry[sublayer.unit][sublayer.row]
+        for projection in sublayer.projections:
+            _cut_linear(model, projection, count)
+        gate(model, sublayer, count)
     if "hidden" in entry:
         hidden_dimensions.crop_in_place(model, entry["hidden"])
     _freeze_unread(model)
@@ -199,18 +197,23 @@ def _cut(model):
 def _freeze_unread(model):
     """Ask for no gradient of what nothing reads any more, as it would never get one: DDP waits for such
     parameters."""
-    row, base, entry = architectures.of(model), architectures.encoder(model), sparse_entry(model)
-    for layer in architectures.layers(model):
-        for norm, unit in zip(row.norms, UNITS):
-            if entry[unit][layer.number] == 0:
-                layer.module.get_submodule(norm).requires_grad_(False)
-    for path in row.position_tables if not any(entry["heads"]) else ():
-        if architectures.has(base, path):
-            base.get_submodule(path).requires_grad_(False)
+    row, base = architectures.of(model), architectures.encoder(model)
+    unread, number = [], len(architectures.layer_modules(model))
+    emptied = [each for each in architectures.sublayers(model) if each.count == 0]
+    unread += [each.norm for each in emptied if each.norm is not None]
+    if sum(each.unit == "heads" and each.row < number for each in emptied) == number:
+        unread += [base.get_submodule(path) for path in row.position_tables if architectures.has(base, path)]
+    for each in emptied:
+        if each.head_bias == "handed on" and each.row >= number:  # a decoder's, onto itself
+            unread.append(each.attention.relative_attention_bias)
+        if each.unit == "heads" and each.row == architectures.cross_attention(model):
+            unread += [base.encoder, base.shared]
+    for module in unread:
+        module.requires_grad_(False)
 
 
 def _cut_linear(model, projection, count):
-    """Replace one Linear by one with its first `count` units."""
+    """Replace one Linear, or table of position biases, by one with its first `count` units."""
     old = projection.linear
     index = torch.arange(count, device=old.weight.device)
     parameters = {
@@ -224,19 +227,23 @@ def _cut_linear(model, projection, count):
         new = EmptyLinear(columns, rows, bias=parameters.get("bias") if projection.dim == 1 else None)
         parent._is_hf_initialized = True  # transformers' own initialisation would look for the weight
     else:
-        new = nn.Linear(columns, rows, bias="bias" in parameters, device="meta")
+        if isinstance(old, nn.Embedding):
+            new = nn.Embedding(rows, columns, device="meta")
+        else:
+            new = nn.Linear(columns, rows, bias="bias" in parameters, device="meta")
         for name, parameter in parameters.items():
             setattr(new, name, parameter)
     setattr(parent, leaf, new)
 
 
-def _check_counts(model, entry, layers):
-    for unit, size in (("heads", layers[0].num_heads), ("neurons", layers[0].num_neurons)):
-        counts = entry.get(unit)
-        fits = isinstance(counts, list) and len(counts) == len(layers)
+def _check_counts(model, entry, sublayers):
+    for unit in UNITS:
+        made = [each for each in sublayers if each.unit == unit]
+        counts, size = entry.get(unit), made[0].count
+        fits = isinstance(counts, list) and len(counts) == len(made)
         if not fits or not all(isinstance(count, int) and 0 <= count <= size for count in counts):
             raise CheckpointError(
-                f"config.json: compression.{unit} is {counts}; expected {len(layers)} numbers from 0 to "
+                f"config.json: compression.{unit} is {counts}; expected {len(made)} numbers from 0 to "
                 f"{size} "
                 f"for this {model.config.model_type} config"
             )

@@ -45,7 +45,7 @@ def crop(model, s):
     cropped, tensors = _crop_shape(model, s), tensors_of(model)
     counts = kept(cropped)
     for projection in _projections(model):
-        index = torch.arange(counts[projection.unit][projection.layer], device=model.device)
+        index = torch.arange(counts[projection.unit][projection.row], device=model.device)
         for name in (f"{projection.name}.weight", f"{projection.name}.bias"):
             if name in tensors:
                 select = functools.partial(projection.select, index=index)
@@ -84,8 +84,8 @@ def keep_layers(model, number, *, which="first"):
     entry = sparse_entry(model)
     if entry and number < total:
         if isinstance(model, SparseModel):
-            per_layer = {
-                name: [entry[name][layer] for layer in chosen]
+            per_layer = {  # behind the layers' rows stand those of a decoder
+                name: [entry[name][layer] for layer in chosen] + entry[name][total:]
                 for name in (*UNITS, "position_heads")
                 if name in entry
             }
@@ -124,9 +124,9 @@ def export_dense(model):
     if entry is not None:
         counts = kept(model)
         for projection in _projections(model):
-            units = list(range(counts[projection.unit][projection.layer]))
+            units = list(range(counts[projection.unit][projection.row]))
             if projection.unit == "heads" and "position_heads" in entry:
-                units = entry["position_heads"][projection.layer]
+                units = entry["position_heads"][projection.row]
             index = torch.tensor(units, dtype=torch.int64, device=model.device)
             for leaf, parameter in dense.get_submodule(projection.name).named_parameters():
                 name = f"{projection.name}.{leaf}"
@@ -155,7 +155,8 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
     hidden_scores_1D: sort and remove hidden dimensions too; then both sides of each matrix shrink, and a
     point of the grid is
         the share of its weights: each axis loses less (modules.importance.axis_sparsity).
-    T5 and MPNet models become sparse-*, see models/slicing.py.
+    T5 and MPNet models become sparse-*, see models/slicing.py.  A decoder's best head onto the encoder's
+    states goes last of all: without any its answers would not depend on the text.
     Raises CheckpointError for a cropped model.
     """
     num_heads, num_neurons = whole(model)
@@ -165,12 +166,15 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
     points = sorted({0.0, *map(float, grid)})
     of_axis = {s: s if hidden_scores_1D is None else importance.axis_sparsity(s) for s in points}
     orders = {unit: importance.orders(scores[unit]) for unit in UNITS}
+    vital = {"heads": architectures.cross_attention(model)}
     removed = {
-        unit: importance.removed_counts(scores[unit], of_axis.values(), normalised=normalised)
+        unit: importance.removed_counts(
+            scores[unit], of_axis.values(), normalised=normalised, vital=vital.get(unit)
+        )
         for unit in UNITS
     }
     for projection in _projections(model):
-        order = orders[projection.unit][projection.layer].to(model.device)
+        order = orders[projection.unit][projection.row].to(model.device)
         for tensor in projection.linear.parameters():
             select = functools.partial(projection.select, index=order)
             distributed.local(tensor).copy_(distributed.local(distributed.changed(tensor, select)))
@@ -194,7 +198,7 @@ def sort_units(model, head_scores_LA, neuron_scores_LF, hidden_scores_1D=None, *
         **original,
         "grid": {key(s): counts[s] for s in points},
     }
-    if architectures.of(model).head_bias:
+    if architectures.of(model).shared_bias:
         before = (sparse_entry(model) or {}).get(
             "position_heads", [list(range(num_heads))] * len(head_scores_LA)
         )
@@ -211,9 +215,11 @@ def _become_sparse(model):
     stock = stock_parent(model)
     become(model.config, sparse_config(stock.config_class))
     model.__class__ = sparse_class(stock)
-    for layer in architectures.layers(model):
-        gate(model, layer, layer.num_heads)
-        layer.attention.position_heads = model.config.compression["position_heads"][layer.number]
+    for sublayer in architectures.sublayers(model):
+        gate(model, sublayer, sublayer.count)
+        if sublayer.attention is not None:
+            columns = model.config.compression["position_heads"]
+            sublayer.attention.position_heads = columns[sublayer.row]
 
 
 def _crop_shape(model, s):
@@ -241,4 +247,4 @@ def _crop_shape(model, s):
 
 
 def _projections(model):
-    return [projection for layer in architectures.layers(model) for projection in layer.projections]
+    return [each for sublayer in architectures.sublayers(model) for each in sublayer.projections]

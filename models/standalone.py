@@ -11,7 +11,9 @@ import importlib.util
 import inspect
 import re
 
-from models import architectures, attention, hidden_dimensions, standalone_parts
+from torch import nn
+
+from models import architectures, attention, enct5, hidden_dimensions, standalone_parts
 from models.derived_classes import stock_parent
 from models.moe_bert import MIXTURES, expert_entry
 from models.saving import quiet
@@ -29,7 +31,7 @@ def write(model, folder):
     model: whose checkpoint it is.  Returns the file; None for a stock model, which needs none.
     """
     stock = stock_parent(model)
-    if type(model) is stock:
+    if type(model) is stock and not enct5.is_own(stock):
         return None
     name = f"modeling_{model.config.model_type.replace('-', '_')}"
     files.write_text(folder / f"{name}.py", text(model))
@@ -51,10 +53,23 @@ def load(file):
 
 
 def text(model) -> str:
-    """The code file of a model of which something was removed, or that has experts."""
+    """The code file of a model of which something was removed, that has experts, or that is an EncT5."""
     stock, config, entry = stock_parent(model), type(model.config), sparse_entry(model)
-    stock_config = stock.config_class.__name__
-    body, parts, tables, what = _cut(model, entry) if entry else _experts(model)
+    body, parts, tables, what = [], [], [], ""
+    if type(model) is not stock:
+        body, parts, tables, what = _cut(model, entry) if entry else _experts(model)
+    bases, configured = [stock.__name__], []
+    if enct5.is_own(stock):
+        mixin, begun_as = stock.__mro__[1:3]
+        bases, what = [mixin.__name__, begun_as.__name__], f"{what}; see Liu et al. 2021".removeprefix("; ")
+        parts = [*([enct5.Prompt] if mixin is enct5.Prompted else []), mixin, *parts]
+        configured = ["", *inspect.getsource(enct5.EncoderConfig.__post_init__).rstrip().splitlines()]
+    stock_config = next(
+        each for each in stock.config_class.__mro__ if each.__module__.startswith("transformers")
+    )
+    # Classes that others are made of come first
+    first, rest = [each for each in parts if each in stock.__mro__ or each is enct5.Prompt], parts
+    rest = [each for each in parts if each not in first]
     return "\n".join(
         [
             f'"""{stock.__name__} {what}.',
@@ -67,60 +82,64 @@ def text(model) -> str:
             _LICENCE,
             "",
             *_imports(parts),
-            f"from transformers import {stock_config}, {stock.__name__}",
+            f"from transformers import {stock_config.__name__}, {bases[-1]}",
             *tables,
+            *(f"\n\n{inspect.getsource(part).rstrip()}" for part in first),
             "",
             "",
-            f"class {config.__name__}({stock_config}):",
-            f'    """{stock_config} whose `compression` says how the model differs from the stock one."""',
+            f"class {config.__name__}({stock_config.__name__}):",
+            *_docstring(entry, stock_config.__name__),
             "",
             f'    model_type = "{config.model_type}"',
+            *configured,
             "",
             "",
-            f"class {type(model).__name__}({stock.__name__}):",
+            f"class {type(model).__name__}({', '.join(bases)}):",
             '    """The stock model, changed before its weights are loaded."""',
             "",
             f"    config_class = {config.__name__}",
-            "",
-            "    def __init__(self, config):",
-            "        super().__init__(config)",
-            "        kept = config.compression",
-            *(f"        {line}" for line in body),
-            *(f"\n\n{inspect.getsource(part).rstrip()}" for part in parts),
+            *(
+                [
+                    "",
+                    "    def __init__(self, config):",
+                    "        super().__init__(config)",
+                    "        kept = config.compression",
+                    *(f"        {line}" for line in body),
+                ]
+                if body
+                else []
+            ),
+            *(f"\n\n{inspect.getsource(part).rstrip()}" for part in rest),
             "",
         ]
     )
 
 
+def _docstring(entry, stock_config):
+    if entry is None:
+        return [f'    """{stock_config} of this model."""']
+    return [f'    """{stock_config} whose `compression` says how the model differs from the stock one."""']
+
+
 def _cut(model, entry):
     """(lines of __init__, functions and classes that they use, tables, in words) of a model without some
     units."""
-    row, layers, start = architectures.of(model), architectures.layers(model), _layers(model)
+    layers, start, base = architectures.layers(model), _layers(model), architectures.prefix(model)
     paths = [
         [each.name.removeprefix(f"{start}.{layer.number}.") for each in layer.projections] for layer in layers
     ]
     assert all(found == paths[0] for found in paths), "layers differ in their projections"
-    lines = [
-        f"for number, layer in enumerate(self.{start}):",
-        '    heads, neurons = kept["heads"][number], kept["neurons"][number]',
-    ]
     parts, tables, what = [standalone_parts.resize], [], "with fewer heads and neurons"
-    core = _attribute("layer", row.attention)
-    for name, factor in ((row.num_heads, 1), (row.heads_width, layers[0].head_dim)):
-        lines += [f"    {core}.{name} = {_times(factor, 'heads')}"] if name else []
-    if row.head_bias or 0 in entry["heads"]:
-        kind = attention.GATES[row.head_bias]
-        settings = ["num_kept=heads"]
-        if "position_heads" in entry:
-            lines.append('    columns = kept["position_heads"][number]')
-            settings.append("position_heads=columns")
-        if row.attention_out.startswith(f"{row.attention}."):
-            settings.append(f'inner_out="{row.attention_out.rpartition(".")[2]}"')
-        lines.append(f"    gate({core}, {kind.__name__}, {', '.join(settings)})")
-        parts += [standalone_parts.gate, *dict.fromkeys((attention.Gate, kind)), sliceable_linear.no_features]
-    for path, each in zip(paths[0], layers[0].projections):
-        side = "columns" if each.dim else "rows"
-        lines.append(f'    resize(layer, "{path}", {side}={_times(each.groups * each.size, each.unit)})')
+    lines = [f"for number, layer in enumerate(self.{start}):"]
+    for sublayer in (layers[0].heads, layers[0].neurons):
+        found = _cut_sublayer(model, entry, sublayer, f"{start}.0.", "number", parts)
+        lines += [f"    {line}" for line in found]
+    behind = architectures.sublayers(model)[2 * len(layers) :]
+    if behind:
+        decoder = f"{base}{architectures.of(model).decoder.layers}"
+        lines.append(f"layer = self.{decoder}[0]")
+        for sublayer in behind:
+            lines += _cut_sublayer(model, entry, sublayer, f"{decoder}.0.", sublayer.row, parts)
     if 0 in entry["heads"] + entry["neurons"]:
         lines.append("empty(self)")
         parts += [
@@ -138,6 +157,40 @@ def _cut(model, entry):
     return lines, [*dict.fromkeys(parts)], tables, what
 
 
+def _cut_sublayer(model, entry, sublayer, start, row, parts):
+    """Lines for a `layer`'s attention or feed-forward; what they use is added to parts.
+
+    start: of its projections' names.  row: of its counts, as the code says it.
+    """
+    family, unit = architectures.of(model), sublayer.unit
+    lines = [f'{unit} = kept["{unit}"][{row}]']
+    if sublayer.attention is not None:
+        named = {id(module): path for path, module in model.named_modules()}
+        core = _attribute("layer", named[id(sublayer.attention)].removeprefix(start))
+        for name, factor in ((family.num_heads, 1), (family.heads_width, sublayer.size)):
+            lines += [f"{core}.{name} = {_times(factor, unit)}"] if name else []
+        shared = family.shared_bias and sublayer.head_bias != "crossed"
+        if shared or 0 in entry["heads"]:
+            # A table of its own has lost what its heads have lost
+            kind = attention.GATES["" if sublayer.head_bias == "own" else sublayer.head_bias]
+            settings = ["num_kept=heads"]
+            if shared and "position_heads" in entry:
+                lines.append(f'columns = kept["position_heads"][{row}]')
+                settings.append("position_heads=columns")
+            if family.attention_out.startswith(f"{family.attention}."):
+                settings.append(f'inner_out="{family.attention_out.rpartition(".")[2]}"')
+            lines.append(f"gate({core}, {kind.__name__}, {', '.join(settings)})")
+            parts += [
+                standalone_parts.gate,
+                *dict.fromkeys((attention.Gate, kind)),
+                sliceable_linear.no_features,
+            ]
+    for each in sublayer.projections:
+        side, path = "columns" if each.dim else "rows", each.name.removeprefix(start)
+        lines.append(f'resize(layer, "{path}", {side}={_times(each.groups * each.size, each.unit)})')
+    return lines
+
+
 def _experts(model):
     """As _cut(), of a model with experts."""
     entry, start, layer = expert_entry(model), _layers(model), architectures.layers(model)[0]
@@ -145,7 +198,11 @@ def _experts(model):
     for mixture in MIXTURES:
         if entry[f"{mixture}_experts"] == 1:
             continue
-        found = [each for each in layer.projections if each.unit == units[mixture]]
+        found = [
+            each
+            for each in layer.projections
+            if each.unit == units[mixture] and not isinstance(each.linear, nn.Embedding)
+        ]
         router, width = f"layer.{mixture}_router", found[0].linear.in_features
         scaled = "" if entry.get("output_scale", "probability") == "probability" else ", scaled=False"
         lines.append(f'    {router} = PlainRouter({width}, kept["{mixture}_experts"]{scaled})')

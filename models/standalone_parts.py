@@ -10,9 +10,12 @@ from modules.sliceable_linear import EmptyLinear
 
 
 def resize(layer, path, *, rows=None, columns=None):
-    """Leave a linear layer so many outputs (rows), or inputs (columns)."""
+    """Leave a linear layer so many outputs (rows), or inputs (columns); or a table so many columns."""
     linear = layer.get_submodule(path)
     linear.weight = nn.Parameter(linear.weight[:rows, :columns].detach().clone())
+    if isinstance(linear, nn.Embedding):
+        linear.embedding_dim = linear.weight.shape[1]
+        return
     if linear.bias is not None:
         linear.bias = nn.Parameter(linear.bias[:rows].detach().clone())
     linear.out_features, linear.in_features = linear.weight.shape
@@ -22,9 +25,10 @@ def empty(model):
     """Replace the linear layers that have no outputs, or no inputs."""
     for parent in [*model.modules()]:
         for name, old in parent.named_children():
-            if isinstance(old, nn.Linear) and 0 in old.weight.shape:
-                bias = old.bias if old.out_features else None
-                setattr(parent, name, EmptyLinear(old.in_features, old.out_features, bias))
+            if isinstance(old, (nn.Linear, nn.Embedding)) and 0 in old.weight.shape:
+                rows, columns = old.weight.shape
+                bias = getattr(old, "bias", None) if rows else None
+                setattr(parent, name, EmptyLinear(columns, rows, bias))
                 parent._is_hf_initialized = True  # or transformers would look for the weight
 
 

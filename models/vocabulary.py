@@ -103,7 +103,7 @@ def check_trimmed(before, after, pairs, *, kept):
     number = 0
     for old, new in pairs:
         sides = ((before, old), (after, new))
-        states = [architectures.encoder(model)(**inputs).last_hidden_state for model, inputs in sides]
+        states = [model(**inputs, output_hidden_states=True).hidden_states[-1] for model, inputs in sides]
         same = torch.equal(torch.from_numpy(kept)[new["input_ids"]], old["input_ids"]) and torch.equal(
             *states
         )

@@ -75,19 +75,21 @@ def axis_sparsity(s) -> int:
     return 100 - round(100 * math.sqrt(1 - s / 100))
 
 
-def removed_counts(scores_LU, sparsities, *, normalised=False):
+def removed_counts(scores_LU, sparsities, *, normalised=False, vital=None):
     """How many units each layer loses at each sparsity, when the globally least important ones are removed.
 
     scores_LU: raw sums; they are normalised here, unless they can be compared between layers already
     (normalised).
-    sparsities: percent.
+    sparsities: percent.  vital: a layer whose best unit goes last of all; None: there is none.
     round(s / 100 * L * U), halves to even, units go at sparsity s; ties are broken by (layer, index).  One
     stable sort.
     Returns {sparsity: [count of layer 0, ...]}; a layer's count never falls as the sparsity grows, so all
     points are nested.
     """
     num_layers, num_units = scores_LU.shape
-    compared_LU = scores_LU if normalised else normalise(scores_LU)
+    compared_LU = scores_LU.clone() if normalised else normalise(scores_LU)
+    if vital is not None:
+        compared_LU[vital, compared_LU[vital].argmax()] = torch.inf
     ascending = torch.sort(compared_LU.flatten(), stable=True).indices // num_units
     counts = {}
     for sparsity in sparsities:

@@ -44,7 +44,7 @@ def test_dropouts_arrive(name):
     family, model = families.of(name), tiny_models.build(name, dtype=torch.float32)
     for flag, value in given.items():
         if not getattr(family, flag):
-            with pytest.raises(FlagError, match=f"--{flag}: {name} has no such dropout"):
+            with pytest.raises(FlagError, match=f"--{flag}: (enc-)?{name} has no such dropout"):
                 models.with_dropout(model, **{flag: value})
             continue
         made = models.with_dropout(model, **{flag: value})
@@ -56,18 +56,20 @@ def test_dropouts_arrive(name):
         ]
 
 
-def test_stock_heads(name):
-    """A kind of task without a head is one that transformers has no class for; T5's would need the
-    decoder."""
+def test_heads(name):
+    """A kind of task without a head is one that transformers has no class for; T5's own read a whole
+    decoder, and stand in models/enct5.py."""
     family = families.of(name)
     for kind in families.HEADS:
-        exists = hasattr(transformers, family.class_name(kind))
-        assert exists == (kind in family.tasks) or (exists and "decoder" in family.no_head)
+        assert hasattr(transformers, family.class_name(kind)) == (kind in family.tasks)
+        made = architectures.stock_class(name, kind) if kind in family.tasks else None
+        assert made is None or hasattr(transformers, made.__name__) != family.own_class(kind)
     assert bool(family.vocabulary) == hasattr(transformers, family.class_name("masked"))
 
 
 def test_spellings(name):
     assert families.named(name) == families.named(name.replace("-", "").replace("_", "")) == name
+    assert families.named("enct5") == "t5"
     assert families.named("bart") is None
 
 

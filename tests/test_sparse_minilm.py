@@ -128,8 +128,8 @@ def test_a_crop_is_the_masked_model_with_norms_over_what_is_kept(case, s):
         gone = torch.zeros_like(scores[unit == "neurons"]).flatten()
         gone[index] = 1
         for each, row in zip(architectures.layers(plain), gone.view(3, -1)):
-            out, size = (each.attention_out, each.head_dim) if unit == "heads" else (each.ffn_out, 1)
-            out.weight[:, row.repeat_interleave(size).bool()] = 0
+            sublayer = getattr(each, unit)
+            sublayer.out.weight[:, row.repeat_interleave(sublayer.size).bool()] = 0
     with_dimensions(plain, kept_D)
     assert torch.allclose(
         tiny_models.output(cropped), tiny_models.output(plain), rtol=0, atol=tolerance(model)
@@ -273,7 +273,7 @@ def test_scores_of_hidden_dimensions(case):
             )
         read = []
         for layer in models.layers(model):
-            for module in (layer.query, layer.ffn_in[0]):
+            for module in (layer.query, layer.neurons.projections[0].linear):
                 module.register_forward_pre_hook(
                     lambda _, inputs: read.append(inputs[0][..., 3].abs().max().item())
                 )

@@ -49,8 +49,9 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
         assert torch.equal(logits(again)[1], given["logits"]), folder.name
         auto = getattr(transformers, f"AutoModelFor{head}")
         assert "trust_remote_code=True" in refused(lambda: auto.from_pretrained(folder)), folder.name
-        stock_class = getattr(transformers, f"{stock}For{head}")
-        assert "ignore_mismatched_sizes" in refused(lambda: stock_class.from_pretrained(folder)), folder.name
+        if not stock.startswith("Enc"):  # EncT5 is no class of transformers'
+            stock_class = getattr(transformers, f"{stock}For{head}")
+            assert "ignore_mismatched_sizes" in refused(lambda: stock_class.from_pretrained(folder)), folder
     right += 1
 assert not {"models", "modules", "data", "utils"} & {*sys.modules}
 print()  # transformers has asked, in this line, whether it may run code
@@ -82,7 +83,7 @@ def with_experts(case, attention=1, ffn=3, **options):
 
 
 MADE = [(cropped, case) for case in tiny_models.CASES]
-MADE += [(narrowed, case) for case in tiny_models.CASES if not case.startswith("t5")]
+MADE += [(narrowed, case) for case in tiny_models.CASES if "t5" not in case]
 MADE += [(with_experts, case) for case in tiny_models.CASES]
 
 

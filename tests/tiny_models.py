@@ -6,11 +6,12 @@ import contextlib
 import torch
 import transformers
 
-from models import architectures, set_sparsity, sort_units
+from models import architectures, kept, set_sparsity, sort_units
 from utils import families
 
 GRID = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 100)
 LAYERS, HEADS, NEURONS, HIDDEN, VOCABULARY = 3, 4, 10, 16, 40
+_T5 = {"d_kv": 6, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10}
 # Settings beside the sizes, of the families that have some for which a small model needs other values
 _OTHERS = {
     "electra": {"embedding_size": 12},
@@ -20,7 +21,9 @@ _OTHERS = {
                    "norm_rel_ebd": "layer_norm", "position_biased_input": False,
                    "share_att_key": True},
     "modernbert": {"local_attention": 6},
-    "t5": {"d_kv": 6, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10},
+    "t5": _T5,
+    "mt5": _T5,
+    "umt5": _T5,
 }  # fmt: skip
 _VARIANTS = {  # further cases: family, and what is different
     "electra with wide embeddings": ("electra", {"embedding_size": HIDDEN}),
@@ -56,15 +59,15 @@ CASES |= {case: (name, {**CASES[name][1], **others}) for case, (name, others) in
 
 
 def build(case="bert", *, kind="task", dtype=torch.float64, seed=0, **settings):
-    """A model in eval mode, all parameters random.  kind "task": classification with 3 labels, or tagging for
-    t5."""
+    """A model in eval mode, all parameters random.  kind "task": classification with 3 labels."""
     model_type, sizes = CASES[case]
     if kind == "task":
         kind = families.of(model_type).tasks[0]
     labels = {} if kind is None else {"num_labels": 2 if kind == "spans" else 3}
-    config = transformers.AutoConfig.for_model(model_type, **{**sizes, **labels, **settings})
+    made = architectures.stock_class(model_type, kind)
+    config = made.config_class(**{**sizes, **labels, **settings})
     generator = torch.Generator().manual_seed(seed)
-    model = architectures.stock_class(model_type, kind)(config).to(dtype).eval()
+    model = made(config).to(dtype).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.4)
@@ -105,8 +108,9 @@ def output(model, batch=None):
 def nest(model, seed=0):
     """The model sorted by random scores, with GRID: from 60 on some layer is empty, at 100 all are."""
     generator = torch.Generator().manual_seed(seed)
-    heads = torch.rand(LAYERS, HEADS, generator=generator, dtype=torch.float64) ** 3
-    neurons = torch.rand(LAYERS, NEURONS, generator=generator, dtype=torch.float64) ** 3
+    rows = {unit: len(counts) for unit, counts in kept(model).items()}
+    heads = torch.rand(rows["heads"], HEADS, generator=generator, dtype=torch.float64) ** 3
+    neurons = torch.rand(rows["neurons"], NEURONS, generator=generator, dtype=torch.float64) ** 3
     heads[1, 1:] *= 1e-3  # layer 1 has one head of weight: it is the last to go, its others the first
     neurons[2] = torch.tensor([1.0] + [1e-4] * (NEURONS - 1))
     sort_units(model, heads, neurons, grid=GRID)

@@ -10,6 +10,7 @@ from utils.errors import CheckpointError
 
 SPARSE = "sparse-"  # model_type of a cropped model: this and the stock model_type
 EXPERTS = "moe-"  # of one with experts
+ENCODER = "enc-"  # of one with a head that its family has for encoders with a decoder only: EncT5
 SIZES = ("layers", "hidden", "heads", "intermediate")
 HEADS = {  # kind of task: stock head
     "classification": "SequenceClassification",
@@ -31,12 +32,30 @@ REFUSED = {
 
 
 @dataclass(frozen=True)
+class Decoder:
+    """The one decoder layer of a model that reads a prompt (models/enct5.py).  Paths are relative to it, but
+    for `layers`: to the base model.
+
+    attentions: ((path, head_bias), ...), onto itself and onto the encoder's states, each with projections
+    called as the encoder's are.  norms: before these and the feed-forward.  The rest: as in Family.
+    """
+
+    layers: str
+    attentions: tuple[tuple[str, str], ...]
+    ffn_in: tuple[str, ...]
+    ffn_out: str
+    norms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Family:
     """One family.  Paths are relative to an encoder layer, but for those of `layers`, `position_tables` and
     `other_states`: to the base model.
 
     stock: what its class names begin with.  base: how that of its encoder ends.  tasks: kinds that it has a
-    stock head for. no_head: why it has none for the others.
+    head for, stock but for those of prompted and encoder_spans.
+    prompted: kinds whose head reads what a decoder of one layer makes of a learned prompt.  decoder: that
+    layer.  encoder_spans: whether spans are told by the encoder's states, unlike in the stock class.
 
     layers: the ModuleList of encoder layers.
     attention: the module that owns the queries' projection and computes attention.
@@ -46,11 +65,12 @@ class Family:
     ffn_groups: 2 where one matrix in ffn_in makes both halves of a gated feed-forward.
     head_dim, num_heads, heads_width: attributes of the attention module, the last two where it reshapes by
     them.
-    by_head: further projections onto heads, where a variant has them.
+    by_head: further projections onto heads, where a variant has them.  bias_table: a table of position biases
+        with a column per head, where each layer has its own.
     norms: in families that normalise before a sublayer, the norms before attention and before
         the feed-forward.
-    head_bias: how attention gets a position bias that has a column per head and is made once for all layers:
-        as an "argument", or "handed on" by the layer before; "": there is none.
+    head_bias: how attention gets a position bias that has a column per head: made once for all layers, as an
+        "argument" or "handed on" by the layer before; "own": made by each layer; "": there is none.
     position_tables: parameters that only attention uses and all layers share.
     other_states: modules besides norms whose outputs are states as layers read them, where a variant has
     them.
@@ -84,6 +104,7 @@ class Family:
     num_heads: str = ""
     heads_width: str = ""
     by_head: tuple[str, ...] = ()
+    bias_table: str = ""
     norms: tuple[str, ...] = ()
     head_bias: str = ""
     position_tables: tuple[str, ...] = ()
@@ -91,7 +112,9 @@ class Family:
     num_returned: int = 0
     base: str = "Model"
     tasks: tuple[str, ...] = tuple(HEADS)
-    no_head: str = "does not exist"
+    prompted: tuple[str, ...] = ()
+    decoder: Decoder | None = None
+    encoder_spans: bool = False
     vocabulary: tuple[str, ...] = ()
     other_heads: tuple[str, ...] = ()
     task_heads: tuple[str, ...] = ("classifier", "qa_outputs")
@@ -109,6 +132,16 @@ class Family:
     def fused_qkv(self) -> bool:
         """Whether queries, keys and values come from one matrix."""
         return self.query == self.key
+
+    @property
+    def shared_bias(self) -> bool:
+        """Whether all layers use one position bias, so that each must know which columns are its heads'."""
+        return self.head_bias in ("argument", "handed on")
+
+    def own_class(self, kind) -> bool:
+        """Whether the class with the head of a kind of task is one of models/enct5.py, and not the stock
+        one."""
+        return kind in self.prompted or (kind == "spans" and self.encoder_spans)
 
     def class_name(self, kind=None) -> str:
         """Name of the stock class with the head of a kind of task, or of the encoder."""
@@ -149,6 +182,50 @@ def _llama(stock, **others):
         "vocabulary": ("lm_head",),
     }
     return Family(stock, **{**paths, **others})
+
+
+def _t5_decoder(onto_itself, onto_encoder):
+    return Decoder(
+        layers="decoder.block",
+        attentions=(("layer.0.SelfAttention", onto_itself), ("layer.1.EncDecAttention", onto_encoder)),
+        ffn_in=("layer.2.DenseReluDense.wi", "layer.2.DenseReluDense.wi_0", "layer.2.DenseReluDense.wi_1"),
+        ffn_out="layer.2.DenseReluDense.wo",
+        norms=("layer.0.layer_norm", "layer.1.layer_norm", "layer.2.layer_norm"),
+    )
+
+
+def _t5(stock, **others):
+    """The encoder, and EncT5 (Liu et al. 2021) where a task needs one vector: transformers' own heads for
+    these tasks read a whole decoder."""
+    parts = {
+        "base": "EncoderModel",
+        "prompted": ("classification", "multilabel", "regression"),
+        "decoder": _t5_decoder("handed on", "crossed"),
+        "encoder_spans": True,
+        "layers": "encoder.block",
+        "attention": "layer.0.SelfAttention",
+        "query": "layer.0.SelfAttention.q",
+        "key": "layer.0.SelfAttention.k",
+        "value": "layer.0.SelfAttention.v",
+        "attention_out": "layer.0.SelfAttention.o",
+        "ffn_in": ("layer.1.DenseReluDense.wi", "layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"),
+        "ffn_out": "layer.1.DenseReluDense.wo",
+        "head_dim": "key_value_proj_dim",
+        "num_heads": "n_heads",
+        "heads_width": "inner_dim",
+        "norms": ("layer.0.layer_norm", "layer.1.layer_norm"),
+        "num_returned": 3,
+        "head_bias": "handed on",
+        "position_tables": ("encoder.block.0.layer.0.SelfAttention.relative_attention_bias",),
+        "other_heads": ("decoder", "lm_head"),
+        "task_heads": ("prompt", "classification_head", "classifier"),
+        "sizes": ("num_layers", "d_model", "num_heads", "d_ff"),
+        "head_size": "d_kv",
+        "hidn_dropout": ("dropout_rate",),
+        "att_dropout": (),
+        "refuses": {"hidden": "its stock encoder has no head for masked tokens, whose loss would score them"},
+    }
+    return Family(stock, **{**parts, **others})
 
 
 FAMILIES = {
@@ -259,34 +336,15 @@ FAMILIES = {
         cls_dropout=(),
     ),
     "jina_embeddings_v3": _llama("JinaEmbeddingsV3", ffn_in=("mlp.fc1",), ffn_out="mlp.fc2"),
-    # The encoder alone. transformers' T5ForSequenceClassification and T5ForQuestionAnswering need the
-    # decoder.
-    "t5": Family(
-        stock="T5",
-        base="EncoderModel",
-        tasks=("tagging",),
-        no_head="needs the decoder, and only the encoder is supported here",
-        layers="encoder.block",
-        attention="layer.0.SelfAttention",
-        query="layer.0.SelfAttention.q",
-        key="layer.0.SelfAttention.k",
-        value="layer.0.SelfAttention.v",
-        attention_out="layer.0.SelfAttention.o",
-        ffn_in=("layer.1.DenseReluDense.wi", "layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"),
-        ffn_out="layer.1.DenseReluDense.wo",
-        head_dim="key_value_proj_dim",
-        num_heads="n_heads",
-        heads_width="inner_dim",
-        norms=("layer.0.layer_norm", "layer.1.layer_norm"),
-        num_returned=3,
-        head_bias="handed on",
-        position_tables=("encoder.block.0.layer.0.SelfAttention.relative_attention_bias",),
-        other_heads=("decoder", "lm_head"),
-        sizes=("num_layers", "d_model", "num_heads", "d_ff"),
-        head_size="d_kv",
-        hidn_dropout=("dropout_rate",),
-        att_dropout=(),
-        refuses={"hidden": "its stock encoder has no head for masked tokens, whose loss would score them"},
+    "t5": _t5("T5"),
+    "mt5": _t5("MT5"),
+    "umt5": _t5(
+        "UMT5",
+        head_bias="own",
+        bias_table="layer.0.SelfAttention.relative_attention_bias",
+        position_tables=(),
+        num_returned=0,
+        decoder=_t5_decoder("own", ""),
     ),
 }
 
@@ -296,7 +354,7 @@ FAMILIES = {
 
 def stock_type(model_type: str) -> str:
     """The stock model_type behind one of ours."""
-    return model_type.removeprefix(SPARSE).removeprefix(EXPERTS)
+    return model_type.removeprefix(SPARSE).removeprefix(EXPERTS).removeprefix(ENCODER)
 
 
 def of(model_type: str) -> Family:
@@ -313,8 +371,9 @@ def of(model_type: str) -> Family:
 
 
 def named(spelling: str) -> str | None:
-    """The family that --model_type means by xlm-roberta or xlmroberta; None where there is no such family."""
-    plain = spelling.replace("-", "").replace("_", "")
+    """The family that --model_type means by xlm-roberta or xlmroberta, and by t5 or enct5; None where there
+    is no such family."""
+    plain = spelling.replace("-", "").replace("_", "").removeprefix(ENCODER.rstrip("-"))
     return next((name for name in FAMILIES if plain == name.replace("-", "").replace("_", "")), None)
 
 
