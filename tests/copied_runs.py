@@ -9,7 +9,10 @@ FINE = (
     *"--task_name demo --use_cpu --max_train_samples 32 --num_train_epochs 1".split(),
     *"--max_eval_samples 16 --per_device_train_batch_size 16".split(),
 )
-RECORD = {"stage": "ted", "settings": {}, "inputs": {}, "versions": {}, "git_commit": None, "processes": 1}
+RECORD = {
+    **{"stage": "ted", "command": ["run_ted.py"], "settings": {}, "inputs": {}, "versions": {}},
+    **{"git_commit": None, "processes": 1},
+}
 
 
 def resumable(data_dir):

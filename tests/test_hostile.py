@@ -14,6 +14,7 @@ import shutil
 import pytest
 import torch
 import transformers
+from commands import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -337,3 +338,8 @@ def test_any_json_file(tmp_path_factory, data):
         assert isinstance(files.read_object(path, {}, error=CheckpointError, advice="copy it again"), dict)
     except CheckpointError as error:
         assert f"{path}: damaged" in str(error)
+
+
+def test_any_file_of_a_checkpoint_a_run_and_a_corpus():
+    """Through the scripts: a run that ends or one message, nothing outside of the run folder touched."""
+    run("tests/fuzz_driver.py", "--examples", 10)

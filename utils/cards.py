@@ -62,7 +62,7 @@ def card(provenance: dict, results: dict, config: dict, *, read=(), graph=None, 
     see card_snippets.snippet().
     """
     task, stage, settings = results.get("task"), provenance["stage"], provenance["settings"]
-    before = provenance.get("before", ())
+    before = provenance.get("before") or ()
     own = config.get(checkpoints.OWN_TASK)
     lines = card_snippets.snippet(
         config,
@@ -188,14 +188,14 @@ def _rows(provenance, results, config, read):
         elif "num_steps" in results:
             yield "trained on", f"{corpus}, {results['num_steps']} updates"
         else:
-            yield "scored on", f"{corpus}, {settings['num_scoring_samples']} blocks"
+            yield "scored on", f"{corpus}, {settings.get('num_scoring_samples')} blocks"
     elif "num_train_epochs" in settings:
-        yield "trained on", f"{settings['max_train_samples'] or 'all'} rows of train"
+        yield "trained on", f"{settings.get('max_train_samples') or 'all'} rows of train"
     if settings.get("max_eval_samples"):
         yield "scored on", f"{settings['max_eval_samples']} rows of {settings.get('split', 'dev')}"
     shown = [f"{key} {_shown(value)}" for key, value in settings.items() if _is_setting(key, value)]
     yield "settings", ", ".join(shown) or "as in the command"
-    yield "seed, precision", f"{settings['seed']}, {settings['precision']}"
+    yield "seed, precision", f"{settings.get('seed')}, {settings.get('precision')}"
     starts = [provenance, *provenance.get("resumed", ())]
     yield (
         "versions",

@@ -146,6 +146,7 @@ def read_record(folder) -> dict:
         "processes": (int, none),
         "versions": dict,
         "git_commit": (str, none),
+        "command": list,
         "before": (list, none),
         "base_models": (list, none),
     }
@@ -158,6 +159,10 @@ def read_record(folder) -> dict:
             or "git_commit" not in part
         ):
             raise RunError(f"{Path(folder) / RECORD}: damaged (resumed: {str(part)[:80]}); {_AFRESH}")
+    for part in (record, *(record.get("before") or ())):
+        words = part.get("command") if isinstance(part, dict) else None
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise RunError(f"{Path(folder) / RECORD}: damaged (command: {str(words)[:80]}); {_AFRESH}")
     return record
 
 

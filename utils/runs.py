@@ -143,10 +143,8 @@ class Run:
         main process."""
         with files.new_folder(self.folder / name) as aside:
             files.link_tree(checkpoint, aside)
-            record, config = (
-                files.read_json(self.folder / "args.json"),
-                files.read_json(aside / "config.json"),
-            )
+            record = run_folder.read_record(self.folder)
+            config = files.read_json(aside / "config.json")
             if share := getattr(self.args, "hold_out", None):
                 config[config_values.HOLD_OUT] = config.get(config_values.HOLD_OUT, {}) | {
                     self.args.task_name: share
