@@ -5,6 +5,7 @@ A try is a run that is stopped and started again; it must leave what a run leave
 
 import argparse
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -236,7 +237,7 @@ def main(doc, play, cases, what):
         "--write", type=Path, metavar="FILE", help="write FILE.md and FILE.json, after each case anew"
     )
     args = parser.parse_args()
-    found, command = [], " ".join(["python", f"tests/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    found, command = [], shlex.join(["python", f"tests/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     with tempfile.TemporaryDirectory() as folder:
         for row in play(Path(folder), args.cases or [*cases], None if args.all else args.number):
             tries, started = [], time.time()

@@ -113,4 +113,5 @@ def _date(seconds):
 
 
 def _reason(error):
-    return error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
+    said = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
+    return " ".join(str(said).split())
