@@ -116,6 +116,7 @@ def main(args):
         teacher_data = data
         if args.student_model_path:
             data = teacher_data.for_student(args.student_model_path)
+        run.report(data=data.sizes())
         # ---- Teacher: frozen, scored once
         teacher = models.freeze(load(args.teacher_model_path))
         # ---- Student. Where its weights come from, in this order: this run's last state (training.fit
@@ -127,7 +128,6 @@ def main(args):
             student = models.shrink(student, part, which=args.layer_choice)
         student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
         run.report(
-            data=data.sizes(),
             teacher=models.describe(teacher),
             student=models.describe(student),
             teacher_metrics=evaluation.evaluate(teacher, teacher_data.selection, **run.inference),

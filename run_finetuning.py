@@ -72,6 +72,7 @@ def main(args):
     how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
     load = models.loader(task, max_length=args.max_length, **how)
     if not run.finished:
+        run.report(data=data.sizes())  # reads all files that will be needed, before any model
         # ---- Model. Where its weights come from, in this order: this run's last state (training.fit restores
         # it); the given checkpoint; for the demo task, random ones
         if scratch:
@@ -80,7 +81,7 @@ def main(args):
         else:
             model = load(args.model_path, new_head=True, drop_head=args.new_head)
         model = models.with_dropout(model, **flags.dropouts(args)).to(run.device)
-        run.report(model=models.describe(model), data=data.sizes())
+        run.report(model=models.describe(model))
         # ---- Objective: the loss against the gold labels; with experts, that they share the work
         objective = Objective("ft", task.kind, layers=[])
         balance = models.Balance(model, args.load_balance_weight, num_parts=args.num_grad_accum_steps)

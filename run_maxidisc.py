@@ -62,9 +62,10 @@ def main(args):
     load = models.loader(task, **how)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
     if not run.finished:
+        run.report(data=data.sizes())
         teacher = load(args.teacher_model_path)
         metrics = evaluation.evaluate(teacher, data.selection, **run.inference)
-        run.report(data=data.sizes(), teacher=models.describe(teacher), teacher_metrics=metrics)
+        run.report(teacher=models.describe(teacher), teacher_metrics=metrics)
         run.begin()
         paths = [args.layer_or_sparsity_path] if args.layer_or_sparsity_path else all_paths(teacher, args)
         split, trials = next(iter(data.selection)), []

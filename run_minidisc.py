@@ -70,13 +70,14 @@ def main(args):
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     if not run.finished:
+        run.report(data=data.sizes())
         path, hops, checkpoints = args.teacher_model_path, [], []
         for iteration in range(1, args.target_iteration + 1):
             # ---- Teacher of this iteration, its candidates
             teacher = models.freeze(load(path))
             if iteration == 1:
                 dense = evaluation.evaluate(teacher, data.selection, **run.inference)
-                run.report(data=data.sizes(), teacher=models.describe(teacher), teacher_metrics=dense)
+                run.report(teacher=models.describe(teacher), teacher_metrics=dense)
                 run.begin()
             grid, own = models.grid(teacher), models.sparsity(teacher)
             bounds = {"own": own, "smallest": args.trunc_sparsity}

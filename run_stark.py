@@ -59,6 +59,7 @@ def main(args):
     load = models.loader(task, **how)
 
     if not run.finished:
+        run.report(data=data.sizes())
         # ---- Models: the teacher, the trial student, and the state in which the student starts
         for path in filter(None, (args.student_model_path, args.student_init_path)):
             data.check_tokenizer(path)
@@ -67,7 +68,7 @@ def main(args):
         start = load(args.student_init_path) if args.student_init_path else teacher
         for _, part in flags.student_parts(args):
             start = models.shrink(start, part, which=args.layer_choice)
-        run.report(data=data.sizes(), teacher=models.describe(teacher))
+        run.report(teacher=models.describe(teacher))
         if trial is not None:
             run.report(
                 trial=models.describe(trial),

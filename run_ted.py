@@ -75,9 +75,10 @@ def main(args):
 
     if not run.finished and args.mode == "filters":
         # ---- Stage I: the model is frozen and saved as it came; its filters are kept as they are at the end
+        run.report(data=data.sizes())
         model = models.freeze(load(args.model_path))
         metrics = evaluation.evaluate(model, data.selection, **run.inference)
-        run.report(data=data.sizes(), model=models.describe(model), model_metrics=metrics)
+        run.report(model=models.describe(model), model_metrics=metrics)
         output_dim, pooled = args.filter_output_dim, args.filter_token == "mean"
         filters, spec = models.new_filters(
             model, **flags.ted.filter_options(args), output_dim=output_dim, pooled=pooled
@@ -98,6 +99,7 @@ def main(args):
         teacher_data = data
         if args.teacher_model_path and args.student_model_path:
             data = teacher_data.for_student(args.student_model_path)
+        run.report(data=data.sizes())
         # ---- Teacher: frozen, scored once
         teacher = None
         if args.teacher_model_path:
@@ -142,7 +144,7 @@ def main(args):
         objective = LayerwiseObjective(task.kind, **flags.ted.objective_options(args), pooled=pooled)
         teacher_data.require_common_tokens(data, objective.of_tokens)
         metrics = evaluation.evaluate(student, data.selection, **run.inference)
-        run.report(data=data.sizes(), student=models.describe(student), start_metrics=metrics)
+        run.report(student=models.describe(student), start_metrics=metrics)
         run.begin()
 
         # ---- Stage II or a baseline; the epoch that was best on dev is kept, without filters

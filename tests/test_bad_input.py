@@ -541,3 +541,21 @@ def test_a_process_of_its_own(refused, small_demo, tmp_path):
     server."""
     flags = ["--task_name", "demo", "--data_dir", small_demo, "--model_path", "nobody/no-such-model"]
     refused("run_finetuning.py", flags, ["--model_path: nobody/no-such-model"], fresh=True)
+
+
+def test_files_are_read_before_models(refused, small_demo, tuned_demo, tmp_path):
+    """A row that does not fit stops the run before weights are loaded, which here are damaged too."""
+    folder = tmp_path / "data" / "demo"
+    shutil.copytree(small_demo / "demo", folder)
+    with open(folder / "dev.tsv", "a", encoding="utf-8") as file:
+        file.write("one cell\n")
+    model = tmp_path / "model"
+    shutil.copytree(tuned_demo / "ckpt", model)
+    (model / "model.safetensors").write_bytes(b"not weights")
+    flags = ["--task_name", "demo", "--data_dir", folder.parent]
+    refused("run_finetuning.py", [*flags, "--model_path", model], ["dev.tsv:66"])
+    refused(
+        "run_distillation.py",
+        [*flags, "--teacher_model_path", model, "--layer_or_sparsity", "1L"],
+        ["dev.tsv:66"],
+    )
