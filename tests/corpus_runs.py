@@ -15,12 +15,10 @@ SHORT = (
 def save_teacher(folder, tokenizer, **sizes):
     """A random BERT with some contrast in its relations."""
     settings = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
+    settings["max_position_embeddings"] = LENGTH
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=LENGTH,
-        initializer_range=0.2,
-        **{**settings, **sizes},
+        vocab_size=len(tokenizer), initializer_range=0.2, **{**settings, **sizes}
     )
     transformers.BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

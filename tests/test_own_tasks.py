@@ -2,9 +2,16 @@
 scripts alone."""
 
 import bz2
+import csv
 import gzip
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from commands import ROOT, run
@@ -356,3 +363,30 @@ def test_data_sets_of_the_hub(tmp_path, monkeypatch):
     assert [task.read("", split).labels for split in ("train", "dev", "test")] == [[0, 1], [1, 0], None]
     with pytest.raises(DataError, match=r"--dataset_name .*: the datasets library cannot load it"):
         tasks.of_dataset(str(tmp_path / "none"), None)
+
+
+def test_the_readme_runs_as_written(tmp_path, demo_tokenizer):
+    """From a CSV to predictions, word for word but for the encoder, in a folder like a clone."""
+    for path in ROOT.iterdir():
+        if path.name not in ("outputs", "tests", ".git"):
+            (tmp_path / path.name).symlink_to(path)
+    for name, split in (("reviews", "train"), ("reviews_dev", "dev"), ("new", "dev")):
+        shutil.copy(HERE / f"reviews_{split}.csv", tmp_path / f"{name}.csv")
+    save_teacher(tmp_path / "encoder", demo_tokenizer, max_position_embeddings=128)
+    section = (ROOT / "README.md").read_text().split("## Your own data\n")[1]
+    block = re.search(r"```bash\n(.*?)```", section, re.S)[1]
+    block = block.replace("bert-base-multilingual-cased", "encoder")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # has a `python`
+    shell = {"cwd": tmp_path, "env": {**os.environ, "PATH": path}, "capture_output": True, "text": True}
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], **shell)
+    assert done.returncode == 0, done.stderr[-3000:]
+    heading, *answers = (tmp_path / "answers.tsv").read_text().splitlines()
+    assert heading == "index\tprediction\tprobability"
+    assert len(answers) == count_rows(tmp_path / "new.csv")
+    assert {answer.split("\t")[1] for answer in answers} <= {"gut", "mittel", "schlecht"}
+
+
+def count_rows(path):
+    """Rows of a CSV file, without its head."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return sum(1 for _ in csv.reader(file)) - 1
