@@ -480,7 +480,8 @@ def _named(modules):
 
 
 def _in_words(head):
-    return " or ".join(kind for kind, name in families.HEADS.items() if name == head)
+    *kinds, last = [kind for kind, name in families.HEADS.items() if name == head]
+    return f"{', '.join(kinds)} or {last}" if kinds else last
 
 
 def _numbered(names):

@@ -163,8 +163,13 @@ def test_nothing_there(path, message):
             r"checkpoint: 0 no, 1 perhaps, 2 yes\n  task:       0 no, 1 yes",
         ),
         ({}, "regression", (), r"one output, this checkpoint's has 3 labels"),
-        ({}, "tagging", LABELS, r"has a head for classification or regression, the task is tagging"),
-        ({}, "spans", (), r"has a head for classification or regression, the task is spans"),
+        (
+            {},
+            "tagging",
+            LABELS,
+            r"has a head for classification, multilabel or regression, the task is tagging",
+        ),
+        ({}, "spans", (), r"has a head for classification, multilabel or regression, the task is spans"),
         (
             {"id2label": None, "label2id": None, "num_labels": 3},
             "classification",

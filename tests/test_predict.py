@@ -251,7 +251,7 @@ def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tm
     (tmp_path / "words.txt").write_text("soup\n")
     (tmp_path / "empty").mkdir()
     cases = [
-        ("conll", tuned_demo, "a head for classification or regression, the task is tagging"),
+        ("conll", tuned_demo, "a head for classification, multilabel or regression, the task is tagging"),
         ("rte", folder, "the checkpoint's labels contradict the task's"),
         ("demo", tmp_path / "empty", "neither a checkpoint (config.json) nor a run folder"),
     ]

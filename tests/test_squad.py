@@ -365,7 +365,7 @@ def test_half_labelled_test_file(tmp_path):
 SCRIPT_BAD = {
     "cut off": (lambda text: text[:-40], ":1: found no complete JSON"),
     "empty": (lambda text: "", ":1: found no complete JSON"),
-    "not UTF-8": (lambda text: text.encode("utf-16"), ":1: found the byte 0xff"),
+    "not UTF-8": (lambda text: text.encode("utf-16"), ":1: found UTF-16 text"),
     "answer not at its offset": (
         lambda text: re.sub(r'"answer_start": \d+', '"answer_start": 1', text, count=1),
         "answers[0]",

@@ -148,7 +148,7 @@ class Family:
         return self.stock + (self.base if kind is None else f"For{ALL_HEADS[kind]}")
 
 
-_NO_SPANS = ("classification", "regression", "tagging")
+_NO_SPANS = tuple(kind for kind in HEADS if kind != "spans")
 
 
 def _bert(stock, **others):
