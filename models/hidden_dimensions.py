@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from models import architectures
+from models.standalone_parts import tell_sizes
 from modules.sliceable_linear import EmptyLinear
 from utils import families
 from utils.errors import CheckpointError
@@ -116,14 +117,7 @@ def crop_in_place(model, count):
             parent, _, leaf = name.rpartition(".")
             made.setdefault(id(tensor), nn.Parameter(tensor.clone(), named[name].requires_grad))
             setattr(model.get_submodule(parent), leaf, made[id(tensor)])
-    for module in model.modules():  # what the modules say of themselves
-        if isinstance(module, nn.LayerNorm):
-            module.normalized_shape = tuple(module.weight.shape)
-        elif isinstance(module, nn.Embedding):
-            module.embedding_dim = module.weight.shape[1]
-        elif isinstance(module, nn.Linear):
-            module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, nn.Conv1d):
-            module.out_channels, module.in_channels = module.weight.shape[:2]
-        elif isinstance(module, EmptyLinear):
+    tell_sizes(model)
+    for module in model.modules():
+        if isinstance(module, EmptyLinear):
             module.out_features, module.in_features = (0, count) if module.out_features == 0 else (count, 0)

@@ -150,7 +150,7 @@ def _cut(model, entry):
         ]
     if "hidden" in entry:
         lines.append('narrow(self, STATES, kept["hidden"])')
-        parts.append(standalone_parts.narrow)
+        parts += [standalone_parts.narrow, standalone_parts.tell_sizes]
         tables = ["", "STATES = {  # parameters with hidden dimensions: which of theirs; *: in each layer"]
         tables += [f'    "{name}": {dims},' for name, dims in _states(model).items()] + ["}"]
         what = "with fewer heads, neurons and hidden dimensions"

@@ -49,7 +49,12 @@ def narrow(model, states, count):
             parameter = nn.Parameter(parameter.narrow(dim, 0, count).clone())
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, parameter)
-    for module in model.modules():  # what the modules say of themselves
+    tell_sizes(model)
+
+
+def tell_sizes(model):
+    """Let the modules of a model say of themselves what their weights are now, in place."""
+    for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.normalized_shape = tuple(module.weight.shape)
         elif isinstance(module, nn.Embedding):

@@ -104,5 +104,6 @@ def _listed(widths):
     return " and ".join(map(str, widths))
 
 
-def divisors(number):
+def divisors(number) -> str:
+    """The whole numbers that divide one, as a message lists them: 1, 2, 3, 6."""
     return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)
