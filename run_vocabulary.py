@@ -34,7 +34,7 @@ from data.task_data import TaskData
 from data.vocabulary import counting, trimmed
 from data.vocabulary.pieces import Pieces
 from models import architectures, exporting, vocabulary
-from models.loading import local_folder
+from models.checkpoint_files import local_folder
 from utils import cost, evaluation, files, flags, plots, runs
 
 LONGEST = 128  # tokens of the texts that both models are compared on

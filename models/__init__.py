@@ -2,7 +2,8 @@
 
 What every method uses:
 architectures: where things are in a model, by its family's row in utils/families.py.
-loading, saving: checkpoints.
+loading, saving: checkpoints.  checkpoint_files: what lies in their folders.  heads: a head beside what the
+task needs.
 from_tensors: models that are built without values and filled with others' tensors.
 sharding: models of which each process holds a part.
 derived_classes: classes of changed structures, made from the stock ones.

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models import architectures
-from models.loading import local_folder
+from models.checkpoint_files import local_folder
 from models.saving import check_finite
 from modules.filters import FIRST_TOKEN, Filters, first_token, mean_token
 from utils import chance, evaluation, files, filter_specs

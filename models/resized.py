@@ -7,8 +7,9 @@ import logging
 import torch
 
 from models import architectures
+from models.checkpoint_files import local_folder
 from models.derived_classes import become
-from models.loading import load_model, local_folder
+from models.loading import load_model
 from utils import families
 from utils.errors import CheckpointError
 from utils.families import stock_type

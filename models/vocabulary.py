@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from models import architectures
-from models.loading import read_weights
+from models.checkpoint_files import read_weights
 from models.saving import quiet
 from utils import families, files, filter_specs
 from utils.errors import CheckpointError, RunError

@@ -18,7 +18,8 @@ from data.task_data import TaskData
 from data.vocabulary import counting, trimmed
 from data.vocabulary.pieces import Pieces
 from models import architectures, crop, load_model, save_model, sort_units, vocabulary
-from models.loading import has_vocabulary_head, weight_names
+from models.checkpoint_files import weight_names
+from models.heads import has_vocabulary_head
 from utils import checkpoints, families, files
 from utils.errors import FlagError, UserError
 from utils.frozen_outputs import FrozenOutputs
