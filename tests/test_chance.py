@@ -42,14 +42,17 @@ class Questions(Rows):
 RARE = [1] * 30 + [0] * 70
 
 
-@pytest.mark.parametrize("task, metric, gold, answer, score", [
-    ("sst2", "acc", RARE, 0, 0.7),
-    ("mrpc", "f1", RARE, 1, 2 * 0.3 / 1.3),  # always the rare class is what F1 rewards
-    ("mrpc", "acc_and_f1", RARE, 1, (0.3 + 2 * 0.3 / 1.3) / 2),
-    ("cola", "matthews_corrcoef", RARE, 0, 0.0),
-    ("mnli", "acc", [2] * 5 + [1] * 4 + [0] * 4, 2, 5 / 13),
-    ("stsb", "spearman", [0.0, 1.0, 5.0], 2.0, 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "task, metric, gold, answer, score",
+    [
+        ("sst2", "acc", RARE, 0, 0.7),
+        ("mrpc", "f1", RARE, 1, 2 * 0.3 / 1.3),  # always the rare class is what F1 rewards
+        ("mrpc", "acc_and_f1", RARE, 1, (0.3 + 2 * 0.3 / 1.3) / 2),
+        ("cola", "matthews_corrcoef", RARE, 0, 0.0),
+        ("mnli", "acc", [2] * 5 + [1] * 4 + [0] * 4, 2, 5 / 13),
+        ("stsb", "spearman", [0.0, 1.0, 5.0], 2.0, 0.0),
+    ],
+)
 def test_constant_answers(task, metric, gold, answer, score):
     found = chance.constant(Rows(task, gold), metric)
     assert found.answers == [answer] * len(gold) and found.score == pytest.approx(score)

@@ -57,8 +57,10 @@ def plain_logits(model, ids, table_of):
     transformers takes the norms' variances in float32, so that more than six digits cannot agree."""
     tensors, config = dict(model.state_dict()), model.config
     eps, heads, length = config.layer_norm_epsilon, config.num_heads, len(ids)
-    scale = {"buckets": config.relative_attention_num_buckets,
-             "longest": config.relative_attention_max_distance}  # fmt: skip
+    scale = {
+        "buckets": config.relative_attention_num_buckets,
+        "longest": config.relative_attention_max_distance,
+    }
     places = torch.tensor([[bucket(k - q, **scale) for k in range(length)] for q in range(length)])
     x = tensors["transformer.shared.weight"][ids]
     for layer in range(config.num_layers):
@@ -78,8 +80,10 @@ def plain_logits(model, ids, table_of):
     normed = norm(x, tensors[f"{start}.2.layer_norm.weight"], eps)
     x = x + feed_forward(tensors, f"{start}.2.DenseReluDense", normed)
     x = norm(x, tensors["transformer.decoder.final_layer_norm.weight"], eps)
-    head = {leaf: tensors[f"classification_head.{leaf}"] for leaf in
-            ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias")}  # fmt: skip
+    head = {
+        leaf: tensors[f"classification_head.{leaf}"]
+        for leaf in ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias")
+    }
     x = torch.tanh(x @ head["dense.weight"].T + head["dense.bias"])
     return (x @ head["out_proj.weight"].T + head["out_proj.bias"])[0]
 

@@ -125,7 +125,10 @@ def card(folder, kind):
     assert [words for words in said if words not in text] == [] and "train.tsv" not in text
     commands = text.split("```bash\n")[1].split("```")[0].splitlines()
     assert [line.split()[1] for line in commands] == [
-        "run_finetuning.py", "run_sparsification.py", "run_evaluation.py"]  # fmt: skip
+        "run_finetuning.py",
+        "run_sparsification.py",
+        "run_evaluation.py",
+    ]
     return ModelCard(text).data, text.split("```python\n")[1].split("```")[0]
 
 

@@ -30,9 +30,10 @@ def whole_model(case="bert", **settings):
 # ---- Golden values of the method
 
 
-@pytest.mark.parametrize("layers, hidden, parameters, macs", [
-    (6, 768, 66_955_008, 5.436e9), (4, 512, 28_763_648, 1.611e9), (3, 192, 7_330_944, 0.170e9),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layers, hidden, parameters, macs",
+    [(6, 768, 66_955_008, 5.436e9), (4, 512, 28_763_648, 1.611e9), (3, 192, 7_330_944, 0.170e9)],
+)
 def test_sizes_of_the_published_parts(layers, hidden, parameters, macs):
     args = run_minilmv2.parse(
         ["--corpus", "c", "--teacher_model_path", "bert-base-uncased", "--ofa_layer", "6,4,3"]

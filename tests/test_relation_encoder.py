@@ -70,8 +70,11 @@ def test_captures_are_the_projections_and_nothing_runs_behind_them(case, layer):
     assert (again - tiny_models.build(case, kind=None)(**batch).last_hidden_state).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("options", [{}, {"kinds": "q"}, {"source": "extra"}, {"vocabulary": True},
-                                     {"source": "extra", "vocabulary": True}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"kinds": "q"}, {"source": "extra"}, {"vocabulary": True}, {"source": "extra", "vocabulary": True}],
+    ids=str,
+)
 @pytest.mark.parametrize("case", tiny_models.CASES)
 def test_what_trains_is_what_gets_a_gradient(case, options):
     """DDP waits for every parameter that asks for a gradient, so each must get one; a frozen one must not
@@ -86,10 +89,18 @@ def test_what_trains_is_what_gets_a_gradient(case, options):
     assert all("pooler" in name for name in dead) == ("source" in options or "vocabulary" in options)
 
 
-@pytest.mark.parametrize("case, trained, tensors", [("bert", 91, 103), ("roberta", 91, 103), ("mpnet", 91,
-                         103),
-    ("electra", 93, 103), ("deberta-v2", 93, 103), ("distilbert", 90, 100), ("modernbert", 33,
-    38)])  # fmt: skip
+@pytest.mark.parametrize(
+    "case, trained, tensors",
+    [
+        ("bert", 91, 103),
+        ("roberta", 91, 103),
+        ("mpnet", 91, 103),
+        ("electra", 93, 103),
+        ("deberta-v2", 93, 103),
+        ("distilbert", 90, 100),
+        ("modernbert", 33, 38),
+    ],
+)
 def test_numbers_of_tensors_of_six_layers(case, trained, tensors):
     settings = {"n_layers" if case == "distilbert" else "num_hidden_layers": 6}
     if case == "deberta-v2":
@@ -189,12 +200,23 @@ def norm(*parameters):
     return torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt().item()
 
 
-@pytest.mark.parametrize("layer, parts, token, gradients", [
-    (3, (0.411316025357, 0.453097323925, 0.377746615714), 0.427871461473,
-     (0.822496856706, 0.273483391504, 0.265108490716, 0.050722804197, 0.203231685349)),
-    (2, (0.419520447920, 0.431147744248, 0.423552610046), 0.452613021297,
-     (0.775033927520, 0.246959719368, 0.277565781329, 0.036493841501, 0.253282219291)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layer, parts, token, gradients",
+    [
+        (
+            3,
+            (0.411316025357, 0.453097323925, 0.377746615714),
+            0.427871461473,
+            (0.822496856706, 0.273483391504, 0.265108490716, 0.050722804197, 0.203231685349),
+        ),
+        (
+            2,
+            (0.419520447920, 0.431147744248, 0.423552610046),
+            0.452613021297,
+            (0.775033927520, 0.246959719368, 0.277565781329, 0.036493841501, 0.253282219291),
+        ),
+    ],
+)
 def test_golden_step(layer, parts, token, gradients):
     student, terms = step(layer)
     assert [term.item() for term in terms.values()] == pytest.approx(parts, abs=1e-11)
@@ -366,16 +388,29 @@ def test_slices_are_first_rows_and_columns_of_every_kth_layer():
     assert not torch.allclose(copied[name], theirs[name], atol=1e-2)
 
 
-@pytest.mark.parametrize("config, layers, hidden, intermediate, parameters", [
-    (transformers.BertConfig(), 6, 384, 1536, 22_713_216),
-    (transformers.BertConfig(), 12, 384, 1536, 33_360_000),
-    (transformers.BertConfig(), 6, 768, 3072, 66_955_008),
-    (transformers.BertConfig(), 6, 384, 3072, 29_800_320),
-    (transformers.RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1), 6, 384,
-    1536, 30_294_912),
-    (transformers.XLMRobertaConfig(vocab_size=250002, max_position_embeddings=514, type_vocab_size=1), 6, 384,
-    1536, 106_993_920),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config, layers, hidden, intermediate, parameters",
+    [
+        (transformers.BertConfig(), 6, 384, 1536, 22_713_216),
+        (transformers.BertConfig(), 12, 384, 1536, 33_360_000),
+        (transformers.BertConfig(), 6, 768, 3072, 66_955_008),
+        (transformers.BertConfig(), 6, 384, 3072, 29_800_320),
+        (
+            transformers.RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1),
+            6,
+            384,
+            1536,
+            30_294_912,
+        ),
+        (
+            transformers.XLMRobertaConfig(vocab_size=250002, max_position_embeddings=514, type_vocab_size=1),
+            6,
+            384,
+            1536,
+            106_993_920,
+        ),
+    ],
+)
 def test_published_parameter_counts(config, layers, hidden, intermediate, parameters):
     made = resized_config(config, layers=layers, hidden=hidden, heads=12, intermediate=intermediate)
     with torch.device("meta"):

@@ -125,11 +125,14 @@ def test_golden_losses():
     )
 
 
-@pytest.mark.parametrize("weighting, names, norms", [
-    ("sequence", "qq kk vv", {"q": 0.397848098477, "k": 0.486476448427, "v": 0.162325566257}),
-    ("token", "qq kk vv", {"q": 0.143154380494, "k": 0.158587861615, "v": 0.051432830944}),
-    ("sequence", "qk", {"q": 0.184491679119, "k": 0.176872479452}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "weighting, names, norms",
+    [
+        ("sequence", "qq kk vv", {"q": 0.397848098477, "k": 0.486476448427, "v": 0.162325566257}),
+        ("token", "qq kk vv", {"q": 0.143154380494, "k": 0.158587861615, "v": 0.051432830944}),
+        ("sequence", "qk", {"q": 0.184491679119, "k": 0.176872479452}),
+    ],
+)
 def test_golden_gradients(weighting, names, norms):
     student = golden("student")
     wanted = dict.fromkeys(names.split(), 1.0)

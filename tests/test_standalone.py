@@ -127,9 +127,16 @@ def test_code_is_short_and_needs_nothing_else(written):
     for name, text in texts.items():
         assert max(map(len, text.splitlines())) <= 110 and "SPDX-License-Identifier: Apache-2.0" in text, name
         assert {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))} <= {
-            "re", "torch", "torch.nn.functional", "transformers"}  # fmt: skip
-        names = [line.split()[1].partition("(")[0].rstrip(":") for line in text.splitlines()
-                 if line.startswith(("def ", "class "))]  # fmt: skip
+            "re",
+            "torch",
+            "torch.nn.functional",
+            "transformers",
+        }
+        names = [
+            line.split()[1].partition("(")[0].rstrip(":")
+            for line in text.splitlines()
+            if line.startswith(("def ", "class "))
+        ]
         classes = [each for each in names if "Config" in each or "For" in each]
         assert all(text.count(each) > 1 for each in names if each not in classes), name
     plain = models.crop(tiny_models.nest(tiny_models.build(dtype=torch.float32)), 10)

@@ -286,10 +286,15 @@ def test_state_that_would_take_too_long_is_not_begun(tmp_path, asked_to_stop, mo
     assert f"{snapshot} stays the last one" in caplog.text and "interrupted after update 5" in caplog.text
 
 
-@pytest.mark.parametrize("tensor, change", [
-    ("student/first.weight", None), ("optimizer/2/exp_avg_sq", None), ("optimizer/1/exp_avg", torch.zeros(3)),
-    ("student/more", torch.zeros(3)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "tensor, change",
+    [
+        ("student/first.weight", None),
+        ("optimizer/2/exp_avg_sq", None),
+        ("optimizer/1/exp_avg", torch.zeros(3)),
+        ("student/more", torch.zeros(3)),
+    ],
+)
 def test_state_without_all_its_tensors_is_refused(tmp_path, asked_to_stop, tensor, change):
     """A weight or moment that is missing, too much or of another size: named, not replaced by a fresh one."""
     with pytest.raises(interruptions.Interrupted):

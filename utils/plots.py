@@ -12,9 +12,15 @@ from utils import files
 
 # Colours that stay apart for the colour-blind (Okabe and Ito), each with its own marker for print in grey.
 STYLES = [
-    ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"),
-    ("#56B4E9", "v"), ("#E69F00", "P"), ("#555555", "X"), ("#000000", "<"),
-]  # fmt: skip
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "D"),
+    ("#56B4E9", "v"),
+    ("#E69F00", "P"),
+    ("#555555", "X"),
+    ("#000000", "<"),
+]
 CHOSEN = "#000000"
 X_LABEL = "Sparsity (% of heads and neurons removed)"
 SETTINGS = {

@@ -131,9 +131,21 @@ fraction = _number(float, 0, 1, False, "a number from 0 to 1")
 percent = _number(float, 0, 100, False, "a percentage from 0 to 100")
 finite = _number(float, -sys.float_info.max, sys.float_info.max, False, "a number")
 _NUMBERS = {
-    positive_int, count, seed, threads, samples, width, moderate, weight, below_one, positive, non_negative,
-    fraction, percent, finite,
-}  # fmt: skip
+    positive_int,
+    count,
+    seed,
+    threads,
+    samples,
+    width,
+    moderate,
+    weight,
+    below_one,
+    positive,
+    non_negative,
+    fraction,
+    percent,
+    finite,
+}
 
 
 def switch(text: str) -> bool:

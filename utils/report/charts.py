@@ -13,9 +13,15 @@ _MOST_POINTS = 300  # of a series
 _LONGEST_NAME = 32  # characters of a name beside a point
 # Where a name may stand: (its anchor, to the right or left, pixels down), the first that is free
 _PLACES = [
-    ("start", 1, 0), ("end", -1, 0), ("middle", 0, -13), ("middle", 0, 15),
-    ("start", 1, -12), ("start", 1, 12), ("end", -1, -12), ("end", -1, 12),
-]  # fmt: skip
+    ("start", 1, 0),
+    ("end", -1, 0),
+    ("middle", 0, -13),
+    ("middle", 0, 15),
+    ("start", 1, -12),
+    ("start", 1, 12),
+    ("end", -1, -12),
+    ("end", -1, 12),
+]
 
 
 @dataclass
