@@ -6,7 +6,6 @@ import math
 import signal
 import sys
 from collections import Counter
-from functools import partial
 
 from results import jobs as listed
 from results import prediction, records
@@ -30,6 +29,13 @@ def parse(argv=None):
         default=math.inf,
         metavar="MINUTES",
         help="stop after so many; the next call continues",
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="NUMBER",
+        help="jobs that run at a time; on one GPU as many as there are cores and memory (default: 1)",
     )
     parser.add_argument(
         "--predict",
@@ -88,7 +94,11 @@ def main(argv=None, jobs=None) -> int:
     """Run what the arguments name; returns the exit code: 0; 1 where a job failed; 2 for a wrong name;
     INTERRUPTED."""
     args, jobs = parse(argv), listed.all_jobs() if jobs is None else jobs
-    runner = (prediction.Predictor if args.predict else Runner)(jobs, until=60 * args.until)
+    until, processes = 60 * args.until, args.processes
+    if args.predict:
+        runner = prediction.Predictor(jobs, until=until)
+    else:
+        runner = Runner(jobs, until=until, processes=processes)
     if not args.name:
         print(listing(runner))
         return 0
@@ -99,21 +109,12 @@ def main(argv=None, jobs=None) -> int:
         return 2
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, runner.stop)
-    problems = []
     try:
-        for do in (
-            [lambda: runner.predict(wanted)]
-            if args.predict
-            else [partial(runner.make, job) for job in wanted]
-        ):
-            try:
-                do()
-            except Failed as error:
-                problems.append(str(error))
+        problems = runner.predict(wanted) if args.predict else runner.make(wanted)
     except Stopped:
         print("stopped; the same command continues", file=sys.stderr)
         return INTERRUPTED
-    for problem in dict.fromkeys(problems):
+    for problem in dict.fromkeys(problems.values()):
         print(f"error: {problem}", file=sys.stderr)
     return 1 if problems else 0
 

@@ -50,15 +50,18 @@ class Predictor(Runner):
             ["--max_steps", str(UPDATES), "--log_interval", "10"] if is_trained(job) else []
         )
 
-    def predict(self, wanted):
+    def predict(self, wanted) -> dict:
         """Write predicted.json of each block that has jobs among the wanted ones: {"kinds": {kind: {...}},
-        "hours"}."""
+        "hours"}.  Returns what make() does of those that cannot be done."""
+        problems = {}
         for block in dict.fromkeys(job.block for job in wanted):
             path = self.kept / block[0] / block / "predicted.json"
             kinds = files.read_json(path)["kinds"] if path.exists() else {}
             for kind in dict.fromkeys(job.kind for job in wanted if job.block == block):
                 job = self.jobs.of(kind)[0]
-                self.make(job, weights=True)
+                if found := self.make([job], weights=True):
+                    problems.update(found)
+                    continue
                 each = self.seconds(job) / 3600
                 number = len(self.jobs.of(kind))
                 kinds[kind] = {"jobs": number, "hours_each": round(each, 3), "hours": round(number * each, 2)}
@@ -67,6 +70,7 @@ class Predictor(Runner):
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_json(path, {"kinds": kinds, "hours": hours})
             print(f"{block}: {hours:.1f} h", flush=True)
+        return problems
 
     def seconds(self, job) -> float:
         """CPU seconds of the whole job."""

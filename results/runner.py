@@ -10,12 +10,12 @@ import fcntl
 import math
 import os
 import re
-import resource
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from concurrent import futures
 from pathlib import Path
 
 from results import jobs as listed
@@ -31,8 +31,12 @@ DEFAULTS = {  # paths relative to the repository
     "OUTPUT": "outputs/results",  # run folders, with weights
     "RECORDS": "results",  # what is kept of them
     "PRECISION": "bf16",
+    # Flags that no command gets, with spaces between them: on a GPU a teacher answers anew sooner than its
+    # answers are fetched, and "--cache_teacher" only costs memory
+    "WITHOUT": "",
 }
 INTERRUPTED = 130  # exit code of a script that has saved its state
+_LINES = 15  # of a job's output, where it failed and nobody saw them
 
 
 class Stopped(Exception):
@@ -45,13 +49,14 @@ class Failed(Exception):
 
 class Runner:
     """jobs: the list.  until: seconds from now; then nothing is started any more, and what runs is
-    interrupted."""
+    interrupted.  processes: how many jobs run at a time; where more than one, each one's output is in a file
+    beside its run folder."""
 
-    def __init__(self, jobs, *, until=math.inf, environment=os.environ):
-        self.jobs, self.deadline = jobs, time.monotonic() + until
+    def __init__(self, jobs, *, until=math.inf, processes=1, environment=os.environ):
+        self.jobs, self.deadline, self.processes = jobs, time.monotonic() + until, processes
         self.variables = {name: environment.get(name) or default for name, default in DEFAULTS.items()}
         self.output, self.kept = (ROOT / self.variables[name] for name in ("OUTPUT", "RECORDS"))
-        self.failed, self.child, self.stopping = {}, None, False
+        self.failed, self.running, self.children, self.stopping = {}, {}, set(), False
 
     # ---- Where things are, and whether they are there
 
@@ -105,8 +110,10 @@ class Runner:
 
     def words(self, job) -> list[str]:
         """The script and its flags, with every reference replaced."""
-        words = [job.script]
+        words, without = [job.script], self.variables["WITHOUT"].split()
         for flag, value in job.flags.items():
+            if flag in without:
+                continue
             parts = [self._text(part, job) for part in (value if isinstance(value, tuple) else (value,))]
             words += [word for word in (flag, *([] if value is True else [",".join(parts)])) if word]
         return words + (["--output_dir", _relative(self.folder(job))] if job.script.endswith(".py") else [])
@@ -123,34 +130,88 @@ class Runner:
 
     # ---- Running
 
-    def make(self, job, *, weights=False):
-        """Run a job unless it is done, after what it needs.  weights: a record alone will not do.
+    def make(self, wanted, *, weights=False) -> dict:
+        """Run jobs unless they are done, each after what it needs; returns {name of one that cannot be done:
+        why}.
 
-        Raises Stopped; Failed where this job, or one that it needs, cannot be done.
+        weights: a record alone will not do.  Raises Stopped.
         """
+        with futures.ThreadPoolExecutor(self.processes) as pool:
+            while True:
+                waiting = self._waiting(wanted, weights)
+                if waiting and not self.running and self._is_over():
+                    raise Stopped
+                for job in waiting[: self.processes - len(self.running)] if not self._is_over() else ():
+                    self.running[job.name] = pool.submit(self._run, job)
+                if not self.running:
+                    return {job.name: self.failed[job.name] for job in wanted if job.name in self.failed}
+                self._settle()
+
+    def _is_over(self):
+        return self.stopping or time.monotonic() >= self.deadline
+
+    def _waiting(self, wanted, weights) -> list:
+        """The jobs that can be started now, in the order of those that want them."""
+        found = {}
+        for job in wanted:
+            with contextlib.suppress(Failed):
+                found.update((other.name, other) for other in self._next(job, weights=weights))
+        return [job for name, job in found.items() if name not in self.running]
+
+    def _next(self, job, *, weights=False) -> list:
+        """What has to be run, or is running, before a job is done: itself, or what it needs; nothing where it
+        is done."""
         if job.name in self.failed:
             raise Failed(self.failed[job.name])
+        if job.name in self.running:
+            return [job]
         if self.is_done(job) and (self.is_whole(job) or not weights):
-            return
+            return []
         try:
-            if not self.is_whole(job):
-                self._make_needed(job)
-                self._run(job)
-            if not self.is_done(job):
-                records.keep(self.folder(job), self.record(job), seconds=self._cost(job))
-                print(f"{job.name}: recorded in {_relative(self.record(job))}", flush=True)
+            if self.is_whole(job):
+                self._keep(job)
+                return []
+            return self._needed(job) or [job]
         except Failed as error:
             self.failed[job.name] = str(error)
             raise
 
-    def _make_needed(self, job):
-        for value in (*job.references(listed.Chosen), *job.references(listed.Run)):
+    def _needed(self, job) -> list:
+        references = (*job.references(listed.Chosen), *job.references(listed.Run))
+        rivals = [
+            other
+            for value in references
             for other in self.rivals(
                 value.kind, value.seed if isinstance(value, listed.Run) else listed.FIRST
-            ):
-                self.make(other)
-        for value in job.references(listed.Run):
-            self.make(self.best(value.kind, value.seed), weights=True)
+            )
+        ]
+        before = [first for other in rivals for first in self._next(other)]
+        if before:  # what is best of them is not known yet
+            return before
+        best = [self.best(value.kind, value.seed) for value in job.references(listed.Run)]
+        return [first for other in best for first in self._next(other, weights=True)]
+
+    def _settle(self):
+        """Wait until a running job ends, or the time is over."""
+        left = self.deadline - time.monotonic() if not self._is_over() else math.inf
+        ended, _ = futures.wait(
+            self.running.values(), None if left == math.inf else left, futures.FIRST_COMPLETED
+        )
+        if not ended:
+            self.stop()
+        for name in [name for name, future in self.running.items() if future in ended]:
+            try:
+                self.running.pop(name).result()
+                self._keep(self.jobs[name])
+            except Failed as error:
+                self.failed[name] = str(error)
+            except Stopped:
+                self.stopping = True
+
+    def _keep(self, job):
+        if not self.is_done(job):
+            records.keep(self.folder(job), self.record(job), seconds=self._cost(job))
+            print(f"{job.name}: recorded in {_relative(self.record(job))}", flush=True)
 
     def rivals(self, kind, seed) -> list:
         """The jobs that have to be recorded for best() to be known: those with the rates that are tried."""
@@ -158,8 +219,6 @@ class Runner:
         return tried if len(tried) > 1 else []
 
     def _run(self, job):
-        if self.stopping or time.monotonic() >= self.deadline:
-            raise Stopped
         folder = self.folder(job)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder, job):
@@ -168,35 +227,44 @@ class Runner:
                 words.append("--overwrite")
             spent = self._cost(job) if folder.exists() else {}
             print(f"\n== {job.name}: {self.state(job)}\n+ {shlex.join(words)}", flush=True)
-            before, started = _children_seconds(), time.monotonic()
-            code = self._wait([sys.executable if job.script.endswith(".py") else "bash", *words])
-            used = {"cpu": _children_seconds() - before, "wall": time.monotonic() - started}
+            output = folder.with_name(folder.name + ".out") if self.processes > 1 else None
+            code, used = self._call(
+                [sys.executable if job.script.endswith(".py") else "bash", *words], output
+            )
             files.write_json(
                 _cost_file(folder), {key: round(spent.get(key, 0) + used[key], 1) for key in used}
             )
         if code in (INTERRUPTED, -signal.SIGTERM):
             raise Stopped
         if code != 0 or not self.is_whole(job):
+            if output:
+                print("".join(output.read_text(errors="replace").splitlines(True)[-_LINES:]), file=sys.stderr)
             raise Failed(f"{job.name}: {f'exit code {code}' if code else f'left nothing whole in {folder}'}")
 
-    def _wait(self, command) -> int:
-        """Run a command to its end, or interrupt it when the time is over; returns its exit code."""
-        # A session of its own: Ctrl-C reaches it once, through stop(), and not from the terminal too
-        self.child = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-        try:
-            left = self.deadline - time.monotonic()
-            return self.child.wait(None if left == math.inf else max(0, left))
-        except subprocess.TimeoutExpired:
-            self.stop()
-            return self.child.wait()
-        finally:
-            self.child = None
+    def _call(self, command, output) -> tuple:
+        """Run a command to its end: its exit code, and {"cpu", "wall"} in seconds.
+
+        output: a file; None: this program's.
+        """
+        started = time.monotonic()
+        with open(output, "ab") if output else contextlib.nullcontext() as file:
+            # A session of its own: Ctrl-C reaches it once, through stop(), and not from the terminal too
+            child = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=file, stderr=file)
+        self.children.add(child.pid)
+        if self.stopping:  # stop() may have come before
+            os.kill(child.pid, signal.SIGTERM)
+        _, status, usage = os.wait4(child.pid, 0)
+        self.children.discard(child.pid)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        used = {"cpu": usage.ru_utime + usage.ru_stime, "wall": time.monotonic() - started}
+        return child.returncode, used
 
     def stop(self, *_):
-        """Start nothing any more; ask the running script to save its state and end."""
+        """Start nothing any more; ask the running scripts to save their states and end."""
         self.stopping = True
-        if self.child is not None:
-            self.child.send_signal(signal.SIGTERM)
+        for child in tuple(self.children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
 
     def _cost(self, job):
         path = _cost_file(self.folder(job))
@@ -206,11 +274,6 @@ class Runner:
 def _cost_file(folder):
     """CPU and wall seconds of all pieces of a run; beside its folder, which the script makes."""
     return folder.with_name(folder.name + ".cost.json")
-
-
-def _children_seconds():
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _relative(path):

@@ -268,14 +268,14 @@ def test_a_miniature_is_interrupted_continued_and_made_again(environment, small_
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(Stopped):
-        runner.make(direct)
+        runner.make([direct])
     assert (
         runner.state(teacher) == "begun"
         and runner.state(direct) == "open"
         and not runner.record(teacher).exists()
     )
     runner = Runner(jobs, environment=environment)
-    runner.make(teacher)
+    runner.make([teacher])
     kept = runner.record(teacher)
     assert runner.state(teacher) == "done" and "continued from update" in (kept / "log.txt").read_text()
     assert not (kept / "ckpt").exists() and not (kept / "predictions").exists()
@@ -292,11 +292,20 @@ def test_a_miniature_is_interrupted_continued_and_made_again(environment, small_
     shutil.rmtree(runner.folder(teacher) / "ckpt")
     assert runner.state(teacher) == "recorded"
     capfd.readouterr()
-    runner.make(teacher)  # is done: nobody needs its weights
+    runner.make([teacher])  # is done: nobody needs its weights
     assert capfd.readouterr().out == ""
-    runner.make(direct)
-    assert [runner.state(job) for job in (teacher, direct)] == ["done", "done"]
-    assert capfd.readouterr().out.count("\n== ") == 2 and (kept / "args.json").read_bytes() == before
+    together = Runner(jobs, processes=2, environment=environment)
+    together.make([jobs["D1/second"]])
+    assert {together.state(job) for job in jobs.values()} == {"done"}
+    out = capfd.readouterr().out
+    assert out.count("\n== ") == 4 and (kept / "args.json").read_bytes() == before
+    started, recorded = (
+        [out.index(f"{sign}D1/direct_776_{rate}{end}") for rate in ("1e-3", "0.1")]
+        for sign, end in (("== ", ":"), ("\n", ": recorded"))
+    )
+    assert max(started) < min(recorded)  # side by side, the teacher before them, what needs both after them
+    assert out.index("== D1/teacher") < min(started) and max(recorded) < out.index("== D1/second")
+    assert "update" in together.folder(direct).with_name(f"{direct.name[3:]}.out").read_text()
 
 
 def test_the_time_is_over(environment):
@@ -305,7 +314,7 @@ def test_the_time_is_over(environment):
     runner = Runner(jobs, until=0.5, environment=environment)
     for _ in range(2):
         with pytest.raises(Stopped):
-            runner.make(jobs["D1/teacher"])
+            runner.make([jobs["D1/teacher"]])
     assert not runner.is_whole(jobs["D1/teacher"]) and not runner.is_done(jobs["D1/teacher"])
 
 
@@ -323,7 +332,7 @@ def test_jobs_that_fail(environment, capfd, monkeypatch):
     busy.parent.mkdir(parents=True)
     with open(busy.with_name("busy.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert main(["D1"], jobs) == 1
+        assert main(["D1", "--processes", "2"], jobs) == 1
     out, err = capfd.readouterr()
     assert out.count("== ") == 1 and "--learning_rat: no such flag" in err and "D1/wrong: exit code 2" in err
     assert "D1/busy: another call" in err
@@ -355,6 +364,10 @@ def test_the_best_rate_is_that_of_the_hold_out_rows(environment):
         pretend(runner, jobs[name], hold_out=hold_out, metrics={"dev": {"acc": dev}})
     words = runner.words(jobs["D1/second"])
     assert words[words.index("--learning_rate") + 1] == "0.1"
+    fewer = Runner(jobs, environment={**environment, "WITHOUT": "--use_cpu --do_infer"}).words(
+        jobs["D1/second"]
+    )
+    assert [word for word in words if word not in fewer] == ["--use_cpu", "--do_infer"]
     assert words[words.index("--teacher_model_path") + 1].endswith("/D/D1/direct_776_0.1")
 
 
