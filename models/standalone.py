@@ -7,9 +7,9 @@ It does what models/slicing.py and models/moe_bert.py do when they build such a 
 loader goes by config.compression and never reads the file.
 """
 
-import importlib.util
 import inspect
 import re
+import types
 
 from torch import nn
 
@@ -44,9 +44,9 @@ def write(model, folder):
 
 def load(file):
     """The model of a checkpoint by the code file that write() has just put beside it; in eval mode."""
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = types.ModuleType(file.stem)
+    # Python's own import would leave a __pycache__ in the folder
+    exec(compile(file.read_text(encoding="utf-8"), file, "exec"), vars(module))
     architecture = files.read_json(file.parent / "config.json")["architectures"][0]
     with quiet():
         return getattr(module, architecture).from_pretrained(file.parent, local_files_only=True).eval()

@@ -288,10 +288,13 @@ def test_an_export_that_differs_is_not_kept(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_experts_have_no_dense_form(tmp_path):
+def test_experts_have_no_dense_form(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as a user's Python has it
     model = with_experts(1, 2)
     with pytest.raises(CheckpointError, match="has experts"):
         exporting.export(model, "dense", tmp_path / "dense", Batches(0, 1, 2), **OPTIONS)
     found = exporting.export(model, "compact", tmp_path / "compact", Batches(0, 1, 2), **OPTIONS)
     assert found["largest_difference"] == 0 and found["code"] == "modeling_moe_bert.py"
     assert [path.name for path in tmp_path.iterdir()] == ["compact"]
+    left = {path.name for path in (tmp_path / "compact").iterdir()}
+    assert left == {"README.md", "config.json", "model.safetensors", "modeling_moe_bert.py"}
