@@ -188,4 +188,6 @@ def _server():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["forked", *forked.IMPORTED])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # a user's Python does neither
+        os.environ.pop(name, None)
     return context

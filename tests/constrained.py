@@ -2,6 +2,7 @@
 
     python tests/constrained.py umask=027 file_size=100000 cwd=FOLDER tmp=FOLDER stdout=/dev/full \\
         -- run_ted.py ...
+    python tests/constrained.py stdout= -- run_ted.py ...          # closed
     python tests/constrained.py kill=12 below=FOLDER -- run_ted.py ...
 
 file_size: the largest file, in bytes (a full disk, for those who cannot mount a small one).  kill: SIGKILL
@@ -50,8 +51,11 @@ def main(words):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(given["file_size"]),) * 2)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        if name in given:
+        if given.get(name):
             os.dup2(os.open(given[name], os.O_WRONLY), descriptor)
+        elif name in given:
+            os.close(descriptor)
+            setattr(sys, name, None)  # what the interpreter finds then
     path = os.path.abspath(script)
     if "cwd" in given:
         os.chdir(given["cwd"])

@@ -4,11 +4,13 @@ code 2."""
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 
 import pytest
-from commands import run
+import signal_driver
+from commands import outcome, run
 from copied_runs import FINE, command, content, one_message
 
 from utils import logs, run_folder, snapshots
@@ -275,12 +277,18 @@ def test_a_tracker_that_cannot_write(small_disk, monkeypatch, caplog, capfd):
 
 
 def test_streams_that_are_full(tuned, small_demo, tmp_path):
-    """stdout is what was asked for, and an error; stderr is the log's copy, and none."""
+    """stdout is what was asked for, and an error; stderr is the log's copy, and none.  A closed one is
+    none."""
     words = ["run_finetuning.py", *command(tuned)]
     done = run("tests/constrained.py", "stdout=/dev/full", "--", *words, code=2)
     one_message(done, "standard output: No space left on device")
     assert "Exception ignored" not in done.stderr
-    run("tests/constrained.py", "stderr=/dev/full", "--", *words)
+    for given in ("stderr=/dev/full", "stderr=", "stdout="):
+        run("tests/constrained.py", given, "--", *words)
+    begun = ["run_finetuning.py", *FINE, "--data_dir", small_demo, "--output_dir", tmp_path / "begun"]
+    signalled = [(signal_driver.send, ("evaluation", signal.SIGTERM, 0))]
+    codes, _ = outcome("tests/constrained.py", "stderr=/dev/full", "--", *begun, before=signalled)
+    assert codes == [130]
     rows = [row.rsplit("\t", 1)[0] for row in (small_demo / "demo/dev.tsv").read_text().splitlines()[:20]]
     (tmp_path / "new.tsv").write_text("\n".join(rows) + "\n")
     predict = [

@@ -121,21 +121,25 @@ def _on_signal(*_):
     if _several or _held:
         if first and os.environ.get("RANK", "0") == "0":
             # A log may be in the middle of a line
-            os.write(2, b"\ninterrupted: stopping soon (once more: at once)\n")
+            _say("\ninterrupted: stopping soon (once more: at once)")
     elif _clean_up is None:
-        os.write(2, b"interrupted: no run had begun\n")
+        _say("interrupted: no run had begun")
         os._exit(130)
     elif first:
         raise Interrupted
+
+
+def _say(text):
+    """Print a line on stderr as printable.say() does, where a handler or a thread may not use sys.stderr."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())
 
 
 def _watch(reader):
     """End this process in time, whatever it is waiting for: better its own exit code than that of a kill."""
     os.read(reader, 1)
     time.sleep(GRACE)
-    os.write(
-        2, f"interrupted: no place to stop at within {GRACE:g} seconds; what was saved last stays\n".encode()
-    )
+    _say(f"interrupted: no place to stop at within {GRACE:g} seconds; what was saved last stays")
     if _clean_up is not None:
         _clean_up()
     os._exit(130)

@@ -27,7 +27,7 @@ from utils import (
 )
 from utils.errors import FlagError, RunError, UserError, of_machine
 from utils.flags import paths
-from utils.printable import message
+from utils.printable import message, say
 
 logger = logs.logger
 _left_behind = contextlib.ExitStack()  # what guard() removes
@@ -329,6 +329,9 @@ def guard(main, parse):
     A finished run is reported by its checkpoint's folder, or its own where it has none.
     """
     interruptions.listen(clean_up=_left_behind.close)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever has started this has closed it
+            setattr(sys, name, open(os.devnull, "w"))
     code = 1  # of an error that is ours
     try:
         code = _outcome(main, parse)
@@ -342,19 +345,20 @@ def guard(main, parse):
                 if _current
                 else ["no run had begun"]
             )
-            print("interrupted: " + "\n".join(kept), file=sys.stderr)
+            say("interrupted: " + "\n".join(kept))
     except Exception as error:
         if not (interruptions.asked() and distributed.world() > 1):
             raise
         code = 130  # the connection to another process, which had to end before they could stop together
-        print(f"interrupted, and without the other processes: {error}", file=sys.stderr)
+        say(f"interrupted, and without the other processes: {error}")
     finally:
         _left_behind.close()
         distributed.stop()
-        try:
-            sys.stdout.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:  # the interpreter's own end would end with another exit code
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 
@@ -381,13 +385,8 @@ def _outcome(main, parse) -> int:
         said = str(error) if isinstance(error, UserError) else of_machine(error)
         if debug or said is None:
             raise
-        with contextlib.suppress(OSError):  # stderr may be what is full
-            print(
-                "\n".join(
-                    [f"error: {message(flags.with_flag_name(args, said))}", *_what_is_kept(args, error)]
-                ),
-                file=sys.stderr,
-            )
+        lines = [f"error: {message(flags.with_flag_name(args, said))}", *_what_is_kept(args, error)]
+        say("\n".join(lines))
         return 2
     return 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from utils.errors import FlagError
 from utils.flags import checks, own_task, paths
+from utils.printable import say
 
 # Flags that may change between two starts of the same run: they alter neither the data nor the weights.
 NOT_SETTINGS = {
@@ -188,7 +189,7 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     ]
     for dest, why in parser.idle.items():
         if vars(args).pop(dest) is not None:
-            print(f"note: {why}", file=sys.stderr)
+            say(f"note: {why}")
     args.stage = stage
     if hasattr(args, "use_fp16"):
         if args.use_fp16 and args.precision not in (None, "fp16"):
