@@ -126,7 +126,7 @@ def main(args):
             student = load(args.student_model_path, new_head=True)
         for _, part in flags.student_parts(args):
             student = models.shrink(student, part, which=args.layer_choice)
-        student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
+        student = models.for_training(student, **flags.how_trained(args)).to(run.device)
         run.report(
             teacher=models.describe(teacher),
             student=models.describe(student),

@@ -80,7 +80,7 @@ def main(args):
             model = models.share_out(model) if args.shard else model
         else:
             model = load(args.model_path, new_head=True, drop_head=args.new_head)
-        model = models.with_dropout(model, **flags.dropouts(args)).to(run.device)
+        model = models.for_training(model, **flags.how_trained(args)).to(run.device)
         run.report(model=models.describe(model))
         # ---- Objective: the loss against the gold labels; with experts, that they share the work
         objective = Objective("ft", task.kind, layers=[])

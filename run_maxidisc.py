@@ -155,7 +155,7 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
         return {**found, "checkpoint": str(kept / "ckpt"), "reused": by_another}
     teacher = models.freeze(load(folder))
     student = models.shrink(teacher, wanted, which=args.layer_choice)
-    student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
+    student = models.for_training(student, **flags.how_trained(args)).to(run.device)
     options = flags.model_types.objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
     options = {"metric": args.selection_metric, "cached": args.cache_teacher, "run": run, "stage": stage}

@@ -94,7 +94,7 @@ def main(args):
             student = models.crop(given, args.sparsity)
         else:
             student = given or resized(teacher, hop, init=args.student_init, seed=args.seed)
-        student = models.with_dropout(student, **flags.dropouts(args))
+        student = models.for_training(student, **flags.how_trained(args))
 
         # ---- Objective: the relations of one layer of the teacher; of a once-for-all student, those of all
         # its parts

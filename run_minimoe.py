@@ -105,7 +105,7 @@ def main(args):
             else:
                 shared = Fraction(args.expert_shared_fraction)
                 student = moe_bert.with_experts(student, shared_fraction=shared, **options)
-        student = models.with_dropout(student, **flags.dropouts(args))
+        student = models.for_training(student, **flags.how_trained(args))
 
         # ---- Objective: the relations of one layer of the teacher; of experts, that they share the work
         encoder, objective = relation_distillation.encoder_and_objective(

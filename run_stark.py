@@ -92,8 +92,8 @@ def main(args):
             options = flags.model_types.objective_options(args, objectives, default="kd")
             chooser, metric, results = next(iter(data.selection)), args.selection_metric, {}
             for s in [0, *points]:
-                student = models.with_dropout(
-                    load(models.initial_student_folder(run)), **flags.dropouts(args)
+                student = models.for_training(
+                    load(models.initial_student_folder(run)), **flags.how_trained(args)
                 )
                 sparser = models.freeze(models.crop(teacher, s))
                 objective = models.objective_for(student, sparser, kind=task.kind, **options)

@@ -113,7 +113,7 @@ def main(args):
             student = load(args.student_model_path, new_head=args.student_init == "pretrained")
         for _, part in flags.student_parts(args):
             student = models.shrink(student, part, which=args.layer_choice)
-        student = models.with_dropout(student, **flags.dropouts(args)).to(run.device)
+        student = models.for_training(student, **flags.how_trained(args)).to(run.device)
 
         # ---- What is trained, and what of the teacher it is held against: nothing (ft), logits (kd), bare
         # states too (lwd), states through filters of both (ted)

@@ -9,6 +9,7 @@ sharding: models of which each process holds a part.
 derived_classes: classes of changed structures, made from the stock ones.
 enct5: heads for T5's encoder.
 students: made from teachers or from nothing, with other dropout, described.
+gradient_checkpointing: layers that are computed once more in the backward.
 vocabulary: checkpoints with fewer pieces and positions.
 distillation: one student, one teacher.
 
@@ -62,7 +63,7 @@ from models.saving import save_anew, save_model, saver
 from models.slicing import grid, kept, set_sparsity, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
 from models.sparsity_curve import task_curve
-from models.students import describe, shrink, small_bert, with_dropout
+from models.students import describe, for_training, shrink, small_bert, with_dropout
 from utils.checkpoints import fingerprint
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "encoder",
     "export_dense",
     "fingerprint",
+    "for_training",
     "freeze",
     "grid",
     "head_metrics",

@@ -4,6 +4,7 @@ import copy
 
 from models import architectures
 from models.from_tensors import rebuilt
+from models.gradient_checkpointing import recompute_layers
 from models.moe_bert import expert_entry
 from models.slicing import kept, kept_hidden, sparsity
 from models.sparse_bert import crop, keep_layers
@@ -17,6 +18,13 @@ def shrink(teacher, wanted: str, *, which: str = "first"):
     if wanted.endswith("L"):
         return keep_layers(teacher, int(wanted[:-1]), which=which)
     return crop(teacher, float(wanted[:-1]))
+
+
+def for_training(model, *, gradient_checkpointing=False, **dropouts):
+    """The model as it is trained: with other dropout, see with_dropout(), and with layers that are computed
+    once more in the backward, see models/gradient_checkpointing.py."""
+    model = with_dropout(model, **dropouts)
+    return recompute_layers(model) if gradient_checkpointing else model
 
 
 def with_dropout(model, *, hidn_dropout=None, att_dropout=None, cls_dropout=None):

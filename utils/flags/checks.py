@@ -116,6 +116,17 @@ def check_shard(args):
         yield "--shard and --corpus: a model that is shared out keeps its hidden dimensions; leave one out"
 
 
+def check_gradient_checkpointing(args):
+    """Yield what --gradient_checkpointing does not go with, whatever the checkpoints are."""
+    if args.compile:
+        yield "--gradient_checkpointing and --compile: not tried together; leave one out"
+    if getattr(args, "ofa_layer", None) or getattr(args, "ofa_hidden", None):
+        yield (
+            "--gradient_checkpointing: once-for-all students compute with pieces of one student's weights, "
+            "which are gone when the backward comes; leave it out"
+        )
+
+
 def check_balance(args, config: dict | None):
     """Yield what is wrong with a flag of balance() for a student with this config; None: not known yet."""
     if args.load_balance_weight is not None and config is not None and not families.has_experts(config):

@@ -204,13 +204,18 @@ def training(parser):
     )
     for name, what in _DROPOUTS.items():
         add(f"--{name}", type=fraction, help=f"dropout {what} (default: the checkpoint's)")
+    add(
+        "--gradient_checkpointing",
+        action="store_true",
+        help="less memory, more time: layers are computed once more in the backward, to the same bits",
+    )
     idle(parser, "states are saved by time, see --save_minutes", "--save_steps")
     idle(parser, "every parameter that is trained gets a gradient", "--ddp_find_unused_parameters")
 
 
-def dropouts(args) -> dict:
-    """What models.with_dropout() takes."""
-    return {name: getattr(args, name) for name in _DROPOUTS}
+def how_trained(args) -> dict:
+    """What models.for_training() takes."""
+    return {name: getattr(args, name) for name in (*_DROPOUTS, "gradient_checkpointing")}
 
 
 def folder(parser):

@@ -29,6 +29,7 @@ NOT_SETTINGS = {
     "num_workers",
     "infer_split",
     "refetch",
+    "gradient_checkpointing",
 }
 
 
@@ -203,6 +204,8 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
         args.do_train = True
     if getattr(args, "shard", False):
         problems += checks.check_shard(args)
+    if getattr(args, "gradient_checkpointing", False):
+        problems += checks.check_gradient_checkpointing(args)
     unusable = list(paths.problems(args))
     problems += own_task.resolve(args, parser)
     if check is not None and not unusable:

@@ -35,6 +35,7 @@ _USES = {
     "cache_teacher": (("filters", *DISTILLING), False),
     "hidn_dropout": (STUDENTS, None),
     "att_dropout": (STUDENTS, None),
+    "gradient_checkpointing": (STUDENTS, False),
     "do_test": (STUDENTS, False),
     "do_infer": (STUDENTS, False),
 }
