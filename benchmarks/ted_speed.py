@@ -40,7 +40,7 @@ from models import filter_learning, layerwise_distillation
 from modules import losses
 from modules.filters import LayerwiseObjective
 from utils import logs, runs, training
-from utils.flags import dropouts
+from utils.flags import how_trained
 from utils.flags.ted import objective_options
 from utils.frozen_outputs import FrozenOutputs
 
@@ -146,7 +146,7 @@ def stage_one(case, seed) -> dict:
 def pair(case, run):
     """(student, teacher): 3 layers of 6, both with filters, in training and eval mode."""
     teacher = models.load_model(case.teacher, **case.kinds)
-    student = models.with_dropout(models.keep_layers(teacher, 3, which="even"), **dropouts(run.args))
+    student = models.for_training(models.keep_layers(teacher, 3, which="even"), **how_trained(run.args))
     sides = [
         models.FilteredModel(model, models.new_filters(model, task=case.task.name, interval=interval)[0])
         for model, interval in ((student, 1), (teacher, 2))
