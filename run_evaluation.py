@@ -180,6 +180,7 @@ def answer_rows(args):
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
+    new_rows.check_file(args.predict, task)
     options = {"max_length": args.max_length, "unnamed_labels": args.label_names}
     model = models.loader(task, device=device, **options)(path)
     if args.sparsities:

@@ -76,15 +76,14 @@ def main(args):
         args, inputs={**text, "teacher": args.teacher_model_path, "student": args.student_model_path}
     )
 
-    # ---- Teacher, a student that is given, the sizes of each hop, corpus: checked against each other
+    # ---- Corpus, teacher, a student that is given, the sizes of each hop: checked against each other
     tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
+    blocks, heldout = training_blocks.train_and_heldout(tokenizer, **flags.corpus.data_options(args))
     teacher, given, max_positions = relation_distillation.teacher_and_student(
         args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed
     )
+    blocks.require_positions(max_positions)
     hops = flags.hops.hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
-    blocks, heldout = training_blocks.train_and_heldout(
-        tokenizer, **flags.corpus.data_options(args), max_positions=max_positions
-    )
     run.report(
         teacher=models.describe(teacher), hops=[vars(hop) for hop in hops], data={"heldout": len(heldout)}
     )

@@ -23,6 +23,8 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     interruptions.listen()
 
+from functools import partial
+
 import models
 from data import tasks
 from data.corpus import memory_mapped, training_blocks
@@ -57,38 +59,43 @@ def main(args):
     )
     run = runs.start(args, inputs={**read, "model": args.model_path})
 
-    # ---- Model; data of the task, or the tokenizer that reads the corpus
+    # ---- Data: of the task, or the tokenizer that reads the corpus
     source = run.source(args.model_path)
     if on_corpus:
         tokenizer = load_tokenizer(source)
-        model = models.load_model(source, kind="masked").to(run.device)
+        load = partial(models.load_model, kind="masked")
     else:
         data = TaskData(task, tokenizer_path=source, **flags.data_options(args))
         load = models.loader(task, device=run.device, unnamed_labels=args.label_names, shard=args.shard)
-        tokenizer, model = data.tokenizer, load(source)
-    models.freeze(model)
+        tokenizer = data.tokenizer
 
     if not run.finished:
-        # ---- What units are sorted by: the loss of masked tokens, or of the task
-        scoring = {"batch_size": args.scoring_batch_size, "seed": args.seed, "run": run}
+        # ---- Rows, or blocks, that units are scored on and others: all files are read before the model
+        few = flags.DRY_RUN_ROWS if args.dry_run else None
         if on_corpus:
-            max_positions = architectures.max_positions(model)
-            corpus = memory_mapped.open_corpus(
-                args.corpus[0], tokenizer=tokenizer, max_positions=max_positions
-            )
-            few = flags.DRY_RUN_ROWS if args.dry_run else None
+            corpus = memory_mapped.open_corpus(args.corpus[0], tokenizer=tokenizer)
             scored, heldout = corpus.hold_out_blocks(
                 few or args.num_heldout_blocks, at_least=args.scoring_batch_size
             )
+            sizes = {"blocks to score": len(scored), "heldout": len(heldout)}
+        else:
+            scored = data.scoring_split(args.scoring_split, args.num_scoring_samples)
+            sizes = data.sizes(scored=scored)
+        run.report(data=sizes)
+
+        # ---- Model; what its units are sorted by: the loss of masked tokens, or of the task
+        model = models.freeze(load(source).to(run.device))
+        run.report(model=models.describe(model))
+        scoring = {"batch_size": args.scoring_batch_size, "seed": args.seed, "run": run}
+        if on_corpus:
+            corpus.require_positions(architectures.max_positions(model))
             loss = MaskedTokenLoss(
                 model, scored, heldout, tokenizer, number=few or args.num_scoring_samples, **scoring
             )
         else:
-            scored = data.scoring_split(args.scoring_split, args.num_scoring_samples)
             loss = TaskLoss(
                 model, data, scored, metric=args.selection_metric, per_example=args.per_example, **scoring
             )
-        run.report(model=models.describe(model), data=loss.counts)
         run.begin()
         before = loss.evaluate()
 
@@ -116,7 +123,7 @@ def main(args):
         run.finish(nested, metrics=loss.metrics(after))
 
     if not on_corpus:
-        evaluation.test_and_infer(run, model, data)
+        evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
 
 

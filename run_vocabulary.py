@@ -35,6 +35,7 @@ from data.vocabulary import counting, trimmed
 from data.vocabulary.pieces import Pieces
 from models import architectures, exporting, vocabulary
 from models.checkpoint_files import local_folder
+from models.loading import load_config
 from utils import cost, evaluation, files, flags, plots, runs
 
 LONGEST = 128  # tokens of the texts that both models are compared on
@@ -61,16 +62,12 @@ def main(args):
     read = {"data": list(task.files(args.data_dir).values())} if task else {}
     run = runs.start(args, inputs={**read, "corpus": documents.hashes(sources), "model": args.model_path})
 
-    # ---- Model, whole, with its task head if it is fine-tuned; its pieces, and which of them must stay
+    # ---- Its pieces, and which of them must stay
     source = local_folder(args.model_path)
     tokenizer = load_tokenizer(source)
-    load = partial(models.load_model, max_length=args.max_length)
-    if args.trim_embeddings:
-        load = models.loader(task, max_length=args.max_length, device="cpu")
-    before = models.freeze(load(source))
-    pieces = Pieces(tokenizer, named=vocabulary.named_ids(before.config))
+    pieces = Pieces(tokenizer, named=vocabulary.named_ids(load_config(source)))
 
-    # ---- 1. Count the pieces of the text; some of it is kept apart
+    # ---- 1. Count the pieces of the text, before the model is loaded; some of it is kept apart
     few = flags.DRY_RUN_ROWS if args.dry_run else None
     counts, apart = {}, []
     backend = plain_backend(tokenizer)
@@ -83,6 +80,12 @@ def main(args):
         counts["corpus"], apart = counting.count(backend, counted, pieces.size), apart + more
     counting.require_tokens(counts, apart)
     total_P = counting.weighted(counts, {"task": args.task_weight, "corpus": 1})
+
+    # ---- Model, whole, with its task head if it is fine-tuned
+    load = partial(models.load_model, max_length=args.max_length)
+    if args.trim_embeddings:
+        load = models.loader(task, max_length=args.max_length, device="cpu")
+    before = models.freeze(load(source))
 
     # ---- 2. Choose: what must stay, then the most frequent pieces; what becomes of text that was not counted
     kept = pieces.chosen(total_P, size=args.vocabulary_size, min_count=args.min_count)

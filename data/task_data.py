@@ -131,10 +131,14 @@ class TaskData:
                 "both read the same ids, so they must share one"
             )
 
-    def sizes(self) -> dict:
-        """Rows of all splits that a run which trains will need: train, dev, and test where it is to be scored
-        or predicted."""
-        splits = {"train": self.train, **self.selection, **self.dev, **self.tests, **self.inferred}
+    def sizes(self, **used) -> dict:
+        """Rows of all splits that a run will need: train, dev, and test where it is to be scored or
+        predicted.  All of their files are read.
+
+        used: {name: split} instead of train, of a run that does not train.
+        """
+        used = used or {"train": self.train}
+        splits = {**used, **self.selection, **self.dev, **self.tests, **self.inferred}
         return {name: len(split) for name, split in splits.items()}
 
     def scoring_split(self, name: str, max_samples: int | None):

@@ -5,6 +5,7 @@ What a checkpoint folder may hold is checked before transformers sees it; the re
 CheckpointErrors.
 """
 
+import contextlib
 import inspect
 import logging
 import re
@@ -93,6 +94,22 @@ def load_model(
         # is aligned
         tensor.data = tensor.data.clone()
     return model.eval()
+
+
+def load_config(folder):
+    """The config of a checkpoint in a local folder, of the class that its model_type says.
+
+    Raises CheckpointError where transformers cannot make it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with _explained():
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    vars(config).pop("auto_map", None)  # of code beside the checkpoint, which is neither run nor copied
+    return config
 
 
 def freeze(model):
@@ -197,17 +214,23 @@ def _loader(model_type, kind):
 
 def _from_pretrained(folder, loader, options):
     """(model, loading report) from a local folder."""
+    with _explained(), quiet():
+        return loader.from_pretrained(
+            folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,  # _check_keys() refuses them, by name
+        )
+
+
+@contextlib.contextmanager
+def _explained():
+    """A context in which whatever transformers raises becomes a CheckpointError."""
     try:
-        with quiet():
-            return loader.from_pretrained(
-                folder,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **options,  # _check_keys() refuses them, by name
-            )
+        yield
     except CheckpointError:
         raise
     except (

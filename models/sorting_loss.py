@@ -1,9 +1,8 @@
 """What units are sorted by, and what a sorted model is held against: the loss of a task, or that of masked
 tokens of a corpus.
 
-Both have: masks, what models.scoring_masks() takes for them; counts of the rows, by name; batches(), which
-yields the mean loss of a batch and over how many it was taken; evaluate(), of the model as it is; metrics(),
-of the result; curve().
+Both have: masks, what models.scoring_masks() takes for them; batches(), which yields the mean loss of a batch
+and over how many it was taken; evaluate(), of the model as it is; metrics(), of the result; curve().
 """
 
 from models.masked_tokens import batch_loss, heldout_loss, scored_batches
@@ -23,8 +22,6 @@ class TaskLoss:
         self.model, self.data, self.scored, self.run = model, data, scored, run
         self.batch_size, self.seed, self.metric = batch_size, seed, metric
         self.masks, self.tokenizer = {"per_example": per_example}, data.tokenizer
-        splits = {"scored": scored, **data.selection, **data.dev, **data.tests, **data.inferred}
-        self.counts = {name: len(split) for name, split in splits.items()}
 
     def batches(self):
         """Yield (loss, examples) of this process's batches."""
@@ -66,7 +63,6 @@ class MaskedTokenLoss:
             run,
         )
         self.number, self.batch_size, self.seed = number, batch_size, seed
-        self.counts = {"blocks to score": len(scored), "heldout": len(heldout)}
 
     def batches(self):
         """Yield (loss, masked tokens) of this process's batches."""

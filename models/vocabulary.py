@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from models import architectures
 from models.checkpoint_files import read_weights
+from models.loading import load_config
 from models.saving import quiet
 from utils import families, files, filter_specs
 from utils.errors import CheckpointError, RunError
@@ -39,10 +40,7 @@ def write_trimmed(model, source, folder, *, kept, max_length=None):
     at most as many as the model has positions for; None: as many as before.
     Raises CheckpointError where its config names a padding piece that its tokenizer does not have.
     """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    vars(config).pop("auto_map", None)  # of code beside the checkpoint, which is not copied
+    config = load_config(source)
     before, places = config.vocab_size, {number: place for place, number in enumerate(kept.tolist())}
     padding = config.pad_token_id
     for name, value in config.to_dict().items():

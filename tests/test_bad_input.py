@@ -543,19 +543,51 @@ def test_a_process_of_its_own(refused, small_demo, tmp_path):
     refused("run_finetuning.py", flags, ["--model_path: nobody/no-such-model"], fresh=True)
 
 
-def test_files_are_read_before_models(refused, small_demo, tuned_demo, tmp_path):
-    """A row that does not fit stops the run before weights are loaded, which here are damaged too."""
-    folder = tmp_path / "data" / "demo"
-    shutil.copytree(small_demo / "demo", folder)
-    with open(folder / "dev.tsv", "a", encoding="utf-8") as file:
-        file.write("one cell\n")
-    model = tmp_path / "model"
-    shutil.copytree(tuned_demo / "ckpt", model)
-    (model / "model.safetensors").write_bytes(b"not weights")
-    flags = ["--task_name", "demo", "--data_dir", folder.parent]
-    refused("run_finetuning.py", [*flags, "--model_path", model], ["dev.tsv:66"])
-    refused(
-        "run_distillation.py",
-        [*flags, "--teacher_model_path", model, "--layer_or_sparsity", "1L"],
-        ["dev.tsv:66"],
-    )
+DEMO = "--task_name demo --data_dir {data}"
+READ_FIRST = [  # script, its flags, what its message says of the file
+    ("run_finetuning.py", f"{DEMO} --model_path {{tuned}}", "dev.tsv:66"),
+    ("run_sparsification.py", f"{DEMO} --model_path {{tuned}}", "dev.tsv:66"),
+    ("run_sparsification.py", "--task_name corpus --corpus {corpus} --model_path {tuned}", "arrow: changed"),
+    ("run_distillation.py", f"{DEMO} --teacher_model_path {{tuned}} --layer_or_sparsity 1L", "dev.tsv:66"),
+    ("run_maxidisc.py", f"{DEMO} --teacher_model_path {{nested}} --layer_or_sparsity_path 50,90S",
+    "dev.tsv:66"),
+    ("run_minidisc.py", f"{DEMO} --teacher_model_path {{nested}}", "dev.tsv:66"),
+    ("run_stark.py", f"{DEMO} --teacher_model_path {{tuned}} --student_model_path {{tuned}}", "dev.tsv:66"),
+    ("run_ted.py", f"{DEMO} --mode filters --model_path {{tuned}}", "dev.tsv:66"),
+    ("run_ted.py", f"{DEMO} --mode kd --kl_alpha 1 --teacher_model_path {{tuned}} --student_layer 1",
+    "dev.tsv:66"),
+    ("run_minilmv2.py", "--corpus {corpus} --teacher_model_path {tuned} --layer 1", "arrow: changed"),
+    ("run_minimoe.py", "--corpus {corpus} --teacher_model_path {tuned} --layer 1", "arrow: changed"),
+    ("run_vocabulary.py", f"{DEMO} --model_path {{tuned}} --trim_embeddings --min_count 1", "dev.tsv:66"),
+    ("run_vocabulary.py", "--corpus {text} --model_path {encoder} --min_count 1", "a.txt:2"),
+    ("run_evaluation.py", f"{DEMO} --model_path {{tuned}}", "dev.tsv:66"),
+    ("run_evaluation.py", f"{DEMO} --model_path {{tuned}} --do_infer", "test.tsv:34"),
+    ("run_evaluation.py", f"{DEMO} --model_path {{tuned}} --predict {{data}}/demo/dev.tsv", "dev.tsv:66"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "script, flags, said", READ_FIRST, ids=[f"{case[0]} {n}" for n, case in enumerate(READ_FIRST)]
+)
+def test_files_are_read_before_models(
+    script, flags, said, refused, checkpoints, small_demo, demo_corpus, tmp_path
+):
+    """What does not fit stops the run before weights are loaded, which here are damaged too."""
+    paths = {"data": tmp_path / "data", "text": tmp_path / "a.txt", "corpus": tmp_path / "corpus"}
+    shutil.copytree(small_demo, paths["data"])
+    for split in ("dev", "test"):
+        with open(paths["data"] / "demo" / f"{split}.tsv", "a", encoding="utf-8") as file:
+            file.write("one cell\n")
+    paths["text"].write_bytes(b"one text\nanother \xff\n")
+    shutil.copytree(demo_corpus, paths["corpus"])
+    shard = next(paths["corpus"].glob("*.arrow"))
+    shard.write_bytes(shard.read_bytes()[:-8])
+    for name in ("tuned", "nested", "encoder"):
+        paths[name] = shutil.copytree(checkpoints / name, tmp_path / name)
+        (paths[name] / "model.safetensors").write_bytes(b"not weights")
+    options = {"output_dir": tmp_path / "new", "overwrite": False}
+    if "--predict" in flags:
+        done = run(script, *flags.format(**paths).split(), "--use_cpu", code=2)
+        assert said in done.stderr and done.stdout == ""
+    else:
+        refused(script, flags.format(**paths).split(), [said], **options)

@@ -333,10 +333,12 @@ def test_what_cannot_be_opened(tokenizer, tmp_path, built_corpus):
     ):
         memory_mapped.open_corpus(folder, tokenizer=other)
     with pytest.raises(FlagError, match="blocks of 16 tokens; the model takes at most 12 positions"):
-        memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_positions=12)
+        memory_mapped.open_corpus(folder, tokenizer=tokenizer).require_positions(12)
     with pytest.raises(FlagError, match=r"--max_length: found 32; the blocks of .* have 16"):
         memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_length=32)
-    assert len(memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_length=16, max_positions=16)) > 20
+    corpus = memory_mapped.open_corpus(folder, tokenizer=tokenizer, max_length=16)
+    corpus.require_positions(16)
+    assert len(corpus) > 20
     with pytest.raises(
         DataError,
         match=r"found no corpus.json; expected a corpus folder made by run_corpus.py, or --streaming",

@@ -248,7 +248,7 @@ def test_a_checkpoint_of_another_task(demo_tokenizer, small_demo, tuned_demo, tm
         id2label={0: "yes", 1: "no"},
         label2id={"yes": 0, "no": 1},
     )
-    (tmp_path / "words.txt").write_text("soup\n")
+    (tmp_path / "words.txt").write_text("sentence1\tsentence2\nsoup\thall\n")
     (tmp_path / "empty").mkdir()
     cases = [
         ("conll", tuned_demo, "a head for classification, multilabel or regression, the task is tagging"),

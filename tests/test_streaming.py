@@ -206,9 +206,8 @@ def corpus_args(*words):
 
 def test_flags_name_a_corpus_or_a_stream(built_corpus, tokenizer, tmp_path):
     def opened(args, max_positions=64):
-        train, heldout = training_blocks.train_and_heldout(
-            tokenizer, **flags.corpus.data_options(args), max_positions=max_positions
-        )
+        train, heldout = training_blocks.train_and_heldout(tokenizer, **flags.corpus.data_options(args))
+        train.require_positions(max_positions)
         assert len(heldout) == 4
         return train
 

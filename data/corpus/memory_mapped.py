@@ -1,6 +1,6 @@
 """Built corpora: blocks of token ids in memory-mapped Arrow, as training and evaluation take them.
 
-    corpus = memory_mapped.open_corpus("outputs/corpus/wiki", tokenizer=tokenizer, max_positions=512)
+    corpus = memory_mapped.open_corpus("outputs/corpus/wiki", tokenizer=tokenizer)
     train, heldout = corpus.hold_out_blocks(1024, at_least=256)
     for indices in train.epoch(seed, epoch, batch_size):
         batch = train.collate(indices)
@@ -28,23 +28,18 @@ logger = logging.getLogger("compression")
 _HELDOUT_SEED = 0  # the same blocks are held out in every run
 
 
-def open_corpus(
-    path, *, tokenizer, max_length: int | None = None, max_positions: int | None = None
-) -> "Corpus":
+def open_corpus(path, *, tokenizer, max_length: int | None = None) -> "Corpus":
     """A built corpus.
 
     tokenizer: of the models that will read it.  max_length: tokens of a block that the user expects, None for
-    whatever it has. max_positions: the longest input that these models can take; None where there is no
-    limit.
+    whatever it has.
     The bytes of all files are compared with the hashes that corpus.json has, once, here: about 0.1 s for
     100 MB that are in the system's cache.
     Raises DataError for a folder that holds no whole corpus, CheckpointError where the tokenizer is another
-    one than the corpus was made with, FlagError where the blocks are longer than max_positions or than asked
-    for.
+    one than the corpus was made with, FlagError where the blocks are longer than asked for.
     """
     facts, folder = manifest.read_manifest(path), Path(path).expanduser()
     manifest.require_tokenizer(facts, tokenizer, path)
-    check_length(facts["max_length"], max_positions, f"{path}: ")
     if max_length is not None and max_length != facts["max_length"]:
         raise FlagError(
             f"--max_length: found {max_length}; the blocks of {path} have {facts['max_length']} tokens; "
@@ -54,11 +49,14 @@ def open_corpus(
     return Corpus(_Blocks(folder, facts), tokenizer, name=str(path))
 
 
-def check_length(max_length: int, max_positions: int | None, what: str = ""):
-    """Raise FlagError where blocks are longer than what the models can take."""
+def check_length(max_length: int, max_positions: int | None, what: str):
+    """Raise FlagError where blocks are longer than what the models can take; None: they have no limit.
+
+    what: says where max_length comes from, as the message begins.
+    """
     if max_positions is not None and max_length > max_positions:
         raise FlagError(
-            f"{what}blocks of {max_length} tokens; the model takes at most {max_positions} positions; "
+            f"{what}: blocks of {max_length} tokens; the model takes at most {max_positions} positions; "
             f"use blocks of at most {max_positions} tokens"
         )
 
@@ -71,6 +69,7 @@ class _Blocks:
 
         import datasets
 
+        self.max_length = facts["max_length"]
         self._ids, self._seconds, self._offsets, sizes = [], [], [], []
         started = time.monotonic()
         for shard in facts["shards"]:
@@ -147,6 +146,10 @@ class Corpus(LengthGrouped):
         order = np.random.Generator(np.random.PCG64(_HELDOUT_SEED)).permutation(len(self))
         parts = np.sort(order[num_heldout:]), np.sort(order[:num_heldout])
         return tuple(Corpus(self._blocks, self._tokenizer, name=self.name, rows=rows) for rows in parts)
+
+    def require_positions(self, max_positions: int | None):
+        """Raise FlagError where blocks are longer than the models' longest input; None: it has no limit."""
+        check_length(self._blocks.max_length, max_positions, self.name)
 
     def counts(self, indices) -> dict[str, int]:
         """What the loss terms of these blocks average over: blocks, real tokens."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from data.corpus import blocks, documents
 from data.corpus.layout import layout_of
-from data.corpus.memory_mapped import Corpus, batch_of
+from data.corpus.memory_mapped import Corpus, batch_of, check_length
 from utils import distributed
 from utils.errors import DataError
 
@@ -83,6 +83,10 @@ class StreamedCorpus:
             "batches, or build a "
             f"corpus with run_corpus.py"
         )
+
+    def require_positions(self, max_positions: int | None):
+        """Raise FlagError where blocks are longer than the models' longest input; None: it has no limit."""
+        check_length(self.max_length, max_positions, "--max_length")
 
     def counts(self, indices) -> dict[str, int]:
         """What the loss terms of these blocks average over: blocks, tokens.  All blocks are full."""

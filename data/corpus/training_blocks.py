@@ -16,32 +16,28 @@ def train_and_heldout(
     batch_size: int,
     num_accumulated: int = 1,
     max_length: int | None = None,
-    max_positions: int | None = None,
     from_text: dict | None = None,
     num_updates: int | None = None,
     seed: int = 0,
     buffer: int | None = None,
 ):
-    """(train, heldout): blocks to train on and to evaluate with; both have counts, epoch and collate.
+    """(train, heldout): blocks to train on, which have require_positions, and to evaluate with; both have
+    counts, epoch and collate.
 
     paths: the folder of a built corpus, or text files.  num_heldout: blocks that are never trained on.
     batch_size: blocks of a micro-batch of one process; num_accumulated: micro-batches of an update.
-    max_length: tokens of a block.  max_positions: what the models can take.
+    max_length: tokens of a block.
     from_text: for text files, what documents.find_sources() takes besides paths; then num_updates is the
     length of the run, seed its seed, buffer the blocks to draw the next one from.
     Raises as memory_mapped.open_corpus(), documents.find_sources() and hold_out_blocks() do.
     """
     if from_text is None:
-        corpus = memory_mapped.open_corpus(
-            paths[0], tokenizer=tokenizer, max_length=max_length, max_positions=max_positions
-        )
+        corpus = memory_mapped.open_corpus(paths[0], tokenizer=tokenizer, max_length=max_length)
     else:
-        max_length = max_length or streaming.MAX_LENGTH
-        memory_mapped.check_length(max_length, max_positions, "--max_length: ")
         corpus = streaming.StreamedCorpus(
             documents.find_sources(paths, **from_text),
             tokenizer,
-            max_length=max_length,
+            max_length=max_length or streaming.MAX_LENGTH,
             seed=seed,
             batch_size=batch_size,
             num_updates=num_updates,
