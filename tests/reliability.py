@@ -196,20 +196,24 @@ def commit() -> str:
     return subprocess.run(words, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def table(found, command, what) -> str:
-    """The outcome as Markdown.  found: rows {..., "tries": [{..., "problem": text or None}], "minutes"}."""
-    names = [name for name in found[0] if name not in ("tries", "minutes")]
+def table(found, what) -> str:
+    """The outcome as Markdown.
+
+    found: rows {"case", "script", what there is to try: a number, "tries": [{..., "problem": text or None}],
+    "minutes", "commit", "date", "command"}.
+    """
+    (possible,) = {*found[0]} - {"case", "script", "tries", "minutes", "commit", "date", "command"}
     lines = [
-        f"{what} `{command}`, commit {commit()}, {time.strftime('%Y-%m-%d')}.",
+        f"{what} Where tries are fewer than {possible}, they are a sample.",
         "",
-        f"| {' | '.join(names)} | tries | not as if never stopped | minutes |",
-        f"|{' --- |' * len(names)} ---: | ---: | ---: |",
+        f"| case | script | {possible} | tries | not as if never stopped | minutes | commit | date |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for row in found:
         bad = sum(tried["problem"] is not None for tried in row["tries"])
         lines.append(
-            f"| {' | '.join(str(row[name]) for name in names)} | {len(row['tries'])} | {bad} | "
-            f"{row['minutes']:.1f} |"
+            f"| {row['case']} | {row['script']} | {row[possible]} | {len(row['tries'])} | {bad} | "
+            f"{row['minutes']:.1f} | {row['commit']} | {row['date']} |"
         )
     tries = [(row, tried) for row in found for tried in row["tries"]]
     faults = [(row, tried) for row, tried in tries if tried["problem"]]
@@ -217,15 +221,16 @@ def table(found, command, what) -> str:
     for row, tried in faults:
         moment = ", ".join(str(value) for name, value in tried.items() if name != "problem")
         lines.append(f"- {row['case']}, {moment}: {tried['problem'].splitlines()[0]}")
-    return "\n".join(lines).rstrip() + "\n"
+    lines += ["", *(f"    {command}" for command in dict.fromkeys(row["command"] for row in found))]
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
 def main(doc, play, cases, what):
     """A driver's command line: tries the cases that are named, prints the table, maybe writes it; returns the
     exit code.
 
-    play(folder, cases, number): yields a row for each case, see table(); tries are made while they are taken.
-    number: of tries of each, None for all.
+    play(folder, cases, number): yields the start of a row for each case, see table(); tries are made while
+    they are taken.  number: of tries of each, None for all.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -234,10 +239,18 @@ def main(doc, play, cases, what):
     parser.add_argument("--number", type=int, default=3, help="tries of each case")
     parser.add_argument("--all", action="store_true", help="every moment")
     parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="write FILE.md and FILE.json, after each case anew"
+        "--write", type=Path, metavar="FILE", help="FILE.md, FILE.json: put in what is found, case by case"
     )
     args = parser.parse_args()
-    found, command = [], shlex.join(["python", f"tests/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    found, written = [], {}
+    of_all = {
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "command": shlex.join(["python", f"tests/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+    }
+    if args.write and args.write.with_suffix(".json").exists():
+        before = json.loads(args.write.with_suffix(".json").read_text(encoding="utf-8"))
+        written = {row["case"]: row for row in before}
     with tempfile.TemporaryDirectory() as folder:
         for row in play(Path(folder), args.cases or [*cases], None if args.all else args.number):
             tries, started = [], time.time()
@@ -245,13 +258,13 @@ def main(doc, play, cases, what):
                 tries.append(tried)
                 if tried["problem"]:
                     print(row["case"], json.dumps(tried), file=sys.stderr, flush=True)
-            found.append({**row, "tries": tries, "minutes": (time.time() - started) / 60})
+            found.append({**row, "tries": tries, "minutes": (time.time() - started) / 60, **of_all})
             if args.write:
                 args.write.parent.mkdir(parents=True, exist_ok=True)
-                args.write.with_suffix(".md").write_text(table(found, command, what), encoding="utf-8")
-                whole = {"command": command, "commit": commit(), "cases": found}
-                args.write.with_suffix(".json").write_text(
-                    json.dumps(whole, indent=1) + "\n", encoding="utf-8"
-                )
-    print(table(found, command, what))
+                written[row["case"]] = found[-1]
+                rows = [written[case] for case in cases if case in written]
+                args.write.with_suffix(".md").write_text(table(rows, what), encoding="utf-8")
+                text = json.dumps(rows, indent=1) + "\n"
+                args.write.with_suffix(".json").write_text(text, encoding="utf-8")
+    print(table(found, what))
     return int(any(tried["problem"] for row in found for tried in row["tries"]))

@@ -89,6 +89,7 @@ def play(folder, cases, number):
         yield {
             "case": name,
             "script": case.script,
+            "combinations": len(combinations),
             "tries": (tried(case, *combination) for combination in chosen),
         }
 
