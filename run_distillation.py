@@ -144,7 +144,7 @@ def main(args):
             objective,
             data,
             metric=args.selection_metric,
-            cached=args.cache_teacher,
+            cached=run.cached,
             balance_weight=args.load_balance_weight,
             teacher_data=teacher_data,
             run=run,

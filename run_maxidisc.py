@@ -158,7 +158,7 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     student = models.for_training(student, **flags.how_trained(args)).to(run.device)
     options = flags.model_types.objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
-    options = {"metric": args.selection_metric, "cached": args.cache_teacher, "run": run, "stage": stage}
+    options = {"metric": args.selection_metric, "cached": run.cached, "run": run, "stage": stage}
     result = models.distil(student, teacher, objective, data, **options)
     found = evaluation.outcome(result, load, data, **run.inference)
     hop = {**found, "seconds": result.seconds, "identity": identity}

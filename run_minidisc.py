@@ -143,9 +143,7 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     student = models.for_training(models.crop(teacher, points[0]), **flags.how_trained(args)).to(run.device)
     options = flags.model_types.objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
-    targets_of = models.teacher_targets(
-        teacher, objective, data.train, cached=args.cache_teacher, **run.inference
-    )
+    targets_of = models.teacher_targets(teacher, objective, data.train, cached=run.cached, **run.inference)
     lam = 0.0 if iteration == args.target_iteration else args.lam
 
     def use(sparsity):

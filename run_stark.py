@@ -103,7 +103,7 @@ def main(args):
                     objective,
                     data,
                     metric=metric,
-                    cached=args.cache_teacher,
+                    cached=run.cached,
                     run=run,
                     stage=f"rewind_{s:g}",
                     draws="train",

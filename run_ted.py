@@ -86,7 +86,7 @@ def main(args):
         sizes = {"layers": spec.layers, "output_dim": spec.output_dim}
         run.report(filters={**sizes, "parameters": cost.parameters(filters)})
         run.begin()
-        options = {"metric": args.selection_metric, "cached": args.cache_teacher, "run": run}
+        options = {"metric": args.selection_metric, "cached": run.cached, "run": run}
         dropout = 0.1 if args.cls_dropout is None else args.cls_dropout
         result = filter_learning.learn_filters(model, filters, spec, data, dropout=dropout, **options)
         run.report(heads=result.choice["heads"])
@@ -148,7 +148,7 @@ def main(args):
         run.begin()
 
         # ---- Stage II or a baseline; the epoch that was best on dev is kept, without filters
-        options = {"metric": args.selection_metric, "cached": args.cache_teacher, "run": run}
+        options = {"metric": args.selection_metric, "cached": run.cached, "run": run}
         options["teacher_data"] = teacher_data
         result = layerwise_distillation.train(learner, student, objective, outputs, data, **options)
         found = evaluation.outcome(result, load, data, **run.inference)

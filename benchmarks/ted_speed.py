@@ -126,10 +126,10 @@ def stage_one(case, seed) -> dict:
                 number=number,
                 seed=seed,
             )
-            options = {"metric": run.args.selection_metric, "cached": run.args.cache_teacher, "run": run}
+            options = {"metric": run.args.selection_metric, "cached": run.cached, "run": run}
             filter_learning.learn_filters(model, filters, spec, case, dropout=0.1, **options)
         found[f"{side}_update_s"] = float(np.mean(np.diff(run.metrics.marks)[WARMUP - 1 :]))
-    options = {"spec": spec, "kind": case.task.kind, "cached": run.args.cache_teacher, **run.inference}
+    options = {"spec": spec, "kind": case.task.kind, "cached": run.cached, **run.inference}
     per_example = timing.timed(lambda: models.FrozenStates(model, [case.train], **options))[0] / len(
         case.train
     )
@@ -172,7 +172,7 @@ def _ours(case, number, seed, *flags, read=time.process_time):
         student, teacher = pair(case, run)
         outputs = FrozenOutputs(models.freeze(teacher), layers=range(3), precision="fp32")
         objective = LayerwiseObjective(case.task.kind, **objective_options(run.args))
-        options = {"metric": run.args.selection_metric, "cached": run.args.cache_teacher, "run": run}
+        options = {"metric": run.args.selection_metric, "cached": run.cached, "run": run}
         layerwise_distillation.train(student, student.model, objective, outputs, case, **options)
         return run.metrics.marks
 

@@ -194,7 +194,7 @@ def train(script, case, *flags, number, seed=0, read=None, stop=False):
                 else:
                     student = models.shrink(teacher, args.layer_or_sparsity)
                     caching, (objective, targets) = timing.timed(
-                        lambda: teaching(student, teacher, case, args), device=case.device
+                        lambda: teaching(student, teacher, case, args, cached=run.cached), device=case.device
                     )
                     _fit(student, lambda student, batch: objective(student, batch, targets(batch)), case, run)
     return run.metrics.marks, caching
@@ -212,14 +212,15 @@ def _fit(student, objective, case, run):
     )
 
 
-def teaching(student, teacher, case, args):
-    """(objective, function from a batch to the teacher's targets) that the flags ask for."""
+def teaching(student, teacher, case, args, *, cached=None):
+    """(objective, function from a batch to the teacher's targets) that the flags ask for.
+
+    cached: where outputs are kept, see models.teacher_targets().
+    """
     options = objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=case.task.kind, **options)
     sizes = {"batch_size": args.per_device_eval_batch_size, "precision": case.precision}
-    return objective, models.teacher_targets(
-        teacher, objective, case.train, cached=args.cache_teacher, **sizes
-    )
+    return objective, models.teacher_targets(teacher, objective, case.train, cached=cached, **sizes)
 
 
 def first_hop(teacher, args):

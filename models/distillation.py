@@ -22,15 +22,16 @@ def teacher_targets(teacher, objective, train, *, cached, batch_size, precision,
     """A function (batch) -> the teacher's Targets; it gives None, and runs nothing, where no term looks at
     the teacher.
 
-    cached: the teacher runs once over the split `train`, now, in batches of batch_size.  reads: that split in
-    the teacher's own ids, where the student's are others.
+    cached: None, or where the teacher's outputs for the split `train` are kept, computed now in batches of
+    batch_size: frozen_outputs.MEMORY or a folder.  reads: that split in the teacher's own ids, where the
+    student's are others.
     """
     if not objective.needs_teacher:
         return lambda batch: None
     outputs = FrozenOutputs(teacher, layers=objective.teacher_layers, precision=precision)
     outputs.reads = reads
     if cached:
-        outputs.cache(train, batch_size=batch_size)
+        outputs.cache(train, batch_size=batch_size, where=cached)
     return lambda batch: Targets(*outputs(batch))
 
 
@@ -42,7 +43,7 @@ def distil(
     *,
     metric,
     run,
-    cached=False,
+    cached=None,
     stage="train",
     draws=None,
     balance_weight=None,

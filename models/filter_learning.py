@@ -15,7 +15,8 @@ def learn_filters(model, filters, spec, data, *, metric, dropout, cached, run) -
     """Train filters by the mean of their heads' task losses.
 
     filters, spec: of models.new_filters().  data: of the task.  metric: of the heads' scores, which choose
-    nothing here: the last state is kept.  dropout: before each head.  cached: the states are computed once.
+    nothing here: the last state is kept.  dropout: before each head.  cached: None, or where
+    the states are kept, computed once: frozen_outputs.MEMORY or a folder.
     The checkpoint of the result holds the filters alone, the heads are dropped; choice["heads"] says how
     these did beside a constant answer (FilterSpec.heads).
     """

@@ -124,7 +124,8 @@ class FrozenStates:
     """
 
     def __init__(self, model, splits, *, spec, kind, cached, batch_size, precision):
-        """splits: whatever is asked for later; cached: each is run once, now, in batches of batch_size.
+        """splits: whatever is asked for later; cached: None, or where each is kept, run once, now, in batches
+        of batch_size: frozen_outputs.MEMORY or a folder.
 
         spec: FilterSpec.  kind: of the task.
         """
@@ -135,7 +136,7 @@ class FrozenStates:
         for split in splits:
             teacher = FrozenOutputs(model, layers=spec.layers, precision=precision, pool=pool)
             if cached:
-                teacher.cache(split, batch_size=batch_size)
+                teacher.cache(split, batch_size=batch_size, where=cached)
             self.answers[split] = teacher
 
     def __call__(self, split, batch):

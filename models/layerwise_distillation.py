@@ -70,14 +70,15 @@ def train(
 
     learner: the student, or a FilteredModel of it.  objective: a LayerwiseObjective.  outputs: FrozenOutputs
     of the teacher, None where there is none.  data: of the task.  teacher_data: the same in the teacher's
-    ids, which may be others.  cached: the teacher runs once over train.
+    ids, which may be others.  cached: None, or where the outputs for train are kept, computed once:
+    frozen_outputs.MEMORY or a folder.
     """
     if (result := training.finished(run, "train")) is not None:
         return result
     if outputs is not None and teacher_data not in (None, data):
         outputs.reads = teacher_data.train
     if outputs is not None and cached:
-        outputs.cache(data.train, batch_size=run.inference["batch_size"])
+        outputs.cache(data.train, batch_size=run.inference["batch_size"], where=cached)
 
     def terms(wrapped, batch):
         return objective(wrapped, batch, None if outputs is None else outputs(batch))

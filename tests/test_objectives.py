@@ -184,7 +184,7 @@ def test_cached_teacher_answers_as_the_teacher(kind):
     """Rows in another order and other company than when they were kept; padding is zero and masked."""
     split, model = Three(kind), pair(kind)[1].float()
     plain, cached = (FrozenOutputs(model, layers=[0, 3], precision="fp32") for _ in range(2))
-    cached.cache(split, batch_size=2)
+    cached.cache(split, batch_size=2, where="memory")
     model.requires_grad_(False)
     for indices in ([2, 0], [1], [1, 2]):
         data = split.collate(np.array(indices))

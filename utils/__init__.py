@@ -28,7 +28,7 @@ Training and evaluation:
 batch: one mini-batch.
 training: the loop; when a state is saved.
 evaluation: a model over a split.
-frozen_outputs: a frozen model's outputs, kept or computed anew.
+frozen_outputs: a frozen model's outputs, kept or computed anew.  kept_on_disk: what is kept there of them.
 metrics, answers: scores.
 bootstrap: of differences.
 chance: beside an answer that never changes.

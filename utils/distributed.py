@@ -12,6 +12,8 @@ import math
 import os
 import sys
 
+from utils.errors import RunError, UserError, of_machine
+
 
 def _group():
     """torch.distributed if this process has joined a group, else None."""
@@ -70,6 +72,25 @@ def gather(value) -> list:
     values = [None] * world()
     _group().all_gather_object(values, value)
     return values
+
+
+def from_main(work):
+    """What work() returns, done by the main process, on all of them; picklable.
+
+    Its error, of a user or the machine, is raised by all: they would wait for the main process for ever.
+    """
+    if not _group():
+        return work()
+    answer, problem = None, None
+    if is_main():
+        try:
+            answer = work()
+        except (UserError, OSError) as error:
+            problem = str(error) if isinstance(error, UserError) else of_machine(error)
+    answer, problem = gather((answer, problem))[0]
+    if problem is not None:
+        raise RunError(problem)
+    return answer
 
 
 def any_of(flag: bool) -> bool:

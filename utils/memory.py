@@ -1,9 +1,11 @@
-"""Main memory: how much of it this process can still have, and whether that is enough for what is asked for.
+"""Main memory: how much of it this process can still have, and whether that is enough for what is asked for;
+the same of the disk.
 
 The limits of a container or a batch system (cgroups, version 1 or 2) count as much as the machine's own.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from utils.errors import RunError
@@ -24,17 +26,19 @@ def available(*, meminfo=_MEMINFO, of_process=_OF_PROCESS, mount=_MOUNT) -> int 
     return min((value for value in found if value is not None), default=None)
 
 
-def require(num_bytes: int, *, what: str, advice: str):
+def require(num_bytes: int, *, what: str, advice: str, folder=None):
     """Raise RunError where so many bytes, for each process of this run on this machine, are not there.
 
     what: what takes them, with the numbers that it follows from.  advice: what to do instead.
+    folder: they are needed there, on the disk, once for all processes.
     """
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    free = available()
+    processes = 1 if folder else int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    free = shutil.disk_usage(folder).free if folder else available()
     if free is not None and processes * num_bytes > free:
         each = f" in each of {processes} processes" if processes > 1 else ""
+        where = f"on the disk of {folder}" if folder else "of memory"
         raise RunError(
-            f"{what}: take {in_words(num_bytes)}{each}, {in_words(free)} of memory are free; {advice}"
+            f"{what}: take {in_words(num_bytes)}{each}, {in_words(free)} {where} are free; {advice}"
         )
 
 

@@ -17,6 +17,7 @@ from utils import (
     distributed,
     files,
     flags,
+    frozen_outputs,
     interruptions,
     logs,
     next_steps,
@@ -115,6 +116,15 @@ class Run:
                 name=str(self.folder),
                 settings=settings,
             )
+
+    @property
+    def cached(self):
+        """Where outputs of frozen models are kept: frozen_outputs.MEMORY, a folder, or None: nowhere."""
+        if not self.args.cache_teacher:
+            return None
+        if self.args.cache_dir is None:
+            return frozen_outputs.MEMORY
+        return self.folder / "teacher_outputs" if self.args.dry_run else Path(self.args.cache_dir)
 
     @property
     def training(self) -> training.Settings:
@@ -405,22 +415,13 @@ def _what_is_kept(args, error):
 
 def _together(folder, work):
     """What work() returns, done by the main process, on all of them; they share its lock on the run folder
-    then.
+    then."""
 
-    Its error is raised by all: they would wait for the main process for ever.
-    """
-    answer, problem, shared = None, None, False
-    if distributed.is_main():
-        try:
-            answer = work()
-            shared = distributed.world() > 1 and run_lock.share_lock(folder)
-        except (UserError, OSError) as error:
-            if distributed.world() == 1:
-                raise
-            problem = str(error) if isinstance(error, UserError) else of_machine(error)
-    answer, problem, shared = distributed.gather((answer, problem, shared))[0]
-    if problem is not None:
-        raise RunError(problem)
+    def locked():
+        answer = work()
+        return answer, distributed.world() > 1 and run_lock.share_lock(folder)
+
+    answer, shared = distributed.from_main(locked)
     if shared and not distributed.is_main():
         run_lock.lock(folder, shared=True)
     return answer

@@ -2,6 +2,7 @@
 here."""
 
 import os
+from pathlib import Path
 
 from utils import checkpoints, families
 from utils.errors import CheckpointError
@@ -125,6 +126,19 @@ def check_gradient_checkpointing(args):
             "--gradient_checkpointing: once-for-all students compute with pieces of one student's weights, "
             "which are gone when the backward comes; leave it out"
         )
+
+
+def settle_cache(args):
+    """Yield what is wrong with the flags of groups.cache().
+
+    Then cache_teacher is whether outputs are kept, a setting, and cache_dir where on the disk, which may
+    change; None for the memory.
+    """
+    if args.cache_teacher != "disk" and args.cache_dir is not None:
+        yield "--cache_dir: has a meaning only with --cache_teacher disk"
+    if args.cache_teacher == "disk" and args.cache_dir is None and args.output_dir is not None:
+        args.cache_dir = str(Path(args.output_dir).parent / "teacher_outputs")
+    args.cache_teacher = bool(args.cache_teacher)
 
 
 def check_balance(args, config: dict | None):

@@ -351,13 +351,28 @@ def distillation(objectives):
                 help=f"weight of the {term.help} (default: 1 over the number of the objective's terms)",
             )
         class_weights(parser)
-        add(
-            "--cache_teacher",
-            action="store_true",
-            help="keep the teacher's outputs for train in memory, computed once",
-        )
+        cache(add, "the teacher's outputs for train")
 
     return add_flags
+
+
+def cache(add, what: str):
+    """The flags that say whether and where outputs of a frozen model are kept.  resolve() settles them.
+
+    add: a group's add_argument.  what: is kept.
+    """
+    add(
+        "--cache_teacher",
+        nargs="?",
+        const="memory",
+        default=False,
+        choices=("memory", "disk"),
+        help=f"keep {what}, computed once: in memory (the flag alone), or on the disk, for other runs too",
+    )
+    add(
+        "--cache_dir",
+        help="the folder of --cache_teacher disk (default: teacher_outputs/ beside the run folder)",
+    )
 
 
 def unlabelled(parser):

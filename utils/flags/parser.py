@@ -30,6 +30,7 @@ NOT_SETTINGS = {
     "infer_split",
     "refetch",
     "gradient_checkpointing",
+    "cache_dir",
 }
 
 
@@ -213,6 +214,8 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     problems += unusable
     if args.output_dir is None and not problems:
         args.output_dir = str(Path("outputs") / stage / name(args))
+    if hasattr(args, "cache_teacher"):
+        problems += checks.settle_cache(args)
     if not problems:
         problems += list(paths.inside_the_run(args))
     if problems:

@@ -12,7 +12,7 @@ _OTHERS = ("corpus", "input", "predict", "report")
 _NO_PATHS = ("layer_or_sparsity_path", "student_path")  # 90S,95S: a path of students
 _LONGEST = 255  # bytes of a name, on all common file systems
 # Folders of which single files are read or written by name: a run folder may lie in them
-_BY_NAME = ("data_dir", "hops_dir", "export_dir")
+_BY_NAME = ("data_dir", "hops_dir", "export_dir", "cache_dir")
 
 
 def of(args) -> dict[str, list[str]]:

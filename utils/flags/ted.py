@@ -7,7 +7,7 @@ from utils import families, filter_specs
 from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_hold_out, check_student, config, student_parts
-from utils.flags.groups import model_path
+from utils.flags.groups import cache, model_path
 from utils.flags.parser import idle, moderate, non_negative, positive_int, switch, width
 
 DISTILLING = ("kd", "lwd", "ted")
@@ -33,6 +33,7 @@ _USES = {
     "filter_token": (("filters", "ted"), None),
     "filters": (("ted",), "all"),
     "cache_teacher": (("filters", *DISTILLING), False),
+    "cache_dir": (("filters", *DISTILLING), None),
     "hidn_dropout": (STUDENTS, None),
     "att_dropout": (STUDENTS, None),
     "gradient_checkpointing": (STUDENTS, False),
@@ -112,11 +113,7 @@ def ted(parser):
         help="distance of scores; listwise is a softmax over the batch (default: mse)",
     )
     add("--pad_in_losses", action="store_true", help="padding counts in MSE and KL, as published")
-    add(
-        "--cache_teacher",
-        action="store_true",
-        help="keep the frozen model's outputs in memory, computed once",
-    )
+    cache(add, "the frozen model's outputs")
 
 
 def name(args) -> str:
