@@ -242,6 +242,12 @@ CHECKPOINTS = {
     "not [64, 128]"]),
     "a tagger": ("tagger", None, ["head for tagging", "the task is classification"]),
     "a rater": ("rater", None, ["labels"]),
+    "a task without a name": ("tuned", config(own_task={"name": 1}), ["own_task.name: found 1"]),
+    "a task of no kind": ("tuned", config(own_task={"kind": []}), ["own_task.kind: found []", "spans"]),
+    "labels that are none": ("tuned", config(own_task={"labels": {}}), ["own_task.labels: found {}"]),
+    "no way to cut texts": ("tuned", config(own_task={"spans": [1]}), ["own_task.spans: found [1]"]),
+    "a task without columns": ("tuned", config(own_task={"name": "a", "kind": "regression", "labels": []}),
+    ["own_task: found no label and no text"]),
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import tiny_squad
 from commands import ROOT, run
 from corpus_runs import save_teacher
 
@@ -266,36 +267,67 @@ SHORT = ["--use_cpu", *"--max_length 24 --max_steps 2".split()]
 TASKS = {"reviews": "macro_f1", "leaflets": "f1", "essays": "corr", "topics": "micro_f1"}
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_stage(name, encoder, tmp_path):
-    """Fine-tune with the flags of the task, then sparsify, distil and predict without any of them."""
+def every_stage(folder, encoder, *flags, dev, metric):
+    """Fine-tune with the flags of the task, then sparsify, distil, compare and predict without any of them.
 
-    def stage(script, folder, *flags):
-        run(script, "--use_cpu", *flags, "--output_dir", tmp_path / folder)
-        return tmp_path / folder
+    Returns (the run folder of the last student, the task that it knows, its answers to the rows of dev).
+    """
 
-    tuned = stage("run_finetuning.py", "tuned", *SHORT, "--model_path", encoder, *flags_of(name))
+    def stage(script, name, *more):
+        run(script, "--use_cpu", *more, "--output_dir", folder / name)
+        return folder / name
+
+    tuned = stage("run_finetuning.py", "tuned", "--max_steps", 2, "--model_path", encoder, *flags)
     nested = stage("run_sparsification.py", "nested", "--model_path", tuned, "--grid", "0,50,90")
     of_nested = ["--max_steps", 2, "--teacher_model_path", nested]
     stage("run_distillation.py", "small", *of_nested, "--layer_or_sparsity", "90S")
     best = stage("run_minidisc.py", "best", *of_nested)
-    models = ["--teacher_model_path", tuned, "--model_path", tmp_path / "small", best]
+    models = ["--teacher_model_path", tuned, "--model_path", folder / "small", best]
     options = ["--compare", "--num_repeats", 0, "--num_resamples", 20]
     rows = stage("run_evaluation.py", "compared", *models, *options)
     results = json.loads((rows / "results.json").read_text())["rows"]
-    assert all(f"dev/{TASKS[name]}" in row for row in results), results[0]
-    (dev,) = HERE.glob(f"{name}_dev.*")
+    assert len(results) == 3 and all(f"dev/{metric}" in row for row in results), results[0]
     done = run(
         "run_evaluation.py", "--use_cpu", "--model_path", best, "--predict", dev, "--predict_format", "jsonl"
     )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
     settings = json.loads((best / "args.json").read_text())["settings"]
-    task = tasks.of_description(settings["own_task"])
-    assert len(lines) == len(task.read("", "dev"))
+    return best, tasks.of_description(settings["own_task"]), [*map(json.loads, done.stdout.splitlines())]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_stage(name, encoder, tmp_path):
+    (dev,) = HERE.glob(f"{name}_dev.*")
+    flags = ["--max_length", 24, *flags_of(name)]
+    best, task, answers = every_stage(tmp_path, encoder, *flags, dev=dev, metric=TASKS[name])
+    assert len(answers) == len(task.read("", "dev"))
     if task.kind in ("classification", "multilabel"):
-        assert set(lines[0]["probabilities"]) == set(task.label_names)
+        assert set(answers[0]["probabilities"]) == set(task.label_names)
     config = json.loads((best / "ckpt" / "config.json").read_text())["own_task"]
     assert config["kind"] == task.kind and "files" not in config
+
+
+@pytest.mark.parametrize("form", ["articles", "rows"])
+def test_every_stage_of_questions(form, tmp_path):
+    """SQuAD's JSON, or a row for each question as the Hub has them; how texts are cut is known later too."""
+    paths = {}
+    for split, paragraphs in (("train", 6), ("dev", 3)):
+        content = tiny_squad.content(paragraphs, seed=paragraphs)
+        rows = [
+            {"context": paragraph["context"], "title": "made up", **entry}
+            for paragraph in content["data"][0]["paragraphs"]
+            for entry in paragraph["qas"]
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        paths[split] = tmp_path / f"towns_{split}.{'json' if form == 'articles' else 'jsonl'}"
+        paths[split].write_text(json.dumps(content) if form == "articles" else lines)
+    files = ["--train_file", paths["train"], "--validation_file", paths["dev"]]
+    encoder = tiny_squad.encoder(tmp_path / "encoder")
+    options = {"dev": paths["dev"], "metric": "f1"}
+    best, task, answers = every_stage(tmp_path, encoder, *files, *tiny_squad.LENGTHS, **options)
+    assert task.kind == "spans" and [answer["id"] for answer in answers] == [row["id"] for row in rows]
+    assert all(answer["prediction"] in row["context"] for answer, row in zip(answers, rows))
+    cut = json.loads((best / "args.json").read_text())["settings"]
+    assert (cut["max_length"], cut["doc_stride"], cut["max_query_length"]) == tiny_squad.LENGTHS[1::2]
 
 
 def test_sparse_teachers(encoder, tmp_path):

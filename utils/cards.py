@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from utils import card_snippets, checkpoints, logs
+from utils import card_snippets, config_values, logs
 
 METHODS = {
     "finetuning": "fine-tuning of all weights",
@@ -63,7 +63,7 @@ def card(provenance: dict, results: dict, config: dict, *, read=(), graph=None, 
     """
     task, stage, settings = results.get("task"), provenance["stage"], provenance["settings"]
     before = provenance.get("before") or ()
-    own = config.get(checkpoints.OWN_TASK)
+    own = config.get(config_values.OWN_TASK)
     lines = card_snippets.snippet(
         config,
         max_length=settings.get("max_length") or settings.get("max_seq_length") or 128,

@@ -7,7 +7,6 @@ from pathlib import Path
 from utils import config_values, families, files
 from utils.errors import CheckpointError
 
-OWN_TASK = "own_task"  # key of config.json: what the user's own task is, without its files
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
 
 
@@ -116,12 +115,12 @@ def own_task(path) -> dict | None:
         config = read_config(path) or {}
     except CheckpointError:  # who reads the checkpoint says so
         return None
-    found = config.get(OWN_TASK)
+    found = config.get(config_values.OWN_TASK)
     if not isinstance(found, dict) or not {"name", "kind", "labels"} <= {*found}:
         return None
     try:
         settings = files.read_json(Path(folder).parent / "args.json")["settings"]
-        described = settings[OWN_TASK]
+        described = settings[config_values.OWN_TASK]
         given = described["files"] if described["name"] == found["name"] else {}
     except (OSError, ValueError, LookupError, TypeError):
         given = {}

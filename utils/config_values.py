@@ -5,6 +5,22 @@ from utils.errors import CheckpointError
 
 _MOST = {"layers": 1000}  # three million layers are built for as long as nobody stops it
 _LARGEST = 10_000_000  # any other size
+OWN_TASK = "own_task"  # key of config.json: what the user's own task is, without its files
+_KINDS_OF_TASK = {  # what stands under it: name of the value, whether it is one, what is expected
+    "name": (lambda value: isinstance(value, str) and value, "a name"),
+    "kind": (
+        lambda value: isinstance(value, str) and value in families.HEADS,
+        "one of " + ", ".join(families.HEADS),
+    ),
+    "labels": (lambda value: _are_texts(value), "a list of names"),
+    "tag_names": (lambda value: _are_texts(value), "a list of names"),
+    "text": (lambda value: _are_texts(value) and 1 <= len(value) <= 2, "one or two columns"),
+    "label": (lambda value: _are_texts(value) and value, "a list of columns"),
+    "metric": (lambda value: isinstance(value, str), "a name"),
+    "max_length": (lambda value: type(value) is int and 0 < value <= _LARGEST, "a number of tokens"),
+    "score_range": (lambda value: _are_numbers(value) and len(value) == 2, "the lowest and highest score"),
+    "spans": (lambda value: isinstance(value, dict) and _are_numbers([*value.values()]), "numbers by name"),
+}
 HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
 
 
@@ -47,6 +63,18 @@ def _problems(config):
                 "on the hub"
             )
     yield from _of_compression(config.get("compression"))
+    yield from _of_own_task(config.get(OWN_TASK))
+
+
+def _of_own_task(entry):
+    if not isinstance(entry, dict):
+        return  # not this program's
+    for name, (fits, expected) in _KINDS_OF_TASK.items():
+        if name in entry and not fits(entry[name]):
+            yield f"{OWN_TASK}.{name}: found {_shown(entry[name])}, expected {expected}"
+    lacking = {"text", "label"} - {*entry}
+    if lacking and entry.get("kind") in ("classification", "multilabel", "regression"):
+        yield f"{OWN_TASK}: found no {' and no '.join(sorted(lacking))}, expected the columns of its files"
 
 
 def _of_compression(entry):
@@ -83,6 +111,14 @@ def _are_counts(values, *, needed):
     if values is None:
         return not needed
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _are_texts(values):
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _are_numbers(values):
+    return isinstance(values, list) and all(type(value) in (int, float) for value in values)
 
 
 def _is_percentage(text):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from utils import (
     cards,
-    checkpoints,
     config_values,
     distributed,
     files,
@@ -161,12 +160,14 @@ class Run:
                 }
                 files.write_json(aside / "config.json", config)
             own = getattr(self.args, "own_task", None)
-            if own is not None or (checkpoints.OWN_TASK in config and hasattr(self.args, "task_name")):
-                config.pop(checkpoints.OWN_TASK, None)
+            if own is not None or (config_values.OWN_TASK in config and hasattr(self.args, "task_name")):
+                config.pop(config_values.OWN_TASK, None)
                 if own is not None:
                     kept = {key: value for key, value in own.items() if key not in ("files", "found")}
                     kept["max_length"] = self.args.max_length
-                    config[checkpoints.OWN_TASK] = kept
+                    if own["kind"] == "spans":
+                        kept["spans"] = {name: getattr(self.args, name) for name in flags.SPANS}
+                    config[config_values.OWN_TASK] = kept
                 files.write_json(aside / "config.json", config)
             card = cards.card(record, results, config, read=provenance.names_read())
             files.write_text(aside / "README.md", card)

@@ -110,7 +110,11 @@ class _Reader:
     def add_rows(self, found):
         """The questions of a table (tables.Rows), one in each row."""
         for number, cells in found.rows:
-            self.add_row(dict(zip(found.names, cells)), f"{found.unit} {number}")
+            row = dict(zip(found.names, cells))
+            flag = row.pop("is_impossible", "")
+            if flag != "":  # a cell is a text
+                row["is_impossible"] = {"true": True, "false": False}.get(str(flag), flag)
+            self.add_row(row, f"{found.unit} {number}")
 
     def add_row(self, row, where):
         """A question with its context."""

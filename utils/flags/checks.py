@@ -59,10 +59,11 @@ def check_hold_out(args, configs: dict, *, trained=()):
 
 def check_spans(args, kind):
     """Yield what is wrong with the flags of spans() for a kind of task; fills in their defaults where they
-    have a meaning."""
+    have a meaning, or what a task of the user's own was trained with."""
+    known = (getattr(args, "own_task", None) or {}).get("spans", {})
     for name, default in SPANS.items():
         if kind == "spans" and getattr(args, name) is None:
-            setattr(args, name, default)
+            setattr(args, name, known.get(name, default))
         elif kind != "spans" and getattr(args, name) is not None:
             yield (
                 f"--{name}: has a meaning only for questions about a text (squad2); {args.task_name} is a "
