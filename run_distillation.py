@@ -107,8 +107,7 @@ def main(args):
         "unlabelled": args.unlabelled_file,
     }
     run = runs.start(args, inputs=inputs)
-    how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
-    load = models.loader(task, max_length=args.max_length, **how)
+    load = models.loader(task, device=run.device, max_length=args.max_length, **flags.how_loaded(args))
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     if not run.finished:

@@ -69,14 +69,14 @@ def main(args):
 
     # ---- Data
     data = TaskData(task, tokenizer_path=run.source(weights), **flags.data_options(args))
-    how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
-    load = models.loader(task, max_length=args.max_length, **how)
+    load = models.loader(task, device=run.device, max_length=args.max_length, **flags.how_loaded(args))
     if not run.finished:
         run.report(data=data.sizes())  # reads all files that will be needed, before any model
         # ---- Model. Where its weights come from, in this order: this run's last state (training.fit restores
         # it); the given checkpoint; for the demo task, random ones
         if scratch:
-            model = models.small_bert(data.tokenizer, label_names=task.label_names)
+            how = {"label_names": task.label_names, "attn_implementation": args.attn_implementation}
+            model = models.small_bert(data.tokenizer, **how)
             model = models.share_out(model) if args.shard else model
         else:
             model = load(args.model_path, new_head=True, drop_head=args.new_head)

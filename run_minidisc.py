@@ -65,8 +65,7 @@ def main(args):
     inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
     inputs["unlabelled"] = args.unlabelled_file
     run = runs.start(args, inputs=inputs)
-    how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
-    load = models.loader(task, **how)
+    load = models.loader(task, device=run.device, **flags.how_loaded(args))
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
 
     if not run.finished:

@@ -79,8 +79,9 @@ def main(args):
     # ---- Corpus, teacher, a student that is given, the sizes of each hop: checked against each other
     tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
     blocks, heldout = training_blocks.train_and_heldout(tokenizer, **flags.corpus.data_options(args))
+    how = {"attn_implementation": args.attn_implementation}
     teacher, given, max_positions = relation_distillation.teacher_and_student(
-        args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed
+        args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed, **how
     )
     blocks.require_positions(max_positions)
     hops = flags.hops.hops_of(args, teacher.config.to_dict(), given and given.config.to_dict())
@@ -131,7 +132,7 @@ def main(args):
             balance=balance,
         )
         done.append(distilled)
-        teacher = models.freeze(models.load_model(distilled.result.checkpoint))
+        teacher = models.freeze(models.load_model(distilled.result.checkpoint, **how))
 
     # ---- Pictures, assistants, the student with its card
     trained = args.relation_source == "extra" or args.mlm_weight > 0

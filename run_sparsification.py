@@ -63,10 +63,10 @@ def main(args):
     source = run.source(args.model_path)
     if on_corpus:
         tokenizer = load_tokenizer(source)
-        load = partial(models.load_model, kind="masked")
+        load = partial(models.load_model, kind="masked", attn_implementation=args.attn_implementation)
     else:
         data = TaskData(task, tokenizer_path=source, **flags.data_options(args))
-        load = models.loader(task, device=run.device, unnamed_labels=args.label_names, shard=args.shard)
+        load = models.loader(task, device=run.device, **flags.how_loaded(args))
         tokenizer = data.tokenizer
 
     if not run.finished:

@@ -55,8 +55,7 @@ def main(args):
     }
     run = runs.start(args, inputs=inputs)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
-    how = {"device": run.device, "unnamed_labels": args.label_names, "shard": args.shard}
-    load = models.loader(task, **how)
+    load = models.loader(task, device=run.device, **flags.how_loaded(args))
 
     if not run.finished:
         run.report(data=data.sizes())

@@ -71,7 +71,7 @@ def main(args):
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
     source = run.source(next(filter(None, paths.values())))
     data = TaskData(task, tokenizer_path=source, **flags.data_options(args))
-    load = models.loader(task, max_length=args.max_length, device=run.device, unnamed_labels=args.label_names)
+    load = models.loader(task, device=run.device, max_length=args.max_length, **flags.how_loaded(args))
 
     if not run.finished and args.mode == "filters":
         # ---- Stage I: the model is frozen and saved as it came; its filters are kept as they are at the end

@@ -34,6 +34,7 @@ def load_model(
     drop_head=False,
     max_length=None,
     shard=False,
+    attn_implementation=None,
 ):
     """A model from a checkpoint, float32, in eval mode.
 
@@ -48,6 +49,7 @@ def load_model(
     drop_head: make a new one also where it has one, of this task or of another.
     max_length: tokens of the longest input that it will get.
     shard: each process reads and keeps its rows only, on its device (models/sharding.py).
+    attn_implementation: one of the family's row in utils/families.py; models made of this one have it too.
     Raises CheckpointError where the checkpoint is missing, damaged or not safetensors; where its head is
         missing or another task's; where labels differ or have no names; where a weight is missing or left
         over (pretraining heads may be left over); where the model has fewer positions than max_length.
@@ -66,8 +68,9 @@ def load_model(
         options = _encoder_options(loader, names) if kind is None else _head_options(kind, expected, has_head)
         if (family := families.of(config["model_type"])).decoder is not None:
             options = {"config": _config_of(loader, config, options, has_decoder=kind in family.prompted)}
-        dtype = stored_dtype(folder) if shard else torch.float32
-        model, report = _from_pretrained(folder, loader, {**options, "dtype": dtype})
+        options["dtype"] = stored_dtype(folder) if shard else torch.float32
+        options["attn_implementation"] = attn_implementation
+        model, report = _from_pretrained(folder, loader, options)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _check_keys(path, model, report, kind, new_head=new_head and not has_head, drop_head=drop_head)
@@ -117,16 +120,15 @@ def freeze(model):
     return model.eval().requires_grad_(False)
 
 
-def loader(task, *, device, max_length=None, unnamed_labels=None, shard=False):
+def loader(task, *, device, **options):
     """A function (path, new_head=False, drop_head=False) -> a model for a task, on a device.
 
-    task: has kind and label_names.  The rest, and what the function raises: as load_model().
+    task: has kind and label_names.  options, and what the function raises: load_model()'s.
     """
-    options = {"kind": task.kind, "label_names": task.label_names, "unnamed_labels": unnamed_labels}
+    options = {"kind": task.kind, "label_names": task.label_names, **options}
 
     def load(path, *, new_head=False, drop_head=False):
-        wanted = {"new_head": new_head, "drop_head": drop_head, "max_length": max_length, "shard": shard}
-        return load_model(path, **wanted, **options).to(device)
+        return load_model(path, new_head=new_head, drop_head=drop_head, **options).to(device)
 
     return load
 

@@ -28,14 +28,15 @@ NO_VOCABULARY = (
 )
 
 
-def teacher_and_student(teacher_path, student_path, tokenizer, *, seed):
+def teacher_and_student(teacher_path, student_path, tokenizer, *, seed, **how):
     """(teacher, frozen; the given student, None where student_path is; the longest input in tokens that both
     can take).
 
+    how: of load_model(), for both.
     Raises CheckpointError where one of them cannot be loaded or the student does not fit the tokenizer.
     """
-    teacher = freeze(load_model(teacher_path))
-    student = None if student_path is None else given_student(student_path, tokenizer, seed=seed)
+    teacher = freeze(load_model(teacher_path, **how))
+    student = None if student_path is None else given_student(student_path, tokenizer, seed=seed, **how)
     return teacher, student, architectures.max_positions(*filter(None, (teacher, student)))
 
 

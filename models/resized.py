@@ -96,10 +96,11 @@ def first(tensor, shape, *, groups=1):
     return grouped[tuple(slice(size) for size in (groups, shape[0] // groups, *shape[1:]))].flatten(0, 1)
 
 
-def given_student(path, tokenizer, *, seed):
+def given_student(path, tokenizer, *, seed, **how):
     """The encoder of a checkpoint, or, where the folder holds a config and no weights, a random one of that
     config; eval mode.
 
+    how: of load_model(), as far as it holds of both.
     Raises CheckpointError where there is neither, the family is not in the table, or it has fewer pieces than
     the tokenizer.
     """
@@ -107,9 +108,9 @@ def given_student(path, tokenizer, *, seed):
 
     folder = local_folder(path)
     if any(folder.glob("*.safetensors")):
-        student = load_model(path)
+        student = load_model(path, **how)
     else:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **how)
         student = _drawn(architectures.stock_class(config.model_type), config, seed)
     found = student.config.vocab_size
     if found < len(tokenizer):

@@ -46,7 +46,7 @@ def with_dropout(model, *, hidn_dropout=None, att_dropout=None, cls_dropout=None
     return rebuilt(model, config)
 
 
-def small_bert(tokenizer, *, label_names):
+def small_bert(tokenizer, *, label_names, attn_implementation=None):
     """A BERT of 4 layers, 128 wide, 4 heads, 256 neurons with random weights: the demo task's model, trained
     from nothing.
 
@@ -70,6 +70,7 @@ def small_bert(tokenizer, *, label_names):
         initializer_range=0.05,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
+        attn_implementation=attn_implementation,
         **labels,
     )
     return BertForSequenceClassification(config).eval()

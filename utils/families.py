@@ -21,6 +21,7 @@ HEADS = {  # kind of task: stock head
 }
 # With that of masked tokens, which is no task's: importance on a corpus is that of their loss
 ALL_HEADS = {**HEADS, "masked": "MaskedLM"}
+ATTENTIONS = ("eager", "sdpa", "flash_attention_2")  # how attention is computed, as transformers calls it
 USES = {  # what a row may refuse: in words
     "attention experts": "its attention cannot be experts",
     "ffn experts": "its feed-forward sublayers cannot be experts",
@@ -85,6 +86,7 @@ class Family:
     as_hidden: settings that are the hidden size wherever a teacher's are.
     hidn_dropout, att_dropout, cls_dropout: what it calls the probabilities that the flags of these names
     give.
+    attentions: those of ATTENTIONS that it has; without a choice, sdpa where it does.
     large_layer: which layer of a teacher of 24 layers, 1024 wide, is best to learn relations from; None: the
     last.
     refuses: {one of USES: why}.
@@ -125,6 +127,7 @@ class Family:
     hidn_dropout: tuple[str, ...] = ("hidden_dropout_prob",)
     att_dropout: tuple[str, ...] = ("attention_probs_dropout_prob",)
     cls_dropout: tuple[str, ...] = ("classifier_dropout",)
+    attentions: tuple[str, ...] = ATTENTIONS
     large_layer: int | None = None
     refuses: dict = field(default_factory=dict)
 
@@ -223,6 +226,7 @@ def _t5(stock, **others):
         "head_size": "d_kv",
         "hidn_dropout": ("dropout_rate",),
         "att_dropout": (),
+        "attentions": ("eager", "sdpa"),
         "refuses": {"hidden": "its stock encoder has no head for masked tokens, whose loss would score them"},
     }
     return Family(stock, **{**parts, **others})
@@ -241,7 +245,9 @@ FAMILIES = {
     ),
     "camembert": _bert("Camembert", vocabulary=("lm_head",)),
     "ernie": _bert("Ernie"),
-    "megatron-bert": _bert("MegatronBert", norms=("attention.ln", "ln"), num_returned=2, cls_dropout=()),
+    "megatron-bert": _bert(
+        "MegatronBert", norms=("attention.ln", "ln"), num_returned=2, cls_dropout=(), attentions=("eager",)
+    ),
     "xlm-roberta-xl": _bert(
         "XLMRobertaXL", norms=("attention.self_attn_layer_norm", "LayerNorm"), vocabulary=("lm_head",)
     ),
@@ -280,6 +286,7 @@ FAMILIES = {
         position_tables=("encoder.relative_attention_bias",),
         vocabulary=("lm_head",),
         cls_dropout=(),
+        attentions=("eager",),
     ),
     "deberta-v2": Family(
         stock="DebertaV2",
@@ -300,6 +307,7 @@ FAMILIES = {
         other_heads=("lm_predictions", "mask_predictions"),
         as_hidden=("pooler_hidden_size",),
         cls_dropout=("cls_dropout",),  # read by its models, absent from its config until it is set
+        attentions=("eager",),
         refuses={
             "attention experts": "relative positions go through the projections of its tokens, "
             "and no router sends them"

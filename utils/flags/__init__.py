@@ -37,6 +37,7 @@ from utils.flags.groups import (
     distillation,
     folder,
     held_out,
+    how_loaded,
     how_trained,
     inference,
     model_path,

@@ -1,6 +1,7 @@
 """What can be wrong with shared flags, as far as the checkpoints' configs tell: each check stands once,
 here."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from utils.flags.groups import SPANS
 # The stages that share a model out with --shard.  Relation distillation reads queries, keys and values of a
 # layer past its output, by which torch knows when to gather the layer's weights again
 _SHARDED = ("finetuning", "sparsification", "distillation", "maxidisc", "minidisc", "stark")
+# Those that compute in 16 bits throughout.  Scores of units are taken in fp32, and so is what shows which
+# parameters relation distillation trains
+_FLASH = ("finetuning", "distillation", "maxidisc", "minidisc", "ted")
 
 
 def check_hold_out(args, configs: dict, *, trained=()):
@@ -98,6 +102,12 @@ def config(args, flag: str):
         return None
     if found and families.has_experts(found) and getattr(args, "shard", False):
         yield f"--shard: --{flag} has experts ({found['model_type']}), which are not shared out; leave it out"
+    wanted = getattr(args, "attn_implementation", None)
+    if found and wanted and wanted not in (has := families.of(found["model_type"]).attentions):
+        yield (
+            f"--attn_implementation {wanted}: --{flag} ({found['model_type']}) has {' and '.join(has)}; "
+            "choose among these, or leave it out"
+        )
     return found
 
 
@@ -116,6 +126,17 @@ def check_shard(args):
         yield "--shard and --precision fp16: not tried together; choose bf16 or fp32"
     if getattr(args, "corpus", None):
         yield "--shard and --corpus: a model that is shared out keeps its hidden dimensions; leave one out"
+
+
+def check_flash_attention(args):
+    """Yield what --attn_implementation flash_attention_2 does not go with, whatever the checkpoints are."""
+    flag = "--attn_implementation flash_attention_2"
+    if importlib.util.find_spec("flash_attn") is None:
+        yield f"{flag}: not installed (pip install flash-attn); sdpa has torch's own such kernels"
+    if args.use_cpu or args.precision == "fp32":
+        yield f"{flag}: needs a GPU and --precision bf16 or fp16"
+    if args.stage not in _FLASH:
+        yield f"{flag}: a part of {args.stage} is computed in fp32, which it does not know; choose sdpa"
 
 
 def check_gradient_checkpointing(args):

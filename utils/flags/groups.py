@@ -1,5 +1,6 @@
 """The groups of flags that several scripts share, declared once.  Defaults are the papers'."""
 
+from utils.families import ATTENTIONS
 from utils.flags.own_task import own_task
 from utils.flags.parser import (
     below_one,
@@ -268,6 +269,11 @@ def runtime(parser):
         action="store_true",
         help="with torchrun: each process holds a part of every weight only, for models that fit no device",
     )
+    add(
+        "--attn_implementation",
+        choices=ATTENTIONS,
+        help="how attention is computed (default: sdpa where the family has it, else eager)",
+    )
     add("--log_interval", "--logging_steps", type=positive_int, default=50, help="updates between log lines")
     add(
         "--save_minutes",
@@ -281,6 +287,15 @@ def runtime(parser):
         default="none",
         help="a tracker beside the log",
     )
+
+
+def how_loaded(args) -> dict:
+    """What models.loader() takes besides, in every stage that has the flags of runtime() and of a task."""
+    return {
+        "unnamed_labels": args.label_names,
+        "shard": args.shard,
+        "attn_implementation": args.attn_implementation,
+    }
 
 
 def scoring(parser):

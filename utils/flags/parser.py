@@ -205,6 +205,8 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
         args.do_train = True
     if getattr(args, "shard", False):
         problems += checks.check_shard(args)
+    if getattr(args, "attn_implementation", None) == "flash_attention_2":
+        problems += checks.check_flash_attention(args)
     if getattr(args, "gradient_checkpointing", False):
         problems += checks.check_gradient_checkpointing(args)
     unusable = list(paths.problems(args))
