@@ -57,12 +57,14 @@ class DerivedClasses:
 
     def register(self):
         """Make AutoConfig, and by way of the configs AutoModel and its task heads, know these models;
-        cheap."""
+        cheap.  Families that came to transformers after the installed version are left out."""
         import transformers
 
         for name in self.names:
             family = families.of(name)
-            stock = [getattr(transformers, f"{family.stock}Config")]
+            stock = [getattr(transformers, f"{family.stock}Config", None)]
+            if stock == [None]:
+                continue
             stock += [enct5.config_class(name)] if family.decoder is not None else []
             for config in map(self.config_class, stock):
                 transformers.AutoConfig.register(config.model_type, config, exist_ok=True)
