@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import tiny_squad
-from commands import ROOT, run
+from commands import ROOT, outcome, run
 from corpus_runs import save_teacher
 
 from data import own_tasks, tagged_words, tasks
@@ -395,6 +395,60 @@ def test_data_sets_of_the_hub(tmp_path, monkeypatch):
     assert [task.read("", split).labels for split in ("train", "dev", "test")] == [[0, 1], [1, 0], None]
     with pytest.raises(DataError, match=r"--dataset_name .*: the datasets library cannot load it"):
         tasks.of_dataset(str(tmp_path / "none"), None)
+
+
+def keep_cache_in(folder):
+    import datasets
+
+    datasets.config.HF_DATASETS_CACHE = str(folder)
+
+
+HUB = {  # columns of texts and labels, names of the classes, rows, a file to predict, its answers
+    "classes": (
+        "sentence",
+        "label",
+        ["up", "down"],
+        [["the soup was good .", 0], ["the tip was bad .", 1]] * 4,
+        ("new.csv", "sentence\nthe soup was bad .\nthe tip\n"),
+        ["index\tprediction\tprobability", r"0\t(up|down)\t[01]\.\d+", r"1\t(up|down)\t[01]\.\d+"],
+    ),
+    "tags": (
+        "tokens",
+        "ner_tags",
+        ["O", "B-X", "I-X"],
+        [[["the", "soup"], [1, 2]], [["was", "good"], [0, 0]]] * 4,
+        ("new.txt", "the\nsoup\n\ngood\n"),
+        ["the (O|[BI]-X)", "soup (O|[BI]-X)", "", "good (O|[BI]-X)", ""],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HUB)
+def test_a_data_set_of_the_hub_from_its_files_to_predictions(kind, encoder, tmp_path):
+    """A folder of Parquet files, as the Hub has them; the run's own checkpoint answers new rows."""
+    import datasets
+
+    text, label, names, rows, (file, content), answers = HUB[kind]
+    classes, words = datasets.ClassLabel(names=names), datasets.Value("string")
+    if kind == "tags":
+        classes, words = datasets.Sequence(classes), datasets.Sequence(words)
+    columns = {text: [row[0] for row in rows], label: [row[1] for row in rows]}
+    table = datasets.Dataset.from_dict(columns, datasets.Features({text: words, label: classes}))
+    for split in ("train", "validation"):
+        table.to_parquet(tmp_path / "menu" / "data" / f"{split}-00000-of-00001.parquet")
+    flags = ["--dataset_name", tmp_path / "menu", "--model_path", encoder, "--output_dir", tmp_path / "run"]
+    kept = [(keep_cache_in, (tmp_path / "cache",))]
+    codes, printed = outcome("run_finetuning.py", *SHORT, *flags, before=kept)
+    assert codes == [0] and "menu: a task of the kind" in printed, printed
+    config = json.loads((tmp_path / "run" / "ckpt" / "config.json").read_text())
+    assert [config["id2label"][str(i)] for i in range(len(names))] == names
+    (tmp_path / file).write_text(content)
+    done = run(
+        "run_evaluation.py", "--use_cpu", "--model_path", tmp_path / "run", "--predict", tmp_path / file
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(answers)
+    assert all(re.fullmatch(answer, line) for answer, line in zip(answers, lines)), lines
 
 
 def test_the_readme_runs_as_written(tmp_path, demo_tokenizer):
