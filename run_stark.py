@@ -33,7 +33,7 @@ from utils.metrics import label as metric_label
 def parse(argv=None):
     """The flags, checked."""
     groups = (flags.scoring, flags.training, flags.runtime, flags.distillation(objectives), flags.student)
-    parser = flags.parser(__doc__, flags.task(tasks), *groups, flags.stark.stark)
+    parser = flags.parser(__doc__, flags.task(tasks), *groups, flags.unlabelled, flags.stark.stark)
     parser.set_defaults(temperature=2.0)
     possible = {"kd": objectives.OBJECTIVES["kd"]}
 
@@ -52,13 +52,17 @@ def main(args):
         "teacher": args.teacher_model_path,
         "trial": args.student_model_path,
         "start": args.student_init_path,
+        "unlabelled": args.unlabelled_file,
     }
     run = runs.start(args, inputs=inputs)
     data = TaskData(task, tokenizer_path=run.source(args.teacher_model_path), **flags.data_options(args))
     load = models.loader(task, device=run.device, **flags.how_loaded(args))
 
     if not run.finished:
-        run.report(data=data.sizes())
+        used = {"train": data.train}
+        if args.student_model_path:
+            used["scored"] = data.scoring_split(args.scoring_split, args.num_scoring_samples)
+        run.report(data=data.sizes(**used))
         # ---- Models: the teacher, the trial student, and the state in which the student starts
         for path in filter(None, (args.student_model_path, args.student_init_path)):
             data.check_tokenizer(path)

@@ -15,8 +15,9 @@ Modes: filters, one filter with a task head of its own for each chosen layer of 
 model, which stays as it is (each head's score beside the best answer that never changes, with a 95% interval
 of the difference, see utils/chance.py);
 ted, task + kl_alpha * KL + mse_alpha * mean over layers of the masked MSE of filtered states; lwd, the same
-against the teacher's bare states, through new linear maps; kd, without MSE; ft, the task loss alone. The j-th
-filter of the student meets the j-th of the teacher, so both must have equally many (12 layers to 6:
+against the teacher's bare states, through new linear maps; kd, without MSE; ft, the task loss alone. With
+--task_weight 0 the first three need no gold labels and take more text (--unlabelled_file). The j-th filter
+of the student meets the j-th of the teacher, so both must have equally many (12 layers to 6:
 --teacher_filter_interval 2); --filters above_chance leaves out the pairs of which a head, of either side, was
 not above chance.
 --filter_token mean, of one-label tasks: stage I's heads read the mean over real tokens of what a filter makes
@@ -52,6 +53,7 @@ def parse(argv=None):
         flags.runtime,
         flags.student,
         flags.class_weights,
+        flags.unlabelled,
         flags.ted.ted,
     )
     parser.set_defaults(max_grad_norm=1.0, model_type=None)
@@ -68,7 +70,8 @@ def main(args):
     # ---- Run folder, device, seed, data; the first model that is there says how texts are tokenised
     task = tasks.get(args.task_name)
     paths = {"model": args.model_path, "teacher": args.teacher_model_path, "student": args.student_model_path}
-    run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), **paths})
+    read = {"data": list(task.files(args.data_dir).values()), "unlabelled": args.unlabelled_file}
+    run = runs.start(args, inputs={**read, **paths})
     source = run.source(next(filter(None, paths.values())))
     data = TaskData(task, tokenizer_path=source, **flags.data_options(args))
     load = models.loader(task, device=run.device, max_length=args.max_length, **flags.how_loaded(args))

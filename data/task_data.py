@@ -10,6 +10,7 @@ from data.tokenising import tokenise_examples
 from utils.errors import CheckpointError, FlagError
 
 HOLD_OUT = "hold_out"  # the name of the rows that are kept from training
+_GOLD = "labelled train"  # where train has text without labels beside them: its rows that have some
 _SAMPLE = "Unrelated vocabularies differ"  # shown as two tokenizers cut it
 
 
@@ -50,7 +51,7 @@ class TaskData:
         task of that kind.  metric: one of its kind that is wanted beside the task's own.  class_weights:
         "balanced": batches of train say how much each class counts in the loss against the gold labels.
         unlabelled: files with more text to train on; train has no labels then, and with unlabelled_only no
-        other text.
+        other text.  Units are scored on rows with labels all the same.
         """
         self.task, self._splits = task.judged_by(metric), {}
         self._weighs_classes = class_weights == "balanced"
@@ -144,7 +145,8 @@ class TaskData:
     def scoring_split(self, name: str, max_samples: int | None):
         """The rows that units are scored on: a fixed sample of train, or of the split that selects."""
         if name == "train":
-            return self.split("train", max_samples=max_samples or self._max_train_samples)
+            rows = _GOLD if self._unlabelled else "train"
+            return self.split(rows, max_samples=max_samples or self._max_train_samples)
         return self.split(self.task.eval_splits[0], max_samples=max_samples)
 
     @property
@@ -198,8 +200,8 @@ class TaskData:
         return self._labelled(name).with_unlabelled(more)
 
     def _labelled(self, name):
-        examples = self.task.read(self._data_dir, "train" if name == HOLD_OUT else name)
-        if not self._hold_out or name not in ("train", HOLD_OUT):
+        examples = self.task.read(self._data_dir, "train" if name in (HOLD_OUT, _GOLD) else name)
+        if not self._hold_out or name not in ("train", HOLD_OUT, _GOLD):
             return examples
         held, rest = hold_out.separate(examples, self._hold_out, kind=self.task.kind)
         taken = examples.take(held if name == HOLD_OUT else rest)

@@ -143,10 +143,10 @@ def divergence(
 
 @dataclass
 class LayerwiseObjective:
-    """Stage II and its baselines: task + kl_alpha * KL + mse_alpha * mean over layers of the masked MSE of
-    filtered states.
+    """Stage II and its baselines: task_weight * task + kl_alpha * KL + mse_alpha * mean over layers of the
+    masked MSE of filtered states.
 
-    kind: of the task.  Terms of weight 0 are not computed.
+    kind: of the task.  Terms of weight 0 are not computed; without the task's, labels need not be known.
     pad_in_losses: padding counts like real tokens, in the MSE and where positions are scored (spans); the
     published behaviour. listwise: see divergence(); for regression.
     pooled: states are [B, 1, P], means over real tokens, and the MSE is the mean over examples.
@@ -159,6 +159,7 @@ class LayerwiseObjective:
     pad_in_losses: bool = False
     listwise: bool = False
     pooled: bool = False
+    task_weight: float = 1.0
 
     @property
     def of_tokens(self) -> list[str]:
@@ -180,9 +181,12 @@ class LayerwiseObjective:
         mask_BL = torch.ones_like(batch.mask) if self.pad_in_losses else batch.mask
         divisors = batch.divisors
         per_label = divisors["labels" if self.kind == "tagging" else "examples"]
-        options = {"divisor": per_label, "class_weights": batch.class_weights}
-        task = losses.task_loss(output.logits, batch.labels, kind=self.kind, mask=mask_BL, **options)
-        terms = {"task": task}
+        terms = {}
+        if self.task_weight:
+            options = {"divisor": per_label, "class_weights": batch.class_weights}
+            terms["task"] = self.task_weight * losses.task_loss(
+                output.logits, batch.labels, kind=self.kind, mask=mask_BL, **options
+            )
         if self.kl_alpha:
             scored = losses.scored_tokens(batch.labels, mask_BL, kind=self.kind)
             terms["kl"] = self.kl_alpha * divergence(

@@ -56,3 +56,31 @@ def test_distillation(tuned_demo, small_demo, tmp_path):
     assert "--unlabelled_file: kd has the loss against the gold labels" in done.stderr
     done = run(*base[:-2], "--unlabelled_only", "--output_dir", tmp_path / "kd", code=2)
     assert "--unlabelled_only: has a meaning only with --unlabelled_file" in done.stderr
+
+
+def test_stark_and_ted(tuned_demo, nested_demo, small_demo, tmp_path):
+    """What distils takes more text; what learns from gold labels, or scores units by them, keeps train's."""
+    more = ["--unlabelled_file", small_demo / "demo" / "test.tsv"]
+    base = [*f"--task_name demo --data_dir {small_demo} --use_cpu".split(), *more]
+    short = "--max_steps 1 --num_train_epochs 1".split()
+    models = ["--teacher_model_path", tuned_demo, "--student_model_path", tuned_demo]
+    rewound = ["--do_rewind", "--student_layer", 1, "--teacher_sparsities", 50, "--task_weight", 0]
+    folder = tmp_path / "stark"
+    flags = [*base, *models, *rewound, *short, "--unlabelled_only", "--output_dir", folder]
+    done = run("run_stark.py", *flags)
+    assert "data: train 32, scored 160, dev 64" in done.stderr
+    done = run("run_ted.py", *base, *models, *"--mode kd --kl_alpha 1 --task_weight 0".split(), *short,
+    "--output_dir", tmp_path / "ted")  # fmt: skip
+    assert "data: train 192, dev 64" in done.stderr and "= kl " in done.stderr
+    filters = ["--mode", "filters", "--model_path", tuned_demo]
+    refusals = [
+        ("run_stark.py", models, "units are scored by gold labels, which these rows lack"),
+        ("run_stark.py", [*models, *rewound[:-2]], "kd has the loss against the gold labels"),
+        ("run_ted.py", filters, "with --mode filters the filters' task heads learn from gold labels"),
+        ("run_ted.py", ["--mode", "ft", *models[2:]], "with --mode ft the student learns from gold labels"),
+        ("run_ted.py", ["--mode", "kd", "--kl_alpha", 1, *models], "--mode kd has the loss against the gold"),
+        ("run_ted.py", [*"--mode lwd --mse_alpha 1 --task_weight 0".split(), *models], "--task_weight 0: "),
+    ]
+    for script, flags, said in refusals:
+        done = run(script, *base, *flags, "--output_dir", tmp_path / "none", code=2)
+        assert said in done.stderr, done.stderr

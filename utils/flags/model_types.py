@@ -105,15 +105,25 @@ def _check_gold_labels(args, objectives):
 def check_unlabelled(args, default: str, objectives):
     """Yield what is wrong with the flags of groups.unlabelled().  default: the objective where --model_type
     names none.  objectives: {name: row}."""
+    name = objective_of(args.model_type, default, objectives)
+    without = [other for other, row in objectives.items() if "task" not in row.terms]
+    yield from check_more_text(args, None if name in (None, *without) else name, without)
+
+
+def check_more_text(args, learning: str | None, others=()):
+    """Yield what is wrong with the flags of groups.unlabelled().
+
+    learning: what has the loss against the gold labels, which --task_weight weighs; None: nothing has.
+    others: objectives without it.
+    """
     if not args.unlabelled_file:
         if args.unlabelled_only:
             yield "--unlabelled_only: has a meaning only with --unlabelled_file"
-        return
-    name = objective_of(args.model_type, default, objectives)
-    if name and "task" in objectives[name].terms and args.task_weight != 0:
+    elif learning and args.task_weight != 0:
+        other = f", or an objective without it ({', '.join(others)})" if others else ""
         yield (
-            f"--unlabelled_file: {name} has the loss against the gold labels, which these rows lack; "
-            "expected --task_weight 0, or an objective without it (sparsebert)"
+            f"--unlabelled_file: {learning} has the loss against the gold labels, which these rows lack; "
+            f"expected --task_weight 0{other}"
         )
 
 

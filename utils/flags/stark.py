@@ -107,6 +107,11 @@ def check_stark(args, task, *, objectives):
         }
         for flag in (flag for flag, value in given.items() if value):
             yield f"{flag}: has a meaning only with --do_rewind"
+        if args.unlabelled_file or args.unlabelled_only:
+            yield (
+                "--unlabelled_file, --unlabelled_only: units are scored by gold labels, which these rows "
+                "lack; expected --do_rewind beside them, which distils"
+            )
         if not scoring:
             yield (
                 "--student_model_path: required, the trial student; or --do_rewind, where the teacher is "
@@ -114,6 +119,7 @@ def check_stark(args, task, *, objectives):
             )
         yield from _check_trial(configs["student_model_path"], parts)
         return
+    yield from model_types.check_unlabelled(args, "kd", objectives)
     if len(parts) > 1:
         yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
     if not args.student_init_path and not (scoring and parts):

@@ -21,6 +21,7 @@ _USES = {
     "student_layer": (STUDENTS, None),
     "student_sparsity": (STUDENTS, None),
     "student_init": (STUDENTS, None),
+    "task_weight": (DISTILLING, 1.0),
     "kl_alpha": (DISTILLING, 0.0),
     "mse_alpha": (("lwd", "ted"), 0.0),
     "temperature": (DISTILLING, 2.0),
@@ -101,6 +102,11 @@ def ted(parser):
         help="stage II: above_chance matches only those whose heads were so (default: all)",
     )
     add(
+        "--task_weight",
+        type=non_negative,
+        help="weight of the loss against the gold labels, 0 for text without any (default: 1, as published)",
+    )
+    add(
         "--kl_alpha",
         type=non_negative,
         help="weight of the divergence from the teacher's answers (default: 0)",
@@ -143,6 +149,7 @@ def objective_options(args) -> dict:
     if args.mode == "ft":
         return {}
     return {
+        "task_weight": args.task_weight,
         "kl_alpha": args.kl_alpha,
         "mse_alpha": args.mse_alpha or 0.0,
         "temperature": args.temperature,
@@ -160,7 +167,7 @@ def check_ted(args, task):
         return
     for flag, (modes, default) in _USES.items():
         given = getattr(args, flag)
-        if given not in (None, False) and args.mode not in modes:
+        if given is not None and given is not False and args.mode not in modes:
             yield f"--{flag}: has no meaning with --mode {args.mode}; it belongs to {', '.join(modes)}"
         elif given is None and args.mode in modes:
             setattr(args, flag, default)
@@ -180,6 +187,12 @@ def check_ted(args, task):
         yield (
             f"--filter_token: {task.name} is a {task.kind} task, whose filters use every token; leave it out"
         )
+    if args.mode not in DISTILLING and (args.unlabelled_file or args.unlabelled_only):
+        what = "the filters' task heads learn" if args.mode == "filters" else "the student learns"
+        yield (
+            f"--unlabelled_file, --unlabelled_only: with --mode {args.mode} {what} from gold labels, which "
+            f"these rows lack; they belong to {', '.join(DISTILLING)}"
+        )
     if args.mode == "filters":
         if args.model_path is None:
             yield "--model_path: required, the fine-tuned model that gets filters"
@@ -194,6 +207,14 @@ def check_ted(args, task):
                 f"--{needed}: 0 leaves nothing of --mode {args.mode}; deberta_scripts/ has the published "
                 "weights"
             )
+        yield from model_types.check_more_text(args, f"--mode {args.mode}")
+        if args.task_weight == 0 and not args.kl_alpha:
+            yield (
+                "--task_weight 0: without --kl_alpha nothing teaches the student's task head; give a weight "
+                "above 0 to one of them"
+            )
+        if args.task_weight == 0 and args.class_weights != "none":
+            yield f"--class_weights {args.class_weights}: no effect with --task_weight 0"
         if args.pad_in_losses and args.cache_teacher:
             yield "--pad_in_losses and --cache_teacher: what a teacher makes of padding is not kept; give one"
         if args.regression_kl == "listwise" and task and task.kind != "regression":
