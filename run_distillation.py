@@ -131,6 +131,7 @@ def main(args):
             student=models.describe(student),
             teacher_metrics=evaluation.evaluate(teacher, teacher_data.selection, **run.inference),
         )
+        teacher = models.frozen_in(teacher, args.teacher_dtype)  # when its part has been taken from it
         options = flags.model_types.objective_options(args, objectives)
         objective = models.objective_for(student, teacher, kind=task.kind, **options)
         teacher_data.require_common_tokens(data, objective.of_tokens)

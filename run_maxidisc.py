@@ -67,6 +67,7 @@ def main(args):
         run.report(teacher=models.describe(teacher), teacher_metrics=metrics)
         run.begin()
         paths = [args.layer_or_sparsity_path] if args.layer_or_sparsity_path else all_paths(teacher, args)
+        del teacher  # each hop loads its own
         split, trials = next(iter(data.selection)), []
         for path in paths:
             # ---- One trial: hop by hop, each from the best checkpoint of the one before
@@ -155,6 +156,7 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     teacher = models.freeze(load(folder))
     student = models.shrink(teacher, wanted, which=args.layer_choice)
     student = models.for_training(student, **flags.how_trained(args)).to(run.device)
+    teacher = models.frozen_in(teacher, args.teacher_dtype)
     options = flags.model_types.objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
     options = {"metric": args.selection_metric, "cached": run.cached, "run": run, "stage": stage}

@@ -140,6 +140,7 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     if (result := training.finished(run, stage)) is not None:
         return result
     student = models.for_training(models.crop(teacher, points[0]), **flags.how_trained(args)).to(run.device)
+    teacher = models.frozen_in(teacher, args.teacher_dtype)
     options = flags.model_types.objective_options(args, objectives)
     objective = models.objective_for(student, teacher, kind=data.task.kind, **options)
     targets_of = models.teacher_targets(teacher, objective, data.train, cached=run.cached, **run.inference)

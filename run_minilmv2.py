@@ -95,6 +95,7 @@ def main(args):
         else:
             student = given or resized(teacher, hop, init=args.student_init, seed=args.seed)
         student = models.for_training(student, **flags.how_trained(args))
+        teacher = models.frozen_in(teacher, args.teacher_dtype)
 
         # ---- Objective: the relations of one layer of the teacher; of a once-for-all student, those of all
         # its parts

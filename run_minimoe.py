@@ -106,6 +106,7 @@ def main(args):
                 shared = Fraction(args.expert_shared_fraction)
                 student = moe_bert.with_experts(student, shared_fraction=shared, **options)
         student = models.for_training(student, **flags.how_trained(args))
+        teacher = models.frozen_in(teacher, args.teacher_dtype)
 
         # ---- Objective: the relations of one layer of the teacher; of experts, that they share the work
         encoder, objective = relation_distillation.encoder_and_objective(

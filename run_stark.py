@@ -90,7 +90,7 @@ def main(args):
         else:
             # ---- Stage 4: the student again, from its start, once for each teacher; the dense one is not in
             # the choice
-            teacher = models.freeze(load(sparse_teacher))
+            teacher = models.frozen_in(load(sparse_teacher), args.teacher_dtype)
             points = args.teacher_sparsities or [s for s in models.grid(teacher) if s > 0]
             options = flags.model_types.objective_options(args, objectives, default="kd")
             chooser, metric, results = next(iter(data.selection)), args.selection_metric, {}

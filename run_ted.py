@@ -117,6 +117,8 @@ def main(args):
         for _, part in flags.student_parts(args):
             student = models.shrink(student, part, which=args.layer_choice)
         student = models.for_training(student, **flags.how_trained(args)).to(run.device)
+        if teacher is not None:
+            teacher = models.frozen_in(teacher, args.teacher_dtype)
 
         # ---- What is trained, and what of the teacher it is held against: nothing (ft), logits (kd), bare
         # states too (lwd), states through filters of both (ted)

@@ -55,7 +55,7 @@ from models.filtered_bert import (
     new_filters,
     save_filters,
 )
-from models.from_tensors import share_out
+from models.from_tensors import frozen_in, share_out
 from models.importance_masks import scoring_masks
 from models.initial_student import initial_student_folder, save_initial_student
 from models.loading import freeze, load_model, loader
@@ -78,6 +78,7 @@ __all__ = [
     "fingerprint",
     "for_training",
     "freeze",
+    "frozen_in",
     "grid",
     "head_metrics",
     "initial_student_folder",

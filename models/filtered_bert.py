@@ -36,7 +36,7 @@ class FilteredModel(nn.Module):
         filtered layer."""
         output = self.model(**inputs, output_hidden_states=output_hidden_states)
         if output_hidden_states:
-            states = [output.hidden_states[int(layer)] for layer in self.filters]
+            states = [self._filterable(output.hidden_states[int(layer)]) for layer in self.filters]
             filtered = (
                 self.filters.pooled(states, inputs["attention_mask"].bool())
                 if self.pooled
@@ -44,6 +44,10 @@ class FilteredModel(nn.Module):
             )
             output.hidden_states = tuple(filtered)
         return output
+
+    def _filterable(self, state_BLD):
+        """In the type of the filters' weights, where the model's are kept in another."""
+        return state_BLD.to(next(self.filters.parameters()).dtype)
 
 
 def new_filters(model, *, task, interval=1, output_dim=None, nonlinear=False, pooled=False):

@@ -51,6 +51,28 @@ def rebuilt(model, config):
 
 
 @torch.no_grad()
+def frozen_in(model, dtype):
+    """A model, frozen, whose weights are kept as "fp32" or "bf16" says, None: as they are; buffers stay.
+
+    In place; but of one that is shared out among the processes a new one is made, and the old one has no
+    weights any more.
+    """
+    model.eval().requires_grad_(False)
+    if dtype != "bf16":
+        return model
+    if not distributed.is_shared_out(model):
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16)
+        return model
+    made = {id(old): old.to(torch.bfloat16) for old in model.parameters()}
+    tensors = {name: made.get(id(old), old) for name, old in tensors_of(model).items()}
+    result = fill(empty(type(model), model.config, like=model), tensors, like=model).requires_grad_(False)
+    for old in model.parameters():
+        distributed.local(old).untyped_storage().resize_(0)  # or it would stay until Python finds the cycle
+    return result
+
+
+@torch.no_grad()
 def share_out(model):
     """Keep this process's rows of a model's parameters only, in float32, in place; see models/sharding.py.
 

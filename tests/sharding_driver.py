@@ -55,6 +55,18 @@ def check(case, folder):
         for model in (whole, shared)
     ]
     _parameters_are_gathered_in_their_layers_only(*as_trained)
+    # ---- A teacher in 16 bits
+    expected = logits(models.frozen_in(models.crop(whole, 0), "bf16"))
+    given = models.crop(shared, 0)
+    logits(given)  # as teachers are scored first
+    teacher = models.frozen_in(given, "bf16")
+    rows = [distributed.local(parameter) for parameter in given.parameters()]
+    assert not any(each.untyped_storage().nbytes() for each in rows)  # given up
+    assert [each.shape for each in rows] == [
+        distributed.local(parameter).shape for parameter in teacher.parameters()
+    ]
+    assert torch.equal(logits(teacher), expected) and teacher.dtype == torch.bfloat16
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
     # ---- A crop of either; several files with an index
     ours, theirs = models.crop(shared, 60), models.crop(whole, 60)
     _rows_are_half_of(ours)

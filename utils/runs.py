@@ -306,6 +306,8 @@ def start(args, *, inputs: dict) -> Run:
                 "them"
             )
         )
+    if getattr(args, "teacher_dtype", None):
+        run.report(teacher_dtype=args.teacher_dtype)
     logger.info(
         "%s -> %s | %s",
         " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -367,6 +367,7 @@ def distillation(objectives):
             )
         class_weights(parser)
         cache(add, "the teacher's outputs for train")
+        teacher_dtype(add)
 
     return add_flags
 
@@ -387,6 +388,15 @@ def cache(add, what: str):
     add(
         "--cache_dir",
         help="the folder of --cache_teacher disk (default: teacher_outputs/ beside the run folder)",
+    )
+
+
+def teacher_dtype(add):
+    """The flag of every stage with a frozen teacher.  add: a group's add_argument."""
+    add(
+        "--teacher_dtype",
+        choices=("fp32", "bf16"),
+        help="how the frozen teacher's weights are kept: bf16 takes half the memory (default: fp32)",
     )
 
 

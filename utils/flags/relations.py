@@ -11,7 +11,7 @@ from utils import families
 from utils.errors import FlagError
 from utils.flags import corpus, hops
 from utils.flags.checks import config
-from utils.flags.groups import model_path
+from utils.flags.groups import model_path, teacher_dtype
 from utils.flags.parser import fraction, idle, non_negative, path_of_students, positive_int, width
 
 RELATIONS = tuple(left + right for left in "qkv" for right in "qkv")
@@ -91,6 +91,7 @@ def models(parser):
     )
     add = parser.add_argument_group("relation distillation").add_argument
     add("--tokenizer_name_or_path", "--tokenizer_dir", metavar="PATH", help="the teacher's")
+    teacher_dtype(add)
     idle(parser, "a run folder has its own name, --output_dir", "--model_suffix")
     idle(parser, "--num_heldout_blocks of the corpus are evaluated on", "--val_config")
     add("--data_type", choices=("bert_nil", "bert_mlm"), help="bert_nil, no masks; bert_mlm is --mlm_weight")

@@ -104,6 +104,7 @@ def check_stark(args, task, *, objectives):
         given = {
             "--student_init_path": args.student_init_path,
             "--teacher_sparsities": args.teacher_sparsities,
+            "--teacher_dtype": args.teacher_dtype,
         }
         for flag in (flag for flag, value in given.items() if value):
             yield f"{flag}: has a meaning only with --do_rewind"

@@ -7,7 +7,7 @@ from utils import families, filter_specs
 from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_hold_out, check_student, config, student_parts
-from utils.flags.groups import cache, model_path
+from utils.flags.groups import cache, model_path, teacher_dtype
 from utils.flags.parser import idle, moderate, non_negative, positive_int, switch, width
 
 DISTILLING = ("kd", "lwd", "ted")
@@ -35,6 +35,7 @@ _USES = {
     "filters": (("ted",), "all"),
     "cache_teacher": (("filters", *DISTILLING), False),
     "cache_dir": (("filters", *DISTILLING), None),
+    "teacher_dtype": (DISTILLING, None),
     "hidn_dropout": (STUDENTS, None),
     "att_dropout": (STUDENTS, None),
     "gradient_checkpointing": (STUDENTS, False),
@@ -120,6 +121,7 @@ def ted(parser):
     )
     add("--pad_in_losses", action="store_true", help="padding counts in MSE and KL, as published")
     cache(add, "the frozen model's outputs")
+    teacher_dtype(add)
 
 
 def name(args) -> str:
