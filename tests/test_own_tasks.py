@@ -13,10 +13,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import corpus_runs
 import pytest
 import tiny_squad
-from commands import ROOT, outcome, run
-from corpus_runs import save_teacher
+from commands import ROOT, alone, outcome, run
 
 from data import own_tasks, tagged_words, tasks
 from data.squad.questions import read_questions
@@ -253,7 +253,7 @@ def test_questions_as_rows(tmp_path):
 def encoder(tmp_path_factory, demo_tokenizer):
     folder = tmp_path_factory.mktemp("encoder") / "tiny"
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 20, "num_attention_heads": 4}
-    return save_teacher(folder, demo_tokenizer, **sizes)
+    return corpus_runs.save_teacher(folder, demo_tokenizer, **sizes)
 
 
 def flags_of(name):
@@ -354,6 +354,54 @@ def test_filters(name, encoder, tmp_path):
     ted = ["--mode", "ted", "--kl_alpha", 1, "--mse_alpha", 1, "--output_dir", tmp_path / "ted"]
     run("run_ted.py", *SHORT, *pair, *ted)
     assert "own_task" in json.loads((tmp_path / "ted" / "ckpt" / "config.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def small_encoders(demo_corpus, small_teacher, tmp_path_factory):
+    """Students of relation distillation, dense and with experts: {name of the method: run folder}."""
+    folder = tmp_path_factory.mktemp("encoders")
+    flags = ["--corpus", demo_corpus, "--teacher_model_path", small_teacher, *corpus_runs.SHORT]
+    flags += ["--num_relation_heads", 6, *corpus_runs.SIZES, "--max_steps", 1]
+    run("run_minilmv2.py", *flags, "--output_dir", folder / "minilmv2")
+    run("run_minimoe.py", *flags, "--moe", "1,3", "--output_dir", folder / "minimoe")
+    return {name: folder / name for name in ("minilmv2", "minimoe")}
+
+
+EXPORTED = [
+    ("minilmv2", "leaflets", ("dense", "compact", "onnx")),
+    ("minilmv2", "topics", ("dense", "compact")),
+    ("minimoe", "leaflets", ("compact",)),
+    ("minimoe", "reviews", ("compact", "onnx")),
+]
+
+
+@pytest.mark.parametrize("method, name, kinds", EXPORTED, ids=[" ".join(case[:2]) for case in EXPORTED])
+def test_exports_of_relation_students(method, name, kinds, small_encoders, tmp_path):
+    """The student, fine-tuned on one's own task, for other software: as it answers here, with its labels."""
+    tuned, exports = tmp_path / "tuned", tmp_path / "exports"
+    flags = [*SHORT, "--model_path", small_encoders[method], *flags_of(name)]
+    run("run_finetuning.py", *flags, "--output_dir", tuned)
+    flags = ["--model_path", tuned, "--use_cpu", "--num_repeats", 0, "--output_dir", tmp_path / "scored"]
+    run("run_evaluation.py", *flags, "--export", *kinds, "--export_dir", exports)
+    results = json.loads((tmp_path / "scored" / "results.json").read_text())
+    task = tasks.of_description(json.loads((tuned / "args.json").read_text())["settings"]["own_task"])
+    rows = len(task.read("", "dev"))
+    for kind in kinds:
+        assert results["exports"][kind]["examples"] == rows
+        config = json.loads((exports / kind / "config.json").read_text())
+        assert [config["id2label"][str(i)] for i in range(task.num_labels)] == [*task.label_names]
+        assert bool([*(exports / kind).glob("*.py")]) == (method == "minimoe" and kind == "compact")
+    (dev,) = HERE.glob(f"{name}_dev.*")
+    predict = ["--use_cpu", "--predict", dev, "--predict_format", "jsonl", "--model_path"]
+    answers = [run("run_evaluation.py", *predict, path).stdout for path in (tuned, exports / "compact")]
+    assert answers[0] == answers[1] and len(answers[0].splitlines()) == rows
+    if method == "minimoe":
+        done = run("run_evaluation.py", *flags, "--overwrite", "--export", "dense", code=2)
+        assert "experts" in done.stderr
+    if (method, task.kind) == ("minimoe", "classification"):  # its card, without this repository
+        card = (exports / "compact" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+        said = alone(card, exports / "compact", cache=tmp_path / "cache")
+        assert said.split()[0] in task.label_names
 
 
 def test_other_files_of_a_known_task(encoder, tmp_path):
@@ -458,7 +506,7 @@ def test_the_readme_runs_as_written(tmp_path, demo_tokenizer):
             (tmp_path / path.name).symlink_to(path)
     for name, split in (("reviews", "train"), ("reviews_dev", "dev"), ("new", "dev")):
         shutil.copy(HERE / f"reviews_{split}.csv", tmp_path / f"{name}.csv")
-    save_teacher(tmp_path / "encoder", demo_tokenizer, max_position_embeddings=128)
+    corpus_runs.save_teacher(tmp_path / "encoder", demo_tokenizer, max_position_embeddings=128)
     section = (ROOT / "README.md").read_text().split("## Your own data\n")[1]
     block = re.search(r"```bash\n(.*?)```", section, re.S)[1]
     block = block.replace("bert-base-multilingual-cased", "encoder")
