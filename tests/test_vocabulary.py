@@ -599,7 +599,7 @@ def test_the_teacher_reads_its_own_ids(tuned, student):
     outputs = [FrozenOutputs(teacher, layers=[], precision="fp32") for _ in range(3)]
     for each in outputs[:2]:
         each.reads = theirs.train
-    outputs[1].cache(ours.train, batch_size=16)
+    outputs[1].cache(ours.train, batch_size=16, where="memory")
     indices = ours.train.epoch(0, 0, 8)[0]
     assert ours.train.lengths[indices].sum() > theirs.train.lengths[indices].sum()
     direct = outputs[2](theirs.train.collate(indices))[0]
