@@ -112,7 +112,7 @@ def billion(folder) -> dict:
     distilling, _ = measured(*words, processes=2)
     student = files.read_json(folder / "student" / "results.json")
     found = {"sparsification": sorting, "dry run": {**planning, "said": plans}, "minidisc": distilling}
-    return {**found, "student": student["student"], "metrics": student["metrics"]}
+    return {**found, "metrics": student["metrics"]}
 
 
 def few(folder) -> list[str]:

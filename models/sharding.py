@@ -9,6 +9,7 @@ to, where it is a plain tensor; elsewhere only this process's rows are at hand (
 import contextlib
 import os
 import tempfile
+import warnings
 
 import torch
 
@@ -18,6 +19,8 @@ from utils import allocator, distributed
 
 def gather_for_forward(model):
     """Let a model without values gather its parameters layer by layer, in place; classes stay stock."""
+    # An output that is a view matters to those who change it in place, which nobody here does
+    warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
     from torch.distributed.fsdp import fully_shard
 
     allocator.keep_no_freed_memory()
