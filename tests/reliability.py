@@ -191,9 +191,15 @@ def inputs(folder, cases) -> dict:
 
 
 def commit() -> str:
-    """The commit that is tried."""
-    words = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(words, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    """The commit that is tried; "-dirty" where other files than its own tables differ from it."""
+
+    def git(*words):
+        return subprocess.run(
+            ["git", *words], cwd=HERE.parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results/reliability")
+    return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
 
 
 def table(found, what) -> str:
