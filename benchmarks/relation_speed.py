@@ -22,8 +22,6 @@ That both sides find the same loss is tested in tests/test_relation_speed.py.
 import argparse
 import contextlib
 import functools
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -42,7 +40,6 @@ from utils.evaluation import autocast
 AIMS = {"loss, time": 5, "loss, memory": 15, "step, fp32": 1.5}
 RELATIONS = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 WIDTHS = {"student": 384, "teacher": 768}
-DEPTHS = {"student": 6, "teacher": 12}
 SETTINGS = training.Settings(learning_rate=6e-4)
 
 
@@ -55,6 +52,8 @@ def parse(argv=None):
     add("--batch_size", type=int, default=16)
     add("--num_tokens", type=int, default=128)
     add("--num_relation_heads", type=int, default=48)
+    add("--student_layer", type=int, default=6)
+    add("--teacher_layer", type=int, default=12)
     add("--vocabulary", type=int, default=30522)
     add("--num_rounds", type=int, default=5)
     add("--num_steps", type=int, default=2, help="of each side, timed per round")
@@ -71,10 +70,7 @@ def main(argv=None):
         workers = {}
         for kind, sides in SIDES.items():
             for side in sides:
-                pool = ProcessPoolExecutor(
-                    1, multiprocessing.get_context("spawn"), _start, (kind, side, args)
-                )
-                workers[kind, side] = stack.enter_context(pool)
+                workers[kind, side] = stack.enter_context(timing.own_process(_start, kind, side, args))
         for kind in SIDES:
             found[f"{kind}_s"] = [time_round(workers, kind, args) for _ in range(args.num_rounds)]
     return finish(found, report, args.output)
@@ -164,8 +160,8 @@ def _memory(side, args):
 def our_step(args, *, precision="fp32", device="cpu"):
     """A function that makes one update and returns its loss."""
     student, teacher = (model.to(device) for model in _models(args, attention="sdpa"))
-    student = RelationEncoder(student, layer=DEPTHS["student"]).train()
-    teacher = RelationEncoder(models.freeze(teacher), layer=DEPTHS["teacher"])
+    student = RelationEncoder(student, layer=args.student_layer).train()
+    teacher = RelationEncoder(models.freeze(teacher), layer=args.teacher_layer)
     objective = RelationObjective(
         teacher, relations=RELATIONS, num_heads=args.num_relation_heads, weighting="sequence"
     )
@@ -188,7 +184,7 @@ def naive_step(args, *, precision="fp32", device="cpu"):
         "weight_decay": SETTINGS.weight_decay,
     }
     optimizer, batch = torch.optim.AdamW(student.parameters(), **options), _batch(args).to(device)
-    layers = {f"{side}_layer": depth for side, depth in DEPTHS.items()}
+    layers = {"student_layer": args.student_layer, "teacher_layer": args.teacher_layer}
 
     def loss_of():
         with autocast(student.device, precision):
@@ -212,12 +208,12 @@ def _update(loss_of, student, optimizer):
 def _models(args, *, attention):
     torch.manual_seed(0)
     made = []
-    for side in ("student", "teacher"):
+    for side, depth in (("student", args.student_layer), ("teacher", args.teacher_layer)):
         width = WIDTHS[side]
         config = BertConfig(
             vocab_size=args.vocabulary,
             hidden_size=width,
-            num_hidden_layers=DEPTHS[side],
+            num_hidden_layers=depth,
             num_attention_heads=12,
             intermediate_size=4 * width,
             max_position_embeddings=max(512, args.num_tokens),

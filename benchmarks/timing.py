@@ -6,6 +6,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
+START = "spawn"  # how a process of its own is started: with nothing of this one's
+
 
 def clock(device="cpu"):
     """A function that returns seconds: CPU time of the process; on a GPU wall time, read when the device is
@@ -52,7 +54,12 @@ def in_turns(sides, *, number, seconds=0.0, device="cpu", calls=1) -> list[dict]
     return rounds
 
 
+def own_process(prepare=None, *args):
+    """A ProcessPoolExecutor of one fresh process, in which prepare(*args) is called first."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context(START), prepare, args)
+
+
 def in_own_process(function, *args):
     """What a function returns in a fresh process: its peak of memory is its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with own_process() as pool:
         return pool.submit(function, *args).result()

@@ -88,7 +88,7 @@ def outcome(script, *flags, processes=1, before=(), seconds=300):
 
 def forked_processes(function, arguments, seconds=120) -> list:
     """Call a function of a test module in a process for each tuple of arguments; returns the exit codes."""
-    started = [_server().Process(target=function, args=each) for each in arguments]
+    started = [server().Process(target=function, args=each) for each in arguments]
     for process in started:
         process.start()
     deadline = time.time() + seconds
@@ -158,7 +158,7 @@ def _start(script, flags, processes, folder, before=None):
         out, err = (os.path.join(folder, f"{kind}{rank}") for kind in ("out", "err"))
         words = [str(word) for word in flags]
         hook = before[rank] if before else None
-        process = _server().Process(
+        process = server().Process(
             target=forked.script, args=(str(ROOT / script), words, environment, str(ROOT), out, err, hook)
         )
         process.start()
@@ -182,7 +182,7 @@ def _wait(started, words, folder, seconds):
     )
 
 
-def _server():
+def server():
     """The fork server.  It imports forked.py by name, so its path must be known when it starts, with the
     first process."""
     context = multiprocessing.get_context("forkserver")

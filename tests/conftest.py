@@ -27,6 +27,17 @@ def asked_to_stop(monkeypatch):
     return lambda asked: monkeypatch.setattr(interruptions, "_asked", 0.0 if asked else None)
 
 
+@pytest.fixture
+def forked_benchmarks(monkeypatch):
+    """The benchmarks fork their processes from the server that the scripts are forked from."""
+    from commands import server
+
+    from benchmarks import timing
+
+    server()
+    monkeypatch.setattr(timing, "START", "forkserver")
+
+
 def _folder(variable, default, flag_file):
     folder = Path(os.environ.get(variable) or ROOT.parent / "shared" / default)
     if not (folder / flag_file).exists():

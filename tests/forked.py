@@ -16,11 +16,20 @@ IMPORTED = [
     "matplotlib.pyplot",
     "transformers.models.bert.modeling_bert",
     "transformers.models.auto.tokenization_auto",
+    "datasets",
+    "data.corpus",
+    "data.own_tasks",
     "data.task_data",
     "models",
+    "models.exporting",
+    "models.measuring",
+    "models.once_for_all",
+    "models.relation_distillation",
     "modules.importance",
     "utils.plots",
-    "utils.training",
+    "utils.report",
+    "utils.runs",
+    "warmed",
 ]
 
 

@@ -8,18 +8,10 @@ import torch
 
 from benchmarks import naive_relations, relation_speed
 
-SMALL = [
-    "--batch_size",
-    "2",
-    "--num_tokens",
-    "12",
-    "--vocabulary",
-    "1100",
-    "--num_rounds",
-    "1",
-    "--num_steps",
-    "1",
-]
+SMALL = (
+    *"--batch_size 2 --num_tokens 12 --vocabulary 1100 --num_rounds 1 --num_steps 1".split(),
+    *"--student_layer 1 --teacher_layer 2".split(),
+)
 
 
 def test_both_losses_are_one():
@@ -28,7 +20,6 @@ def test_both_losses_are_one():
 
 
 def test_both_steps_begin_with_one_loss(monkeypatch):
-    monkeypatch.setattr(relation_speed, "DEPTHS", {"student": 1, "teacher": 2})
     monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, input: input)  # each side draws its own
     monkeypatch.setattr(torch.nn.functional, "dropout", lambda input, **_: input)
     args = relation_speed.parse(SMALL)
@@ -40,7 +31,7 @@ def test_both_steps_begin_with_one_loss(monkeypatch):
 def test_the_naive_step_knows_lengths():
     student, teacher = relation_speed._models(relation_speed.parse(SMALL), attention="eager")
     ids = torch.arange(12).view(2, 6) + 3
-    layers = {"student_layer": 6, "teacher_layer": 12, "num_heads": 48}
+    layers = {"student_layer": 1, "teacher_layer": 2, "num_heads": 48}
     mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
     whole = naive_relations.loss_of_models(
         student, teacher, {"input_ids": ids, "attention_mask": mask}, **layers
@@ -54,7 +45,7 @@ def test_the_naive_step_knows_lengths():
     assert whole.item() == pytest.approx(sum(part.item() for part in parts) / 2, rel=1e-4)
 
 
-def test_table_and_json(tmp_path, capsys, monkeypatch):
+def test_table_and_json(tmp_path, capsys, forked_benchmarks):
     relation_speed.main([*SMALL, "--output", str(tmp_path / "results" / "speed.json")])
     found = json.loads((tmp_path / "results" / "speed.json").read_text())
     assert found["memory_mib"].keys() == {"ours", "naive"} and len(found["loss_s"]) == 1

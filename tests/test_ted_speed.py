@@ -41,7 +41,7 @@ def test_naive_and_ours_are_one_loss_where_nothing_is_padded(options, tmp_path):
         )
 
 
-def test_tables_and_json(options, tmp_path, capsys):
+def test_tables_and_json(options, tmp_path, capsys, forked_benchmarks):
     output = tmp_path / "speed.json"
     ted_speed.main([*options, "--num_rounds", "1", "--task", "rte", "--output", str(output)])
     found = json.loads(output.read_text())

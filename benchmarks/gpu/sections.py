@@ -2,6 +2,7 @@
 others alone."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -123,6 +124,7 @@ def _section(generate, settings, log, sender):
     tempfile.tempdir = str(settings.work)
     torch.set_num_threads(1)
     reporting.quiet()
+    gc.freeze()  # what is imported stays: settings.attempt() need not look through it after each row
     try:
         for row in generate(settings):
             sender.send(("row", plain(row)))
