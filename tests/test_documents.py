@@ -1,11 +1,17 @@
 """What README.md and datasets/README.md show, run as written in a folder of its own with tiny models."""
 
+import gzip
+import json
 import os
 import re
+import subprocess
 
+import pyarrow
 import torch
 import transformers
 from commands import ROOT, alone, outcome
+from corpus_runs import save_teacher
+from pyarrow import parquet
 
 import models
 from data import tasks
@@ -60,3 +66,36 @@ def test_the_snippet_of_the_readme(tmp_path, demo_tokenizer):
     assert label in tasks.get("mrpc").label_names and 0.5 <= float(probability) <= 1
     folder = re.search(r"hf upload \S+ ([^\s`]+)", section)[1]
     assert f'"{folder}"' in code and "auto_map" in read_json(tmp_path / folder / "config.json")
+
+
+def test_the_commands_about_data(tmp_path, demo_tokenizer):
+    """All that datasets/README.md shows."""
+    found = "".join(blocks((ROOT / "datasets" / "README.md").read_text(), "bash")).splitlines()
+    cleaned, tuned, inferred = found[2], found[0], found[1]
+    assert len(found) == 3 and cleaned.startswith("awk ")
+    # rows of texts and labels, one file packed
+    rows = [{"text": "the soup was cold", "label": "bad"}, {"text": "a good tip", "label": "good"}] * 4
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "reviews.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "reviews_dev.parquet")
+    save_teacher(tmp_path / "bert-base-uncased", demo_tokenizer, max_position_embeddings=128, **SIZES)
+    printed = run_in(tmp_path, f"{tuned} --use_cpu")
+    assert "reviews: a task of the kind classification" in printed and "bad 4, good 4" in printed
+    # diagnostics
+    model = model_of("mnli", demo_tokenizer)
+    models.save_model(model, tmp_path / "outputs" / "finetuning" / "mnli", tokenizer=demo_tokenizer)
+    (tmp_path / "datasets" / "ax").mkdir(parents=True)
+    rows = "index\tsentence1\tsentence2\n0\tthe soup\tthe tip\n1\tthe tip\tthe soup\n"
+    (tmp_path / "datasets" / "ax" / "diagnostic.tsv").write_text(rows)
+    run_in(tmp_path, f"{inferred} --use_cpu")
+    (answers,) = (tmp_path / "outputs").rglob("AX.tsv")
+    _, *answered = answers.read_text().splitlines()
+    assert [line.split("\t")[0] for line in answered] == ["0", "1"]
+    assert {line.split("\t")[1] for line in answered} <= {*tasks.get("mnli").label_names}
+    # a row with an empty question, and one that a line end has broken
+    good = ["id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate", "1\t1\t2\twho\twhat\t0", "2\t3\t4\ta\tb\t1"]
+    broken = [good[0], good[1], "3\t5\t6\t\twhy\t0", "4\t7\t8\thow", "so\twhen\t1", good[2]]
+    (tmp_path / "qqp").mkdir()
+    (tmp_path / "qqp" / "train.tsv").write_text("\n".join(broken) + "\n")
+    subprocess.run(["bash", "-euc", cleaned], cwd=tmp_path / "qqp", check=True)
+    assert (tmp_path / "qqp" / "clean.tsv").read_text().splitlines() == good
