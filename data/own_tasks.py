@@ -283,6 +283,11 @@ def _add_tags(result, path):
         table = table_of(result)
         _, tags, places = tagged_words.read_tags(path, split="train", table=table)
         given = sorted({tag for row in tagged_words.in_iob2(path, tags, places) for tag in row})
+        if given == ["O"]:
+            raise DataError(
+                f"{path}: found no entity, every tag is O; expected some of B- and a type; --label_column "
+                "names another column"
+            )
     types = list(dict.fromkeys(re.sub("^[BIESLU]-", "", tag) for tag in given if tag != "O"))
     every = ["O", *(f"{prefix}-{each}" for each in types for prefix in "BI")]
     result["labels"] = given if sorted(given) == sorted(every) and given != sorted(given) else every

@@ -16,6 +16,7 @@ from data.readers import Examples, Table
 from data.squad.questions import read_questions
 from utils import provenance
 from utils.errors import DataError, FlagError
+from utils.metrics import of_kind
 
 logger = logging.getLogger("compression")
 
@@ -174,10 +175,16 @@ class Task:
 
 
 def of_description(description: dict) -> Task:
-    """A user's own task.  description: as data.own_tasks.resolve() makes it."""
+    """A user's own task.  description: as data.own_tasks.resolve() makes it.  Raises DataError for a metric
+    that is none of its kind's."""
     kind, labels = description["kind"], tuple(description["labels"])
     metrics = _TASKS["squad2"].metrics if kind == "spans" else own_tasks.METRICS[kind]
     given = description.get("metric")
+    known = dict.fromkeys([*metrics, *of_kind(kind, labels)])
+    if given is not None and given not in known:
+        raise DataError(
+            f"{description['name']}: metric: found {given!r}; expected one of {', '.join(known)}; correct it"
+        )
     span = description.get("score_range")
     return Task(
         description["name"],

@@ -120,6 +120,10 @@ BAD = {
     "free text": ("a.csv", "text,label\n" + "".join(f"a,{i}x\n" for i in "123456789"),
     r"told.*--task_kind"),
     "two labels": ("a.csv", "text,label,score\na,b,1\n", "label, score, each of which could be the label"),
+    "no entity": ("a.jsonl", '{"tokens": ["a"], "tags": ["O"]}\n', r"a\.jsonl: found no entity"),
+    "no bytes of text": ("a.csv", b"text,label\nx,caf\xe9\n", r"a\.csv:2: found the byte 0xe9"),
+    "row of a list": ("a.json", '[{"text": "a", "label": 1}, 5]', r"a\.json: row 2: found '5'"),
+    "inside of nothing": ("a.conll", "a O\nb E-P\nc S-P\n", r"a\.conll:2: found E-P; expected B-"),
     "list": ("a.jsonl", '{"text": ["a"], "label": 1}\n{"text": "b", "label": 0}\n',
     r":1: found a list or object in text"),
 }  # fmt: skip
@@ -131,6 +135,15 @@ def test_bad_files(case, tmp_path):
     with pytest.raises(DataError, match=said):
         task = described(tmp_path, (name, content))
         own_tasks.summary(task)
+
+
+@pytest.mark.parametrize("metric, task", [("f1_v", "a.csv"), ("corr", "a.csv"), ("acc", "a.conll")])
+def test_a_metric_of_another_kind(metric, task, tmp_path):
+    """A task file's metric is one of its kind's, or of one of its labels."""
+    content = {"a.csv": CSV, "a.conll": "a B-X\n"}[task]
+    with pytest.raises(DataError, match=f"metric: found '{metric}'; expected one of .*f1"):
+        described(tmp_path, (task, content), metric=metric)
+    assert described(tmp_path, ("b.csv", CSV), metric="f1_no").selection_metric == "f1_no"
 
 
 def test_labels_of_other_files(tmp_path):
