@@ -182,6 +182,7 @@ def hop(iteration, teacher, points, eligible, *, data, run):
         models.save_model(models.crop(student, score.choice["pick"]), folder, tokenizer=data.tokenizer)
 
     parts = {"evaluate": evaluate, "save": save, "settings": settings, "run": run, "stage": stage}
+    parts["beside"] = [teacher, targets_of.outputs]
     result = training.fit(student, step, data.train, **parts)
     if len(eligible) > 1:
         logs.logger.info("%s, candidates:\n%s", stage, logs.table(result.choice["table"]))

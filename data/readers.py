@@ -7,6 +7,7 @@ row is skipped in silence.  Nothing here imports torch.
 import logging
 import math
 import random
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,25 @@ class Examples:
         order = list(range(len(self)))
         random.Random(0).shuffle(order)
         return self.take(sorted(order[:number]))
+
+    def longest(self, number: int) -> "Examples":
+        """So many of the examples, those with the most characters, in their order."""
+        columns = [column for column in (self.first, self.second) if column is not None]
+        sizes = [sum(map(len, map(_joined, texts))) for texts in zip(*columns)]
+        order = sorted(range(len(self)), key=lambda row: -sizes[row])
+        return self.take(sorted(order[:number]))
+
+    def num_bytes(self) -> int:
+        """Memory that the texts take."""
+        columns = [column for column in (self.ids, self.first, self.second) if column is not None]
+        texts = [text for column in columns for text in column]
+        words = [word for text in texts if isinstance(text, list) for word in text]
+        return sum(map(sys.getsizeof, [*texts, *words]))
+
+
+def _joined(text):
+    """A text, also one that is a list of words."""
+    return text if isinstance(text, str) else " ".join(text)
 
 
 def read_lines(path) -> list[str]:

@@ -6,6 +6,7 @@ N rows, B rows of a batch, L tokens.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,13 +21,30 @@ UNKNOWN = -1  # of a word's first piece in unlabelled text: it is answered, with
 _CHUNK = 50  # batches within which rows are sorted by length: nearly no padding, still a random order
 
 
+class Whole(NamedTuple):
+    """Sizes of a split of which a dry run has few rows: its rows, their tokens, the bytes that they take in
+    memory."""
+
+    rows: int
+    tokens: int
+    num_bytes: int
+
+
 class LengthGrouped:
     """The order of N rows, by their lengths alone: [N] int64, tokens with specials."""
 
     lengths: np.ndarray
+    stands_for = None  # Whole, where these rows are few of others, for a dry run
 
     def __len__(self):
         return len(self.lengths)
+
+    @property
+    def whole_size(self) -> tuple[int, int]:
+        """(rows, tokens) of a run that is no dry one."""
+        if self.stands_for is None:
+            return len(self), int(self.lengths.sum())
+        return self.stands_for.rows, self.stands_for.tokens
 
     def epoch(self, seed: int, epoch: int, batch_size: int) -> list[np.ndarray]:
         """The row numbers of each batch of an epoch, a pure function of the arguments: every row once, in

@@ -4,13 +4,15 @@ import copy
 
 from data import demo, hold_out, new_rows
 from data.model_tokenizer import load_tokenizer, tokenizer_hash
-from data.splits import require_labels
+from data.splits import Whole, require_labels
 from data.squad.question_split import SpanOptions
 from data.tokenising import tokenise_examples
 from utils.errors import CheckpointError, FlagError
 
 HOLD_OUT = "hold_out"  # the name of the rows that are kept from training
 _GOLD = "labelled train"  # where train has text without labels beside them: its rows that have some
+_MOST_MEASURED = 4000  # rows that a dry run tokenises to know how long they are
+_BYTES_OF_TOKEN = 8  # its id and its segment
 _SAMPLE = "Unrelated vocabularies differ"  # shown as two tokenizers cut it
 
 
@@ -45,7 +47,8 @@ class TaskData:
         folders.
 
         max_length: tokens of a row, specials included.  max_train_samples, max_eval_samples: rows of train
-        and of what is scored while training, fixed samples; max_rows: of every split, instead of these.
+        and of what is scored while training, fixed samples; max_rows: of every split, for a dry run; those of
+        train are the longest.
         hold_out: share of train that is kept from training.  do_test: whether the test splits are scored.
         infer_split: "test" or "dev", where predictions are wanted.  spans: the values of SpanOptions, for a
         task of that kind.  metric: one of its kind that is wanted beside the task's own.  class_weights:
@@ -183,12 +186,24 @@ class TaskData:
         """
         key = (name, self._max_rows or max_samples)
         if key not in self._splits:
-            self._splits[key] = self.tokenised(self._read(name).sample(key[1]))
+            if name == "train" and self._max_rows:
+                self._splits[key] = self._few_of(self._read(name).sample(max_samples))
+            else:
+                self._splits[key] = self.tokenised(self._read(name).sample(key[1]))
             if self._weighs_classes and name == "train":
                 self._splits[key].weigh_classes()
         split = self._splits[key]
         if labelled:
             require_labels(split)
+        return split
+
+    def _few_of(self, examples):
+        """The longest of these examples as a split, which knows the sizes of all, from a sample of many."""
+        split, sample = self.tokenised(examples.longest(self._max_rows)), examples.sample(_MOST_MEASURED)
+        measured, share = self.tokenised(sample), len(examples) / len(sample)
+        tokens = round(share * int(measured.lengths.sum()))
+        num_bytes = round(share * sample.num_bytes()) + _BYTES_OF_TOKEN * tokens
+        split.stands_for = Whole(round(share * len(measured)), tokens, num_bytes)
         return split
 
     def _read(self, name):

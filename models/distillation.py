@@ -27,12 +27,23 @@ def teacher_targets(teacher, objective, train, *, cached, batch_size, precision,
     student's are others.
     """
     if not objective.needs_teacher:
-        return lambda batch: None
+        return TeacherTargets(None)
     outputs = FrozenOutputs(teacher, layers=objective.teacher_layers, precision=precision)
     outputs.reads = reads
     if cached:
         outputs.cache(train, batch_size=batch_size, where=cached)
-    return lambda batch: Targets(*outputs(batch))
+    return TeacherTargets(outputs)
+
+
+class TeacherTargets:
+    """A function (batch) -> modules.objectives.Targets, or None.  outputs: FrozenOutputs of the teacher, or
+    None."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def __call__(self, batch):
+        return None if self.outputs is None else Targets(*self.outputs(batch))
 
 
 def distil(
@@ -70,6 +81,7 @@ def distil(
         stage=stage,
         draws=draws,
         watch=balance,
+        beside=[teacher, targets.outputs],
         evaluate=evaluation.scorer(student, data.selection, metric=metric, **run.inference),
         save=saver(student, data.tokenizer),
     )

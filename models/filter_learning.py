@@ -59,5 +59,6 @@ def learn_filters(model, filters, spec, data, *, metric, dropout, cached, run) -
         settings=run.training,
         run=run,
         stage="filters",
+        beside=[model, *states.answers.values()],
         save=save,
     )

@@ -89,6 +89,7 @@ def train(
         data.train,
         settings=run.training,
         run=run,
+        beside=[outputs],
         evaluate=evaluation.scorer(student, data.selection, metric=metric, **run.inference),
         save=saver(student, data.tokenizer),
     )

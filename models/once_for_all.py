@@ -101,6 +101,7 @@ class PartsObjective:
 
     def __init__(self, objective, parts):
         self.objective, self.names = objective, [part.name for part in parts]
+        self.teacher = objective.teacher
 
     def __call__(self, student, batch) -> list:
         """student: maybe wrapped.  batch: utils.batch.Batch."""

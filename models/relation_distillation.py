@@ -126,6 +126,7 @@ def train(encoder, objective, hop, blocks, heldout, *, tokenizer, run, stage, ba
         run=run,
         stage=stage,
         watch=balance,
+        beside=[objective.teacher],
         evaluate=lambda: objective.score(encoder, heldout, **run.inference),
         save=saver(encoder.model, tokenizer),
     )

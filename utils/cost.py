@@ -102,9 +102,8 @@ def flops(model, inputs):
 def peak_memory(device):
     """Highest memory use so far, in bytes.
 
-    On a GPU: allocated for tensors since `torch.cuda.reset_peak_memory_stats`. On a CPU: resident set of the
-    process since
-    it began, which cannot be reset: to compare variants, run each in a process of its own.
+    On a GPU: allocated for tensors. On a CPU: resident set of the process. Since it began, or since
+    forget_peak().
     """
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -115,6 +114,29 @@ def peak_memory(device):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
+def memory_now(device) -> int:
+    """Memory in use, in bytes, of the kind that peak_memory() gives; on a CPU without what is free again."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    allocator.give_back()
+    if sys.platform != "linux":
+        return peak_memory(device)
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+
+
+def forget_peak(device) -> bool:
+    """Let peak_memory() begin anew; False on systems where it cannot."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    allocator.give_back()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
+    except OSError:  # no Linux, or one that does not let us
+        return False
+    return True
+
+
 def peak_of(run, *, weights, device):
     """Most memory that run(), which has run before, takes at a time, in bytes; the weights included.
 
@@ -122,18 +144,11 @@ def peak_of(run, *, weights, device):
     Linux: the weights, and by how much the process's resident set grew.  None on systems where that peak
     cannot be reset.
     """
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        run()
-        return torch.cuda.max_memory_allocated(device)
-    allocator.give_back()
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
-    except OSError:  # no Linux, or one that does not let us
+    if not forget_peak(device):
         return None
-    before = peak_memory(device)
+    before = 0 if torch.device(device).type == "cuda" else peak_memory(device) - weights
     run()
-    return weights + peak_memory(device) - before
+    return peak_memory(device) - before
 
 
 def hardware(device) -> str:

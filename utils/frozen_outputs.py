@@ -33,6 +33,8 @@ class FrozenOutputs:
     def __init__(self, model, *, layers, precision: str, pool=None):
         self.model, self.layers, self.precision, self.pool = model, list(layers), precision, pool
         self.reads = None
+        # Bytes that are kept now; that are to be kept, also where a dry run has few of the rows
+        self.in_memory, self.planned = 0, {"memory": 0, "disk": 0}
         # What is kept: "states" [T, layers, D], "logits" [N, C] or [T, C]; which token each row begins with,
         # how many are kept of it, and which row it is, in the order in which the rows were computed
         self._kept, self._starts, self._lengths, self._places, self._tags = None, None, None, None, False
@@ -62,17 +64,23 @@ class FrozenOutputs:
         """
         split = self.reads or split
         batches = split.in_order(batch_size)
-        rows = np.concatenate(batches)
+        order = np.concatenate(batches)
         self._lengths = np.asarray(split.lengths) if self.pool is None else np.ones(len(split), np.int64)
         self._starts, self._places = np.empty(len(split), np.int64), np.empty(len(split), np.int64)
-        self._starts[rows] = np.cumsum(self._lengths[rows]) - self._lengths[rows]
-        self._places[rows] = np.arange(len(split))
+        self._starts[order] = np.cumsum(self._lengths[order]) - self._lengths[order]
+        self._places[order] = np.arange(len(split))
         first = self._outputs(split, batches[0])
         num_tokens = int(self._lengths.sum())
         numbers = {"states": num_tokens, "logits": num_tokens if self._tags else len(split)}
         sizes = {name: ((numbers[name], *kept.shape[1:]), kept.dtype) for name, (_, kept) in first.items()}
         num_bytes = {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in sizes.items()}
         total = sum(num_bytes.values())
+        self.in_memory = total if where == MEMORY else 0
+        rows, tokens = split.whole_size
+        of_all = {"states": tokens if self.pool is None else rows, "logits": tokens if self._tags else rows}
+        self.planned["memory" if where == MEMORY else "disk"] = sum(
+            size * of_all[name] // numbers[name] for name, size in num_bytes.items()
+        )
         what = f"the logits of {len(split)} rows"
         advice = "choose a smaller --max_length or --max_train_samples, or leave --cache_teacher out"
         if self.layers:

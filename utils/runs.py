@@ -44,14 +44,15 @@ class Run:
 
     folder: Path.  device: torch.device.  args: resolved flags.  finished: results.json exists, only tests and
     predictions are left.  metrics: the metrics.jsonl writer.  inputs: {name: hash} of what is read.  record:
-    what args.json will hold, or None where the folder is there already.
+    what args.json will hold, or None where the folder is there already.  plans: the folder that the run would
+    have, of a dry run; else None.
     """
 
     def __init__(self, folder, args, device, *, finished, record=None):
         self.folder, self.args, self.device, self.finished = Path(folder), args, device, finished
         self.started = time.time()
         self.seconds_before = 0.0
-        self.metrics, self.inputs = None, {}
+        self.metrics, self.inputs, self.plans = None, {}, None
         self._record, self._report = record, {}
 
     @property
@@ -124,6 +125,18 @@ class Run:
         if self.args.cache_dir is None:
             return frozen_outputs.MEMORY
         return self.folder / "teacher_outputs" if self.args.dry_run else Path(self.args.cache_dir)
+
+    @property
+    def spare_flags(self) -> set[str]:
+        """Names of the flags of this script that would take less memory and are not given."""
+        found = {name for name in ("gradient_checkpointing", "shard") if vars(self.args).get(name) is False}
+        if self.args.stage not in flags.SHARDED:
+            found.discard("shard")
+        if getattr(self.args, "cache_teacher", False) and self.args.cache_dir is None:
+            found.add("cache_teacher")
+        if getattr(self.args, "teacher_dtype", "bf16") != "bf16":
+            found.add("teacher_dtype")
+        return found
 
     @property
     def training(self) -> training.Settings:
@@ -259,13 +272,11 @@ def start(args, *, inputs: dict) -> Run:
     interruptions.check()
     if distributed.is_main():
         files.clean(tempfile.gettempdir(), lambda name: name == _DRY_RUN)
+    planned = Path(args.output_dir) if args.dry_run else None
     if args.dry_run:
         args.output_dir = distributed.gather(_scratch_folder() if distributed.is_main() else None)[0]
-        for name in ("max_train_samples", "max_steps"):
-            if hasattr(args, name):
-                setattr(
-                    args, name, flags.DRY_RUN_ROWS if name == "max_train_samples" else flags.DRY_RUN_UPDATES
-                )
+        if hasattr(args, "max_steps"):
+            args.max_steps = flags.DRY_RUN_UPDATES
     torch.manual_seed(args.seed)
     folder = Path(args.output_dir)
     for name, path in provenance.paths(inputs) if not args.dry_run else ():
@@ -289,7 +300,7 @@ def start(args, *, inputs: dict) -> Run:
         finished=status == "finished",
         record={**wanted, **now, **made_of} if status == "new" else None,
     )
-    run.inputs, run.seconds_before = hashes, seconds
+    run.inputs, run.seconds_before, run.plans = hashes, seconds, planned
     if status != "new" and distributed.is_main():
         run.open()
         if not run.finished or answers:

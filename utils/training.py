@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from utils import allocator, distributed, interruptions, logs, snapshots
+from utils import allocator, cost, distributed, interruptions, logs, plan, snapshots
 from utils.errors import RunError
 from utils.evaluation import Score, autocast
 from utils.interruptions import Interrupted
@@ -142,6 +142,7 @@ def fit(
     stage="train",
     draws=None,
     watch=None,
+    beside=(),
 ) -> Result:
     """Train a student, keep its best state, continue where an earlier start of the same run stopped.
 
@@ -152,13 +153,14 @@ def fit(
     watch: has values() -> {name: what is logged beside the terms} since reset(), and state() -> what JSON can
     hold of it, which reset(state) goes on from; None: nothing is.
     draws: the stage whose random numbers, dropout's, are drawn; its own where None.
+    beside: what else is in memory meanwhile, for a dry run's plan: modules and FrozenOutputs.
     Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any
     moment and started again ends with the same bits, and the same rows in metrics.jsonl.  Raises Interrupted
     after saving; RunError where a loss or gradient is not finite, or where a state does not hold everything.
     """
     with interruptions.held():
         return _Loop(
-            student, objective, train, evaluate, save, settings, run, stage, draws or stage, watch
+            student, objective, train, evaluate, save, settings, run, stage, draws or stage, watch, beside
         ).run_to_end()
 
 
@@ -192,7 +194,7 @@ class _Agreed(NamedTuple):
 
 
 class _Loop:
-    def __init__(self, student, objective, train, evaluate, save, settings, run, stage, draws, watch):
+    def __init__(self, student, objective, train, evaluate, save, settings, run, stage, draws, watch, beside):
         self.student, self.objective, self.train, self.settings, self.run, self.stage = (
             student,
             objective,
@@ -202,6 +204,7 @@ class _Loop:
             stage,
         )
         self.evaluate, self.save, self.draws, self.watch = evaluate, save, draws, watch
+        self.beside = beside
         self.device, self.folder = run.device, run.state(stage)
         self.shared_out = distributed.is_shared_out(student)
         self.per_update = (
@@ -242,6 +245,9 @@ class _Loop:
             self._window()
         self.module = self._wrap()
         self._announce()
+        planned = self._plan() if self.run.plans is not None else None
+        if self.settings.compile:
+            self.student.compile()
         self.progress = _Progress(self.total, self.position, self.stage)
         try:
             if self.evaluation_due:
@@ -259,6 +265,8 @@ class _Loop:
             raise
         finally:
             self.progress.close()
+        if planned is not None:
+            planned.say_measured(cost.peak_memory(self.device))
         self._snapshot(done=True)
         return finished(self.run, self.stage)
 
@@ -388,6 +396,42 @@ class _Loop:
             "--overwrite: a run keeps "
             "its settings, so that others start it afresh."
         )
+
+    # ---- The plan of a dry run
+
+    def _plan(self) -> plan.Plan:
+        """Say what this takes, before it is begun.  Raises RunError where it does not fit."""
+        planned = plan.Plan(
+            self.student,
+            self._try,
+            batch_size=self.settings.per_device_train_batch_size,
+            num_accumulated=self.settings.num_grad_accum_steps,
+            beside=[each for each in self.beside if each is not None],
+            whole=getattr(self.train, "stands_for", None),
+            device=self.device,
+            in_buckets=self.module is not self.student,
+            writes=distributed.is_main() or self.shared_out,
+            spare=self.run.spare_flags,
+            folder=self.run.plans,
+        )
+        planned.say()
+        cost.forget_peak(self.device)
+        return planned
+
+    def _try(self, number) -> plan.Allocations:
+        """What a forward and a backward pass of so many of the longest rows allocate; two of each where an
+        update has several."""
+        if hasattr(self.train, "in_order"):
+            rows = self.train.in_order(self.settings.per_device_train_batch_size)[0]
+        else:
+            update = self.train.epoch(self.settings.seed, 0, self.per_update)[0]
+            rows, _ = micro_batches(update, per_device=self.settings.per_device_train_batch_size)[0]
+        rows = rows[:number]
+        parts = [(rows, True)] * min(2, self.settings.num_grad_accum_steps)
+        with plan.Allocations(self.student.parameters()) as found:
+            self._backward(parts, self.train.counts(rows))
+        self.optimizer.zero_grad(set_to_none=True)
+        return found
 
     # ---- Evaluation, states, the log
 
@@ -539,8 +583,6 @@ class _Loop:
         return values["rows"]
 
     def _wrap(self):
-        if self.settings.compile:
-            self.student.compile()
         if distributed.world() == 1 or self.shared_out:
             return self.student
         devices = [self.device] if self.device.type == "cuda" else None

@@ -18,6 +18,7 @@ sparsification, stark, ted, vocabulary, evaluation: the scripts of these names.
 """
 
 from utils.flags.checks import (
+    SHARDED,
     check_balance,
     check_dense,
     check_hold_out,

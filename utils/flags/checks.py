@@ -11,7 +11,7 @@ from utils.flags.groups import SPANS
 
 # The stages that share a model out with --shard.  Relation distillation reads queries, keys and values of a
 # layer past its output, by which torch knows when to gather the layer's weights again
-_SHARDED = ("finetuning", "sparsification", "distillation", "maxidisc", "minidisc", "stark")
+SHARDED = ("finetuning", "sparsification", "distillation", "maxidisc", "minidisc", "stark")
 # Those that compute in 16 bits throughout.  Scores of units are taken in fp32, and so is what shows which
 # parameters relation distillation trains
 _FLASH = ("finetuning", "distillation", "maxidisc", "minidisc", "ted")
@@ -118,7 +118,7 @@ def check_shard(args):
             "--shard: shares a model out among several processes, and this is one; start the script with "
             "torchrun --nproc_per_node 2 (or more), or leave the flag out"
         )
-    if args.stage not in _SHARDED:
+    if args.stage not in SHARDED:
         yield f"--shard: {args.stage} has not been made to share a model out; leave it out"
     if args.compile:
         yield "--shard and --compile: not tried together; leave one out"

@@ -104,7 +104,10 @@ def data_options(args) -> dict:
     names = ("data_dir", "max_length", "max_train_samples", "max_eval_samples", "hold_out", "do_test")
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "infer_split": args.infer_split if getattr(args, "do_infer", False) else None,
-        "max_rows": DRY_RUN_ROWS if args.dry_run else None,
+        # A batch is wanted whole: it is what a dry run measures
+        "max_rows": max(DRY_RUN_ROWS, getattr(args, "per_device_train_batch_size", 0))
+        if args.dry_run
+        else None,
         "spans": {name: getattr(args, name) for name in SPANS},
         "metric": getattr(args, "selection_metric", None),
         "class_weights": getattr(args, "class_weights", "none"),
