@@ -5,9 +5,9 @@ Needs MRPC's real files and a BERT checkpoint with its tokenizer; about 15 minut
 
 Each command runs twice in processes of their own: with --dry_run, whose table is read, and without, to the
 end of one epoch of few rows, the longest of which are those of the dry run's batch.  Measured is the highest
-resident set of each process (VmHWM of /proc, files that are mapped included), from its start to its end.  Of
-several processes, and of several stages of one run, the largest estimate is taken.  Aims at an estimate within
-15% of what is measured.
+resident set of each process (VmHWM of /proc, files that are mapped included), from its start to its end.
+Of several processes, and of several stages of one run, the largest is taken.  Aims at an estimate within 15%
+of what is measured.
 """
 
 import re

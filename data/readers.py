@@ -98,12 +98,14 @@ class Examples:
         random.Random(0).shuffle(order)
         return self.take(sorted(order[:number]))
 
-    def longest(self, number: int) -> "Examples":
-        """So many of the examples, those with the most characters, in their order."""
+    def longest(self, number: int, *, beside: int) -> "Examples":
+        """So many of the examples, those with the most characters, and a sample of so many others, in their
+        order."""
         columns = [column for column in (self.first, self.second) if column is not None]
         sizes = [sum(map(len, map(_joined, texts))) for texts in zip(*columns)]
         order = sorted(range(len(self)), key=lambda row: -sizes[row])
-        return self.take(sorted(order[:number]))
+        others = random.Random(0).sample(order[number:], min(beside, len(order[number:])))
+        return self.take(sorted([*order[:number], *others]))
 
     def num_bytes(self) -> int:
         """Memory that the texts take."""

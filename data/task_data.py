@@ -47,8 +47,8 @@ class TaskData:
         folders.
 
         max_length: tokens of a row, specials included.  max_train_samples, max_eval_samples: rows of train
-        and of what is scored while training, fixed samples; max_rows: of every split, for a dry run; those of
-        train are the longest.
+        and of what is scored while training, fixed samples; max_rows: of every split, for a dry run, which
+        has as many of the longest rows of train besides.
         hold_out: share of train that is kept from training.  do_test: whether the test splits are scored.
         infer_split: "test" or "dev", where predictions are wanted.  spans: the values of SpanOptions, for a
         task of that kind.  metric: one of its kind that is wanted beside the task's own.  class_weights:
@@ -198,8 +198,10 @@ class TaskData:
         return split
 
     def _few_of(self, examples):
-        """The longest of these examples as a split, which knows the sizes of all, from a sample of many."""
-        split, sample = self.tokenised(examples.longest(self._max_rows)), examples.sample(_MOST_MEASURED)
+        """A few of these examples as a split, the longest among them.  It knows the sizes of all, by a sample
+        where they are many."""
+        split = self.tokenised(examples.longest(self._max_rows, beside=self._max_rows))
+        sample = examples.sample(_MOST_MEASURED)
         measured, share = self.tokenised(sample), len(examples) / len(sample)
         tokens = round(share * int(measured.lengths.sum()))
         num_bytes = round(share * sample.num_bytes()) + _BYTES_OF_TOKEN * tokens

@@ -10,6 +10,7 @@ from commands import forked_processes, outcome, run
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 import models
+from data.splits import LengthGrouped
 from utils import files, kept_on_disk
 from utils.batch import Batch
 from utils.errors import RunError
@@ -18,20 +19,13 @@ from utils.frozen_outputs import MEMORY, FrozenOutputs
 HEADS = {"classification": BertForSequenceClassification, "tagging": BertForTokenClassification}
 
 
-class Rows:
+class Rows(LengthGrouped):
     """A split of 23 rows of random tokens."""
 
     def __init__(self, seed=0):
         random = np.random.default_rng(seed)
         self.lengths = random.integers(3, 12, 23)
         self.ids = [random.integers(5, 90, length) for length in self.lengths]
-
-    def __len__(self):
-        return len(self.lengths)
-
-    def in_order(self, batch_size):
-        order = np.argsort(-self.lengths, kind="stable")
-        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
     def collate(self, indices):
         longest = self.lengths[indices].max()
@@ -195,7 +189,7 @@ def test_the_flags(tuned_demo, small_demo, tmp_path):
     run("run_distillation.py", *flags, *disk, "--dry_run")
     assert [entry.name for entry in (tmp_path / "teacher_outputs").glob("*/*")] == ["lock"]
     done = run("run_distillation.py", *flags, *disk, "--cache_dir", tmp_path / "elsewhere")
-    assert f"in {tmp_path / 'elsewhere'}" in done.stderr
+    assert f"to {tmp_path / 'elsewhere'}" in done.stderr
     ours, theirs = (tmp_path / name / "ckpt" / "model.safetensors" for name in ("run", "memory"))
     assert files.sha256(ours) == files.sha256(theirs)
     run("run_distillation.py", *flags, "--cache_teacher")  # finished: neither place is a setting

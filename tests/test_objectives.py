@@ -156,7 +156,7 @@ def test_golden_update():
 class Three:
     """The three examples of batch() as a split."""
 
-    lengths = np.array([8, 5, 3])
+    lengths, whole_size = np.array([8, 5, 3]), (3, 16)
 
     def __init__(self, kind):
         self.whole = batch(kind)

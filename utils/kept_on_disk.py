@@ -85,7 +85,9 @@ def _begin(place, sizes, total, *, what, advice) -> int:
     memory.require(max(0, total - there), what=f"--cache_teacher disk: {what}", advice=advice, folder=place)
     for name in sizes:
         (place / f"{name}.bin").touch()
-    logs.logger.info("outputs of the frozen model, %s: %s in %s", memory.in_words(total), what, place)
+    logs.logger.info(
+        "outputs of the frozen model, %s (%s), written to %s", memory.in_words(total), what, place
+    )
     if done:
         logs.logger.info("%s: filled from batch %d on, where a run before has stopped", place, done)
     return done

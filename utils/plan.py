@@ -1,8 +1,9 @@
 """What training takes of memory and disk, before it is begun: what --dry_run prints.
 
 Weights, gradients and optimiser follow from the numbers of parameters.  What a forward and a backward pass
-allocate is counted, tensor by tensor, on a batch of the longest rows.  The rest, the program with its
-libraries and data, is what is resident beside all that.
+allocate is counted, tensor by tensor, on a batch of the longest rows.  What lies between the tensors on a
+CPU, where the C library's allocator finds no place for blocks of other sizes, is measured on batches of
+several lengths.  The rest, the program with its libraries and data, is what is resident beside all that.
 """
 
 import dataclasses
@@ -83,7 +84,7 @@ class Need:
 
     resident: what it has now.  program: of that libraries and data, with the data that a whole run reads.
     weights, gradients, optimizer: of what is trained; buckets: in which processes exchange gradients.
-    activations: at most; passes: at most of activations and gradients at a time.
+    activations: at most; passes: at most of activations and gradients at a time; gaps: between them.
     frozen: of models that are not trained.  kept, kept_on_disk: of their outputs for all rows.
     state: on the disk, while one takes the place of another.
     """
@@ -96,6 +97,7 @@ class Need:
     optimizer: int
     activations: int
     passes: int
+    gaps: int
     frozen: int
     kept: int
     kept_on_disk: int
@@ -105,7 +107,7 @@ class Need:
     def peak(self) -> int:
         """The most memory at a time."""
         lasting = self.program + self.weights + self.buckets + self.optimizer + self.frozen + self.kept
-        return lasting + max(self.passes, self.gradients)
+        return lasting + max(self.passes, self.gradients) + self.gaps
 
     @property
     def more(self) -> int:
@@ -121,6 +123,7 @@ class Need:
             "gradients": self.gradients + self.buckets,
             "optimiser": self.optimizer,
             "activations, at most": self.activations,
+            "between all these": self.gaps,
             "frozen models": self.frozen,
             "their outputs, for all rows": self.kept,
             "peak, not all of it at a time": self.peak,
@@ -140,7 +143,8 @@ def arithmetic(student) -> dict:
 class Plan:
     """What this process needs to train a student, as far as that is known before.
 
-    try_batch(number) -> Allocations of a forward and a backward pass of so many of the longest rows.
+    try_batch(number) -> Allocations of a forward and a backward pass of so many of the longest rows; with
+    share=0.5 of rows in the middle.
     batch_size: rows of a micro-batch.  num_accumulated: micro-batches of an update.  beside: what else is in
     memory: modules, and FrozenOutputs.  whole: data.splits.Whole, where the split has few of its rows, or
     None.  in_buckets: whether processes exchange gradients in buckets.  writes: whether this process writes a
@@ -180,6 +184,7 @@ class Plan:
             optimizer=known["optimizer"],
             activations=0,
             passes=0,
+            gaps=0,
             frozen=frozen,
             kept=sum(each.planned["memory"] for each in outputs),
             kept_on_disk=sum(each.planned["disk"] for each in outputs),
@@ -190,8 +195,13 @@ class Plan:
         self._per_row = max(0, two - self._one)
         self.need = self._with_batches(need, batch_size)
         if not distributed.any_of(not self._fits(self.need)):
+            cost.forget_peak(device)
+            for share in (1.0, 0.5):
+                try_batch(batch_size, share=share)
             found = try_batch(batch_size)
-            self.need = dataclasses.replace(need, activations=found.activations, passes=found.peak)
+            taken = cost.peak_memory(device) - resident
+            gaps = max(0, taken - found.peak) if device.type == "cpu" else 0
+            self.need = dataclasses.replace(need, activations=found.activations, passes=found.peak, gaps=gaps)
 
     def say(self):
         """Print the table, of all processes.  Raises RunError in all of them where it does not fit in one,
@@ -241,7 +251,8 @@ class Plan:
         """With micro-batches of so many rows, and as many of them as it takes."""
         activations = self._one + (number - 1) * self._per_row
         waiting = need.gradients if self._num_accumulated > 1 or number < self._batch_size else 0
-        return dataclasses.replace(need, activations=activations, passes=activations + waiting)
+        gaps = need.gaps * number // self._batch_size
+        return dataclasses.replace(need, activations=activations, passes=activations + waiting, gaps=gaps)
 
     def _advice(self, lacks_disk):
         """Yield what would make it fit: each way that does alone; where none does, all of them together."""

@@ -134,7 +134,8 @@ class Run:
             found.discard("shard")
         if getattr(self.args, "cache_teacher", False) and self.args.cache_dir is None:
             found.add("cache_teacher")
-        if getattr(self.args, "teacher_dtype", "bf16") != "bf16":
+        filters = getattr(self.args, "mode", None) == "filters"  # of TED: nothing is a teacher
+        if getattr(self.args, "teacher_dtype", "bf16") != "bf16" and not filters:
             found.add("teacher_dtype")
         return found
 

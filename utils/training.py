@@ -418,12 +418,16 @@ class _Loop:
         cost.forget_peak(self.device)
         return planned
 
-    def _try(self, number) -> plan.Allocations:
-        """What a forward and a backward pass of so many of the longest rows allocate; two of each where an
-        update has several."""
+    def _try(self, number, *, share=0.0) -> plan.Allocations:
+        """What a forward and a backward pass of so many rows allocate; two of each where an update has
+        several.
+
+        share: of the rows that are longer than these: 0 for the longest.
+        """
         if hasattr(self.train, "in_order"):
-            rows = self.train.in_order(self.settings.per_device_train_batch_size)[0]
-        else:
+            batches = self.train.in_order(self.settings.per_device_train_batch_size)
+            rows = batches[round(share * (len(batches) - 1))]
+        else:  # a stream, whose rows are of one length
             update = self.train.epoch(self.settings.seed, 0, self.per_update)[0]
             rows, _ = micro_batches(update, per_device=self.settings.per_device_train_batch_size)[0]
         rows = rows[:number]

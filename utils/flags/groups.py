@@ -236,7 +236,7 @@ def folder(parser):
     add(
         "--dry_run",
         action="store_true",
-        help="a few rows and updates through every step; leaves nothing behind",
+        help="a few rows and updates through every step, a plan of memory and disk; leaves nothing behind",
     )
     add("--debug", action="store_true", help="show tracebacks of users' errors")
     return group
