@@ -36,7 +36,7 @@ from benchmarks.reporting import begin, finish, median, spread
 from models import moe_bert
 from models.balance import Balance
 from modules.experts import ExpertLinear, Router
-from utils import allocator, logs, training
+from utils import allocator, logs, updates
 from utils.batch import Batch
 from utils.evaluation import autocast
 
@@ -44,7 +44,7 @@ AIMS = {("cpu", "fp32", 128): 1.6, ("cpu", "fp32", 2048): 1.05, ("cuda", "bf16",
 WIDTH, NEURONS, EXPERTS, LAYERS = 384, 1536, 4, 3
 SKEW = 0.7
 CALLS = {"cpu": 1, "cuda": 10}  # of one side before the other's turn: a GPU is not to wait for the host
-SETTINGS = training.Settings(learning_rate=3e-4)
+SETTINGS = updates.Settings(learning_rate=3e-4)
 
 
 def parse(argv=None):
@@ -238,7 +238,7 @@ def _forward(student, batch, what):
 
 
 def _step(student, batch, what):
-    optimizer, balance = training.optimizer(student.train(), SETTINGS), Balance(student)
+    optimizer, balance = updates.optimizer(student.train(), SETTINGS), Balance(student)
 
     def run():
         with autocast(student.device, what["precision"]):

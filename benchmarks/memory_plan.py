@@ -1,4 +1,4 @@
-"""The plan that --dry_run prints, beside what the same commands take: memory of six configurations.
+"""The plan that --dry_run prints, beside what the same commands take: memory of seven configurations.
 
     OMP_NUM_THREADS=1 python -m benchmarks.memory_plan --output results/scale/plan.json
 Needs MRPC's real files and a BERT checkpoint with its tokenizer; about 15 minutes on one core, 3 GB of disk.
@@ -11,21 +11,17 @@ of what is measured.
 """
 
 import re
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import transformers
 
+from benchmarks import memory_of_runs
 from benchmarks.reporting import begin, finish
-from benchmarks.sharding import children
 from benchmarks.training_cases import parser_of_paths
 from data.model_tokenizer import load_tokenizer
 from utils import logs
 
-ROOT = Path(__file__).resolve().parents[1]
 AIM = 0.15
 SENTENCE = "The encoder reads a text piece by piece and gives a state for each of them. "
 ROWS = (*"--task_name mrpc --use_cpu --max_train_samples 160 --max_eval_samples 64".split(),)
@@ -33,6 +29,11 @@ EPOCH = (*ROWS, *"--num_train_epochs 1 --hold_out 0".split())
 # name: (script, flags, processes); {encoder}, {nested}, {t5}, {corpus} and {data} are filled in
 CASES = {
     "fine-tuning": ("run_finetuning.py", (*EPOCH, "--model_path", "{encoder}"), 1),
+    "fine-tuning, --gradient_checkpointing": (
+        "run_finetuning.py",
+        (*EPOCH, *"--model_path {encoder} --gradient_checkpointing".split()),
+        1,
+    ),
     "distillation to 90S, teacher's outputs in memory": (
         "run_distillation.py",
         (*EPOCH, *"--teacher_model_path {nested} --layer_or_sparsity 90S --cache_teacher".split()),
@@ -109,31 +110,10 @@ def prepare(folder, args) -> dict:
     return {"encoder": encoder, **made}
 
 
-def measured(script, *flags, processes=1):
+def measured(*words, processes=1):
     """Run a script; returns (what it has printed, [highest resident set of each process in MiB])."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    words = [sys.executable, *(launcher if processes > 1 else []), str(ROOT / script), *flags]
-    peaks = {}
-    with tempfile.TemporaryFile("w+") as printed:
-        process = subprocess.Popen(words, cwd=ROOT, stdout=printed, stderr=printed)
-        while process.poll() is None:
-            for number in children(process.pid) if processes > 1 else [process.pid]:
-                peaks[number] = max(peaks.get(number, 0), highest(number))
-            time.sleep(0.02)
-        printed.seek(0)
-        said = printed.read()
-    if process.returncode != 0:
-        sys.exit(f"{script}: exit code {process.returncode}\n{said[-3000:]}")
-    return said, sorted(peaks.values(), reverse=True)[:processes]
-
-
-def highest(number) -> int:
-    """MiB of a process's highest resident set so far; 0 where it has ended."""
-    try:
-        lines = Path(f"/proc/{number}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), 0)
+    said, peaks = memory_of_runs.run(*words, counted=memory_of_runs.HIGHEST, processes=processes)
+    return said, [peak // 2**20 for peak in peaks]
 
 
 def report(found) -> str:

@@ -33,14 +33,14 @@ from benchmarks.reporting import begin, finish, median, peak, quiet, spread
 from models.relation_encoder import RelationEncoder
 from models.relation_objective import RelationObjective
 from modules.relation_losses import relation_losses
-from utils import allocator, logs, training
+from utils import allocator, logs, updates
 from utils.batch import Batch
 from utils.evaluation import autocast
 
 AIMS = {"loss, time": 5, "loss, memory": 15, "step, fp32": 1.5}
 RELATIONS = {"qq": 1.0, "kk": 1.0, "vv": 1.0}
 WIDTHS = {"student": 384, "teacher": 768}
-SETTINGS = training.Settings(learning_rate=6e-4)
+SETTINGS = updates.Settings(learning_rate=6e-4)
 
 
 def parse(argv=None):
@@ -165,7 +165,7 @@ def our_step(args, *, precision="fp32", device="cpu"):
     objective = RelationObjective(
         teacher, relations=RELATIONS, num_heads=args.num_relation_heads, weighting="sequence"
     )
-    optimizer, batch = training.optimizer(student, SETTINGS), _batch(args).to(device)
+    optimizer, batch = updates.optimizer(student, SETTINGS), _batch(args).to(device)
 
     def loss_of():
         with autocast(student.model.device, precision):

@@ -16,8 +16,6 @@ mapped), its highest value of samples 20 ms apart; seconds from start to end.
 import argparse
 import functools
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,13 +23,13 @@ from pathlib import Path
 import torch
 import transformers
 
+from benchmarks import memory_of_runs
 from benchmarks.reporting import begin, finish
 from data import demo, tasks
 from data.model_tokenizer import load_tokenizer
 from models import enct5
 from utils import files
 
-ROOT = Path(__file__).resolve().parents[1]
 AIM = 0.6  # of the memory of one process alone
 PIECES, T5_PIECES = 30522, 32128  # BERT's and T5's; those of the demo task are fewer
 LARGE = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -120,41 +118,12 @@ def few(folder) -> list[str]:
     return [word.format(folder=folder / "data") for word in FEW]
 
 
-def measured(script, *flags, processes=1) -> tuple:
+def measured(*words, processes=1) -> tuple:
     """Run a script; returns {"peak_bytes": [of each process], "seconds"}, and what it has printed."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    words = [sys.executable, *(launcher if processes > 1 else []), str(ROOT / script), *map(str, flags)]
-    started, peaks = time.time(), {}
-    with tempfile.TemporaryFile("w+") as printed:
-        process = subprocess.Popen(words, cwd=ROOT, stdout=printed, stderr=printed)
-        while process.poll() is None:
-            for number in children(process.pid) if processes > 1 else [process.pid]:
-                peaks[number] = max(peaks.get(number, 0), anonymous(number))
-            time.sleep(0.02)
-        printed.seek(0)
-        said = printed.read()
+    started = time.time()
+    said, peaks = memory_of_runs.run(*words, counted=memory_of_runs.ANONYMOUS, processes=processes)
     print(said, flush=True)
-    if process.returncode != 0:
-        sys.exit(f"{script}: exit code {process.returncode}")
-    largest = sorted(peaks.values(), reverse=True)[:processes]
-    return {"peak_bytes": largest, "seconds": round(time.time() - started, 1)}, said
-
-
-def children(number) -> list[int]:
-    """The processes that a process has started."""
-    try:
-        return [int(each) for each in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def anonymous(number) -> int:
-    """Bytes of anonymous memory that a process has resident; 0 where it has ended."""
-    try:
-        lines = Path(f"/proc/{number}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
+    return {"peak_bytes": peaks, "seconds": round(time.time() - started, 1)}, said
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, parser_of_p
 from models import filter_learning, layerwise_distillation
 from modules import losses
 from modules.filters import LayerwiseObjective
-from utils import logs, runs, training
+from utils import logs, runs, updates
 from utils.flags import how_trained
 from utils.flags.ted import objective_options
 from utils.frozen_outputs import FrozenOutputs
@@ -196,7 +196,7 @@ def _naive(case, number, seed, *, read=time.process_time):
             read=read,
         )
         student, teacher = pair(case, run)
-    optimizer, marks = training.optimizer(student, run.training), []
+    optimizer, marks = updates.optimizer(student, run.training), []
     for rows in order(case, number, seed):
         batch = case.train.collate(rows)
         naive_loss(student, teacher, batch).backward()

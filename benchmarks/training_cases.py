@@ -21,7 +21,7 @@ from data.model_tokenizer import load_tokenizer
 from data.tokenising import tokenise_examples
 from modules import importance, losses, objectives, tradeoff
 from modules.objectives import Objective
-from utils import checkpoints, evaluation, runs, training
+from utils import checkpoints, evaluation, runs, training, updates
 from utils.evaluation import Score
 from utils.flags.model_types import objective_options
 
@@ -272,7 +272,7 @@ def time_parts(case, *, number, seed):
     students = {s: models.crop(teacher, s).train() for s in reversed(first_hop(teacher, args)[1])}
     *_, largest = students.values()
     objective, targets_of = teaching(largest, teacher, case, args)
-    optimizer = training.optimizer(largest, training.Settings.of(vars(args)))
+    optimizer = updates.optimizer(largest, updates.Settings.of(vars(args)))
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     parts = {"teacher": [], **{f"{s:g}%": [] for s in students}, "update": []}
 

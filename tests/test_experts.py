@@ -17,7 +17,7 @@ from models import moe_bert
 from models.balance import Balance
 from models.relation_encoder import RelationEncoder
 from modules import expert_products, experts
-from utils import cost, families, training
+from utils import cost, families, updates
 from utils.batch import Batch
 from utils.errors import CheckpointError
 
@@ -658,7 +658,7 @@ def test_an_expert_without_tokens_keeps_its_weights(decay):
     changes it."""
     torch.manual_seed(0)  # of the dropout
     model, batch = expert_model(dtype=torch.float32).train(), tiny_models.inputs()
-    optimizer = training.optimizer(model, training.Settings(learning_rate=0.1, weight_decay=decay))
+    optimizer = updates.optimizer(model, updates.Settings(learning_rate=0.1, weight_decay=decay))
     for layer in model.encoder.layer:
         nn.init.constant_(layer.ffn_router.bias[1], -1e4)
     before = copy.deepcopy(dict(model.named_parameters()))

@@ -9,7 +9,7 @@ from commands import outcome, run
 from transformers import BertConfig, BertForSequenceClassification
 
 from data.readers import Examples
-from utils import plan, training
+from utils import plan, updates
 from utils.plan import Allocations
 
 
@@ -30,7 +30,7 @@ def test_weights_gradients_optimiser_are_exact(frozen):
     """Beside a real update, also where part of the model is not trained."""
     model = bert()
     model.bert.embeddings.requires_grad_(not frozen)
-    optimizer = training.optimizer(model, training.Settings())
+    optimizer = updates.optimizer(model, updates.Settings())
     step(model, 2)
     gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
     optimizer.step()

@@ -7,7 +7,7 @@ import torch
 from corpus_texts import PIECES, bert_like, built, plain_blocks, read, rows, text
 
 from data.corpus import blocks, documents, memory_mapped, streaming, training_blocks
-from utils import distributed, flags, interruptions, logs, runs, training
+from utils import distributed, flags, interruptions, logs, runs, training, updates
 from utils.errors import DataError, FlagError
 from utils.evaluation import Score
 
@@ -49,7 +49,7 @@ def taken(stream, number, world=1, start=0):
     found = []
     order = stream.epoch(3, 0, 4 * world)
     for update in range(start, number):
-        mine = [part for part, _ in training.micro_batches(order[update], per_device=4)]
+        mine = [part for part, _ in updates.micro_batches(order[update], per_device=4)]
         found += [row for part in mine for row in stream.collate(part).inputs["input_ids"].tolist()]
     return found
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from utils import flags, interruptions, logs, runs, snapshots, training
+from utils import flags, interruptions, logs, runs, snapshots, training, updates
 from utils.batch import Batch
 from utils.errors import FlagError, RunError
 from utils.evaluation import Score
@@ -188,7 +188,7 @@ def test_updates_of_100_batches_accumulated_by_4():
     """The golden value of the papers' document: 25 updates, not the 26 of a loop that steps on step % 4 ==
     0."""
     assert math.ceil(100 * 8 / (8 * 4)) == len(Points(800).epoch(0, 0, 32)) == 25
-    parts = training.micro_batches(np.arange(32), per_device=8)
+    parts = updates.micro_batches(np.arange(32), per_device=8)
     assert [len(part) for part, real in parts] == [8, 8, 8, 8]
 
 
@@ -408,10 +408,10 @@ def test_half_written_snapshot_is_not_used(tmp_path):
 
 def test_learning_rate():
     """Counted in updates: peak at the end of the warm-up; linear would reach 0 one update after the last."""
-    rates = [training.learning_rate(u, total=10, peak=1.0, warmup=0.2, kind="linear") for u in range(10)]
+    rates = [updates.learning_rate(u, total=10, peak=1.0, warmup=0.2, kind="linear") for u in range(10)]
     assert rates == pytest.approx([0.5, 1.0, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
-    assert training.learning_rate(9, total=10, peak=1.0, warmup=0, kind="constant") == 1
-    assert training.learning_rate(5, total=10, peak=1.0, warmup=0, kind="cosine") == pytest.approx(0.5)
+    assert updates.learning_rate(9, total=10, peak=1.0, warmup=0, kind="constant") == 1
+    assert updates.learning_rate(5, total=10, peak=1.0, warmup=0, kind="cosine") == pytest.approx(0.5)
 
 
 def test_every_problem_with_the_flags_is_named_at_once():

@@ -69,8 +69,8 @@ def test_stark_and_ted(tuned_demo, nested_demo, small_demo, tmp_path):
     flags = [*base, *models, *rewound, *short, "--unlabelled_only", "--output_dir", folder]
     done = run("run_stark.py", *flags)
     assert "data: train 32, scored 160, dev 64" in done.stderr
-    done = run("run_ted.py", *base, *models, *"--mode kd --kl_alpha 1 --task_weight 0".split(), *short,
-    "--output_dir", tmp_path / "ted")  # fmt: skip
+    mode = [*"--mode kd --kl_alpha 1 --task_weight 0".split(), *short, "--output_dir", tmp_path / "ted"]
+    done = run("run_ted.py", *base, *models, *mode)
     assert "data: train 192, dev 64" in done.stderr and "= kl " in done.stderr
     filters = ["--mode", "filters", "--model_path", tuned_demo]
     refusals = [

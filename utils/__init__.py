@@ -26,7 +26,7 @@ cards, card_snippets: what a model card says, and the lines of Python in it.
 
 Training and evaluation:
 batch: one mini-batch.
-training: the loop; when a state is saved.
+training: the loop; when a state is saved.  updates: its settings, learning rate, optimiser, micro-batches.
 plan: what it takes of memory and disk, for dry runs.
 evaluation: a model over a split.
 frozen_outputs: a frozen model's outputs, kept or computed anew.  kept_on_disk: what is kept there of them.

@@ -23,7 +23,7 @@ from utils import (
     provenance,
     run_folder,
     run_lock,
-    training,
+    updates,
 )
 from utils.errors import FlagError, RunError, UserError, of_machine
 from utils.flags import paths
@@ -140,9 +140,9 @@ class Run:
         return found
 
     @property
-    def training(self) -> training.Settings:
+    def training(self) -> updates.Settings:
         """How is trained, for training.fit()."""
-        return training.Settings.of(vars(self.args))
+        return updates.Settings.of(vars(self.args))
 
     @property
     def inference(self) -> dict:

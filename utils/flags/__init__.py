@@ -6,7 +6,7 @@ it.
 parser: the parser, types, resolved settings.
 paths: flags that name files and folders.
 own_task: a task of the user's own.
-groups: flags that several scripts share.
+groups, teachers: flags that several scripts share; those of stages that distil.
 checks: what can be wrong with them.
 model_types: the papers' --model_type, and what follows from it.
 corpus: text corpora.
@@ -32,10 +32,8 @@ from utils.flags.groups import (
     DRY_RUN_UPDATES,
     OF_ANSWERS,
     SPANS,
-    balance,
     class_weights,
     data_options,
-    distillation,
     folder,
     held_out,
     how_loaded,
@@ -45,10 +43,8 @@ from utils.flags.groups import (
     runtime,
     scoring,
     spans,
-    student,
     task,
     training,
-    unlabelled,
 )
 from utils.flags.parser import (
     candidates,
@@ -70,6 +66,7 @@ from utils.flags.parser import (
     weight,
     with_flag_name,
 )
+from utils.flags.teachers import balance, distillation, student, unlabelled
 
 from utils.flags import (  # isort: skip
     assistants,

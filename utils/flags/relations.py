@@ -11,8 +11,9 @@ from utils import families
 from utils.errors import FlagError
 from utils.flags import corpus, hops
 from utils.flags.checks import config
-from utils.flags.groups import model_path, teacher_dtype
+from utils.flags.groups import model_path
 from utils.flags.parser import fraction, idle, non_negative, path_of_students, positive_int, width
+from utils.flags.teachers import teacher_dtype
 
 RELATIONS = tuple(left + right for left in "qkv" for right in "qkv")
 

@@ -7,8 +7,9 @@ from utils import families, filter_specs
 from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_hold_out, check_student, config, student_parts
-from utils.flags.groups import cache, model_path, teacher_dtype
+from utils.flags.groups import model_path
 from utils.flags.parser import idle, moderate, non_negative, positive_int, switch, width
+from utils.flags.teachers import cache, teacher_dtype
 
 DISTILLING = ("kd", "lwd", "ted")
 STUDENTS = ("ft", *DISTILLING)
