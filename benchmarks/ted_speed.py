@@ -39,10 +39,11 @@ from benchmarks.training_cases import CPU, WARMUP, Stopwatch, order, parser_of_p
 from models import filter_learning, layerwise_distillation
 from modules import losses
 from modules.filters import LayerwiseObjective
-from utils import logs, runs, updates
+from utils import logs, updates
 from utils.flags import how_trained
 from utils.flags.ted import objective_options
 from utils.frozen_outputs import FrozenOutputs
+from utils.run import Run
 
 NUM_EPOCHS = 6  # of the published stage I on the small tasks
 WEIGHTS = {"kl_alpha": 20, "mse_alpha": 100}
@@ -97,7 +98,7 @@ def start(case, folder, *flags, number, seed, read=time.process_time):
         WARMUP + number,
         *flags,
     ]
-    run = runs.Run(folder, run_ted.parse([str(word) for word in words]), CPU, finished=False)
+    run = Run(folder, run_ted.parse([str(word) for word in words]), CPU, finished=False)
     run.metrics = Stopwatch(read)
     torch.manual_seed(seed)
     return run

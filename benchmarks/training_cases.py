@@ -21,9 +21,10 @@ from data.model_tokenizer import load_tokenizer
 from data.tokenising import tokenise_examples
 from modules import importance, losses, objectives, tradeoff
 from modules.objectives import Objective
-from utils import checkpoints, evaluation, runs, training, updates
+from utils import checkpoints, evaluation, training, updates
 from utils.evaluation import Score
 from utils.flags.model_types import objective_options
+from utils.run import Run
 
 GRID = (0, 50, 60, 70, 80, 85, 90)
 TARGET = 90
@@ -179,7 +180,7 @@ def train(script, case, *flags, number, seed=0, read=None, stop=False):
     torch.manual_seed(seed)
     caching = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        run = runs.Run(folder, args, case.device, finished=False)
+        run = Run(folder, args, case.device, finished=False)
         run.metrics = Stopwatch(read or timing.clock(case.device), number if stop else None)
         with contextlib.suppress(Enough):
             if script is run_finetuning:

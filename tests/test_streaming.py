@@ -7,9 +7,10 @@ import torch
 from corpus_texts import PIECES, bert_like, built, plain_blocks, read, rows, text
 
 from data.corpus import blocks, documents, memory_mapped, streaming, training_blocks
-from utils import distributed, flags, interruptions, logs, runs, training, updates
+from utils import distributed, flags, interruptions, logs, training, updates
 from utils.errors import DataError, FlagError
 from utils.evaluation import Score
+from utils.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def objective(model, batch):
 def fit(folder, train, args, ask, *, interrupt_at=None):
     """Train; interrupt_at: the evaluation during which ask(), of the fixture asked_to_stop, tells that it is
     to stop."""
-    run = runs.Run(folder, args, torch.device("cpu"), finished=False)
+    run = Run(folder, args, torch.device("cpu"), finished=False)
     folder.mkdir(exist_ok=True)
     run.metrics = logs.Metrics(folder, tracker="none", name="test", settings={})
     model, evaluations = Model(), []

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from utils import flags, interruptions, logs, runs, snapshots, training, updates
+from utils import flags, interruptions, logs, snapshots, training, updates
 from utils.batch import Batch
 from utils.errors import FlagError, RunError
 from utils.evaluation import Score
+from utils.run import Run
 
 
 class Points:
@@ -82,7 +83,7 @@ def options(*extra):
 
 def make_run(folder, args):
     args.precision = args.precision or "fp32"
-    run = runs.Run(folder, args, torch.device("cpu"), finished=False)
+    run = Run(folder, args, torch.device("cpu"), finished=False)
     folder.mkdir(exist_ok=True)
     run.metrics = logs.Metrics(folder, tracker="none", name="test", settings={})
     return run

@@ -13,7 +13,7 @@ filter_specs: what TED's filters are like.
 student_sizes: of a hop of relation distillation, of a part of a once-for-all student.
 
 A run:
-runs: how every script begins and ends; the run and what it keeps.
+runs: how every script begins and ends.  run: one run and what it keeps.
 next_steps: what usually comes after a stage.
 run_folder, run_lock, locks: a run folder on the disk, its marker and lock.
 provenance: what a run is made from, and what of it has changed.
