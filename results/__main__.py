@@ -70,7 +70,7 @@ def listing(runner) -> str:
     for block in dict.fromkeys(job.block for job in runner.jobs.values()):
         inside = [job for job in runner.jobs.values() if job.block == block]
         done = [job for job in inside if runner.is_done(job)]
-        spent = sum(records.hours(runner.record(job)) for job in done if job.script.endswith(".py"))
+        spent = sum(records.hours(runner.record(job)) for job in done if job.is_run)
         predicted = runner.kept / block[0] / block / "predicted.json"
         hours = (
             f"{files.read_json(predicted)['hours']:.1f} h predicted"

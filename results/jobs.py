@@ -21,6 +21,7 @@ BLOCKS = {
     "B4": ("base-size teacher: CoLA, RTE, SST-2 at 90S; ONNX", 20),
     "V1": ("small teacher and its 90S students with fewer pieces: MRPC, STS-B, SST-2, CoNLL; ONNX", 12),
     "V2": ("base-size teacher and its 90S student with fewer pieces: MRPC", 6),
+    "U1": ("small teacher: students that also learn from unlabelled Wikipedia text: MRPC, CoNLL", 4),
 }
 
 
@@ -69,6 +70,12 @@ class Job:
     def study(self):
         """B of B1/mrpc_teacher."""
         return self.name[0]
+
+    @property
+    def is_run(self):
+        """Whether it is one of the repository's stages, with a run folder; others make what stages read, and
+        get their place as the flag ""."""
+        return self.script.startswith("run_")
 
     def references(self, sort):
         """All values of one sort: Run or Chosen."""
@@ -456,6 +463,28 @@ def v2(jobs):
         onnx(jobs, f"V2/mrpc_12000_onnx_{part}", "mrpc", Run(f"V2/mrpc_12000_{part}"))
 
 
+# ---- Study U, text without labels for the small teacher's students
+
+# Task: updates, how often the hold-out rows are scored, what is made of the text
+UNLABELLED = {"mrpc": (1000, 100, "pairs.tsv"), "conll": (1600, 200, "sentences.jsonl")}
+
+
+def u1(jobs):
+    """Students with and without it: the same number of updates, and one rate for both sides."""
+    jobs.add("U1/text", "results/wikipedia_rows.py", {"--wiki": "$DATA_DIR/wiki", "": "$OUTPUT/U/U1/text"})
+    for task, (updates, interval, more) in UNLABELLED.items():
+        epochs, rate, size = SMALL[task]
+        teacher(jobs, "U1", task, model="$MODEL", rate=rate, epochs=epochs, size=size)
+        for part, rate in (("90S", "6e-4"), ("4L", "1e-4")):
+            flags = student(Run(f"U1/{task}_nested"), task, part, epochs=updates)
+            flags |= {"--max_steps": updates, "--eval_interval": interval, "--learning_rate": rate, **SCORED}
+            for name, rows in (
+                ("labelled", {}),
+                ("more", {"--unlabelled_file": Run("U1/text", inside=more)}),
+            ):
+                jobs.add(f"U1/{task}_{part}_{name}", "run_distillation.py", {**flags, **rows}, seeds=SEEDS)
+
+
 def trimmed(jobs, kind, model, task, pieces):
     """The encoder with fewer pieces, chosen by the task's train and Wikipedia; returns where it is."""
     flags = {"--model_path": model, "--task_name": task, "--data_dir": "$DATA_DIR"}
@@ -602,6 +631,6 @@ def onnx(jobs, kind, task, model):
 def all_jobs() -> Jobs:
     """The whole list, block after block."""
     jobs = Jobs()
-    for add in (b1, a1, a2, b2, b3, a3, b4, v1, v2):
+    for add in (b1, a1, a2, b2, b3, a3, b4, v1, v2, u1):
         add(jobs)
     return jobs

@@ -9,6 +9,7 @@ An upper bound where patience can end a run; what scores 40,000 dev rows does so
 import json
 import math
 import statistics
+from dataclasses import replace
 
 from results.jobs import Run
 from results.runner import Runner
@@ -46,9 +47,8 @@ class Predictor(Runner):
 
     def words(self, job):
         """A stage that trains nothing runs as it is."""
-        return super().words(job) + (
-            ["--max_steps", str(UPDATES), "--log_interval", "10"] if is_trained(job) else []
-        )
+        short = {"--max_steps": UPDATES, "--log_interval": 10} if is_trained(job) else {}
+        return super().words(replace(job, flags={**job.flags, **short}))
 
     def predict(self, wanted) -> dict:
         """Write predicted.json of each block that has jobs among the wanted ones: {"kinds": {kind: {...}},
@@ -91,7 +91,8 @@ class Predictor(Runner):
                 * cost["cpu"]
                 / cost["wall"]
             )
-            planned, evaluations = int(job.flags.get("--max_steps", 0)), 0
+            planned = int(job.flags.get("--max_steps", 0))
+            evaluations = planned // int(job.flags.get("--eval_interval", planned)) - 1 if planned else 0
             if not planned:
                 epochs = int(job.flags["--num_train_epochs"])
                 planned, evaluations = epochs * math.ceil(results["data"]["train"] / batch), epochs - 1
@@ -104,7 +105,7 @@ class Predictor(Runner):
 
 def is_trained(job) -> bool:
     """Whether a job has updates."""
-    return job.script.endswith(".py") and job.script not in (
+    return job.is_run and job.script not in (
         "run_corpus.py",
         "run_sparsification.py",
         "run_vocabulary.py",

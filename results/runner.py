@@ -35,6 +35,8 @@ DEFAULTS = {  # paths relative to the repository
     # answers are fetched, and "--cache_teacher" only costs memory
     "WITHOUT": "",
 }
+# What jobs that are no runs leave: the encoder; text without labels
+MADE = (("config.json", "model.safetensors"), ("sentences.jsonl", "pairs.tsv"))
 INTERRUPTED = 130  # exit code of a script that has saved its state
 _LINES = 15  # of a job's output, where it failed and nobody saw them
 
@@ -65,24 +67,18 @@ class Runner:
         return self.kept / job.study / job.name
 
     def folder(self, job) -> Path:
-        """The run folder of a job; of the one that brings the encoder, the encoder's."""
-        return (
-            self.output / job.study / job.name
-            if job.script.endswith(".py")
-            else ROOT / self.variables["BASE_MODEL"]
-        )
+        """The run folder of a job, or where it puts what it makes."""
+        return self.output / job.study / job.name if job.is_run else ROOT / self._text(job.flags[""], job)
 
     def is_done(self, job) -> bool:
         """Whether there is a record."""
-        return (
-            (self.record(job) / "results.json").exists() if job.script.endswith(".py") else self.is_whole(job)
-        )
+        return (self.record(job) / "results.json").exists() if job.is_run else self.is_whole(job)
 
     def is_whole(self, job) -> bool:
         """Whether the run has finished and what other jobs read is still there."""
         folder = self.folder(job)
-        if not job.script.endswith(".py"):
-            return (folder / "config.json").exists() and (folder / "model.safetensors").exists()
+        if not job.is_run:
+            return any(all((folder / name).exists() for name in names) for names in MADE)
         if not (folder / "results.json").exists() or not self._has_weights(job):
             return False
         return "--do_infer" not in job.flags or "predictions" in files.read_json(folder / "results.json")
@@ -116,7 +112,7 @@ class Runner:
                 continue
             parts = [self._text(part, job) for part in (value if isinstance(value, tuple) else (value,))]
             words += [word for word in (flag, *([] if value is True else [",".join(parts)])) if word]
-        return words + (["--output_dir", _relative(self.folder(job))] if job.script.endswith(".py") else [])
+        return words + (["--output_dir", _relative(self.folder(job))] if job.is_run else [])
 
     def _text(self, value, job):
         if isinstance(value, listed.Run):

@@ -53,7 +53,7 @@ def systems(runner) -> dict[str, System]:
     found = {}
     for kind in runner.jobs.kinds():
         members = runner.jobs.of(kind)
-        if members[0].script.endswith(".py") and all(runner.is_done(job) for job in members):
+        if members[0].is_run and all(runner.is_done(job) for job in members):
             folders = {
                 seed: runner.record(runner.best(kind, seed))
                 for seed in dict.fromkeys(job.seed for job in members)

@@ -97,6 +97,10 @@ CLAIMS = (
         "8b. MiniLMv2 beats random weights",
         tuple((f"{block}/lm_distilled_{task}", f"{block}/lm_random_{task}") for block, task in STARTS),
     ),
+    Claim(
+        "9. A student gains from text without labels",
+        _through("more", "labelled", "U1/mrpc_90S U1/mrpc_4L U1/conll_90S U1/conll_4L"),
+    ),
 )
 
 
