@@ -30,7 +30,7 @@ def run(script, *flags, counted, processes=1) -> tuple:
         printed.seek(0)
         said = printed.read()
     if process.returncode != 0:
-        sys.exit(f"{script}: exit code {process.returncode}\n{said[-3000:]}")
+        sys.exit(f"{script}: exit code {process.returncode}\n{said[-6000:]}")
     return said, sorted(peaks.values(), reverse=True)[:processes]
 
 

@@ -6,8 +6,9 @@ The first fine-tunes a random BERT of 335 million parameters for two updates, in
 share it out: some 12 GiB of memory and 10 GB of disk; aims at a process with 0.6 of the memory of one alone.
 The second takes a random EncT5 with the sizes of T5-3B's encoder and a decoder of one layer.  Two processes
 sort its units on few rows, and distil it to 40% of them in two hops of MiniDisc, an update each: the teacher
-in bf16; the student cropped to half before its optimiser exists, fp32 with its moments, computing in bf16;
-saved, loaded again, scored.  Before that, what --dry_run says of it.  Some 18 GiB and 40 GB.
+in bf16; the student cropped to half before its optimiser exists, fp32 with its moments, computing in bf16,
+with checkpoints of activations; saved, loaded again, scored.  Before that, what --dry_run says of it.  Some
+18 GiB and 40 GB.
 
 What is measured: anonymous resident memory of each process (RssAnon of /proc, which leaves out files that are
 mapped), its highest value of samples 20 ms apart; seconds from start to end.
@@ -102,7 +103,8 @@ def billion(folder) -> dict:
     words = [
         *("run_minidisc.py", *flags, "--teacher_model_path", folder / "nested", "--target_sparsity", 60),
         *("--candidates", 50, "--trunc_sparsity", 50, "--target_iteration", 2, "--max_steps", 1),
-        *("--per_device_train_batch_size", 2, "--teacher_dtype", "bf16", "--precision", "bf16"),
+        *("--per_device_train_batch_size", 1, "--num_grad_accum_steps", 2, "--gradient_checkpointing"),
+        *("--teacher_dtype", "bf16", "--precision", "bf16"),
         *("--do_train", "--do_test", "--output_dir", folder / "student"),
     ]
     planning, said = measured(*words, "--dry_run", processes=2)

@@ -1,5 +1,6 @@
 """How every script begins and ends: a run is started afresh, continued, or reported when finished."""
 
+import atexit
 import contextlib
 import os
 import sys
@@ -144,12 +145,16 @@ def guard(main, parse):
         say(f"interrupted, and without the other processes: {error}")
     finally:
         _left_behind.close()
+        several = distributed.world() > 1
         distributed.stop()
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except OSError:  # the interpreter's own end would end with another exit code
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if several:  # a thread of gloo's may still hold a tensor: the interpreter's own end would abort in it
+        atexit._run_exitfuncs()
+        os._exit(code)
     sys.exit(code)
 
 
