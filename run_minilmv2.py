@@ -73,7 +73,7 @@ def main(args):
     # ---- Corpus, teacher, a student that is given, the sizes of each hop: checked against each other
     tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
     blocks, heldout = training_blocks.train_and_heldout(tokenizer, **flags.corpus.data_options(args))
-    how = {"attn_implementation": args.attn_implementation}
+    how = {"shard": args.shard, "attn_implementation": args.attn_implementation}
     teacher, given, max_positions = relation_distillation.teacher_and_student(
         args.teacher_model_path, args.student_model_path, tokenizer, seed=args.seed, **how
     )

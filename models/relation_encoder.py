@@ -3,18 +3,22 @@
 The stock model stays whole and is what is saved; what runs is a view of it: the same modules, but layers
 behind the wanted one and the pooler left out, and of that layer only the projections.  Forward hooks on the
 projections take what they answer.
+Of a model that is shared out (models/sharding.py) parameters are gathered by hooks on the model and on its
+layers: these are called around what runs in their place, and before the backward of what that answers.
 B sequences, L tokens, D width of the projections, H hidden size, M chosen tokens, V vocabulary.
 """
 
 import copy
 import functools
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import architectures, hidden_dimensions
+from models import architectures, hidden_dimensions, sharding
 from modules.relation_losses import KINDS
+from utils import distributed
 
 
 class RelationEncoder(nn.Module):
@@ -34,7 +38,7 @@ class RelationEncoder(nn.Module):
     def __init__(self, model, *, layer, kinds=KINDS, source="last", vocabulary=False, seed=None):
         super().__init__()
         self.model, self.kinds, self.captured = model, kinds, {}
-        base, self.extra, self.vocabulary = architectures.encoder(model), None, None
+        self.extra, self.vocabulary = None, None
         whole = source == "extra" or vocabulary
         last = architectures.layers(model)[layer - 1]
         projections = {module: names for module, names in _projections(last).items() if {*names} & {*kinds}}
@@ -43,15 +47,16 @@ class RelationEncoder(nn.Module):
             if seed is not None:
                 torch.manual_seed(seed)
             if source == "extra":
-                original = model.config.hidden_size
-                self.extra = nn.ModuleDict(
-                    {kind: _linear(hidden_dimensions.width(model), original, model) for kind in kinds}
-                )
-                projections = {projection: kind for kind, projection in self.extra.items()}
+                self.extra = ExtraProjections(kinds, model)
             if vocabulary:
-                self.vocabulary = VocabularyHead(base.get_input_embeddings(), model)
-        for module, names in projections.items():
-            module.register_forward_hook(self._keep(names))
+                self.vocabulary = VocabularyHead(model)
+        if self.extra is None:
+            for module, names in projections.items():
+                module.register_forward_hook(self._keep(names))
+        if distributed.is_shared_out(model):
+            _hand_hooks(self.view, self)
+            for module in filter(None, (self.extra, self.vocabulary)):
+                sharding.gather_at_once(module)
         self.eval()
         self._freeze_unreached()
 
@@ -61,14 +66,15 @@ class RelationEncoder(nn.Module):
         Returns {"q": [B, L, D], ...} and, where tokens are chosen, "logits": [M, V].
         """
         self.captured.clear()
-        output = self.view(**inputs)
+        states_BLH = self.view(**inputs).last_hidden_state
         if self.extra is not None:
-            for projection in self.extra.values():
-                projection(output.last_hidden_state)
-        answer = {kind: self.captured[kind] for kind in self.kinds}
-        self.captured.clear()  # or the graph would live until the next batch
+            answer = self.extra(states_BLH)
+        else:
+            answer = {kind: self.captured[kind] for kind in self.kinds}
+            self.captured.clear()  # or the graph would live until the next batch
         if chosen_BL is not None:
-            answer["logits"] = self.vocabulary(output.last_hidden_state[chosen_BL])
+            words_VE = architectures.encoder(self.model).get_input_embeddings().weight
+            answer["logits"] = self.vocabulary(states_BLH[chosen_BL], words_VE)
         return answer
 
     def _keep(self, names):
@@ -88,31 +94,42 @@ class RelationEncoder(nn.Module):
         ids_BL = torch.full((1, 4), 2, device=trained[0].device)
         chosen = {} if self.vocabulary is None else {"chosen_BL": ids_BL == 2}
         answer = self(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL), **chosen)
-        found = torch.autograd.grad(
-            sum(tensor.sum() for tensor in answer.values()), trained, allow_unused=True
-        )
-        for parameter, gradient in zip(trained, found):
-            parameter.requires_grad_(gradient is not None)
+        sum(tensor.sum() for tensor in answer.values()).backward()
+        for parameter in trained:
+            parameter.requires_grad_(parameter.grad is not None)
+            parameter.grad = None
+
+
+class ExtraProjections(nn.ModuleDict):
+    """A new projection of final states for each kind, as wide as the model was before hidden dimensions were
+    removed."""
+
+    def __init__(self, kinds, model):
+        sizes = hidden_dimensions.width(model), model.config.hidden_size
+        super().__init__({kind: _linear(*sizes, model) for kind in kinds})
+
+    def forward(self, states_BLH):
+        """states_BLH: final states.  Returns {"q": [B, L, D], ...}."""
+        return {kind: projection(states_BLH) for kind, projection in self.items()}
 
 
 class VocabularyHead(nn.Module):
     """Logits of masked tokens from final states: a projection, GELU, a norm, and the word embeddings
-    themselves (BERT's head)."""
+    themselves (BERT's head), which stay the model's."""
 
-    def __init__(self, embeddings, model):
+    def __init__(self, model):
         super().__init__()
-        words, width = embeddings.weight.shape
+        words, width = architectures.encoder(model).get_input_embeddings().weight.shape
         where = {"device": model.device, "dtype": model.dtype}
         self.projection, self.norm = (
             _linear(hidden_dimensions.width(model), width, model),
             nn.LayerNorm(width, **where),
         )
         self.bias_V = nn.Parameter(torch.zeros(words, **where))
-        self.embeddings = embeddings
 
-    def forward(self, states_MH):
-        """states_MH: final states of the chosen tokens.  Returns [M, V]."""
-        return F.linear(self.norm(F.gelu(self.projection(states_MH))), self.embeddings.weight, self.bias_V)
+    def forward(self, states_MH, words_VE):
+        """states_MH: final states of the chosen tokens.  words_VE: the embeddings.  Returns [M, V]."""
+        return F.linear(self.norm(F.gelu(self.projection(states_MH))), words_VE, self.bias_V)
 
 
 def _linear(inputs, outputs, model):
@@ -132,10 +149,22 @@ class ProjectionsOnly:
 
     def forward(self, hidden_states, *args, **kwargs):
         """hidden_states: [B, L, H].  Returns them as the stock layer returns its output."""
-        normed = hidden_states if self.norm is None else self.norm(hidden_states)
-        for projection in self.projections:
-            projection(normed)
+        self.projections(hidden_states)
         return (hidden_states, *[None] * (self.num_returned - 1)) if self.num_returned else hidden_states
+
+
+class Projections(nn.Module):
+    """What runs of a stock layer.  norm: before its projections, None where the family has none there."""
+
+    def __init__(self, norm, projections):
+        super().__init__()
+        # Past nn.Module's own way: they are the layer's children
+        vars(self).update(norm=norm, projections=projections)
+
+    def forward(self, states_BLH):
+        """Returns what each projection answers."""
+        normed_BLH = states_BLH if self.norm is None else self.norm(states_BLH)
+        return [projection(normed_BLH) for projection in self.projections]
 
 
 @functools.cache
@@ -161,13 +190,22 @@ def _view(model, last, projections):
         parent = getattr(parent, name)
     projecting = _copy(last.module)
     projecting.__class__ = _projecting(type(projecting))
-    vars(projecting).update(  # past nn.Module's own way, which would make them children
-        norm=last.module.get_submodule(row.norms[0]) if row.norms else None,
-        projections=tuple(projections),
-        num_returned=row.num_returned,
-    )
+    norm = last.module.get_submodule(row.norms[0]) if row.norms else None
+    running = Projections(norm, tuple(projections))
+    _hand_hooks(projecting, running)
+    # Past nn.Module's own way, which would make them children
+    vars(projecting).update(projections=running, num_returned=row.num_returned)
     setattr(parent, leaf, nn.ModuleList([*getattr(parent, leaf)[: last.number], projecting]))
     return base
+
+
+_HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
 
 
 def _copy(module):
@@ -175,6 +213,12 @@ def _copy(module):
     made = copy.copy(module)
     made._modules = dict(module._modules)
     return made
+
+
+def _hand_hooks(view, module):
+    """Let hooks on a copy's stock module be called around another module, no more around the copy."""
+    vars(module).update({name: vars(view)[name] for name in _HOOKS})
+    vars(view).update({name: OrderedDict() for name in _HOOKS})
 
 
 def _projections(layer):

@@ -9,8 +9,9 @@ import torch
 from models import architectures
 from models.checkpoint_files import local_folder
 from models.derived_classes import become
+from models.from_tensors import share_out
 from models.loading import load_model
-from utils import families
+from utils import distributed, families
 from utils.errors import CheckpointError
 from utils.families import stock_type
 
@@ -37,6 +38,8 @@ def resized_config(config, *, layers, hidden, heads, intermediate):
 def resized(teacher, hop, *, init, seed):
     """A stock student of the teacher's family, with a pooler where the family has one; in eval mode.
 
+    Where the teacher is shared out among the processes, so is the student, which each of them draws whole.
+
     hop: utils.student_sizes.Hop.  seed: of the weights that are drawn.
     init: "random": as transformers initialises the family.  "slice": layer i is layer i k of the teacher, k =
         its layers // the student's, and of every tensor the first rows and columns.  "embeddings": what lies
@@ -51,7 +54,7 @@ def resized(teacher, hop, *, init, seed):
     student = _drawn(stock, config, seed)
     if init != "random":
         _copy_part(student, teacher, layers=init != "embeddings")
-    return student
+    return share_out(student) if distributed.is_shared_out(teacher) else student
 
 
 @torch.no_grad()
@@ -79,7 +82,8 @@ def _copy_part(student, teacher, *, layers):
                 f"{[*tensor.shape]}; take a "
                 "teacher from which nothing was removed, or --student_init random"
             )
-        tensor.copy_(first(found, tensor.shape, groups=groups.get(name.rpartition(".")[0], 1)))
+        part = first(distributed.whole(found), tensor.shape, groups=groups.get(name.rpartition(".")[0], 1))
+        tensor.copy_(part)
     if left:
         logger.info("student: not in the teacher, randomly initialised: %s", ", ".join(left))
 
@@ -96,11 +100,11 @@ def first(tensor, shape, *, groups=1):
     return grouped[tuple(slice(size) for size in (groups, shape[0] // groups, *shape[1:]))].flatten(0, 1)
 
 
-def given_student(path, tokenizer, *, seed, **how):
+def given_student(path, tokenizer, *, seed, shard=False, **how):
     """The encoder of a checkpoint, or, where the folder holds a config and no weights, a random one of that
     config; eval mode.
 
-    how: of load_model(), as far as it holds of both.
+    shard, how: of load_model(), as far as it holds of both.
     Raises CheckpointError where there is neither, the family is not in the table, or it has fewer pieces than
     the tokenizer.
     """
@@ -108,10 +112,11 @@ def given_student(path, tokenizer, *, seed, **how):
 
     folder = local_folder(path)
     if any(folder.glob("*.safetensors")):
-        student = load_model(path, **how)
+        student = load_model(path, shard=shard, **how)
     else:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **how)
         student = _drawn(architectures.stock_class(config.model_type), config, seed)
+        student = share_out(student) if shard else student
     found = student.config.vocab_size
     if found < len(tokenizer):
         raise CheckpointError(

@@ -19,16 +19,25 @@ from utils import allocator, distributed
 
 def gather_for_forward(model):
     """Let a model without values gather its parameters layer by layer, in place; classes stay stock."""
+    allocator.keep_no_freed_memory()
+    for module in (*architectures.layer_modules(model), model):
+        gather_at_once(module)
+
+
+def gather_at_once(module):
+    """Let a module gather its parameters when it is called (not where a part of it is), in place, but for
+    those of modules inside that gather their own.
+
+    Of parameters that have values, which are the same in all processes, each keeps its rows.
+    """
     # An output that is a view matters to those who change it in place, which nobody here does
     warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
     from torch.distributed.fsdp import fully_shard
 
-    allocator.keep_no_freed_memory()
-    for module in (*architectures.layer_modules(model), model):
-        stock = type(module)
-        # Also the outermost one frees: else it would go on with old values where they change without backward
-        fully_shard(module, mesh=distributed.mesh(), reshard_after_forward=True)
-        module.__class__ = stock  # not torch's subclass of it, which cannot be copied
+    stock = type(module)
+    # Also the outermost one frees: else it would go on with old values where they change without backward
+    fully_shard(module, mesh=distributed.mesh(), reshard_after_forward=True)
+    module.__class__ = stock  # not torch's subclass of it, which cannot be copied
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import models
 from models import saving
+from models.relation_encoder import RelationEncoder
 from utils import distributed, files
 
 CASES = ("bert", "deberta-v2", "modernbert", "mpnet", "t5 gated")
@@ -25,6 +26,7 @@ def main(rank, processes, folder, out):
     try:
         for case in CASES:
             check(case, Path(folder) / case)
+            check_relations(Path(folder) / case / "whole")
     except BaseException:
         traceback.print_exc()
         sys.stdout.flush()
@@ -87,6 +89,33 @@ def check(case, folder):
     assert stored[1].dtype == torch.float32 and torch.equal(*map(logits, stored))
 
 
+def check_relations(checkpoint):
+    """Encoders that answer with queries, keys and values: what they answer, train and gather."""
+    ways = [{}, {"vocabulary": True}, {"source": "extra", "vocabulary": True}]
+    for layer, options in ((2, {}), *((3, way) for way in ways)):
+        loaded = [models.load_model(checkpoint, shard=shard) for shard in (False, True)]
+        teaches = layer < len(models.layers(loaded[0]))
+        if teaches:
+            loaded = [models.freeze(model) for model in loaded]
+        whole, shared = (RelationEncoder(model, layer=layer, seed=1, **options) for model in loaded)
+        batch = tiny_models.inputs()
+        chosen = {"chosen_BL": batch["attention_mask"].bool()} if "vocabulary" in options else {}
+        groups = layer + 1 + ("source" in options) + ("vocabulary" in options)
+        for _ in range(2):
+            with Collectives() as called:
+                answer = shared(**batch, **chosen)
+                if not teaches:
+                    sum(each.square().sum() for each in answer.values()).backward()
+            gathers = [name for name in called.names if "gather" in name]
+            assert gathers == (1 if teaches else 2) * groups * ["c10d._allgather_base_"], called.names
+            expected = whole(**batch, **chosen)
+            assert answer.keys() == expected.keys()
+            assert all(torch.equal(answer[name], expected[name]) for name in answer)
+            if not teaches:
+                sum(each.square().sum() for each in expected.values()).backward()
+        _gradients_are_those_of(whole, shared)
+
+
 class Collectives(TorchDispatchMode):
     """A context that notes the collective operations in it.  names: in order."""
 
@@ -129,12 +158,17 @@ def _parameters_are_gathered_in_their_layers_only(whole, shared):
         expected = tiny_models.output(whole)
         assert torch.equal(answer, expected)
         expected.square().sum().backward()
+    _gradients_are_those_of(whole, shared)
+    for model in (whole, shared):
+        models.set_sparsity(model, None)
+
+
+def _gradients_are_those_of(whole, shared):
     wanted = dict(whole.named_parameters())
     for name, parameter in shared.named_parameters():
         gradient = wanted[name].grad
+        assert parameter.requires_grad == wanted[name].requires_grad, name
         assert (parameter.grad is None) == (gradient is None), name
         if gradient is not None:
             scale = max(1.0, float(gradient.abs().max()))
             assert (distributed.whole(parameter.grad) - gradient).abs().max() < 1e-5 * scale, name
-    for model in (whole, shared):
-        models.set_sparsity(model, None)

@@ -15,16 +15,21 @@ def test_shared_out_models(tmp_path):
     assert codes == [0, 0], "".join(file.read_text() for file in files)
 
 
+TASK, CORPUS = "--task_name demo", "--corpus {nested} --teacher_model_path {nested}"
+
+
 @pytest.mark.parametrize(
     "script, flags, processes, said",
     [
-        ("run_finetuning.py", "--compile --precision fp16", 2, ["--compile", "fp16"]),
-        ("run_finetuning.py", "", 1, ["torchrun"]),
-        ("run_ted.py", "--mode ft --student_model_path {nested}", 2, ["ted has not been made"]),
+        ("run_finetuning.py", f"{TASK} --compile --precision fp16", 2, ["--compile", "fp16"]),
+        ("run_finetuning.py", TASK, 1, ["torchrun"]),
+        ("run_ted.py", f"{TASK} --mode ft --student_model_path {{nested}}", 2, ["ted has not been made"]),
+        ("run_minimoe.py", f"{CORPUS} --moe 1,2", 2, ["minimoe has not been made"]),
+        ("run_minilmv2.py", f"{CORPUS} --ofa_hidden 32", 2, ["once-for-all students"]),
     ],
 )
 def test_refused(script, flags, processes, said, nested_demo):
-    words = ["--task_name", "demo", "--shard", "--use_cpu", *flags.format(nested=nested_demo).split()]
+    words = ["--shard", "--use_cpu", *flags.format(nested=nested_demo).split()]
     done = run(script, *words, processes=processes, code=2)
     assert all(f"--shard: {word}" in done.stderr or word in done.stderr for word in said), done.stderr
     assert "Traceback" not in done.stderr

@@ -118,7 +118,7 @@ class Run:
     def spare_flags(self) -> set[str]:
         """Names of the flags of this script that would take less memory and are not given."""
         found = {name for name in ("gradient_checkpointing", "shard") if vars(self.args).get(name) is False}
-        if self.args.stage not in flags.SHARDED:
+        if any(flags.whole_for(self.args)):
             found.discard("shard")
         if getattr(self.args, "cache_teacher", False) and self.args.cache_dir is None:
             found.add("cache_teacher")

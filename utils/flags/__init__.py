@@ -18,7 +18,6 @@ sparsification, stark, ted, vocabulary, evaluation: the scripts of these names.
 """
 
 from utils.flags.checks import (
-    SHARDED,
     check_balance,
     check_dense,
     check_hold_out,
@@ -26,6 +25,7 @@ from utils.flags.checks import (
     check_student,
     config,
     student_parts,
+    whole_for,
 )
 from utils.flags.groups import (
     DRY_RUN_ROWS,

@@ -9,9 +9,8 @@ from utils import checkpoints, families
 from utils.errors import CheckpointError
 from utils.flags.groups import SPANS
 
-# The stages that share a model out with --shard.  Relation distillation reads queries, keys and values of a
-# layer past its output, by which torch knows when to gather the layer's weights again
-SHARDED = ("finetuning", "sparsification", "distillation", "maxidisc", "minidisc", "stark")
+# The stages that share a model out with --shard
+_SHARDED = ("finetuning", "sparsification", "distillation", "maxidisc", "minidisc", "stark", "minilmv2")
 # Those that compute in 16 bits throughout.  Scores of units are taken in fp32, and so is what shows which
 # parameters relation distillation trains
 _FLASH = ("finetuning", "distillation", "maxidisc", "minidisc", "ted")
@@ -118,14 +117,24 @@ def check_shard(args):
             "--shard: shares a model out among several processes, and this is one; start the script with "
             "torchrun --nproc_per_node 2 (or more), or leave the flag out"
         )
-    if args.stage not in SHARDED:
-        yield f"--shard: {args.stage} has not been made to share a model out; leave it out"
+    yield from whole_for(args)
     if args.compile:
         yield "--shard and --compile: not tried together; leave one out"
     if args.precision == "fp16":
         yield "--shard and --precision fp16: not tried together; choose bf16 or fp32"
-    if getattr(args, "corpus", None):
+
+
+def whole_for(args):
+    """Yield why what is trained is not shared out by --shard, given or not."""
+    if args.stage not in _SHARDED:
+        yield f"--shard: {args.stage} has not been made to share a model out; leave it out"
+    if args.stage == "sparsification" and args.corpus:
         yield "--shard and --corpus: a model that is shared out keeps its hidden dimensions; leave one out"
+    if getattr(args, "ofa_layer", None) or getattr(args, "ofa_hidden", None):
+        yield (
+            "--shard: once-for-all students compute with pieces of one student's weights, of which each "
+            "process has its rows only; leave it out"
+        )
 
 
 def check_flash_attention(args):
