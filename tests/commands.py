@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import forked
@@ -191,3 +192,9 @@ def server():
     for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # a user's Python does neither
         os.environ.pop(name, None)
     return context
+
+
+def start_server():
+    """Start the fork server, if it has not been."""
+    server()
+    forkserver.ensure_running()

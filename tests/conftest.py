@@ -18,6 +18,30 @@ import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
+from utils import cores, memory  # noqa: E402
+
+MOST_WORKERS, WORKER_BYTES = 4, 2 * 2**30  # with the server that its scripts are forked from, and the scripts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config) -> int:
+    """How many processes share the tests with `-n auto`, as tests/run.sh has it."""
+    return num_workers(config.args, num_cores=cores.usable(), free=memory.available())
+
+
+def num_workers(arguments, *, num_cores, free) -> int:
+    """As many as cores, as far as memory goes, and no more than files; 0, no process beside pytest's own,
+    where one would do.
+
+    arguments: files, tests in files, folders, as pytest takes them.  free: bytes, or None where not known.
+    """
+    files = {argument.partition("::")[0] for argument in arguments}
+    most = len(files) if all(file.endswith(".py") for file in files) else MOST_WORKERS
+    if free is not None:
+        most = min(most, free // WORKER_BYTES)
+    number = min(num_cores, most, MOST_WORKERS)
+    return number if number > 1 else 0
+
 
 @pytest.fixture
 def asked_to_stop(monkeypatch):

@@ -12,11 +12,18 @@ import time
 import numpy as np
 import pytest
 import torch
+from commands import start_server
 
 import models
 from benchmarks.gpu import __main__ as program
 from benchmarks.gpu import agreement, attention, machine, made_up, report, sections, settings, speed, stages
 from models import measuring
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_server():
+    """The sections are forked from the server that the scripts are forked from, whatever runs first."""
+    start_server()
 
 
 @pytest.fixture

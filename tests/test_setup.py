@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 
+import conftest
 import pytest
 from commands import ROOT
 
@@ -110,7 +111,8 @@ def wheel(folder, version):
 
 
 def test_an_environment_is_made_with_tested_versions(tmp_path):
-    """Also where an earlier attempt was broken off; the second time nothing is installed."""
+    """Also where an earlier attempt was broken off; the second time nothing is installed; then what has come
+    to be needed, also where it is the active one."""
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
     for version in ("1.5", "2.0"):
@@ -123,6 +125,10 @@ def test_an_environment_is_made_with_tested_versions(tmp_path):
     assert done.stdout.strip() == str(tmp_path / ".venv" / "bin" / "python")
     done = sourced(tmp_path, **options)
     assert done.returncode == 0 and done.stderr == ""
+    (tmp_path / "requirements.txt").write_text("thing>=2\n")
+    (tmp_path / "constraints.txt").write_text("thing==2.0\n")
+    done = sourced(tmp_path, **options, VIRTUAL_ENV=str(tmp_path / ".venv"))
+    assert done.returncode == 0 and "Successfully installed thing-2.0" in done.stderr
 
 
 def test_an_old_python_is_refused(tmp_path):
@@ -136,3 +142,20 @@ def test_an_old_python_is_refused(tmp_path):
         and "set PYTHON" in done.stderr
     )
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, num_cores, free, number",
+    [
+        (["tests"], 2, None, 2),
+        (["tests"], 16, 2**40, 4),
+        (["tests"], 4, 7 * 2**30, 3),
+        (["tests"], 4, 3 * 2**30, 0),
+        (["tests"], 1, None, 0),
+        (["tests/test_a.py", "tests"], 2, None, 2),
+        (["tests/test_a.py", "tests/test_b.py"], 4, None, 2),
+        (["tests/test_a.py::test_one", "tests/test_a.py::test_two"], 4, None, 0),
+    ],
+)
+def test_processes_that_share_the_tests(arguments, num_cores, free, number):
+    assert conftest.num_workers(arguments, num_cores=num_cores, free=free) == number
