@@ -512,10 +512,14 @@ def test_a_data_set_of_the_hub_from_its_files_to_predictions(kind, encoder, tmp_
 
 
 def test_the_readme_runs_as_written(tmp_path, demo_tokenizer):
-    """From a CSV to predictions, word for word but for the encoder."""
+    """From a CSV to predictions, word for word but for the encoder; the description that GUIDE.md shows."""
     for name, split in (("reviews", "train"), ("reviews_dev", "dev"), ("new", "dev")):
         shutil.copy(HERE / f"reviews_{split}.csv", tmp_path / f"{name}.csv")
     corpus_runs.save_teacher(tmp_path / "encoder", demo_tokenizer, max_position_embeddings=128)
+    (shown,) = re.findall(r"^```json\n(.*?)^```", (ROOT / "GUIDE.md").read_text(), re.M | re.S)
+    (tmp_path / "reviews.json").write_text(shown)
+    task = tasks.of_description(own_tasks.resolve(own_tasks.read_description(tmp_path / "reviews.json")))
+    assert task.kind == "classification" and task.label_names == ("gut", "mittel", "schlecht")
     section = (ROOT / "README.md").read_text().split("## Your own data\n")[1]
     block = re.search(r"```bash\n(.*?)```", section, re.S)[1]
     block = block.replace("bert-base-multilingual-cased", "encoder")

@@ -1,5 +1,5 @@
-"""The command lines of the bash scripts and of the README, through the parsers of the scripts that they call;
-nothing is trained.
+"""The command lines of the bash scripts, of README.md and GUIDE.md, through the parsers of the scripts that
+they call; nothing is trained.
 
 Each command runs where `python` only writes down what it is called with. Then the folders that all these
 calls read and write are made, with no more than configs in them, and each call is parsed among them: its
@@ -40,12 +40,13 @@ def in_header(text):
 
 def in_blocks(text):
     """The commands of a Markdown file that call a script of ours."""
-    lines = "\n".join(re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)).splitlines()
+    lines = "".join(re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)).replace("\\\n", " ").splitlines()
     return [line for line in lines if re.search(r"_scripts/|run_\w+\.py", line)]
 
 
 def all_commands():
-    """Every bash script, with its default values and as its header says, and the README's commands."""
+    """Every bash script, with its default values and as its header says; the commands of README.md and
+    GUIDE.md."""
     found = [
         f"bash bert_scripts/{path.name}"
         for path in sorted(ROOT.glob("bert_scripts/*.sh"))
@@ -61,6 +62,7 @@ def all_commands():
     ]
     before, own_data = (ROOT / "README.md").read_text().split("## Your own data\n")
     found += in_blocks(before + own_data.partition("\n## ")[2])  # those between run in test_own_tasks.py
+    found += in_blocks((ROOT / "GUIDE.md").read_text())
     return [*dict.fromkeys(re.sub("  +#.*", "", command) for command in found)]
 
 
@@ -121,6 +123,13 @@ PRETRAINED = {
     "bert-base-cased": bert(12, 768),
     "bert-large-uncased": bert(24, 1024),
     "sentence-transformers/all-MiniLM-L6-v2": bert(6, 384),
+    "google-t5/t5-3b": {
+        "model_type": "t5",
+        "num_layers": 24,
+        "d_model": 1024,
+        "num_heads": 32,
+        "d_ff": 16384,
+    },
     "outputs/deberta/pretrained/base": bert(12, 768, model_type="deberta-v2"),
     "outputs/deberta/pretrained/xsmall": bert(12, 384, model_type="deberta-v2"),
 }
