@@ -1,8 +1,10 @@
-"""The speed benchmark runs from end to end on real data; its numbers are for a quiet machine."""
+"""The speed benchmark runs from end to end on real data with a small encoder; its numbers are for a quiet
+machine."""
 
 import json
 
 import pytest
+import transformers
 
 import run_finetuning
 import run_minidisc
@@ -10,17 +12,16 @@ from benchmarks import training_cases, training_speed
 
 
 @pytest.fixture(scope="module")
-def options(data_dir, encoder_dir):
-    return [
-        "--data_dir",
-        str(data_dir),
-        "--encoder",
-        str(encoder_dir),
-        "--batch_size",
-        "2",
-        "--num_updates",
-        "2",
-    ]
+def options(data_dir, encoder_dir, tmp_path_factory):
+    """Flags: real rows, a real tokenizer, a random encoder of two layers."""
+    encoder = tmp_path_factory.mktemp("encoder") / "small"
+    sizes = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 12, "intermediate_size": 192}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder_dir)
+    tokenizer.save_pretrained(encoder)
+    transformers.BertModel(transformers.BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(
+        encoder
+    )
+    return ["--data_dir", str(data_dir), "--encoder", str(encoder), "--batch_size", "2", "--num_updates", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_a_step_is_compared_with_all_that_it_does(case):
     assert seconds[0] > max(parts["50%"])
 
 
-def test_tables_and_json(options, tmp_path, capsys, monkeypatch):
+def test_tables_and_json(options, tmp_path, capsys, monkeypatch, forked_benchmarks):
     monkeypatch.setattr(training_speed, "VARIANTS", {"fine-tuning": training_speed.VARIANTS["fine-tuning"]})
     small = ["--num_rounds", "1", "--num_plain_steps", "1", "--num_minidisc_updates", "1"]
     output = tmp_path / "results" / "speed.json"
