@@ -14,6 +14,7 @@ import weakref
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -37,7 +38,8 @@ class Allocations(TorchDispatchMode):
     def __init__(self, parameters):
         super().__init__()
         self.peak = self.activations = 0
-        self._parameters, self._there = list(parameters), {}
+        # A gradient is as large as its parameter; to ask one that is shared out takes long
+        self._parameters, self._there = [(each, tensor_bytes([each])) for each in parameters], {}
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         """Run an operation, and look at what it returns."""
@@ -57,8 +59,8 @@ class Allocations(TorchDispatchMode):
         total = sum(storage.nbytes() for storage in there.values())
         self.peak = max(self.peak, total)
         if torch.is_grad_enabled():  # not in the backward
-            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-            self.activations = max(self.activations, total - tensor_bytes(gradients))
+            gradients = sum(size for parameter, size in self._parameters if parameter.grad is not None)
+            self.activations = max(self.activations, total - gradients)
 
 
 def _storages(values):
@@ -140,6 +142,18 @@ def arithmetic(student) -> dict:
     return {"weights": weights, "gradients": gradients, "optimizer": optimizer, "state": weights + optimizer}
 
 
+def gathered(student) -> int:
+    """Bytes that a process has whole for a while where a student is shared out: weights and gradients of two
+    layers, one of which is on its way, and of what lies outside all layers."""
+    layers = max(
+        (module for module in student.modules() if isinstance(module, nn.ModuleList)),
+        key=lambda module: tensor_bytes(module.parameters()),
+        default=[student],
+    )
+    sizes = [tensor_bytes(layer.parameters()) for layer in layers]
+    return 2 * (tensor_bytes(student.parameters()) - sum(sizes) + 2 * max(sizes))
+
+
 class Plan:
     """What this process needs to train a student, as far as that is known before.
 
@@ -191,6 +205,7 @@ class Plan:
             # The best model is beside it; all of it twice, while one takes the place of another
             state=2 * (known["state"] + known["weights"]) * writes,
         )
+        self._gathered = gathered(student)
         self._one, two = (try_batch(number).activations for number in (1, 2))
         self._per_row = max(0, two - self._one)
         self.need = self._with_batches(need, batch_size)
@@ -289,9 +304,11 @@ class Plan:
             yield "--teacher_dtype bf16", lambda need: dataclasses.replace(need, frozen=need.frozen // 2)
         if "shard" in self._spare:
             flag = f"--shard, torchrun on {_DEVICES} devices or machines like this one"
-            yield (
-                flag,
-                lambda need: dataclasses.replace(
-                    need, **{name: getattr(need, name) // _DEVICES for name in _SHARED}, buckets=0
-                ),
-            )
+            yield flag, self._shared_out
+
+    def _shared_out(self, need) -> Need:
+        """Shared out among so many as --shard is proposed for."""
+        parts = {name: getattr(need, name) // _DEVICES for name in _SHARED}
+        beside = (need.passes - need.activations) // _DEVICES  # gradients
+        passes = need.activations + self._gathered + beside
+        return dataclasses.replace(need, **parts, buckets=0, passes=passes)
