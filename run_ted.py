@@ -93,7 +93,7 @@ def main(args):
         dropout = 0.1 if args.cls_dropout is None else args.cls_dropout
         result = filter_learning.learn_filters(model, filters, spec, data, dropout=dropout, **options)
         run.report(heads=result.choice["heads"])
-        if distributed.is_main():
+        if distributed.is_main() or args.shard:
             models.save_model(model, result.checkpoint, tokenizer=data.tokenizer)
         run.finish(result.checkpoint, metrics=result.last_metrics, num_steps=result.num_steps)
 

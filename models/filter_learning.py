@@ -12,7 +12,8 @@ from utils import chance, evaluation, training
 
 
 def learn_filters(model, filters, spec, data, *, metric, dropout, cached, run) -> training.Result:
-    """Train filters by the mean of their heads' task losses.
+    """Train filters by the mean of their heads' task losses.  Each process has all of them, also where the
+    model is shared out.
 
     filters, spec: of models.new_filters().  data: of the task.  metric: of the heads' scores, which choose
     nothing here: the last state is kept.  dropout: before each head.  cached: None, or where

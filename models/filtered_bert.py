@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models import architectures
+from models import architectures, sharding
 from models.checkpoint_files import local_folder
 from models.saving import check_finite
 from modules.filters import FIRST_TOKEN, Filters, first_token, mean_token
-from utils import chance, evaluation, files, filter_specs
+from utils import chance, distributed, evaluation, files, filter_specs
 from utils.errors import CheckpointError
 from utils.filter_specs import FilterSpec
 from utils.frozen_outputs import FrozenOutputs
@@ -24,12 +24,15 @@ from utils.frozen_outputs import FrozenOutputs
 class FilteredModel(nn.Module):
     """A stock model whose hidden states are seen through filters; its logits are its own.
 
+    Where the model is shared out among the processes, so are the filters then, in place.
     pooled: what is seen of each filtered layer is the mean over real tokens.
     """
 
     def __init__(self, model, filters, *, pooled=False):
         super().__init__()
         self.model, self.filters, self.pooled = model, filters, pooled
+        if distributed.is_shared_out(model):
+            sharding.gather_at_once(filters)
 
     def forward(self, *, output_hidden_states, **inputs):
         """The stock model's output; hidden_states, where they are asked for, are [B, L or 1, P] of each

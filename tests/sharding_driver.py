@@ -27,6 +27,7 @@ def main(rank, processes, folder, out):
         for case in CASES:
             check(case, Path(folder) / case)
             check_relations(Path(folder) / case / "whole")
+        check_filters(Path(folder) / "bert" / "whole")
     except BaseException:
         traceback.print_exc()
         sys.stdout.flush()
@@ -114,6 +115,27 @@ def check_relations(checkpoint):
             if not teaches:
                 sum(each.square().sum() for each in expected.values()).backward()
         _gradients_are_those_of(whole, shared)
+
+
+def check_filters(checkpoint):
+    """A student seen through filters: they are one more group."""
+    learners, losses = [], []
+    for shard in (False, True):
+        names = ("LABEL_0", "LABEL_1", "LABEL_2")
+        options = {"kind": "classification", "label_names": names, "unnamed_labels": names}
+        model = models.load_model(checkpoint, shard=shard, **options)
+        torch.manual_seed(0)
+        filters, _ = models.new_filters(model, task="demo", nonlinear=True, pooled=True)
+        learners.append(models.FilteredModel(model, filters, pooled=True))
+        with Collectives() as called:
+            output = learners[-1](**tiny_models.inputs(), output_hidden_states=True)
+            losses.append(output.logits.square().sum() + sum(s.square().sum() for s in output.hidden_states))
+            losses[-1].backward()
+    assert torch.equal(*losses)
+    gathers = [name for name in called.names if "gather" in name]
+    assert len(gathers) == 2 * (len(models.layers(model)) + 2), called.names
+    _rows_are_half_of(learners[1])
+    _gradients_are_those_of(*learners)
 
 
 class Collectives(TorchDispatchMode):

@@ -656,26 +656,20 @@ def test_two_processes_are_one(mode, base, made, tmp_path):
         1,
     )
     run("run_ted.py", *flags, "--per_device_train_batch_size", 16, "--output_dir", tmp_path / "one")
-    run(
-        "run_ted.py",
-        *flags,
-        "--per_device_train_batch_size",
-        8,
-        "--output_dir",
-        tmp_path / "two",
-        processes=2,
-    )
-    file = "filters" if mode == "filters" else "model"
-    one, two = (tensors(tmp_path / name, file) for name in ("one", "two"))
-    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 2e-5
-    for a, b in zip(rows(tmp_path / "one", "lr"), rows(tmp_path / "two", "lr"), strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4) and a["grad_norm"] == pytest.approx(
-            b["grad_norm"], rel=1e-3
-        )
-    assert (
-        read_json(tmp_path / "one/results.json")["metrics"]
-        == read_json(tmp_path / "two/results.json")["metrics"]
-    )
+    halves = (*flags, "--per_device_train_batch_size", 8)
+    run("run_ted.py", *halves, "--output_dir", tmp_path / "two", processes=2)
+    run("run_ted.py", *halves, "--shard", "--output_dir", tmp_path / "shards", processes=2)
+    one = tmp_path / "one"
+    for two in (tmp_path / "two", tmp_path / "shards"):
+        for file in ("filters", "model") if mode == "filters" else ("model",):
+            ours, theirs = tensors(one, file), tensors(two, file)
+            assert ours.keys() == theirs.keys()
+            assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 2e-5
+        for a, b in zip(rows(one, "lr"), rows(two, "lr"), strict=True):
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-4) and a["grad_norm"] == pytest.approx(
+                b["grad_norm"], rel=1e-3
+            )
+        assert read_json(one / "results.json")["metrics"] == read_json(two / "results.json")["metrics"]
 
 
 def test_dry_run_leaves_nothing_behind(base, made, tmp_path):

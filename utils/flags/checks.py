@@ -10,7 +10,16 @@ from utils.errors import CheckpointError
 from utils.flags.groups import SPANS
 
 # The stages that share a model out with --shard
-_SHARDED = ("finetuning", "sparsification", "distillation", "maxidisc", "minidisc", "stark", "minilmv2")
+_SHARDED = (
+    "finetuning",
+    "sparsification",
+    "distillation",
+    "maxidisc",
+    "minidisc",
+    "stark",
+    "minilmv2",
+    "ted",
+)
 # Those that compute in 16 bits throughout.  Scores of units are taken in fp32, and so is what shows which
 # parameters relation distillation trains
 _FLASH = ("finetuning", "distillation", "maxidisc", "minidisc", "ted")
