@@ -157,3 +157,4 @@ def test_together(tuned_demo, small_demo):
     assert codes == [2] and "together these would not do, peak " in message
     proposed = re.findall(r"^  (--\w+)", message, re.MULTILINE)
     assert proposed == ["--per_device_train_batch_size", "--cache_teacher", "--teacher_dtype", "--shard"]
+    assert "GLIBC_TUNABLES=glibc.malloc.tcache_count=0 before the command" in message

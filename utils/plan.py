@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 import shutil
+import sys
 import weakref
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from utils.frozen_outputs import FrozenOutputs
 
 _DEVICES = 4  # that --shard is proposed for
 _SHARED = ("weights", "gradients", "optimizer", "frozen")  # what of it each gets a part of
+_NO_THREAD_CACHE = "GLIBC_TUNABLES=glibc.malloc.tcache_count=0"  # results/README.md, Memory
 _STEP = 4  # bytes: AdamW counts the updates of each parameter in a float32
 
 
@@ -289,6 +291,9 @@ class Plan:
             yield from (f"  {way}" for way, _ in ways)
         if "gradient_checkpointing" in self._spare:
             yield "--gradient_checkpointing: fewer activations; a dry run with it says how many"
+        on_cpu = self._device.type == "cpu" and sys.platform == "linux"
+        if on_cpu and "GLIBC_TUNABLES" not in os.environ:
+            yield f"{_NO_THREAD_CACHE} before the command: less between tensors; a dry run says how much"
 
     def _ways(self):
         """Yield (flags that the script has, a function (Need) -> Need with them)."""
