@@ -2,8 +2,9 @@
 
     node results/readers/read.mjs OUT.json FOLDER ...; python results/readers/read.py OUT.json
 
-The first needs `npm install @huggingface/transformers`, the second `pip install optimum-onnx[onnxruntime]`, in an
-environment of its own (optimum wants an older transformers).  Prints the largest difference of the logits.
+The first needs `npm install @huggingface/transformers`, the second `pip install optimum-onnx[onnxruntime]`,
+in an environment of its own (optimum wants an older transformers).  Prints the largest difference of the
+logits.
 """
 
 import json
