@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source bert_scripts/setup.sh requirements.txt
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-3000} # threads that wait for each other soon let other processes run (GUIDE.md)
 TASK=${TASK:-demo}
 DATA_DIR=${DATA_DIR:-datasets}
 OUTPUT=${OUTPUT:-outputs/quickstart/$TASK}
