@@ -463,6 +463,15 @@ def v2(jobs):
         onnx(jobs, f"V2/mrpc_12000_onnx_{part}", "mrpc", Run(f"V2/mrpc_12000_{part}"))
 
 
+def trimmed(jobs, kind, model, task, pieces):
+    """The encoder with fewer pieces, chosen by the task's train and Wikipedia; returns where it is."""
+    flags = {"--model_path": model, "--task_name": task, "--data_dir": "$DATA_DIR"}
+    flags |= {"--corpus": "$DATA_DIR/wiki", "--hold_out": HELD_OUT.get(task, 0.1)}
+    flags |= {"--vocabulary_size": pieces, "--max_length": 128, "--no_onnx": True}
+    jobs.add(kind, "run_vocabulary.py", flags)
+    return Run(kind)
+
+
 # ---- Study U, text without labels for the small teacher's students
 
 # Task: updates, how often the hold-out rows are scored, what is made of the text
@@ -483,15 +492,6 @@ def u1(jobs):
                 ("more", {"--unlabelled_file": Run("U1/text", inside=more)}),
             ):
                 jobs.add(f"U1/{task}_{part}_{name}", "run_distillation.py", {**flags, **rows}, seeds=SEEDS)
-
-
-def trimmed(jobs, kind, model, task, pieces):
-    """The encoder with fewer pieces, chosen by the task's train and Wikipedia; returns where it is."""
-    flags = {"--model_path": model, "--task_name": task, "--data_dir": "$DATA_DIR"}
-    flags |= {"--corpus": "$DATA_DIR/wiki", "--hold_out": HELD_OUT.get(task, 0.1)}
-    flags |= {"--vocabulary_size": pieces, "--max_length": 128, "--no_onnx": True}
-    jobs.add(kind, "run_vocabulary.py", flags)
-    return Run(kind)
 
 
 # ---- Parts of all

@@ -87,6 +87,13 @@ def outcome(script, *flags, processes=1, before=(), seconds=300):
         return codes, "".join(file.read_text() for file in sorted(Path(folder).iterdir()))
 
 
+def scarce_memory(num_bytes):
+    """Have this process believe that so little memory is free; for outcome()."""
+    from utils import memory
+
+    memory.available = lambda: num_bytes
+
+
 def forked_processes(function, arguments, seconds=120) -> list:
     """Call a function of a test module in a process for each tuple of arguments; returns the exit codes."""
     started = [server().Process(target=function, args=each) for each in arguments]

@@ -1,7 +1,7 @@
 """Memory: what is there, and flags that ask for more than that."""
 
 import pytest
-from commands import outcome, run
+from commands import outcome, run, scarce_memory
 
 from utils import memory
 from utils.errors import RunError
@@ -52,18 +52,13 @@ def test_this_machine():
     memory.require(1000, what="it", advice="have less")
 
 
-def scarce(num_bytes):
-    """Have this process believe that so little memory is free."""
-    memory.available = lambda: num_bytes
-
-
 def test_outputs_that_do_not_fit(tuned_demo, small_demo, tmp_path):
     """One message with the size, before the outputs are kept; with a few bytes more they are."""
     flags = [
         *f"--task_name demo --data_dir {small_demo} --use_cpu --teacher_model_path {tuned_demo}".split(),
         *f"--max_steps 1 --layer_or_sparsity 1L --cache_teacher --output_dir {tmp_path / 'run'}".split(),
     ]
-    codes, text = outcome("run_distillation.py", *flags, before=[(scarce, (1000,))])
+    codes, text = outcome("run_distillation.py", *flags, before=[(scarce_memory, (1000,))])
     assert codes == [2] and "Traceback" not in text
     message = text.partition("error: ")[2]
     assert "--cache_teacher: the outputs of" in message and "0.0 MiB of memory are free" in message

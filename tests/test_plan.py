@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from commands import outcome, run
+from commands import outcome, run, scarce_memory
 from transformers import BertConfig, BertForSequenceClassification
 
 from data.readers import Examples
@@ -95,20 +95,13 @@ def test_it_is_printed(tuned_demo, small_demo, tmp_path):
     assert "it fits: " in said and "nothing is kept" in said and not [*tmp_path.iterdir()]
 
 
-def scarce(num_bytes):
-    """Have this process believe that so little memory is free."""
-    from utils import memory
-
-    memory.available = lambda: num_bytes
-
-
 def test_what_does_not_fit(tuned_demo, small_demo):
     """It ends before it is begun, with exit code 2 and the flags that would help, of those that there are."""
     flags = [
         *f"--task_name demo --data_dir {small_demo} --use_cpu --teacher_model_path {tuned_demo}".split(),
         *"--layer_or_sparsity 1L --cache_teacher --dry_run --per_device_train_batch_size 64".split(),
     ]
-    codes, text = outcome("run_distillation.py", *flags, before=[(scarce, (12 * 2**20,))])
+    codes, text = outcome("run_distillation.py", *flags, before=[(scarce_memory, (12 * 2**20,))])
     message = text.partition("error: ")[2]
     assert codes == [2] and "Traceback" not in text and message.startswith("it does not fit: ")
     assert told(text)["weights (with 16 bits these are the fp32 master copies)"] >= 1

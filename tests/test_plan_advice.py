@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from commands import forked_processes, outcome
-from test_plan import scarce
+from commands import forked_processes, outcome, scarce_memory
 from transformers import BertConfig, BertForSequenceClassification
 
 import models
@@ -152,7 +151,7 @@ def test_together(tuned_demo, small_demo):
         *"--model_type kdbert_cls --layer_or_sparsity 1L --cache_teacher --dry_run".split(),
         *"--per_device_train_batch_size 8".split(),
     ]
-    codes, text = outcome("run_distillation.py", *flags, before=[(scarce, (2**16,))])
+    codes, text = outcome("run_distillation.py", *flags, before=[(scarce_memory, (2**16,))])
     message = text.partition("error: ")[2]
     assert codes == [2] and "together these would not do, peak " in message
     proposed = re.findall(r"^  (--\w+)", message, re.MULTILINE)
