@@ -4,6 +4,7 @@ The processes are forked from one that has imported the libraries (forked.py); f
 torchrun anew.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal as signals
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -107,6 +109,36 @@ def forked_processes(function, arguments, seconds=120) -> list:
         process.kill()
         process.join()
     return codes
+
+
+def checked_processes(function, arguments, folder, *, joined=False):
+    """The same; fails with what they have printed where one does not end well.
+
+    joined: they are a group of gloo's, which finds itself by a file in the folder.
+    """
+    number, files = len(arguments), [folder / f"said{rank}" for rank in range(len(arguments))]
+    groups = [(rank, number, folder) if joined else None for rank in range(number)]
+    codes = forked_processes(_checked, [(function, *each) for each in zip(arguments, files, groups)])
+    assert codes == [0] * number, f"{codes}\n" + "".join(file.read_text() for file in files)
+
+
+def _checked(function, arguments, file, group):
+    import torch
+
+    torch.set_num_threads(1)
+    with open(file, "w") as sys.stdout, contextlib.redirect_stderr(sys.stdout):
+        try:
+            if group is not None:
+                rank, number, folder = group
+                join = {"init_method": f"file://{folder}/join", "rank": rank, "world_size": number}
+                torch.distributed.init_process_group("gloo", **join)
+            function(*arguments)
+            if group is not None:
+                torch.distributed.destroy_process_group()
+        except BaseException:
+            traceback.print_exc()
+            sys.stdout.flush()
+            os._exit(1)  # at once: the others would be waited for
 
 
 def kill_when(condition, script, *flags, processes=1, signal="kill", seconds=300) -> bool:

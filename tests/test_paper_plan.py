@@ -3,13 +3,9 @@
 import contextlib
 import dataclasses
 import json
-import os
-import sys
-import traceback
-from pathlib import Path
 
 import pytest
-from commands import forked_processes
+from commands import checked_processes
 
 import models
 from benchmarks import paper_plan
@@ -21,18 +17,7 @@ CHECKS = ("with_values", "table")
 @pytest.mark.parametrize("check", CHECKS)
 def test_on_paper(check, tmp_path):
     """In a process of its own, which is the first of four that are not there."""
-    said = tmp_path / "said"
-    assert forked_processes(main, [(check, tmp_path, said)]) == [0], said.read_text()
-
-
-def main(check, folder, out):
-    sys.stdout = sys.stderr = open(out, "w")
-    try:
-        globals()[check](Path(folder))
-    except BaseException:
-        traceback.print_exc()
-        sys.stdout.flush()
-        os._exit(1)
+    checked_processes(globals()[check], [(tmp_path,)], tmp_path)
 
 
 def planned(smallest):

@@ -5,14 +5,12 @@ That scripts do the same with it as without is in test_distributed.py.
 
 import pytest
 import sharding_driver
-from commands import forked_processes, run
+from commands import checked_processes, run
 
 
 def test_shared_out_models(tmp_path):
     """Two families with a position bias for all layers, one with fused projections, two plain ones."""
-    files = [tmp_path / f"said{rank}" for rank in (0, 1)]
-    codes = forked_processes(sharding_driver.main, [(rank, 2, tmp_path, files[rank]) for rank in (0, 1)])
-    assert codes == [0, 0], "".join(file.read_text() for file in files)
+    checked_processes(sharding_driver.main, 2 * [(tmp_path,)], tmp_path, joined=True)
 
 
 TASK, CORPUS = "--task_name demo", "--corpus {nested} --teacher_model_path {nested}"
