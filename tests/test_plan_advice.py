@@ -1,5 +1,6 @@
 """What a plan that does not fit proposes: with the flag it fits, and the figures are those that were said."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from utils.plan import Allocations, Plan
 
 MIB = 2**20
 TOKENS = 24
+PROGRAM = 100 * MIB  # not what this process has: that decides whether MiB or GiB are said
 
 
 class Rows(LengthGrouped):
@@ -58,7 +60,9 @@ def planned(folder, *, size=16, accumulated=1, where=MEMORY, dtype="fp32", shard
 
     options = {"whole": None, "device": torch.device("cpu"), "in_buckets": False, "writes": False}
     options |= {"beside": [teacher, outputs], "spare": {*spare}, "folder": Path(folder, "run")}
-    return Plan(student, try_batch, batch_size=size, num_accumulated=accumulated, **options)
+    plan = Plan(student, try_batch, batch_size=size, num_accumulated=accumulated, **options)
+    plan.need = dataclasses.replace(plan.need, program=PROGRAM, resident=PROGRAM)
+    return plan
 
 
 def counted(need):
@@ -79,8 +83,8 @@ def said_with(plan, total, monkeypatch):
 def figure(message, flags):
     """The peak, in bytes, that is said of flags which help alone."""
     assert "what would make it fit, each alone:" in message
-    ((number, unit),) = re.findall(rf"^  {flags}: peak (\S+) ([MG])iB$", message, re.MULTILINE)
-    return float(number) * {"M": MIB, "G": 2**30}[unit]
+    (number,) = re.findall(rf"^  {flags}: peak (\S+) MiB$", message, re.MULTILINE)
+    return float(number) * MIB
 
 
 # What is proposed, and the options of planned() with it; the share of the gaps that goes with it; how far the
