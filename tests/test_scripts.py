@@ -1,9 +1,10 @@
 """The command lines of the bash scripts, of README.md and GUIDE.md, through the parsers of the scripts that
-they call; nothing is trained.
+they call; and those of README.md about the methods and their results, run on few rows with tiny encoders.
 
 Each command runs where `python` only writes down what it is called with. Then the folders that all these
 calls read and write are made, with no more than configs in them, and each call is parsed among them: its
-flags, values and choices, and whether another call writes what it reads.
+flags, values and choices, and whether another call writes what it reads.  Those that are run are called
+in a folder like it, in README.md's order.
 """
 
 import functools
@@ -15,7 +16,8 @@ import shutil
 import subprocess
 
 import pytest
-from commands import ROOT
+from commands import ROOT, outcome
+from corpus_runs import save_teacher
 
 from data import tasks
 from utils.errors import FlagError
@@ -71,11 +73,10 @@ COMMANDS = all_commands()
 # ---- Running a command without running Python
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory):
+def copied(where):
     """A folder like the repository with the bash scripts alone, and beside it programs that write down their
     calls."""
-    folder = tmp_path_factory.mktemp("scripts") / "repository"
+    folder = where / "repository"
     for path in [*ROOT.glob("*_scripts/*.sh"), *ROOT.glob("*.txt")]:
         (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / path.relative_to(ROOT))
@@ -85,6 +86,11 @@ def copy(tmp_path_factory):
         (programs / name).write_text(PYTHON)
         (programs / name).chmod(0o755)
     return folder
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    return copied(tmp_path_factory.mktemp("scripts"))
 
 
 def calls_of(command, folder):
@@ -326,3 +332,46 @@ def test_tasks_and_sizes_that_have_no_settings(variables, message):
     command = f"env {variables} bash deberta_scripts/run_learn_filters.sh".split()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and message in done.stderr
+
+
+# ---- README.md's methods and results, run
+
+# What passes of days over a corpus are cut to
+FEW = "--max_steps 2 --num_heldout_blocks 8 --per_device_train_batch_size 4"
+
+
+def shown(title):
+    """The commands in a section of README.md."""
+    section = (ROOT / "README.md").read_text().split(f"## {title}\n")[1].partition("\n## ")[0]
+    return [re.sub("  +#.*", "", line) for line in in_blocks(section)]
+
+
+def test_the_methods_of_the_readme(tmp_path, demo_tokenizer):
+    """Each command finds what those above it have left; so does what one does with the results."""
+    folder = copied(tmp_path)
+    sizes = {"num_hidden_layers": 12, "max_position_embeddings": 128}
+    save_teacher(folder / "bert-base-uncased", demo_tokenizer, **sizes)  # as in the hub's cache
+    save_teacher(folder / "bert-large-uncased", demo_tokenizer, hidden_size=64, **sizes)
+    rows = ["1\tthe soup was cold .\tthe cold soup", "0\ta good tip\tthe soup was bad"]
+    header = "Quality\t#1 String\t#2 String"
+    (folder / "datasets" / "mrpc").mkdir(parents=True)
+    for split, number in (("train", 16), ("dev", 4)):
+        (folder / "datasets" / "mrpc" / f"{split}.tsv").write_text("\n".join([header, *rows * number, ""]))
+    (folder / "new.tsv").write_text("\n".join([header, *rows, ""]))
+    (folder / "datasets" / "wiki").write_text("the soup was cold . a good tip for the waiter .\n\n" * 300)
+    ran = []
+    for command in [*shown("The methods"), *shown("Using the result")]:
+        if "--export " in command:
+            continue  # test_documents.py
+        ((script, *words),) = calls_of(command, folder)
+        more = FEW if script in ("run_minilmv2.py", "run_minimoe.py") else ""
+        more += "" if script == "run_corpus.py" or "--report" in words else " --use_cpu"
+        codes, printed = outcome(script, *words, *more.split(), before=[(os.chdir, (folder,))])
+        assert codes == [0], f"{command}\n{printed}"
+        ran.append(script)
+    rest = {"run_maxidisc.py", "run_vocabulary.py"}  # in the table below the block
+    assert {*ran} == {path.name for path in ROOT.glob("run_*.py")} - rest
+    students = "minidisc/mrpc_90S stark/mrpc_70S_rewound ted/mrpc_ted finetuning/3L_384_1-4_mrpc"
+    folders = [folder / "outputs" / name for name in students.split()]
+    assert all((run / "ckpt" / "model.safetensors").is_file() for run in folders)
+    assert (folder / "outputs" / "report.html").is_file()
