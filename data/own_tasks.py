@@ -191,6 +191,26 @@ def _add_columns(result, path):
     readers.check_columns(found, [*result["text"], *result["label"]])
     if kind is None:
         result["kind"] = _kind(found, rows, result["label"])
+    if len(result["label"]) > 1:
+        _order_columns(result)
+
+
+def _order_columns(result):
+    """Put the columns of 0 and 1 in the order of the labels, which have their names."""
+    name, columns, labels = result["name"], result["label"], result.get("labels")
+    if result["kind"] != "multilabel":
+        raise DataError(
+            f"{name}: found {len(columns)} label columns ({', '.join(columns)}) for {result['kind']}; "
+            "expected one; several of 0 and 1 are a task of the kind multilabel"
+        )
+    labels = [str(label) for label in labels] if labels else columns
+    if sorted(columns) != sorted(labels) or len({*labels}) < len(labels):
+        raise DataError(
+            f"{name}: found the label columns {', '.join(columns)} and the labels {', '.join(labels)}; "
+            "expected a column of 0 and 1 for each label, by its name and once; correct the label columns "
+            "(label, --label_column) or the labels"
+        )
+    result["label"] = labels
 
 
 def _kind(found, rows, label):

@@ -192,6 +192,33 @@ def test_a_column_for_each_label(tmp_path):
         task.read("", "train")
 
 
+@pytest.mark.parametrize("columns", [["toxic", "rude"], ["rude", "toxic"]])
+@pytest.mark.parametrize("labels", [["toxic", "rude"], ["rude", "toxic"]])
+def test_columns_belong_to_labels_by_name(columns, labels, tmp_path):
+    """Whatever the order in which either is given: of a task file, or of a checkpoint with other columns."""
+    train = ("a.csv", "text,toxic,rude\nx,0,1\ny,1,1\nz,0,0\n")
+    task = described(tmp_path, train, label=columns, labels=labels)
+    named = [{task.label_names[i] for i in row} for row in task.read("", "train").labels]
+    assert named == [{"rude"}, {"toxic", "rude"}, set()] and task.label_names == tuple(labels)
+
+
+@pytest.mark.parametrize(
+    "description, said",
+    [
+        ({"labels": ["toxic"]}, "label columns toxic, rude and the labels toxic; expected a column"),
+        ({"labels": ["toxic", "mild"]}, "label columns toxic, rude and the labels toxic, mild"),
+        ({"label": ["toxic", "toxic"]}, "label columns toxic, toxic and the labels"),
+        ({"labels": ["toxic", "rude", "rude"]}, "the labels toxic, rude, rude; expected"),
+        ({"kind": "classification"}, r"found 2 label columns \(toxic, rude\) for classification"),
+        ({"kind": "regression"}, r"found 2 label columns .* for regression; expected one"),
+    ],
+)
+def test_columns_that_are_not_those_of_the_labels(description, said, tmp_path):
+    train = ("a.csv", "text,toxic,rude\nx,0,0\ny,1,0\n")
+    with pytest.raises(DataError, match=f"^mine: .*{said}"):
+        described(tmp_path, train, **{"label": ["toxic", "rude"], **description})
+
+
 def test_scores(tmp_path):
     task = described(tmp_path, ("a.jsonl", '{"text": "x", "y": 2.5}\n{"text": "z", "y": -7}\n'), label="y")
     assert (task.kind, task.score_range) == ("regression", (-7.0, 2.5))
