@@ -276,7 +276,9 @@ def _counts(result, path):
         for number, row in found.rows:
             readers.check_widths(found, [(number, row)])
             value = row[position]
-            counts.update(readers.labels_in(value) if result["kind"] == "multilabel" else [str(value)])
+            several = result["kind"] == "multilabel"
+            where = found.place(number)
+            counts.update(readers.labels_in(value, result["label"][0], where) if several else [str(value)])
             if result["kind"] == "classification" and not str(value).strip():
                 raise DataError(
                     f"{found.place(number)}: found an empty {result['label'][0]}; expected a label; fill it "

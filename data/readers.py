@@ -4,9 +4,11 @@ Everything is checked while it is read: what does not fit is a DataError that na
 row is skipped in silence.  Nothing here imports torch.
 """
 
+import ast
 import logging
 import math
 import random
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ logger = logging.getLogger("compression")
 _SHOWN = 5  # line numbers listed when several lines have the same fault
 _BOOLEANS = {"true": "1", "false": "0"}
 _NO_LABEL = ("", "-1")  # in all rows of a test file: it has no labels
+_APART_BY_BLANKS = re.compile(r"""['"]\s+['"]""")  # as NumPy writes a list; to Python 'a' 'b' is one text
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def read_table(
         if table.indicators:
             examples.labels = _parse_indicators(found, table, cells, numbers)
         elif kind == "multilabel":
-            examples.labels = _parse_lists(found, cells[0], numbers, label_ids)
+            examples.labels = _parse_lists(found, table.label, cells[0], numbers, label_ids)
         elif kind == "classification":
             examples.labels = _parse_classes(found, cells[0], numbers, label_ids)
         else:
@@ -276,10 +279,9 @@ def number_of(text) -> float:
         return math.nan
 
 
-def _parse_lists(found, cells, numbers, label_ids):
-    """The ids of the labels in cells that hold several: "a,b", "a;b", a JSON list, or a list; none is no
-    label."""
-    rows = [labels_in(cell) for cell in cells]
+def _parse_lists(found, name, cells, numbers, label_ids):
+    """The ids of the labels in cells that hold several."""
+    rows = [labels_in(cell, name, found.place(number)) for cell, number in zip(cells, numbers)]
     wrong = [i for i, row in enumerate(rows) if any(label not in label_ids for label in row)]
     if wrong:
         unknown = next(label for label in rows[wrong[0]] if label not in label_ids)
@@ -289,17 +291,38 @@ def _parse_lists(found, cells, numbers, label_ids):
     return [tuple(sorted({label_ids[label] for label in row})) for row in rows]
 
 
-def labels_in(cell) -> list[str]:
-    """The labels that a cell of several holds."""
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
+def labels_in(cell, name, where) -> list[str]:
+    """The labels that a cell of several holds: "a,b", "a;b", a list, or the text of one as JSON or Python
+    (so pandas) writes it; none is no label.
+
+    name: of its column.  where: it is, as messages begin.  Raises DataError for anything else.
+    """
+    labels = cell
+    if isinstance(cell, str):
+        if cell.lstrip().startswith("["):
+            labels = _list_in(cell)
+        else:
+            parts = cell.split(";" if ";" in cell else ",")
+            return [part.strip() for part in parts if part.strip()]
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
+        raise DataError(
+            f"{where}: found {str(cell)[:40]!r} in {name}; expected labels apart by commas, or a list of texts "
+            'or numbers: ["a", "b"]; correct it, or name another column (--label_column)'
+        )
+    return labels
+
+
+def _list_in(text):
+    """The cells of a list as JSON or Python writes it; None where the text is no list of texts or numbers."""
+    try:
+        values = files.parse_json(text)
+    except ValueError:
         try:
-            cell = [tables.cell(item) for item in files.parse_json(cell)]
-        except ValueError:
-            pass
-    if isinstance(cell, list):
-        return [str(item) for item in cell]
-    parts = str(cell).split(";" if ";" in str(cell) else ",")
-    return [part.strip() for part in parts if part.strip()]
+            values = None if _APART_BY_BLANKS.search(text) else ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+    is_list = isinstance(values, list) and all(isinstance(value, str | int | float) for value in values)
+    return tables.cell(values) if is_list else None
 
 
 def _parse_indicators(found, table, columns, numbers):

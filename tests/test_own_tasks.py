@@ -170,6 +170,8 @@ def test_labels_of_other_files(tmp_path):
         (["b,a", "", "c"], "cells"),
         (['["a", "b"]', "[]", '["c"]'], "JSON in cells"),
         (["a;b", "", "c"], "semicolons"),
+        (["['a', 'b']", " []", "['c']"], "lists as pandas writes them"),
+        (["['b', \"a\"]", "[]", "['c', 'c']"], "with both quotes"),
     ],
 )
 def test_several_labels(cells, name, tmp_path):
@@ -180,6 +182,41 @@ def test_several_labels(cells, name, tmp_path):
     csv.writer(file).writerows([("text", "label"), *zip("xyz", cells)])
     task = described(tmp_path, ("a.csv", file.getvalue()), kind="multilabel")
     assert task.label_names == ("a", "b", "c") and task.read("", "train").labels == [(0, 1), (), (2,)]
+
+
+def test_lists_of_numbers_and_of_quotes(tmp_path):
+    """Python's numbers are those of JSON; a blank between texts is text."""
+    rows = [{"text": "x", "label": "[1, 2.0,]"}, {"text": "y", "label": "[\"it's 'so'\", '2']"}]
+    task = described(tmp_path, ("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
+    assert task.label_names == ("1", "2", "it's 'so'") and task.read("", "train").labels == [(0, 1), (1, 2)]
+
+
+NO_LISTS = [
+    "[neg, pos]",
+    "['neg' 'pos']",
+    "['neg'\n 'pos']",
+    "['neg'",
+    "['a', ['b']]",
+    "['a', None]",
+    '["a", null]',
+    '["a", {"b": 1}]',
+    "[b'a']",
+    "['a', '']",
+    "[" * 99_999,
+    "[open('x')]",
+]
+
+
+@pytest.mark.parametrize("cell", NO_LISTS, ids=range(len(NO_LISTS)))
+def test_cells_that_are_no_lists(cell, tmp_path):
+    """Said of train, and of a file whose labels are known."""
+    said = r"a\.jsonl:2: found .* in label; expected labels apart by commas, or a list"
+    rows = [{"text": "x", "label": "['a', 'b']"}, {"text": "y", "label": cell}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    with pytest.raises(DataError, match=said):
+        described(tmp_path, ("a.jsonl", lines))
+    with pytest.raises(DataError, match=said):
+        described(tmp_path, ("a.jsonl", lines), labels=["a", "b"], kind="multilabel").read("", "train")
 
 
 def test_a_column_for_each_label(tmp_path):
