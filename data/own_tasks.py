@@ -153,7 +153,7 @@ def _add_columns(result, path):
                 return
         found = tables.open_table(path, file)
         names = found.names
-        rows = [row for _, row in found.rows if len(row) == len(names)]
+        numbered = [(number, row) for number, row in found.rows if len(row) == len(names)]
     if (
         kind in (None, "tagging")
         and "text" not in result
@@ -190,7 +190,7 @@ def _add_columns(result, path):
         )
     readers.check_columns(found, [*result["text"], *result["label"]])
     if kind is None:
-        result["kind"] = _kind(found, rows, result["label"])
+        result["kind"] = _kind(found, numbered, result["label"])
     if len(result["label"]) > 1:
         _order_columns(result)
 
@@ -213,11 +213,13 @@ def _order_columns(result):
     result["label"] = labels
 
 
-def _kind(found, rows, label):
+def _kind(found, numbered, label):
     """The kind of task that the values in the columns of labels say."""
     if len(label) > 1:
         return "multilabel"
-    values = [row[found.names.index(label[0])] for row in rows]
+    values = [row[found.names.index(label[0])] for _, row in numbered]
+    for (number, _), value in zip(numbered, values):
+        _check_label(value, label[0], found.place(number), lists=True)
     if any(isinstance(value, list) or str(value).startswith("[") for value in values):
         return "multilabel"
     numbers = [readers.number_of(value) for value in values]
@@ -235,6 +237,15 @@ def _kind(found, rows, label):
         "these are classes, lists of labels or scores cannot be told: say it with --task_kind "
         f"{' or '.join(KINDS[:3])}"
     )
+
+
+def _check_label(value, name, where, *, lists):
+    """Raise DataError for a cell of the column of labels that holds no label.  lists: they may be some."""
+    if not isinstance(value, str | list if lists else str):
+        raise DataError(
+            f"{where}: found {str(value)[:40]!r} in {name}; expected a text or a number"
+            f"{', or a list of them' if lists else ''}; correct it, or name another column (--label_column)"
+        )
 
 
 def _looks_like_questions(path) -> bool:
@@ -275,15 +286,16 @@ def _counts(result, path):
         position, counts = found.names.index(result["label"][0]), collections.Counter()
         for number, row in found.rows:
             readers.check_widths(found, [(number, row)])
-            value = row[position]
-            several = result["kind"] == "multilabel"
-            where = found.place(number)
-            counts.update(readers.labels_in(value, result["label"][0], where) if several else [str(value)])
-            if result["kind"] == "classification" and not str(value).strip():
+            value, name, where = row[position], result["label"][0], found.place(number)
+            if result["kind"] == "multilabel":
+                counts.update(readers.labels_in(value, name, where))
+                continue
+            _check_label(value, name, where, lists=False)
+            if result["kind"] == "classification" and not value.strip():
                 raise DataError(
-                    f"{found.place(number)}: found an empty {result['label'][0]}; expected a label; fill it "
-                    "in or remove the row"
+                    f"{where}: found an empty {name}; expected a label; fill it in or remove the row"
                 )
+            counts[value] += 1
     return counts
 
 

@@ -306,8 +306,8 @@ def labels_in(cell, name, where) -> list[str]:
             return [part.strip() for part in parts if part.strip()]
     if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
         raise DataError(
-            f"{where}: found {str(cell)[:40]!r} in {name}; expected labels apart by commas, or a list of texts "
-            'or numbers: ["a", "b"]; correct it, or name another column (--label_column)'
+            f"{where}: found {str(cell)[:40]!r} in {name}; expected labels apart by commas, or a list of "
+            'texts or numbers: ["a", "b"]; correct it, or name another column (--label_column)'
         )
     return labels
 
@@ -328,14 +328,15 @@ def _list_in(text):
 def _parse_indicators(found, table, columns, numbers):
     """The ids of the labels whose columns hold 1."""
     for name, cells in zip(table.indicators, columns):
-        wrong = [i for i, cell in enumerate(cells) if number_of(_BOOLEANS.get(cell, cell)) not in (0, 1)]
+        wrong = [i for i, cell in enumerate(cells) if _indicator(cell) not in (0, 1)]
         if wrong:
             lines = [numbers[i] for i in wrong]
             _fail(found, lines, f"{cells[wrong[0]]!r} in {name}", "0 or 1", "correct it, or remove the row")
-    return [
-        tuple(i for i, cell in enumerate(row) if number_of(_BOOLEANS.get(cell, cell)) == 1)
-        for row in zip(*columns)
-    ]
+    return [tuple(i for i, cell in enumerate(row) if _indicator(cell) == 1) for row in zip(*columns)]
+
+
+def _indicator(cell) -> float:
+    return number_of(_BOOLEANS.get(cell, cell) if isinstance(cell, str) else cell)
 
 
 def _fail(found, wrong, said, expected, advice):

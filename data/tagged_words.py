@@ -155,6 +155,11 @@ def _read_lists(found, table, *, split, names):
                 f"{found.place(number)}: found {len(tokens)} words and {len(given)} tags; expected one for "
                 "each; correct it"
             )
+        if "" in given:
+            raise DataError(
+                f"{found.place(number)}: found null or an empty tag in {table.label}; expected one for each "
+                "word, O where it is in no entity; correct it"
+            )
         tags.append([_named(found.place(number), tag, names) for tag in given])
     if not words:
         raise DataError(f"{found.path}: found no rows, the file is empty; expected sentences")

@@ -124,6 +124,18 @@ BAD = {
     "no bytes of text": ("a.csv", b"text,label\nx,caf\xe9\n", r"a\.csv:2: found the byte 0xe9"),
     "row of a list": ("a.json", '[{"text": "a", "label": 1}, 5]', r"a\.json: row 2: found '5'"),
     "inside of nothing": ("a.conll", "a O\nb E-P\nc S-P\n", r"a\.conll:2: found E-P; expected B-"),
+    "object": ("a.jsonl", '{"text": "a", "label": {"name": "a"}}\n{"text": "b", "label": {"name": "b"}}\n',
+    r":1: found \"{'name': 'a'}\" in label; expected a text or a number, or a list of them"),
+    "object beside lists": ("a.jsonl", '{"text": "a", "label": ["a"]}\n{"text": "b", "label": {"c": 1}}\n',
+    r":2: found .* in label; expected a text or a number, or"),
+    "list of lists": ("a.jsonl", '{"text": "a", "label": ["a"]}\n{"text": "b", "label": [["b"]]}\n',
+    r":2: found .* in label; expected labels apart by commas, or a list of"),
+    "list with null": ("a.jsonl", '{"text": "a", "label": ["a"]}\n{"text": "b", "label": ["b", null]}\n',
+    r":2: found .* in label; expected labels apart by commas, or a list of"),
+    "null": ("a.jsonl", '{"text": "a", "label": "a"}\n{"text": "b", "label": null}\n',
+    r":2: found an empty label"),
+    "null tag": ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["X", null]}\n',
+    r":1: found null or an empty tag in tags"),
     "list": ("a.jsonl", '{"text": ["a"], "label": 1}\n{"text": "b", "label": 0}\n',
     r":1: found a list or object in text"),
 }  # fmt: skip
@@ -135,6 +147,31 @@ def test_bad_files(case, tmp_path):
     with pytest.raises(DataError, match=said):
         task = described(tmp_path, (name, content))
         own_tasks.summary(task)
+
+
+OBJECTS = {
+    "classification": r":2: found .* in label; expected a text or a number; correct",
+    "regression": r":2: found .* in label; expected a text or a number; correct",
+    "multilabel": r":2: found .* in label; expected labels apart by commas",
+    "classification of known labels": r":2: found the label .*; expected one of a, b",
+    "multilabel of known labels": r":2: found .* in label; expected labels apart by commas",
+}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_objects_as_labels_of_a_given_kind(kind, tmp_path):
+    label = 1 if kind == "regression" else "a"
+    rows = [{"text": "x", "label": label}, {"text": "y", "label": {"a": ["b"]}}]
+    known = {"labels": ["a", "b"]} if "known" in kind else {}
+    with pytest.raises(DataError, match=OBJECTS[kind]):
+        train = ("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        described(tmp_path, train, kind=kind.split()[0], **known).read("", "train")
+
+
+def test_objects_in_place_of_0_and_1(tmp_path):
+    row = {"text": "x", "toxic": 1, "rude": {"a": 1}}
+    with pytest.raises(DataError, match=r":1: found {'a': '?1'?} in rude; expected 0 or 1"):
+        described(tmp_path, ("a.jsonl", json.dumps(row)), label=["toxic", "rude"]).read("", "train")
 
 
 @pytest.mark.parametrize("metric, task", [("f1_v", "a.csv"), ("corr", "a.csv"), ("acc", "a.conll")])
