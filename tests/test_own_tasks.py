@@ -442,6 +442,33 @@ def test_every_stage_of_questions(form, tmp_path):
     assert (cut["max_length"], cut["doc_stride"], cut["max_query_length"]) == tiny_squad.LENGTHS[1::2]
 
 
+@pytest.mark.parametrize("kind", ["classification", "spans"])
+def test_fewer_pieces(kind, encoder, tmp_path):
+    """Trimmed before fine-tuning and after it: later stages know the task, and how its rows were cut."""
+    small = ["--min_count", 1, "--no_onnx"]
+    if kind == "spans":
+        encoder, rows = tiny_squad.encoder(tmp_path / "encoder"), tmp_path / "towns.json"
+        rows.write_text(json.dumps(tiny_squad.content(4, seed=4)))
+        flags, lengths = ["--train_file", rows, "--validation_file", rows], tiny_squad.LENGTHS
+    else:
+        flags, lengths = flags_of("reviews"), ["--max_length", 24]
+        rows = flags[-1]
+
+    def stage(script, name, *more):
+        run(script, "--use_cpu", *more, "--output_dir", tmp_path / name)
+        return json.loads((tmp_path / name / "ckpt" / "config.json").read_text())["own_task"]
+
+    stored = stage("run_vocabulary.py", "fewer", "--model_path", encoder, *flags, *small)
+    assert not {"max_length", "spans"} & {*stored}
+    tuned = ["--model_path", tmp_path / "fewer", "--max_steps", 2]
+    stored = stage("run_finetuning.py", "tuned", *tuned, *flags, *lengths)
+    again = ["--task_name", stored["name"], "--model_path", tmp_path / "tuned", "--trim_embeddings"]
+    assert stage("run_vocabulary.py", "trimmed", *again, *small) == stored
+    assert stored["max_length"] == lengths[1] and ("spans" in stored) == (kind == "spans")
+    model = ["--model_path", tmp_path / "trimmed", "--predict", rows, "--predict_format", "jsonl"]
+    assert run("run_evaluation.py", "--use_cpu", *model).stdout
+
+
 def test_sparse_teachers(encoder, tmp_path):
     """StarK with several labels for a text."""
     tuned, nested = tmp_path / "tuned", tmp_path / "nested"

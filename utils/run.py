@@ -165,14 +165,21 @@ class Run:
             if own is not None or (config_values.OWN_TASK in config and hasattr(self.args, "task_name")):
                 config.pop(config_values.OWN_TASK, None)
                 if own is not None:
-                    kept = {key: value for key, value in own.items() if key not in ("files", "found")}
-                    kept["max_length"] = self.args.max_length
-                    if own["kind"] == "spans":
-                        kept["spans"] = {name: getattr(self.args, name) for name in flags.SPANS}
-                    config[config_values.OWN_TASK] = kept
+                    config[config_values.OWN_TASK] = self._described(own)
                 files.write_json(aside / "config.json", config)
             card = cards.card(record, results, config, read=provenance.names_read())
             files.write_text(aside / "README.md", card)
+
+    def _described(self, own) -> dict:
+        """What a checkpoint knows of a task of the user's own: how its rows were read here, or, where this
+        stage had no need to say that, before."""
+        kept = {key: value for key, value in own.items() if key not in ("files", "found")}
+        if self.args.max_length is not None:
+            kept["max_length"] = self.args.max_length
+        spans = {name: value for name in flags.SPANS if (value := getattr(self.args, name, None)) is not None}
+        if own["kind"] == "spans" and spans:
+            kept["spans"] = own.get("spans", {}) | spans
+        return kept
 
     def save_clock(self):
         """Remember the seconds spent so far, for the next start, when a state is whole.  For the main
