@@ -8,8 +8,9 @@ from run_folders import SHORT
 from data import hold_out, tasks
 from data.readers import Examples
 from data.task_data import TaskData
+from utils import checkpoints
 from utils.errors import DataError
-from utils.files import read_json
+from utils.files import read_json, write_json
 
 
 def examples(first, second=None, labels=None):
@@ -121,6 +122,13 @@ def test_contradictions_and_teachers_without_a_record(held, tuned_demo, nested_d
         "--teacher_model_path: nothing in its config says" in unknown.stderr
         and "--teacher_saw_hold_out" in unknown.stderr
     )
+    theirs = ("--teacher_model_path", folder / "teacher", "--student_model_path", tuned_demo)
+    words = ("--model_type", "kdbert_cls", "--output_dir", tmp_path / "run")
+    started = run("run_distillation.py", *base, *theirs, *words, code=2)
+    assert "--student_model_path: nothing in its config says" in started.stderr
+    words = ("--model_path", tuned_demo, "--hold_out", 0.2, "--output_dir", tmp_path / "run")
+    started = run("run_finetuning.py", *base, *words, code=2)
+    assert "--model_path: nothing in its config says" in started.stderr
     alone = run(
         "run_distillation.py",
         *base,
@@ -136,6 +144,32 @@ def test_contradictions_and_teachers_without_a_record(held, tuned_demo, nested_d
         "--scoring_split dev: with --hold_out"
         in run("run_sparsification.py", *base[:4], *words, code=2).stderr
     )
+
+
+def test_what_a_checkpoint_was_trained_on(tmp_path):
+    """Its head and the run around it say so; its config alone of a task of the user's own; a trimmed encoder
+    was not, though its run names the task."""
+    run_folder = tmp_path / "run"
+    for folder in (run_folder / "ckpt", tmp_path / "copied"):
+        folder.mkdir(parents=True)
+    write_json(run_folder / "args.json", {"settings": {"task_name": "rte"}})
+    write_json(run_folder / "results.json", {})
+    for head, own, expected in (
+        ("BertForSequenceClassification", {}, {"rte"}),
+        ("BertForSequenceClassification", {"own_task": {"name": "mine"}}, {"rte", "mine"}),
+        ("BertForMaskedLM", {}, set()),
+        ("BertModel", {"own_task": {"name": "mine"}}, set()),
+    ):
+        config = {"model_type": "bert", "architectures": [head], **own}
+        write_json(run_folder / "ckpt" / "config.json", config)
+        assert {
+            name for name in ("rte", "mine", "mrpc") if checkpoints.trained_on(run_folder, name)
+        } == expected
+    write_json(
+        tmp_path / "copied" / "config.json", config | {"architectures": ["BertForTokenClassification"]}
+    )
+    assert checkpoints.trained_on(tmp_path / "copied", "mine")
+    assert not checkpoints.trained_on(tmp_path / "copied", "rte")
 
 
 def test_students_choose_on_held_out_rows(held, tmp_path):

@@ -1,7 +1,7 @@
 """The lines of Python in a model card: text in, label names and probabilities out.  They run as they stand in
 the card's own folder; "." may become the folder's path, or its name on the Hugging Face hub."""
 
-from utils.families import stock_type
+from utils import families
 
 HEADS = {  # of a class name: pipeline_tag of the hub
     "SequenceClassification": "text-classification",
@@ -14,11 +14,6 @@ WORDS = "Angela Merkel was born in Hamburg."
 QUESTION = "Where was Angela Merkel born?"
 
 
-def head_of(config: dict) -> str:
-    """The head in a config's class name; "" for an encoder."""
-    return (config.get("architectures") or [""])[0].partition("For")[2]
-
-
 def snippet(config: dict, *, max_length: int, pair: bool, graph=None, disabled=()) -> list[str]:
     """The lines for a checkpoint.
 
@@ -28,8 +23,8 @@ def snippet(config: dict, *, max_length: int, pair: bool, graph=None, disabled=(
     if graph is not None:
         return _graph(config, max_length, pair, graph, disabled)
     trust = ", trust_remote_code=True" if "auto_map" in config else ""
-    lines, head = [], head_of(config)
-    if not trust and stock_type(config["model_type"]) != config["model_type"]:
+    lines, head = [], families.head_of(config)
+    if not trust and families.stock_type(config["model_type"]) != config["model_type"]:
         lines = ["import models  # of this repository, which is on PYTHONPATH: the Auto classes know it then"]
     if head == "SequenceClassification":
         return lines + _classify(config, max_length, pair, trust)
@@ -108,7 +103,7 @@ def _best_span():
 
 
 def _graph(config, max_length, pair, graph, disabled):
-    head, kind = head_of(config), config.get("problem_type")
+    head, kind = families.head_of(config), config.get("problem_type")
     texts = f'"{SENTENCE}", "{SECOND}"' if pair else f'"{SENTENCE}"'
     texts = {"TokenClassification": f'"{WORDS}"', "QuestionAnswering": f'"{QUESTION}", "{WORDS}"'}.get(
         head, texts

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from utils import card_snippets, config_values, logs
+from utils import card_snippets, config_values, families, logs
 
 METHODS = {
     "finetuning": "fine-tuning of all weights",
@@ -123,7 +123,7 @@ def _metadata(provenance, results, config, *, library):
         license="other",
         library_name=library,
         base_model=provenance.get("base_models") or None,
-        pipeline_tag=card_snippets.HEADS.get(card_snippets.head_of(config), "feature-extraction"),
+        pipeline_tag=card_snippets.HEADS.get(families.head_of(config), "feature-extraction"),
         datasets=[dataset.name] if dataset else None,
         model_name=_title(provenance, results),
         eval_results=[*_scores(provenance, results, config)] or None,
@@ -141,7 +141,7 @@ def _scores(provenance, results, config):
     for split, values in results["metrics"].items():
         for name, value in values.items():
             yield EvalResult(
-                task_type=card_snippets.HEADS.get(card_snippets.head_of(config), "feature-extraction"),
+                task_type=card_snippets.HEADS.get(families.head_of(config), "feature-extraction"),
                 dataset_type=dataset.name if dataset else task,
                 dataset_name=task,
                 dataset_config=dataset and dataset.part,

@@ -119,12 +119,31 @@ def own_task(path) -> dict | None:
     if not isinstance(found, dict) or not {"name", "kind", "labels"} <= {*found}:
         return None
     try:
-        settings = files.read_json(Path(folder).parent / "args.json")["settings"]
-        described = settings[config_values.OWN_TASK]
+        described = _settings_of(folder)[config_values.OWN_TASK]
         given = described["files"] if described["name"] == found["name"] else {}
     except (OSError, ValueError, LookupError, TypeError):
         given = {}
     return {**found, "files": given}
+
+
+def trained_on(path, task_name: str) -> bool:
+    """Whether a checkpoint with the head of a task says that it was trained on this one: its config, or the
+    run folder around it.  Raises CheckpointError as read_config() does."""
+    config = read_config(path)
+    if config is None or families.head_of(config) not in families.HEADS.values():
+        return False
+    own = config.get(config_values.OWN_TASK)
+    if isinstance(own, dict) and own.get("name") == task_name:
+        return True
+    try:
+        return _settings_of(folder_of(path))["task_name"] == task_name
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _settings_of(folder) -> dict:
+    """The settings of the run folder around a checkpoint."""
+    return files.read_json(Path(folder).parent / "args.json")["settings"]
 
 
 def fingerprint(path) -> str:

@@ -401,6 +401,11 @@ def refusal(model_type: str, use: str) -> str | None:
     )
 
 
+def head_of(config: dict) -> str:
+    """The head in a config's class name, as in ALL_HEADS; "" for an encoder."""
+    return (config.get("architectures") or [""])[0].partition("For")[2]
+
+
 def pretraining_heads() -> list[str]:
     """Modules of all families' pretraining heads, which a task model has no use for."""
     return sorted(

@@ -29,7 +29,7 @@ def check_hold_out(args, configs: dict, *, trained=()):
     """Yield what is wrong with the flags of held_out(); fills in the share that the checkpoints record.
 
     configs: {flag: config or None} of the checkpoints.  trained: the flags of those that have been trained on
-    the task.
+    the task; what others are flags of is looked at.
     """
     task = args.task_name
     shares = {
@@ -58,7 +58,9 @@ def check_hold_out(args, configs: dict, *, trained=()):
             f"--scoring_split {args.scoring_split}: with --hold_out units are scored on train; leave one of "
             "them out"
         )
-    for flag in trained:
+    paths = {flag: getattr(args, flag, None) for flag, config in configs.items() if config}
+    started = [flag for flag, path in paths.items() if path and checkpoints.trained_on(path, task)]
+    for flag in dict.fromkeys([*trained, *started]):
         if getattr(args, flag, True) and f"--{flag}" not in shares and not args.teacher_saw_hold_out:
             yield (
                 f"--{flag}: nothing in its config says that it was trained without the rows of {task} that "

@@ -128,7 +128,7 @@ def _check_corpus(args):
 
 def _check_model(args, model, task):
     """What the model's config tells."""
-    head = (model.get("architectures") or [""])[0].partition("For")[2]
+    head = families.head_of(model)
     rows = model.get("vocab_size")
     if args.vocabulary_size is not None and rows is not None and args.vocabulary_size > rows:
         yield f"--vocabulary_size {args.vocabulary_size}: the model has {rows} pieces; expected fewer"
