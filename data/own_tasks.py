@@ -144,7 +144,8 @@ def _add_columns(result, path):
         if isinstance(result.get(key), str):
             result[key] = [result[key]]
     with opening.reading(path), opening.open_bytes(path) as file:
-        if kind == "spans" or (kind is None and _looks_like_questions(path)):
+        named = "text" in result or "label" in result
+        if kind == "spans" or (kind is None and not named and _looks_like_questions(path)):
             result.update(kind="spans")
             return
         if tagged_words.is_column_file(path) and tables.format_of(path) is None:
@@ -154,11 +155,8 @@ def _add_columns(result, path):
         found = tables.open_table(path, file)
         names = found.names
         numbered = [(number, row) for number, row in found.rows if len(row) == len(names)]
-    if (
-        kind in (None, "tagging")
-        and "text" not in result
-        and any(name in names for name in tagged_words.WORDS)
-    ):
+    tagged = kind == "tagging" or (kind is None and _looks_tagged(names, numbered, result.get("label")))
+    if tagged and "text" not in result and any(name in names for name in tagged_words.WORDS):
         table = tagged_words.table_of(found)
         result.update(kind="tagging", text=[table.first], label=result.get("label") or [table.label])
         return
@@ -257,6 +255,21 @@ def _looks_like_questions(path) -> bool:
             return {"question", "context"} <= {*names}
         top = file.read(1 << 16).decode("utf-8", "replace")
     return '"paragraphs"' in top or ('"question"' in top and '"context"' in top)
+
+
+def _looks_tagged(names, numbered, label) -> bool:
+    """Whether a table has words, and tags by the name of their column alone or as both are lists.
+
+    label: the columns that were named for labels, or None.
+    """
+    words = [name for name in tagged_words.WORDS if name in names][:1]
+    tags = label or [name for name in tagged_words.TAGS if name in names][:1]
+    if not words or not tags:
+        return False
+    if tags[0] in tagged_words.TAGS and not any(name in names for name in _LABELS):
+        return True
+    columns = [names.index(name) for name in (*words, *tags) if name in names]
+    return any(all(isinstance(row[column], list) for column in columns) for _, row in numbered)
 
 
 # ---- Labels

@@ -299,6 +299,60 @@ def test_scores(tmp_path):
     assert task.read("", "train").labels == [2.5, -7.0]
 
 
+def lines_of(*rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+QUESTIONS = [
+    {"question": "who?", "context": "a cat", "label": "yes"},
+    {"question": "when?", "context": "x", "label": "no"},
+]
+
+
+def test_named_columns_of_questions(tmp_path):
+    """A question and a context are a pair where the columns are named."""
+    columns = {"text": ["question", "context"], "label": "label"}
+    for name, content in (("a.jsonl", lines_of(*QUESTIONS)), ("a.parquet", parquet(QUESTIONS))):
+        task = described(tmp_path, (name, content), **columns)
+        found = task.read("", "train")
+        assert (task.kind, found.first, found.second) == ("classification", ["who?", "when?"], ["a cat", "x"])
+    with pytest.raises(DataError, match="which hold the text cannot be told"):
+        described(tmp_path, ("a.jsonl", lines_of(*QUESTIONS)), label="label")
+
+
+SENTENCE = {"tokens": ["a", "b"], "tags": ["B-X", "O"], "kinds": ["O", "B-Y"], "label": "yes", "text": "a b"}
+COUNTED = "text,label,words\na b c,yes,3\nd e,no,2\n"
+TOPICS = "text,label,tags,words\na b c,yes,x,3\nd e,no,y,2\n"
+TWO = lines_of(SENTENCE, {**SENTENCE, "label": "no"})
+WORDS = {
+    "a count": ("a.csv", COUNTED, {}, "text"),
+    "a count beside topics": ("a.csv", TOPICS, {}, "text"),
+    "a count, named labels": ("a.csv", COUNTED, {"label": "label"}, "text"),
+    "a count, a TSV": ("a.tsv", COUNTED.replace(",", "\t"), {}, "text"),
+    "a count beside labels": ("a.csv", COUNTED.replace("label", "labels"), {}, "text"),
+    "lists": ("a.jsonl", TWO, {}, "tokens"),
+    "lists, named tags": ("a.jsonl", TWO, {"label": "kinds"}, "tokens"),
+    "lists, named labels": ("a.jsonl", TWO, {"label": "label"}, "text"),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_columns_called_words(case, tmp_path):
+    """They are words of a tagging task where tags are beside them; the columns that are named come first."""
+    name, content, given, text = WORDS[case]
+    task = described(tmp_path, (name, content), **given)
+    assert task.own["text"] == [text] and len(task.read("", "train")) == 2
+    assert task.kind == ("tagging" if text == "tokens" else "classification")
+
+
+def test_tags_that_are_no_lists(tmp_path):
+    """CSV has none: the message is about the words."""
+    with pytest.raises(DataError, match=r"a\.csv:2: found .* in tokens; expected a list of words or tags"):
+        described(tmp_path, ("a.csv", "tokens,ner_tags\n\"['a', 'b']\",\"['O', 'O']\"\n"))
+    with pytest.raises(DataError, match=r"missing: nertags"):
+        described(tmp_path, ("a.jsonl", lines_of(SENTENCE)), label="nertags")
+
+
 # ---- Tags
 
 SCHEMES = {
