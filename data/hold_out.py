@@ -27,6 +27,12 @@ def separate(examples: Examples, share: float, *, kind: str) -> tuple[list[int],
     return out, rest
 
 
+def without(examples: Examples, held: Examples, *, kind: str) -> Examples:
+    """The examples whose text, as above, is not one of those that are held out."""
+    known = {*_texts(held, kind)}
+    return examples.take([i for i, text in enumerate(_texts(examples, kind)) if text not in known])
+
+
 def _texts(examples, kind):
     if kind == "tagging":
         return map(" ".join, examples.first)

@@ -1,13 +1,16 @@
 """One task's splits, tokenised for one model; read when they are first asked for."""
 
 import copy
+import logging
 
 from data import demo, hold_out, new_rows
 from data.model_tokenizer import load_tokenizer, tokenizer_hash
 from data.splits import Whole, require_labels
 from data.squad.question_split import SpanOptions
 from data.tokenising import tokenise_examples
-from utils.errors import CheckpointError, FlagError
+from utils.errors import CheckpointError, DataError, FlagError
+
+logger = logging.getLogger("compression")
 
 HOLD_OUT = "hold_out"  # the name of the rows that are kept from training
 _GOLD = "labelled train"  # where train has text without labels beside them: its rows that have some
@@ -212,9 +215,21 @@ class TaskData:
         if name != "train" or not self._unlabelled:
             return self._labelled(name)
         more = [part for path in self._unlabelled for part in new_rows.read_unlabelled(path, self.task)]
+        if self._hold_out:
+            more = self._not_held_out(more)
         if self._unlabelled_only:
             return more[0].with_unlabelled(more[1:])
         return self._labelled(name).with_unlabelled(more)
+
+    def _not_held_out(self, parts):
+        """Text without labels is often the pool that train was drawn from."""
+        held, rows = self._labelled(HOLD_OUT), sum(map(len, parts))
+        parts = [hold_out.without(part, held, kind=self.task.kind) for part in parts]
+        if left_out := rows - sum(map(len, parts)):
+            logger.info("text without labels: %d of %d rows left out, which are held out", left_out, rows)
+        if self._unlabelled_only and left_out == rows:
+            raise DataError(f"{self._unlabelled[0]}: all its rows are held out; expected some to train on")
+        return parts
 
     def _labelled(self, name):
         examples = self.task.read(self._data_dir, "train" if name in (HOLD_OUT, _GOLD) else name)

@@ -42,6 +42,27 @@ def test_words_without_tags_are_answered(tmp_path, encoder_dir):
     assert only.train.examples.first == [["unbelievably", "so"]]
 
 
+def test_what_is_held_out_stays_out(small_demo, caplog):
+    """Rows of the pool that train came from are not trained on where their text is held out; others are, by
+    whatever order."""
+    pool = small_demo / "demo" / "train.tsv"
+    options = {"tokenizer_path": None, "data_dir": small_demo, "max_length": 64, "unlabelled": (pool,)}
+
+    def texts(split):
+        return list(zip(split.examples.first, split.examples.second))
+
+    whole = TaskData(tasks.get("demo"), **options)
+    held = TaskData(tasks.get("demo"), hold_out=0.2, **options)
+    out = {*texts(held.selection["hold_out"])}
+    kept = [text for text in texts(whole.train) if text not in out]
+    with caplog.at_level("INFO", logger="compression"):
+        assert out and sorted(texts(held.train)) == sorted(kept) and len(kept) < len(whole.train)
+    number = (len(whole.train) - len(kept)) // 2
+    assert f"text without labels: {number} of {len(whole.train) // 2} rows left out" in caplog.text
+    only = TaskData(tasks.get("demo"), hold_out=0.99, unlabelled_only=True, **options)
+    assert len(only.train) == len(whole.train) // 2 - len(only.selection["hold_out"])
+
+
 def test_distillation(tuned_demo, small_demo, tmp_path):
     """More rows are trained on, and none of train where they are alone; gold labels are refused."""
     base = ("run_distillation.py", *f"--task_name demo --data_dir {small_demo} --use_cpu".split())
