@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import corpus_runs
 import pytest
@@ -616,6 +617,22 @@ def test_other_files_of_a_known_task(encoder, tmp_path):
         "run_evaluation.py", *scored, "--validation_file", tmp_path / "more.csv", "--overwrite", code=2
     )
     assert "more.csv:2: found the label 'super'; expected one of gut, mittel, schlecht" in done.stderr
+
+
+def test_files_that_were_moved(encoder, tmp_path):
+    """Their contents are compared, not where they are; other columns and labels are told one by one."""
+    flags = [*SHORT, "--model_path", encoder, "--output_dir", tmp_path / "tuned"]
+    run("run_finetuning.py", *flags, *flags_of("reviews"))
+    files = [path for path in flags_of("reviews") if not str(path).startswith("--")]
+    moved = [shutil.copy(path, tmp_path) for path in files]
+    moved = ["--train_file", moved[0], "--validation_file", moved[1]]
+    done = run("run_finetuning.py", *flags, *moved)
+    assert "step 1/" not in done.stderr
+    Path(moved[1]).write_text(Path(moved[1]).read_text().replace("gut", "super"))
+    Path(moved[3]).write_text(Path(moved[3]).read_text().replace("gut", "super"))
+    done = run("run_finetuning.py", *flags, *moved, code=2)
+    assert "the task's labels: ['gut', 'mittel', 'schlecht'] in the run, ['" in done.stderr
+    assert "'files'" not in done.stderr
 
 
 def test_data_sets_of_the_hub(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from utils import files, flags, logs, run_lock
 from utils.errors import RunError
 
 RECORD = "args.json"
+_OF_TASK = "the task's "  # what is said of a task of the user's own
 _CHECKPOINTS = ("ckpt", "assistant_*", "sparse_teacher", "student_*")
 _OF_EVERY_STAGE = (
     RECORD,
@@ -230,20 +231,30 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
             for x in (recorded, wanted)
         )
         if group == "settings":  # what a path means is compared by its hash, however it is spelled
-            paths = {key for key in [*old, *new] if key.endswith("_path") or key == "data_dir"}
+            others = ("data_dir", "unlabelled_file")
+            paths = {key for key in [*old, *new] if key.endswith("_path") or key in others}
             free = paths | (flags.OF_ANSWERS if finished else set())
-            old, new = ({k: v for k, v in x.items() if k not in free} for x in (old, new))
+            old, new = ({k: v for k, v in _with_task(x).items() if k not in free} for x in (old, new))
         for key in sorted({*old, *new}):
             # A flag that the run's version had not, unused
             is_newer = group == "settings" and key not in old and not new[key]
             if old.get(key) != new.get(key) and not is_newer:
-                name = f"--{key}" if group == "settings" else key
+                name = f"--{key}" if group == "settings" and not key.startswith(_OF_TASK) else key
                 found.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")
     return (
         "\n".join([f"{where}: a run with other settings; choose another, or --overwrite it", *found])
         if found
         else None
     )
+
+
+def _with_task(settings) -> dict:
+    """Settings with what describes a task of the user's own among them.  What its files hold is compared by
+    their hashes, wherever they are."""
+    rest = {name: value for name, value in settings.items() if name != "own_task"}
+    own = settings.get("own_task") or {}
+    described = {name: value for name, value in own.items() if name not in ("files", "found")}
+    return rest | {f"{_OF_TASK}{name}": value for name, value in described.items()}
 
 
 def claim(folder, wanted, *, overwrite, answers, trains=True):
