@@ -635,6 +635,16 @@ def test_files_that_were_moved(encoder, tmp_path):
     assert "'files'" not in done.stderr
 
 
+def test_files_called_like_a_task_of_glue(tmp_path, encoder):
+    (tmp_path / "sst2.csv").write_text(CSV)
+    files = ["--train_file", tmp_path / "sst2.csv", "--validation_file", tmp_path / "sst2.csv"]
+    run("run_finetuning.py", *SHORT, "--model_path", encoder, *files, "--output_dir", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "ckpt" / "config.json").read_text())
+    assert config["own_task"]["name"] == "sst2_own" and config["own_task"]["labels"] == ["no", "yes"]
+    scored = ["--use_cpu", "--num_repeats", 0, "--output_dir", tmp_path / "scored"]
+    run("run_evaluation.py", *scored, "--model_path", tmp_path / "run")
+
+
 def test_data_sets_of_the_hub(tmp_path, monkeypatch):
     """A folder as the datasets library writes it: names of classes in its order, -1 is no label."""
     import datasets

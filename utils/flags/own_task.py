@@ -93,6 +93,8 @@ def _described(given, stored, tasks) -> dict:
         description = {"name": Path(next(iter(files.values()), "task")).name.partition(".")[0], "files": {}}
     else:
         description = {**stored, "files": dict(stored.get("files", {}))}
+    if description["name"] in tasks.NAMES:  # rows of one's own under a built-in task's name
+        description["name"] += "_own"
     description["files"] |= files
     for flag, key in (("text_columns", "text"), ("label_column", "label")):
         if flag in given:
