@@ -25,9 +25,10 @@ def of_split(split, outputs, format: str | None = None) -> list[str]:
     """The lines that answer a split's examples, in a format of FORMATS; None: the usual one of the kind.
 
     A class: index, label, its probability.  Several labels: index, those whose probability is above a half,
-    the probability of each.  A score: index, score, within the task's range.  Tags: as in CoNLL's files, a
-    word and its tag, a blank line behind each sentence; as a table with the sentence's index in front; as
-    JSON the two lists.  Spans: an object for each question, with the odds of having no answer.
+    the probability of each.  A score: index, score, within the task's range, to 7 digits, as JSON to all.
+    Tags: as in CoNLL's files, a word and its tag, a blank line behind each sentence; as a table with the
+    sentence's index in front; as JSON the two lists.  Spans: an object for each question, with the odds of
+    having no answer.
     JSON has the probabilities of all labels, by their names.
     """
     format = format or _USUAL[split.task.kind]
@@ -79,7 +80,7 @@ def _answers(split, outputs, *, with_all):
     elif task.kind == "regression":
         scores = predicted if task.score_range is None else np.clip(predicted, *task.score_range)
         for i, score in zip(examples.ids, scores):
-            yield {"index": i, "prediction": round(float(score), 4)}
+            yield {"index": i, "prediction": float(score)}
     else:
         several = task.kind == "multilabel"
         logits = np.asarray(outputs, np.float64)
@@ -98,7 +99,7 @@ def _cells(task, row):
     if task.kind == "multilabel":
         return row["index"], ",".join(row["prediction"]), *(f"{p:.4f}" for p in row["probabilities"].values())
     if task.kind == "regression":
-        return row["index"], f"{row['prediction']:.4f}"
+        return row["index"], f"{row['prediction']:.7g}"
     return row["id"], row["prediction"], row["no_answer_odds"]
 
 

@@ -6,7 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_squad
 import torch
@@ -15,6 +18,7 @@ from commands import ENVIRONMENT, ROOT, outcome, run
 
 from data import answer_lines, demo, new_rows, tasks
 from data.model_tokenizer import load_tokenizer
+from data.readers import Examples
 from data.squad.question_split import SpanOptions
 from data.tokenising import tokenise_examples
 from utils import evaluation, flags
@@ -138,6 +142,22 @@ def test_scores(demo_tokenizer, tmp_path):
     lines = answers("--task_name", "stsb", "--model_path", folder, "--predict", tmp_path / "new.tsv")
     assert lines[0] == "index\tprediction" and [line.split("\t")[0] for line in lines[1:]] == ["0", "1"]
     assert all(0 <= float(line.split("\t")[1]) <= 5 for line in lines[1:])
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e6])
+def test_scores_of_any_scale(scale, demo_tokenizer):
+    """All digits that a float32 has, as those of --do_infer."""
+    task = replace(tasks.get("stsb"), score_range=(-10 * scale, 10 * scale))
+    scores = np.array([[0.123456789], [-4.2], [99.0]], np.float32) * np.float32(scale)
+    examples = Examples([*"abc"], [*"xyz"], [*"xyz"], None, Path("a"), "test")
+    split = tokenise_examples(examples, demo_tokenizer, task=task)
+    expected = np.clip(scores[:, 0], -10 * scale, 10 * scale)
+    for format, separator in (("tsv", "\t"), ("csv", ",")):
+        rows = [line.split(separator) for line in answer_lines.of_split(split, scores, format)]
+        assert [row[0] for row in rows] == [*"abc"]
+        assert [float(row[1]) for row in rows] == pytest.approx(expected, rel=1e-6)
+    found = [json.loads(line)["prediction"] for line in answer_lines.of_split(split, scores, "jsonl")]
+    assert (np.array(found, np.float32) == expected.astype(np.float32)).all()
 
 
 def test_tags(demo_tokenizer, tmp_path):
