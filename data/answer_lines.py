@@ -10,6 +10,9 @@ import json
 import numpy as np
 from scipy.special import expit, softmax
 
+from data import tagged_words
+from utils.errors import DataError
+
 FORMATS = ("tsv", "csv", "jsonl")
 
 
@@ -30,6 +33,7 @@ def of_split(split, outputs, format: str | None = None) -> list[str]:
     sentence's index in front; as JSON the two lists.  Spans: an object for each question, with the odds of
     having no answer.
     JSON has the probabilities of all labels, by their names.
+    Raises DataError for a word that columns cannot hold.
     """
     format = format or _USUAL[split.task.kind]
     rows = _answers(split, outputs, with_all=format == "jsonl")
@@ -37,6 +41,7 @@ def of_split(split, outputs, format: str | None = None) -> list[str]:
         return [json.dumps(row, ensure_ascii=False) for row in rows]
     if split.task.kind == "tagging":
         if format == "columns":
+            _check_words(split.examples)
             pairs = (zip(row["tokens"], row["prediction"]) for row in rows)
             return [line for sentence in pairs for line in (*(f"{word} {tag}" for word, tag in sentence), "")]
         return [
@@ -45,6 +50,17 @@ def of_split(split, outputs, format: str | None = None) -> list[str]:
             for word, tag in zip(row["tokens"], row["prediction"])
         ]
     return [_line(_cells(split.task, row), format) for row in rows]
+
+
+def _check_words(examples):
+    for i, words in zip(examples.ids, examples.first):
+        for word in words:
+            if not tagged_words.fits_columns(word):
+                raise DataError(
+                    f"{examples.path}: sentence {i}, counted from 0: found the word {word!r}; expected words "
+                    "without blanks and line ends, as each is a line of the answer, with its tag behind a "
+                    "blank; --predict_format jsonl answers with lists of words"
+                )
 
 
 _USUAL = {

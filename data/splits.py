@@ -5,12 +5,15 @@ over tokens.
 N rows, B rows of a batch, L tokens.
 """
 
+import itertools
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from data import tagged_words
 from data.readers import Examples
 from utils import files, metrics
 from utils.batch import Batch
@@ -212,12 +215,17 @@ class Split(LengthGrouped):
     def write_submission(self, outputs, folder) -> Path:
         """Write the predictions as GLUE wants them (its file name, its label words; scores of test rows
         within the range of the labels); for tagging one word a line, the gold label where there is one, the
-        prediction.  Returns the path."""
+        prediction, or JSON lines with these lists where a word has a blank or line end in it.  Returns the
+        path."""
         predicted, task = self.predictions(outputs), self.task
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self._tagged:
-            path, text = folder / f"{task.name}_{self.examples.split}.txt", self._columns(predicted)
+            name = f"{task.name}_{self.examples.split}"
+            if all(map(tagged_words.fits_columns, itertools.chain.from_iterable(self.examples.first))):
+                path, text = folder / f"{name}.txt", self._columns(predicted)
+            else:
+                path, text = folder / f"{name}.jsonl", self._lists(predicted)
         else:
             if task.kind == "regression" and self.examples.split in task.submissions:
                 words = [f"{score:.3f}" for score in np.clip(predicted, *task.score_range)]
@@ -243,6 +251,15 @@ class Split(LengthGrouped):
                 columns.insert(1, [names[i] for i in answers])
             blocks.append("".join(" ".join(row) + "\n" for row in zip(*columns)))
         return "\n".join(blocks)
+
+    def _lists(self, predicted):
+        columns = {"index": self.examples.ids, "tokens": self.examples.first}
+        if self.labelled:
+            columns["label"] = self.readable()
+        names = self.task.label_names
+        columns["prediction"] = [[names[i] for i in tags] for tags in predicted]
+        rows = (dict(zip(columns, row)) for row in zip(*columns.values()))
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def require_labels(split: Split):

@@ -25,6 +25,11 @@ def is_column_file(path) -> bool:
     return tables.format_of(path) not in ("json", "parquet", "csv")
 
 
+def fits_columns(word) -> bool:
+    """Whether a word can stand in a column file: it is not empty and has no blank, tab or line end."""
+    return re.fullmatch(r"[^ \t\r\n]+", word) is not None
+
+
 def read_words(
     path, *, split: str, label_names: tuple[str, ...], table: Table | None = None, names=()
 ) -> Examples:

@@ -162,9 +162,9 @@ def _pieces_of_words(words, tokenizer, backend):
         raise CheckpointError(
             "the tokenizer makes nothing of some words and has no unknown token; use that of another model"
         )
-    sizes = np.array([len(found) for found in pieces])
+    sizes = np.array([len(found) for found in pieces], np.int64)  # also of no words
     starts = np.cumsum(sizes) - sizes
-    indices = np.array([position[word] for word in words])
+    indices = np.array([position[word] for word in words], np.int64)
     return _flat(pieces), starts[indices], sizes[indices]
 
 

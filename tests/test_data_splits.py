@@ -1,6 +1,7 @@
 """Tokenised splits: tokens, batches, order, scores, submissions, against plain references."""
 
 import hashlib
+import json
 import logging
 import os
 
@@ -378,6 +379,28 @@ def test_submission_of_tags(tokenizer, tmp_path):
     assert path.name == "conll_test.txt" and path.read_text() == "a O B-ORG\nb B-PER I-ORG\n\nc O B-PER\n"
     unlabelled = tokenise_examples(sentences(words, labels=False), tokenizer, task=task, max_length=8)
     assert unlabelled.write_submission(outputs, tmp_path).read_text() == "a B-ORG\nb I-ORG\n\nc B-PER\n"
+
+
+@pytest.mark.parametrize("word", ["a b", "a\tb", "a\nb", "a\r", ""])
+def test_submission_of_words_that_columns_cannot_hold(word, tokenizer, tmp_path):
+    """JSON lines hold them; nothing else differs."""
+    task, words = tasks.get("conll"), [["a", word], ["c"]]
+    outputs = [np.array([0, 3, 4, 0]), np.array([0, 1, 0])]
+    split = tokenise_examples(sentences(words), tokenizer, task=task, max_length=8)
+    path = split.write_submission([np.resize(row, n) for row, n in zip(outputs, split.lengths)], tmp_path)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert path.name == "conll_test.jsonl" and os.listdir(tmp_path) == [path.name]
+    assert [row["tokens"] for row in found] == words and [row["index"] for row in found] == ["0", "1"]
+    assert found[1] == {"index": "1", "tokens": ["c"], "label": ["O"], "prediction": ["B-PER"]}
+
+
+def test_sentences_without_words(tokenizer):
+    """A part of nothing else: rows of specials, no tags."""
+    split = tokenise_examples(
+        sentences([[], []], labels=False), tokenizer, task=tasks.get("conll"), max_length=8
+    )
+    assert rows(split) == [[2, 3]] * 2
+    assert split.predictions([np.array([1, 1])] * 2) == [[], []]
 
 
 # ---- Tokenizers

@@ -179,6 +179,19 @@ def test_tags(demo_tokenizer, tmp_path):
     )
 
 
+@pytest.mark.parametrize("word", ["New York", "a\tb", "a\nb", ""])
+def test_words_that_columns_cannot_hold(word, demo_tokenizer):
+    """Refused there, with the row; lists hold them."""
+    examples = Examples([*"01"], [["soup"], ["in", word]], None, None, Path("new.jsonl"), "test")
+    split = tokenise_examples(examples, demo_tokenizer, task=tasks.get("conll"))
+    outputs = [np.zeros(length, np.int64) for length in split.lengths]
+    with pytest.raises(DataError, match=r"new\.jsonl: sentence 1, .*--predict_format jsonl") as error:
+        answer_lines.of_split(split, outputs)
+    assert repr(word) in str(error.value)
+    _, line = answer_lines.of_split(split, outputs, "jsonl")
+    assert json.loads(line) == {"index": "1", "tokens": ["in", word], "prediction": ["O", "O"]}
+
+
 def test_spans(tmp_path, monkeypatch):
     """A JSON object for each question, in the file's order; the answers are those of the whole file, in parts
     too."""
