@@ -13,7 +13,7 @@ import pytest
 from commands import run
 from corpus_texts import contents, read
 
-from data import readers
+from data import opening, readers, tables
 from data.corpus import documents, downloads, sentences
 from utils.errors import DataError
 
@@ -41,7 +41,6 @@ FILES = {
     "a.jsonl": jsonl(DOCUMENTS).encode(),
     "rows": jsonl(DOCUMENTS).encode(),
     "a.csv": csv(DOCUMENTS).encode(),
-    "a.tsv": csv(DOCUMENTS).replace(",text", "\ttext").replace(',"', '\t"').encode(),
     "a.json.gz": gzip.compress(jsonl(DOCUMENTS).encode()),
     "wiki_00.bz2": bz2.compress(wiki(DOCUMENTS).encode()),
     "windows.txt": ("\ufeff" + "\n\n".join(DOCUMENTS)).replace("\n", "\r\n").encode(),
@@ -52,6 +51,32 @@ FILES = {
 def test_the_same_documents_from_every_format(name, tmp_path):
     (tmp_path / name).write_bytes(FILES[name])
     assert read(tmp_path / name) == DOCUMENTS
+
+
+TSV = ['"open', "it's 5\" wide", "", '"closed"', 'a ""b"", c,d', 'end"']
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "A.TSV", "a.tsv.gz"])
+def test_a_tsv_is_cut_at_tabs_only(name, tmp_path):
+    """As data.tables cuts those of tasks: quotes are text, each line is a row, whatever is open in it."""
+    lines = ["text\tid", *(f"{text}\t{i}" for i, text in enumerate(TSV))]
+    content = ("\r\n".join(lines) + "\n\n").encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert read(tmp_path / name) == TSV
+    with opening.open_bytes(tmp_path / name) as file:
+        assert [cells[0] for _, cells in tables.open_table(tmp_path / name, file).rows] == TSV
+
+
+def test_rows_of_a_tsv(tmp_path):
+    """A blank line is none; one of another width is refused; tabs are no columns of a CSV, whatever else its
+    name says."""
+    (tmp_path / "a.tsv").write_text("text\tid\n\na\t1\n\nb\t2\n")
+    assert read(tmp_path / "a.tsv") == ["a", "b"]
+    (tmp_path / "a.tsv").write_text('text\tid\n"a\t1\nb\n')
+    with pytest.raises(DataError, match=r"a\.tsv:3: found 1 columns; expected 2 as in the header; a tab"):
+        read(tmp_path / "a.tsv")
+    (tmp_path / "of.tsv.csv").write_text("text,id\na\tb,1\n")
+    assert read(tmp_path / "of.tsv.csv") == ["a\tb"]
 
 
 def test_parquet_and_columns(tmp_path):

@@ -1,5 +1,5 @@
-"""Text files to documents: wikiextractor output, plain text, JSON lines, CSV, Parquet; local or behind a URL,
-compressed or not.
+"""Text files to documents: wikiextractor output, plain text, JSON lines, CSV, TSV (.tsv: cut at tabs only),
+Parquet; local or behind a URL, compressed or not.
 
     sources = documents.find_sources(["wiki/AA", "more/*.jsonl.gz", "https://example.org/text.txt"])
     for text in documents.read_documents(sources): ...
@@ -254,22 +254,37 @@ def _read_json(source):
 
 
 def _read_csv(source):
+    """Rows of a CSV or TSV.  A blank line is no row; one of more or fewer cells than the header is a
+    DataError."""
+    is_tsv = opening.unpacked_name(source.file).lower().endswith(".tsv")
+    rows = _rows_of_tsv(source) if is_tsv else _rows_of_csv(source)
+    _, header = next(rows, (1, []))
+    _check_columns(source, 1, header)
+    positions = [header.index(name) for name in source.columns]
+    for number, row in rows:
+        if not row:
+            continue
+        if len(row) != len(header):
+            mend = "; a tab or line end inside a text breaks a row: mend or remove it" if is_tsv else ""
+            raise DataError(
+                f"{source.path}:{number}: found {len(row)} columns; expected {len(header)} as in the header"
+                f"{mend}"
+            )
+        yield _joined(source, number, [row[position] for position in positions])
+
+
+def _rows_of_tsv(source):
+    """(line, cells), cut at tabs only: quotes are part of the text, as in the tables of data.tables."""
+    return ((number, line.split("\t") if line else []) for number, line in _lines(source))
+
+
+def _rows_of_csv(source):
+    """(its last line, cells)."""
     csv.field_size_limit(1 << 30)
-    delimiter = "\t" if ".tsv" in source.file.suffixes else ","
-    reader = csv.reader((line + "\n" for _, line in _lines(source)), delimiter=delimiter, strict=True)
+    reader = csv.reader((line + "\n" for _, line in _lines(source)), strict=True)
     try:
-        header = next(reader, [])
-        _check_columns(source, 1, header)
-        positions = [header.index(name) for name in source.columns]
         for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise DataError(
-                    f"{source.path}:{reader.line_num}: found {len(row)} columns; expected {len(header)} as "
-                    "in the header"
-                )
-            yield _joined(source, reader.line_num, [row[position] for position in positions])
+            yield reader.line_num, row
     except csv.Error as error:
         raise DataError(
             f"{source.path}:{reader.line_num}: not valid CSV ({error}); expected fields in quotes"
