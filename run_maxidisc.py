@@ -25,7 +25,7 @@ import models
 from data import tasks
 from data.task_data import TaskData
 from modules import objectives
-from utils import checkpoints, distributed, evaluation, files, flags, logs, plots, runs, training
+from utils import checkpoints, distributed, evaluation, files, flags, logs, plots, run_folder, runs, training
 from utils.errors import RunError
 from utils.metrics import label as metric_label
 
@@ -137,16 +137,18 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     """Distil `wanted` (90S, 4L) from the teacher in a folder, or find it among the finished hops.
 
     Returns {"checkpoint": folder, "metrics", "seconds", "reused": whether another run has trained it}.  A hop
-    is known by the hash of its teacher, its data and its settings, not by a name.
+    is known by the hash of its teacher, its data, its settings and the number of processes, not by a name.
+    That of a dry run is with it in its folder, which goes.
     """
     args = run.args
-    names = {name for name in flags.settings(args) if name not in NOT_A_HOPS and not name.endswith("_path")}
-    settings = {name: value for name, value in flags.settings(args).items() if name in names}
+    settings = run_folder.with_task(flags.settings(args))
+    settings = {n: v for n, v in settings.items() if n not in NOT_A_HOPS and not n.endswith("_path")}
     inputs = {name: value for name, value in run.inputs.items() if name.startswith(("data", "unlabelled"))}
     identity = {"student": wanted, "settings": settings, "inputs": inputs}
-    identity["teacher"] = checkpoints.fingerprint(folder)
+    identity |= {"teacher": checkpoints.fingerprint(folder), "processes": distributed.world()}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    kept = Path(args.hops_dir or run.folder.parent / "hops") / f"{args.task_name}_{wanted}_{key}"
+    kept = run.folder / "hops" if args.dry_run else Path(args.hops_dir or run.folder.parent / "hops")
+    kept = kept / f"{args.task_name}_{wanted}_{key}"
     if (kept / "hop.json").exists():
         logs.logger.info("%s: trained before, taken from %s", stage, kept)
         by_another = training.finished(run, stage) is None
@@ -172,7 +174,7 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
 
 
 HOP = {"metrics": dict, "last_metrics": dict, "best_step": int, "num_steps": int, "seconds": float}
-NOT_A_HOPS = {"all_paths", "target", "trunc_sparsity", "hops_dir", "layer_or_sparsity_path", "data_dir"}
+NOT_A_HOPS = {"all_paths", "target", "trunc_sparsity", "hops_dir", "data_dir", "unlabelled_file"}
 
 if __name__ == "__main__":
     runs.guard(main, parse)

@@ -63,6 +63,24 @@ def test_finished_hops_are_found_by_what_they_are(small_demo, nested_demo, tmp_p
     assert not any(read_json(tmp_path / "other" / "results.json")["trials_in_full"][0]["reused"])
 
 
+def test_a_dry_run_leaves_no_hop(small_demo, nested_demo, tmp_path):
+    """Nor does it take one: each hop is planned; what a real run then trains are all rows."""
+    words = flags(small_demo, nested_demo, tmp_path, "--layer_or_sparsity_path", "80,90S")
+    done = run("run_maxidisc.py", *words, "--output_dir", tmp_path / "tried", "--dry_run")
+    assert done.stderr.count("plan, for batches of") == 2 and not (tmp_path / "hops").exists()
+    run("run_maxidisc.py", *words, "--output_dir", tmp_path / "run")
+    done = run("run_maxidisc.py", *words, "--output_dir", tmp_path / "tried", "--dry_run")
+    assert done.stderr.count("plan, for batches of") == 2 and "trained before" not in done.stderr
+
+
+def test_hops_of_other_numbers_of_processes(small_demo, nested_demo, tmp_path):
+    """They have seen other batches."""
+    words = flags(small_demo, nested_demo, tmp_path, "--layer_or_sparsity_path", "90S")
+    run("run_maxidisc.py", *words, "--output_dir", tmp_path / "two", processes=2)
+    done = run("run_maxidisc.py", *words, "--output_dir", tmp_path / "one")
+    assert "trained before" not in done.stderr and len([*(tmp_path / "hops").iterdir()]) == 2
+
+
 def test_killed_between_hops_ends_with_the_same_bytes(small_demo, nested_demo, tmp_path):
     def words(name):
         path = ("--layer_or_sparsity_path", "80S,3L,2L")

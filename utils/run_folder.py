@@ -234,7 +234,7 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
             others = ("data_dir", "unlabelled_file")
             paths = {key for key in [*old, *new] if key.endswith("_path") or key in others}
             free = paths | (flags.OF_ANSWERS if finished else set())
-            old, new = ({k: v for k, v in _with_task(x).items() if k not in free} for x in (old, new))
+            old, new = ({k: v for k, v in with_task(x).items() if k not in free} for x in (old, new))
         for key in sorted({*old, *new}):
             # A flag that the run's version had not, unused
             is_newer = group == "settings" and key not in old and not new[key]
@@ -248,7 +248,7 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
     )
 
 
-def _with_task(settings) -> dict:
+def with_task(settings) -> dict:
     """Settings with what describes a task of the user's own among them.  What its files hold is compared by
     their hashes, wherever they are."""
     rest = {name: value for name, value in settings.items() if name != "own_task"}
