@@ -83,8 +83,9 @@ def main(args):
             wanted = {"wanted": args.candidates, "include_target": args.include_target}
             eligible = candidates(grid, target=target, **bounds, **wanted)
             if iteration == args.target_iteration:
-                trained = sorted({target, *(eligible if args.final_hop == "grid" else ())})
-                eligible = [target]
+                trained = eligible = [target]
+                if args.final_hop == "grid":
+                    trained = trained_together(grid, eligible, **bounds)
             elif eligible:
                 trained = trained_together(grid, eligible, **bounds)
             else:

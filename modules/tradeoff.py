@@ -20,10 +20,10 @@ def candidates(grid, *, own, target, smallest=0.0, wanted="tens", include_target
 
 
 def trained_together(grid, eligible, *, own, smallest):
-    """The sparsities that a hop before the last one trains, ascending: whatever is eligible, and all grid
-    points beyond.
+    """The sparsities that a hop trains, ascending: whatever is eligible, and all grid points beyond.
 
-    The student's own sparsity is among them, so that the next hop starts from a student that has learnt.
+    Before the last hop the student's own sparsity is among them, so that the next hop starts from a student
+    that has learnt.
     grid, eligible, own, smallest: as above.  Source: MiniDisc (Zhang et al. 2024), its released code.
     """
     return [s for s in sorted(grid) if s >= max(own, min(smallest, *eligible))]

@@ -93,6 +93,15 @@ def test_a_student_distils_on(base, nested_demo, tmp_path):
     assert float(rows[0]["dev/acc"]) == pytest.approx(results["metrics"]["dev"]["acc"])
 
 
+def test_the_last_hop_of_the_published_code(base, nested_demo, tmp_path):
+    """--final_hop grid: from its teacher's sparsity on, the student's and what lies beyond it too."""
+    words = ("--teacher_model_path", nested_demo, "--max_steps", 2, "--final_hop", "grid")
+    run("run_minidisc.py", *base, *words, "--candidates", 70, "--output_dir", tmp_path / "run")
+    first, last = read_json(tmp_path / "run" / "results.json")["hops"]
+    assert (first["pick"], last["trained"]) == (70, [70, 80, 90, 95])
+    assert [row["sparsity"] for row in last["table"]] == [90]
+
+
 def test_evaluation_of_a_grid(base, nested_demo, tmp_path):
     """The curve that sparsification drew from slices is that of the crops."""
     run(

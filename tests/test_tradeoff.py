@@ -49,6 +49,7 @@ def test_the_target_and_what_lies_beyond_is_trained_too():
         and sum(100 - s for s in trained) == 170
     )
     assert trained_together(GRID, [70, 80], own=0, smallest=70) == [70, 80, 85, 90, 95]
+    assert trained_together(GRID, [90], own=80, smallest=50) == [80, 85, 90, 95]  # --final_hop grid
     assert trained_together(GRID, [30], own=0, smallest=50)[0] == 30
     assert trained_together(GRID, [80], own=70, smallest=50)[0] == 70
     assert trained_together(GRID, [0, 50], own=0, smallest=0) == GRID

@@ -141,7 +141,7 @@ def minidisc(parser):
         "--final_hop",
         choices=("target", "grid"),
         default="target",
-        help="the last hop trains the student, or its grid with it",
+        help="the last hop trains the student alone, or the grid from its teacher's sparsity on",
     )
 
 
