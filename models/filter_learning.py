@@ -38,9 +38,9 @@ def learn_filters(model, filters, spec, data, *, metric, dropout, cached, run) -
     constants = {first: chance.constant(data.selection[first], metric)}
 
     def objective(module, batch):
-        divisor = batch.divisors["labels" if kind == "tagging" else "examples"]
         logits = module(*states(data.train, batch))
-        options = {"kind": kind, "mask": batch.mask, "divisor": divisor, "class_weights": batch.class_weights}
+        options = {"kind": kind, "mask": batch.mask, "divisor": batch.per_label(kind)}
+        options["class_weights"] = batch.class_weights
         terms = [task_loss(each, batch.labels, **options) / len(logits) for each in logits]
         return {f"task/{layer}": term for layer, term in zip(spec.layers, terms)}
 

@@ -36,9 +36,10 @@ def knowledge_scores(
                 temperature=temperature,
                 mask=losses.scored_tokens(batch.labels, batch.mask, kind=kind),
             )
+            weight = batch.per_label(kind) * own
             task_loss = losses.task_loss(logits, batch.labels, kind=kind, mask=batch.mask)
-            express.add(task_loss, weight=len(indices) * own, retain_graph=True)
-            friendly.add(soft, weight=len(indices) * own)
+            express.add(task_loss, weight=weight, retain_graph=True)
+            friendly.add(soft, weight=weight)
         express.reduce(distributed.all_reduce)
         friendly.reduce(distributed.all_reduce)
     return express, friendly

@@ -12,7 +12,7 @@ from utils import evaluation
 
 
 class TaskLoss:
-    """The loss of a task, weighted by batch size.
+    """The loss of a task, weighted by what its mean is taken over.
 
     data: of the task.  scored: the split that units are scored on, in batches of batch_size.  metric: of what
     chooses (dev). per_example: absolute values are taken for each example.
@@ -24,12 +24,12 @@ class TaskLoss:
         self.masks, self.tokenizer = {"per_example": per_example}, data.tokenizer
 
     def batches(self):
-        """Yield (loss, examples) of this process's batches."""
+        """Yield (loss, examples, or of tagging scored words) of this process's batches."""
         kind = self.data.task.kind
         for indices, own in evaluation.share(self.scored.epoch(self.seed, 0, self.batch_size)):
             batch = self.scored.collate(indices).to(self.run.device)
             loss = task_loss(batch.through(self.model).logits, batch.labels, kind=kind, mask=batch.mask)
-            yield loss, len(indices) * own
+            yield loss, batch.per_label(kind) * own
 
     def evaluate(self) -> dict:
         """{split: metrics} of what chooses."""

@@ -179,8 +179,7 @@ class LayerwiseObjective:
         """
         output = batch.through(student, output_hidden_states=bool(self.mse_alpha))
         mask_BL = torch.ones_like(batch.mask) if self.pad_in_losses else batch.mask
-        divisors = batch.divisors
-        per_label = divisors["labels" if self.kind == "tagging" else "examples"]
+        divisors, per_label = batch.divisors, batch.per_label(self.kind)
         terms = {}
         if self.task_weight:
             options = {"divisor": per_label, "class_weights": batch.class_weights}

@@ -32,8 +32,8 @@ class Accumulator:
         """Add one batch.
 
         loss: the batch's mean loss, with its graph.
-        weight: how many examples the mean was taken over.  It turns the gradient of a mean into one of a sum,
-            so that a short last batch does not count as a full one.
+        weight: how many examples, or words, the mean was taken over.  It turns the gradient of a mean into
+            one of a sum, so that a short last batch does not count as a full one.
         retain_graph: another loss of the same forward pass comes after this one.
         """
         found = self.masks.gradients(loss, retain_graph=retain_graph)

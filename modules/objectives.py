@@ -47,7 +47,7 @@ class Outputs:
     @property
     def per_label(self) -> float:
         """How many labels the update has."""
-        return self.batch.divisors["labels" if self.kind == "tagging" else "examples"]
+        return self.batch.per_label(self.kind)
 
 
 def task(outputs):

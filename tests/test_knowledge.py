@@ -10,6 +10,7 @@ from tiny_models import HEADS, LAYERS, NEURONS, build, inputs
 
 import models
 from models.knowledge_scores import knowledge_scores
+from models.sorting_loss import TaskLoss
 from modules import importance, knowledge, losses
 from utils.batch import Batch
 
@@ -91,15 +92,16 @@ def test_k_is_not_normalised_again():
 # ---- Scores against loops over heads, neurons and examples
 
 
-def fixed_split(batch, labels, kind):
-    """What knowledge_scores() needs of a split, with batches of 2 and 1."""
+def fixed_split(batch, labels, kind, parts=((0, 1), (2,))):
+    """What scores need of a split, with these batches."""
 
     def collate(rows):
-        return Batch({name: values[rows] for name, values in batch.items()}, labels[rows], rows, {})
+        inputs = {name: values[rows] for name, values in batch.items()}
+        counts = {"examples": len(rows), "labels": int((labels[rows] != losses.IGNORED).sum())}
+        return Batch(inputs, labels[rows], rows, counts)
 
-    return Namespace(
-        task=Namespace(kind=kind), collate=collate, epoch=lambda *_: [torch.tensor([0, 1]), torch.tensor([2])]
-    )
+    batches = [torch.tensor(rows) for rows in parts]
+    return Namespace(task=Namespace(kind=kind), collate=collate, epoch=lambda *_: batches)
 
 
 def by_loops(teacher, trial, batch, labels, kind, *, friendliness_loss, signed, temperature):
@@ -187,3 +189,28 @@ def test_tagging_counts_scored_tokens():
     tokens = [(0, 0), (0, 1), (1, 0)]
     each = [-((teacher[at] / 2).softmax(-1) * (student[at] / 2).log_softmax(-1)).sum() * 4 for at in tokens]
     assert found.item() == pytest.approx(sum(each).item() / 3)
+
+
+def test_words_count_alike_in_any_batch():
+    """Of 8, 1 and 2 scored words a row: a word's gradient has one weight, whatever it is batched with; so has
+    its loss in plain sparsification."""
+    teacher, trial = build(kind="tagging"), build(kind="tagging", seed=1)
+    labels = torch.full((3, 9), losses.IGNORED)
+    labels[0, 1:], labels[1, 2], labels[2, 1:3] = torch.arange(8) % 3, 1, torch.tensor([2, 0])
+    options = {"friendliness_loss": "soft_ce", "signed": True, "temperature": 2.0}
+    options |= {"batch_size": 2, "seed": 0, "device": torch.device("cpu")}
+    sums, summed = [], []
+    for parts in (((0, 1), (2,)), ((0,), (1, 2)), ((0, 1, 2),)):
+        split = fixed_split(inputs(), labels, "tagging", parts)
+        sums.append(knowledge_scores(teacher, trial, split, **options)[1])
+        run, data = Namespace(device=torch.device("cpu")), Namespace(task=split.task, tokenizer=None)
+        more = {"batch_size": 2, "seed": 0, "metric": "f1", "per_example": False, "run": run}
+        plain = TaskLoss(teacher, data, split, **more)
+        summed.append(sum(float(loss.detach()) * weight for loss, weight in plain.batches()))
+    for found, total in zip(sums, summed):
+        assert torch.allclose(found.heads, sums[0].heads, rtol=1e-9)
+        assert torch.allclose(found.neurons, sums[0].neurons, rtol=1e-9)
+        assert total == pytest.approx(summed[0], rel=1e-12)
+    scores = teacher(**inputs()).logits
+    words = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="sum")
+    assert summed[0] == pytest.approx(float(words), rel=1e-9)

@@ -38,6 +38,11 @@ class Batch:
         """[B, L] bool, True for real tokens."""
         return self.inputs["attention_mask"].bool()
 
+    def per_label(self, kind: str) -> float:
+        """Over how many the mean of a loss for each label is taken, for a kind of task: scored words of
+        tagging, else examples; see divisors."""
+        return self.divisors["labels" if kind == "tagging" else "examples"]
+
     def through(self, model, **options):
         """What a model says about this batch: its output, with logits also where its head answers with start
         and end.
