@@ -251,7 +251,16 @@ def test_rows_around_a_state_are_those_of_an_uninterrupted_run(tmp_path, asked_t
             continue
         break
     assert number > 10 and rows(tmp_path / "parts") == rows(tmp_path / "whole")
-    assert {row["watched"] for row in rows(tmp_path / "whole") if "loss" in row} == {3, 7}
+    assert {row["watched"] for row in rows(tmp_path / "whole") if "loss" in row} == {7}
+
+
+def test_logged_rows_leave_no_update_out(tmp_path):
+    """However often is evaluated in between, a row is the mean of the updates since the one before."""
+    train(tmp_path / "each", "--log_interval", "1", "--eval_interval", "100")
+    train(tmp_path / "few", "--log_interval", "4", "--eval_interval", "3")
+    each, few = ([row["loss"] for row in rows(tmp_path / name) if "loss" in row] for name in ("each", "few"))
+    assert len(each) == 21
+    assert few == pytest.approx([*np.reshape(each[:20], (5, 4)).mean(1), each[20]], rel=1e-6)
 
 
 def test_interrupted_in_an_evaluation_evaluates_first(tmp_path, asked_to_stop):

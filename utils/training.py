@@ -368,6 +368,7 @@ class _Loop:
     # ---- Evaluation, states, the log
 
     def _evaluate(self):
+        started = time.time()
         score = self.evaluate()
         if score.value is None:
             score.value = self.position
@@ -391,7 +392,7 @@ class _Loop:
         if improved:
             self.best_value, self.best, self.best_step = score.value, score, self.step
         self.evaluation_due = False
-        self._window()
+        self.window_started += time.time() - started  # the speed is that of training
         if improved or self.state_is_due or self.settings.save_minutes == 0:
             self._snapshot(save_best=(lambda folder: self.save(folder, score)) if improved else None)
 
@@ -471,7 +472,7 @@ class _Loop:
         distributed.barrier()
         self.saved, self.saved_at = (self.position, self.evaluation_due), time.time()
         self.save_seconds = self.saved_at - started
-        self.window_started += self.save_seconds  # the speed is that of training
+        self.window_started += self.save_seconds
 
     def _restore(self, snapshot) -> int:
         """Continue from a state; returns how many rows of metrics.jsonl belong to it."""
