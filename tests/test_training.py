@@ -418,10 +418,27 @@ def test_half_written_snapshot_is_not_used(tmp_path):
 
 def test_learning_rate():
     """Counted in updates: peak at the end of the warm-up; linear would reach 0 one update after the last."""
-    rates = [updates.learning_rate(u, total=10, peak=1.0, warmup=0.2, kind="linear") for u in range(10)]
+    rates = [updates.learning_rate(u, total=10, peak=1.0, num_warmup=2, kind="linear") for u in range(10)]
     assert rates == pytest.approx([0.5, 1.0, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
-    assert updates.learning_rate(9, total=10, peak=1.0, warmup=0, kind="constant") == 1
-    assert updates.learning_rate(5, total=10, peak=1.0, warmup=0, kind="cosine") == pytest.approx(0.5)
+    assert updates.learning_rate(9, total=10, peak=1.0, num_warmup=0, kind="constant") == 1
+    assert updates.learning_rate(5, total=10, peak=1.0, num_warmup=0, kind="cosine") == pytest.approx(0.5)
+
+
+def test_the_warm_up_is_as_long_as_asked_for():
+    """A number of updates is that number, whatever share of all it is; a share is rounded up."""
+    for total in range(1, 120):
+        for steps in range(total + 2):
+            assert updates.num_warmup(total, updates.Settings(warmup_steps=steps)) == min(steps, total)
+    shares = [(10, 0.1, 1), (11, 0.1, 2), (221, 0.01, 3), (7, 0.0, 0), (7, 1.0, 7)]
+    for total, share, expected in shares:
+        assert updates.num_warmup(total, updates.Settings(warmup_proportion=share)) == expected
+
+
+def test_a_warm_up_in_updates(tmp_path):
+    """28 of 50: 50 * (28 / 50) is a little more than 28.  The peak is reached by the 28th."""
+    train(tmp_path / "run", *"--num_train_epochs 9 --max_steps 50 --warmup_steps 28 --log_interval 1".split())
+    rates = [row["lr"] for row in rows(tmp_path / "run") if "lr" in row]
+    assert rates[26] < rates[27] == rates[28] == 0.01 > rates[29]
 
 
 def test_every_problem_with_the_flags_is_named_at_once():

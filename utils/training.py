@@ -22,7 +22,7 @@ from utils import allocator, cost, distributed, interruptions, logs, plan, snaps
 from utils.errors import RunError
 from utils.evaluation import Score, autocast
 from utils.interruptions import Interrupted
-from utils.updates import Settings, learning_rate, micro_batches, optimizer
+from utils.updates import Settings, learning_rate, micro_batches, num_warmup, optimizer
 
 logger = logs.logger
 _MOST_TERMS = 6  # that a line of the log lists one by one; metrics.jsonl has all
@@ -141,11 +141,7 @@ class _Loop:
         self.per_epoch = math.ceil(len(train) / self.per_update)
         self.total = min(self.per_epoch * settings.num_train_epochs, settings.max_steps or math.inf)
         self.eval_interval = settings.eval_interval or self.per_epoch
-        self.warmup = (
-            settings.warmup_proportion
-            if settings.warmup_steps is None
-            else min(1.0, settings.warmup_steps / self.total)
-        )
+        self.num_warmup = num_warmup(self.total, settings)
         # `position` counts updates tried; `step` those done: under fp16 an update may be skipped while the
         # scale is found
         self.position = self.step = self.best_step = 0
@@ -211,7 +207,7 @@ class _Loop:
             self.step,
             total=self.total,
             peak=self.settings.learning_rate,
-            warmup=self.warmup,
+            num_warmup=self.num_warmup,
             kind=self.settings.lr_scheduler_type,
         )
         for group in self.optimizer.param_groups:
@@ -535,7 +531,7 @@ class _Loop:
             settings.per_device_train_batch_size,
             distributed.world(),
             settings.num_grad_accum_steps,
-            math.ceil(self.total * self.warmup),
+            self.num_warmup,
             self.eval_interval,
         )
 

@@ -41,10 +41,16 @@ class Settings:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
-def learning_rate(update: int, *, total: int, peak: float, warmup: float, kind: str) -> float:
-    """The rate of an update, counted from 0: linear warm-up over a share of all updates, then linear, cosine
-    or constant."""
-    num_warmup = math.ceil(total * warmup)
+def num_warmup(total: int, settings: Settings) -> int:
+    """How many of all updates the warm-up takes: a given number of them, or a share, rounded up."""
+    if settings.warmup_steps is not None:
+        return min(settings.warmup_steps, total)
+    return math.ceil(total * settings.warmup_proportion)
+
+
+def learning_rate(update: int, *, total: int, peak: float, num_warmup: int, kind: str) -> float:
+    """The rate of an update, counted from 0: linear warm-up over the first ones, then linear, cosine or
+    constant."""
     if update < num_warmup:
         return peak * (update + 1) / num_warmup
     progress = (update - num_warmup) / max(1, total - num_warmup)
