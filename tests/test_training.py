@@ -381,6 +381,42 @@ def test_patience_stops(tmp_path):
     assert (result.best_step, result.num_steps) == (7, 14)
 
 
+@pytest.mark.parametrize(
+    "limits, done, said",
+    [
+        (
+            "--max_steps 80",
+            80,
+            "80 updates (7 an epoch),",
+        ),  # the default of 10 epochs, 70 updates, is no limit
+        ("--max_steps 80 --num_train_epochs 10", 70, "--num_train_epochs 10 ends it, not --max_steps 80"),
+        ("--max_steps 9 --num_train_epochs 2", 9, "--max_steps 9 ends it, not --num_train_epochs 2"),
+        ("--num_train_epochs 2", 14, "14 updates (7 an epoch),"),
+        ("", 70, "70 updates (7 an epoch),"),
+    ],
+)
+def test_what_ends_the_training(limits, done, said, tmp_path, caplog, monkeypatch):
+    """The rate falls to its end over as many updates as there are."""
+    monkeypatch.setattr(logs.logger, "propagate", True)
+    caplog.set_level("INFO", logger="compression")
+    words = f"--per_device_train_batch_size 8 --learning_rate 0.01 --log_interval 1 {limits}".split()
+    parser = flags.parser("", flags.training, flags.runtime)
+    run = make_run(tmp_path / "run", flags.resolve(parser, words, stage="test", name=lambda args: "run"))
+    result = training.fit(
+        Classifier(),
+        objective,
+        Points(),
+        evaluate=lambda: Score(None, {}),
+        save=lambda folder, _: folder.mkdir(),
+        settings=run.training,
+        run=run,
+    )
+    assert result.num_steps == done and said in caplog.text
+    warmup = math.ceil(0.1 * done)
+    last = [row["lr"] for row in rows(tmp_path / "run") if "lr" in row][-1]
+    assert last == pytest.approx(0.01 / (done - warmup))
+
+
 def test_half_written_snapshot_is_not_used(tmp_path):
     """Killed while saving: the folder aside and a renamed but not yet pointed-at folder are ignored."""
     folder = tmp_path / "state"

@@ -139,7 +139,8 @@ class _Loop:
             settings.per_device_train_batch_size * distributed.world() * settings.num_grad_accum_steps
         )
         self.per_epoch = math.ceil(len(train) / self.per_update)
-        self.total = min(self.per_epoch * settings.num_train_epochs, settings.max_steps or math.inf)
+        epochs, steps = settings.num_train_epochs or math.inf, settings.max_steps or math.inf
+        self.total = min(self.per_epoch * epochs, steps)
         self.eval_interval = settings.eval_interval or self.per_epoch
         self.num_warmup = num_warmup(self.total, settings)
         # `position` counts updates tried; `step` those done: under fp16 an update may be skipped while the
@@ -520,13 +521,14 @@ class _Loop:
     def _announce(self):
         settings = self.settings
         logger.info(
-            "%s: %d examples, %d updates (%d an epoch), %d examples an update = %d per process x %d "
+            "%s: %d examples, %d updates (%d an epoch%s), %d examples an update = %d per process x %d "
             "processes x %d accumulated; "
             "warm-up %d updates; evaluated every %d",
             self.stage,
             len(self.train),
             self.total,
             self.per_epoch,
+            self._ended_by(),
             self.per_update,
             settings.per_device_train_batch_size,
             distributed.world(),
@@ -534,6 +536,15 @@ class _Loop:
             self.num_warmup,
             self.eval_interval,
         )
+
+    def _ended_by(self) -> str:
+        """Which of the two flags ends the training, where both are given."""
+        epochs, steps = self.settings.num_train_epochs, self.settings.max_steps
+        if epochs is None or steps is None or self.run.plans is not None:
+            return ""
+        limits = [f"--max_steps {steps}", f"--num_train_epochs {epochs}"]
+        first, other = limits if self.total == steps else limits[::-1]
+        return f"; {first} ends it, not {other}"
 
     def _window(self, kept=None):
         """Begin what the next logged row is about, or go on with what a state has kept of it.

@@ -12,7 +12,10 @@ from utils import distributed
 @dataclass(frozen=True)
 class Settings:
     """How is trained: what the flags of the same names say (utils/flags/groups.py, with the same
-    defaults)."""
+    defaults).
+
+    num_train_epochs, max_steps: whichever comes first ends the training; one of them may be None.
+    """
 
     per_device_train_batch_size: int = 32
     num_grad_accum_steps: int = 1
@@ -22,7 +25,7 @@ class Settings:
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-6
     max_grad_norm: float = 5.0
-    num_train_epochs: int = 10
+    num_train_epochs: int | None = 10
     max_steps: int | None = None
     num_patience_epochs: int = 5
     lr_scheduler_type: str = "linear"

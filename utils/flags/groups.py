@@ -180,8 +180,18 @@ def training(parser):
     add("--adam_beta2", type=below_one, default=0.999, help="AdamW's decay of the mean squared gradient")
     add("--adam_epsilon", type=positive, default=1e-6, help="added to the root of the latter")
     add("--max_grad_norm", type=non_negative, default=5.0, help="clip the gradient's norm to this; 0: never")
-    add("--num_train_epochs", type=positive_int, default=10, help="passes over the training rows, at most")
-    add("--max_steps", type=positive_int, help="stop after this many updates")
+    add(
+        "--num_train_epochs",
+        type=positive_int,
+        default=10,
+        help="passes over the training rows, at most; with --max_steps alone as many as these take",
+    )
+    add(
+        "--max_steps",
+        type=positive_int,
+        help="updates, however many epochs they are; beside --num_train_epochs the one that comes first ends "
+        "the training",
+    )
     add(
         "--num_patience_epochs",
         type=positive_int,

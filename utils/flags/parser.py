@@ -201,6 +201,8 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     if getattr(args, "report_to", "none") != "none" and importlib.util.find_spec(args.report_to) is None:
         extra = "-r requirements-tensorboard.txt" if args.report_to == "tensorboard" else args.report_to
         problems.append(f"--report_to {args.report_to}: not installed (pip install {extra})")
+    if getattr(args, "max_steps", None) is not None and "num_train_epochs" not in parser.given:
+        args.num_train_epochs = None  # the default is no limit to what was asked for
     if hasattr(args, "do_train") and not (args.do_test or args.do_infer):
         args.do_train = True
     if getattr(args, "shard", False):
