@@ -79,14 +79,11 @@ def parse(argv=None):
                 for part_flag, part in flags.student_parts(args):
                     yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
         yield from flags.model_types.check_unlabelled(args, "sparse", objectives.OBJECTIVES)
-        yield from flags.model_types.check_terms(
-            args,
-            "sparse",
-            objectives=objectives.OBJECTIVES,
-            states_of=objectives.COMPARE_STATES,
-            teacher=configs["teacher_model_path"],
-            student=configs["student_model_path"],
-        )
+        learning = flags.model_types.objective_of(args.model_type, "sparse", objectives.OBJECTIVES)
+        yield from flags.model_types.check_terms(args, learning, objectives.OBJECTIVES)
+        terms = objectives.COMPARE_STATES & {*objectives.OBJECTIVES[learning].terms} if learning else ()
+        teacher, student = configs["teacher_model_path"], configs["student_model_path"]
+        yield from flags.model_types.check_widths(args, learning, terms, teacher=teacher, student=student)
         yield from flags.check_hold_out(args, configs, trained=["teacher_model_path"])
 
     def name(args):

@@ -34,11 +34,9 @@ def parse(argv=None):
     """The flags, checked."""
     groups = (flags.scoring, flags.training, flags.runtime, flags.distillation(objectives), flags.student)
     parser = flags.parser(__doc__, flags.task(tasks), *groups, flags.unlabelled, flags.stark.stark)
-    parser.set_defaults(temperature=2.0)
-    possible = {"kd": objectives.OBJECTIVES["kd"]}
 
     def check(args):
-        return flags.stark.check_stark(args, tasks.find(args.task_name), objectives=possible)
+        return flags.stark.check_stark(args, tasks.find(args.task_name), objectives=objectives.OBJECTIVES)
 
     return flags.resolve(parser, argv, stage="stark", name=flags.stark.name, check=check)
 

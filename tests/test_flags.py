@@ -14,7 +14,7 @@ from data import tasks
 from modules import objectives
 from modules.objectives import OBJECTIVES
 from utils import cards, checkpoints, flags
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, FlagError
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.stem for path in ROOT.glob("run_*.py"))
@@ -131,6 +131,68 @@ def test_model_types_are_held_against_task_and_checkpoint(model_type, task, conf
     problems = list(flags.model_types.check_model_type(args, tasks.get(task), config, objectives=OBJECTIVES))
     assert (problems == []) if message is None else message in problems[0], problems
     assert (args.selection_metric, args.max_length) == (tasks.get(task).selection_metric, 128)
+
+
+# Script: what else it needs
+STAGES = {
+    "run_distillation": "",
+    "run_maxidisc": "--layer_or_sparsity_path 90S",
+    "run_minidisc": "",
+    "run_stark": "--student_model_path nobody/trial --do_rewind --student_layer 2",
+}
+NOTHING = "--soft_label_weight 0 --task_weight 0"
+WITHOUT_EFFECT = [
+    ("run_minidisc", "--hidden_weight 0 --soft_label_weight 0", "--soft_label_weight: all are 0"),
+    ("run_minidisc", f"--model_type kd {NOTHING}", "--task_weight: all are 0"),
+    ("run_maxidisc", "--hidden_weight 0 --soft_label_weight 0", "--soft_label_weight: all are 0"),
+    ("run_maxidisc", "--model_type ft --task_weight 0", "--task_weight: all are 0"),
+    ("run_stark", NOTHING, "--task_weight: all are 0"),
+    ("run_stark", "--hidden_weight 1", "--hidden_weight: no effect, the loss of kd is soft_label"),
+    (
+        "run_distillation",
+        "--model_type kd --hidden_weight 3",
+        r"--hidden_weight: no effect, the loss of kd is soft_label \+ task; leave it out, or choose "
+        "--model_type sparse",
+    ),
+    ("run_distillation", "--model_type pkd --hidden_weight 0", "--hidden_weight: no effect"),
+    (
+        "run_minidisc",
+        "--task_weight 1",
+        r"--task_weight: no effect, the loss of sparse is .*--model_type kd or pkd",
+    ),
+    ("run_maxidisc", "--model_type sparse --patient_weight 1", "--patient_weight: no effect"),
+    (
+        "run_distillation",
+        "--model_type ft --temperature 1",
+        "--temperature: no effect, the loss of ft is task; leave it out, or choose --model_type kd or",
+    ),
+]
+
+
+def parsed(script, words):
+    words = f"--task_name demo --teacher_model_path nobody/teacher {STAGES.get(script, '')} {words}"
+    return importlib.import_module(script).parse(words.split())
+
+
+@pytest.mark.parametrize("script, words, message", WITHOUT_EFFECT)
+def test_weights_without_effect(script, words, message):
+    """Whatever is given is a term of the objective's, and something is left of the loss."""
+    with pytest.raises(FlagError, match=message):
+        parsed(script, words)
+
+
+def test_weights_with_an_effect():
+    """What is not given contradicts nothing; the temperature's defaults are 1 and StarK's 2."""
+    for script in STAGES:
+        args = parsed(script, "--model_type kd --task_weight 0")
+        assert args.temperature == (2 if script == "run_stark" else 1), script
+        assert parsed(script, "--model_type kd --temperature 3").temperature == 3
+    assert parsed("run_distillation", "--model_type ft").temperature == 1
+    with pytest.raises(FlagError, match="--task_weight: has a meaning only with --do_rewind"):
+        importlib.import_module("run_stark").parse(
+            "--task_name demo --teacher_model_path nobody/a --student_model_path nobody/b "
+            "--task_weight 0".split()
+        )
 
 
 def test_objective_of_a_model_type():

@@ -53,6 +53,8 @@ def check_maxidisc(args, task, *, objectives):
     teacher = yield from config(args, "teacher_model_path")
     yield from model_types.check_model_type(args, task, teacher, objectives=objectives)
     yield from model_types.check_unlabelled(args, "sparse", objectives)
+    name = model_types.objective_of(args.model_type, "sparse", objectives)
+    yield from model_types.check_terms(args, name, objectives)
     if bool(args.layer_or_sparsity_path) == args.all_paths:
         yield "--layer_or_sparsity_path, --all_paths: give one of them"
     if args.layer_or_sparsity_path and teacher:
@@ -150,6 +152,8 @@ def check_minidisc(args, task, *, objectives):
     teacher = yield from config(args, "teacher_model_path")
     yield from model_types.check_model_type(args, task, teacher, objectives=objectives)
     yield from model_types.check_unlabelled(args, "sparse", objectives)
+    name = model_types.objective_of(args.model_type, "sparse", objectives)
+    yield from model_types.check_terms(args, name, objectives)
     if teacher:
         yield from check_student(f"{args.target_sparsity:g}S", teacher, "--target_sparsity")
         yield from _check_candidates(args, teacher)

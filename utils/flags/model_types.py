@@ -127,20 +127,42 @@ def check_more_text(args, learning: str | None, others=()):
         )
 
 
-def check_terms(
-    args, default: str, *, objectives: dict, states_of: set, teacher: dict | None, student: dict | None
-):
-    """Yield what is wrong with the weights of an objective's terms, and with a student of another width than
-    the teacher.
+def check_terms(args, name: str | None, objectives: dict, *, choices=None, temperature=1.0):
+    """Yield what is wrong with the weights of an objective's terms and with the temperature; fills in the
+    latter.
 
-    default: the objective where --model_type names none.  states_of: the terms that compare hidden states.
-    teacher, student: configs, None where they are not known.
+    name: the objective; None where --model_type is wrong, as check_model_type() says.
+    objectives: {name: row} of all that have flags.  choices: the names that this stage can train; None: all.
+    temperature: what it is where none is given.
     """
-    name = objective_of(args.model_type, default, objectives)
-    weights = {term: getattr(args, f"{term}_weight") for term in objectives[name].terms} if name else {}
-    if weights and all(weight == 0 for weight in weights.values()):
-        yield f"{', '.join(f'--{term}_weight' for term in weights)}: all are 0; expected one above 0"
-    compared = sorted(term for term in states_of & {*weights} if weights[term] != 0)
+    given, args.temperature = args.temperature, args.temperature or temperature
+    if name is None:
+        return
+    terms = objectives[name].terms
+    idle = {f"--{term}_weight": term for term in given_weights(args, objectives) if term not in terms}
+    if given is not None and "soft_label" not in terms:
+        idle["--temperature"] = "soft_label"
+    for flag, term in idle.items():
+        others = [other for other in choices or objectives if term in objectives[other].terms]
+        choose = f", or choose --model_type {' or '.join(others)}" if others else ""
+        yield f"{flag}: no effect, the loss of {name} is {' + '.join(terms)}; leave it out{choose}"
+    if all(getattr(args, f"{term}_weight") == 0 for term in terms):
+        yield f"{', '.join(f'--{term}_weight' for term in terms)}: all are 0; expected one above 0"
+
+
+def given_weights(args, objectives: dict) -> list[str]:
+    """The terms whose weights are given, among those of all objectives, {name: row}."""
+    terms = dict.fromkeys(term for row in objectives.values() for term in row.terms)
+    return [term for term in terms if getattr(args, f"{term}_weight") is not None]
+
+
+def check_widths(args, name: str | None, terms, *, teacher: dict | None, student: dict | None):
+    """Yield that a student of another width than the teacher cannot learn from its hidden states.
+
+    name: the objective.  terms: those of its terms that compare hidden states.  teacher, student: configs,
+    None where they are not known.
+    """
+    compared = sorted(term for term in terms if getattr(args, f"{term}_weight") != 0)
     widths = [families.size(config, "hidden") if config else None for config in (teacher, student)]
     if compared and None not in widths and widths[0] != widths[1]:
         yield (

@@ -67,11 +67,14 @@ def scoring_options(args) -> dict:
 
 
 def check_stark(args, task, *, objectives):
-    """Yield what is wrong.  task: an entry of the registry.  objectives: {name: row} that a run may have."""
-    configs = {}
+    """Yield what is wrong.  task: an entry of the registry.  objectives: {name: row} of all; a run has kd."""
+    configs, kd = {}, {"kd": objectives["kd"]}
     for flag in ("teacher_model_path", "student_model_path", "student_init_path"):
         configs[flag] = yield from config(args, flag)
-        yield from model_types.check_model_type(args, task, configs[flag], objectives=objectives)
+        yield from model_types.check_model_type(args, task, configs[flag], objectives=kd)
+    weights = model_types.given_weights(args, objectives)
+    name = model_types.objective_of(args.model_type, "kd", kd)
+    yield from model_types.check_terms(args, name, objectives, choices=kd, temperature=2.0)
     yield from check_hold_out(args, configs, trained=configs)
     teacher, scoring, parts = (configs["teacher_model_path"], args.student_model_path, student_parts(args))
     if args.friendliness_loss == "kl" and args.friendliness_sign == "abs":
@@ -105,6 +108,7 @@ def check_stark(args, task, *, objectives):
             "--student_init_path": args.student_init_path,
             "--teacher_sparsities": args.teacher_sparsities,
             "--teacher_dtype": args.teacher_dtype,
+            **{f"--{term}_weight": True for term in weights},
         }
         for flag in (flag for flag, value in given.items() if value):
             yield f"{flag}: has a meaning only with --do_rewind"
@@ -120,7 +124,7 @@ def check_stark(args, task, *, objectives):
             )
         yield from _check_trial(configs["student_model_path"], parts)
         return
-    yield from model_types.check_unlabelled(args, "kd", objectives)
+    yield from model_types.check_unlabelled(args, "kd", kd)
     if len(parts) > 1:
         yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
     if not args.student_init_path and not (scoring and parts):

@@ -27,7 +27,7 @@ def distillation(objectives):
             "--model_type",
             help=f"objective, family and head, as in kdbert_cls; the objective alone will do: {names}",
         )
-        add("--temperature", type=moderate, default=1.0, help="of the soft labels")
+        add("--temperature", type=moderate, help="of the soft labels (default: 1; StarK's: 2)")
         for name, term in objectives.TERMS.items():
             add(
                 f"--{name}_weight",
