@@ -195,6 +195,14 @@ def test_weights_with_an_effect():
         )
 
 
+@pytest.mark.parametrize("script", [*STAGES, "run_ted"])
+def test_class_weights_without_a_gold_label(script):
+    words = "--mode kd --kl_alpha 1 --student_layer 2" if script == "run_ted" else "--model_type kd"
+    for more in ("", " --unlabelled_file new.txt"):
+        with pytest.raises(FlagError, match="--class_weights balanced: no effect with --task_weight 0"):
+            parsed(script, f"{words} --class_weights balanced --task_weight 0{more}")
+
+
 def test_objective_of_a_model_type():
     names = ("pkdbert_cls", "kdbert_cls", "ftbert", "sparsebert_ner", "kd")
     assert [flags.model_types.objective_of(name, "x", OBJECTIVES) for name in names] == [

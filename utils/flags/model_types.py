@@ -100,6 +100,8 @@ def _check_gold_labels(args, objectives):
             f"--class_weights {args.class_weights}: no effect, {name} uses no gold labels; "
             "choose --model_type kd or pkd"
         )
+    if getattr(args, "task_weight", None) == 0:
+        yield f"--class_weights {args.class_weights}: no effect with --task_weight 0"
 
 
 def check_unlabelled(args, default: str, objectives):

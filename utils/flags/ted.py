@@ -216,8 +216,6 @@ def check_ted(args, task):
                 "--task_weight 0: without --kl_alpha nothing teaches the student's task head; give a weight "
                 "above 0 to one of them"
             )
-        if args.task_weight == 0 and args.class_weights != "none":
-            yield f"--class_weights {args.class_weights}: no effect with --task_weight 0"
         if args.pad_in_losses and args.cache_teacher:
             yield "--pad_in_losses and --cache_teacher: what a teacher makes of padding is not kept; give one"
         if args.regression_kl == "listwise" and task and task.kind != "regression":
