@@ -119,7 +119,7 @@ class Sum:
 OBJECTIVES = {
     "ft": Sum(("task",)),
     "kd": Sum(("soft_label", "task")),
-    "pkd": Sum(("patient", "soft_label", "task"), kinds=("classification",)),
+    "pkd": Sum(("patient", "soft_label", "task"), kinds=("classification", "regression")),
     "sparse": Sum(("hidden", "soft_label")),
 }
 

@@ -452,21 +452,11 @@ def test_flags(script, flags, said, checkpoints, refused, small_demo):
     refused(script, ["--task_name", "demo", "--data_dir", small_demo, *flags], said)
 
 
-def test_patient_distillation_of_a_score(checkpoints, refused, tmp_path):
-    write_task(tmp_path / "data" / "stsb", "stsb")
-    flags = [
-        "--task_name",
-        "stsb",
-        "--data_dir",
-        tmp_path / "data",
-        "--teacher_model_path",
-        checkpoints / "rater",
-    ]
-    refused(
-        "run_distillation.py",
-        [*flags, "--model_type", "pkdbert_cls", "--layer_or_sparsity", "1L"],
-        ["pkdbert_cls", "stsb"],
-    )
+def test_patient_distillation_of_tags(checkpoints, refused, tmp_path):
+    write_task(tmp_path / "data" / "conll", "conll")
+    flags = ["--task_name", "conll", "--data_dir", tmp_path / "data"]
+    flags += ["--teacher_model_path", checkpoints / "tagger", "--layer_or_sparsity", "1L"]
+    refused("run_distillation.py", [*flags, "--model_type", "pkdbert_ner"], ["pkdbert_ner", "conll"])
 
 
 def test_every_task_name_is_listed(refused, checkpoints):

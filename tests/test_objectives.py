@@ -1,6 +1,8 @@
 """The objectives' terms on a tiny student and teacher: weights, golden values of one update, the teacher's
 cache."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,25 @@ def test_terms_beside_the_papers_table(name, kind):
     assert set(terms) == set(OBJECTIVES[name].terms)
     for term, value in terms.items():
         torch.testing.assert_close(value, expected[term] / len(terms), rtol=1e-12, atol=0)
+
+
+def test_patient_distillation_of_a_score():
+    """The table's formula, token by token: mean squared differences of states of length 1 and of scores, a
+    third each."""
+    student, teacher = pair("regression")
+    objective, data = Objective("pkd", "regression", matched_layers(2, 3)), batch("regression")
+    found = sum(objective(student, data, targets(teacher, objective, data)).values())
+    mine, theirs = (model(**data.inputs, output_hidden_states=True) for model in (student, teacher))
+    states = []
+    for example, length in enumerate((8, 5, 3)):
+        for token in range(length):
+            u, v = (output.hidden_states[-1][example, token].tolist() for output in (mine, theirs))
+            u, v = ([x / math.sqrt(sum(y * y for y in vector)) for x in vector] for vector in (u, v))
+            states += [(x - y) ** 2 for x, y in zip(u, v, strict=True)]
+    z, z_t, y = mine.logits[:, 0].tolist(), theirs.logits[:, 0].tolist(), [0.5, 4.0, 2.5]
+    soft, hard = ([(a - b) ** 2 for a, b in zip(z, other, strict=True)] for other in (z_t, y))
+    expected = sum(sum(values) / len(values) for values in (states, soft, hard)) / 3
+    assert found.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_weight_of_zero_is_not_computed():
