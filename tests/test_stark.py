@@ -10,10 +10,12 @@ from run_folders import SHORT, stage_done
 from task_files import write_task
 
 import models
+import run_stark
 from data import tasks
 from data.task_data import TaskData
 from models.knowledge_scores import knowledge_scores
 from modules import importance, knowledge
+from utils.errors import FlagError
 from utils.files import read_json, sha256
 
 # ---- The stages
@@ -417,6 +419,33 @@ def test_bad_input(flags, said, checkpoints, refused, small_demo, tmp_path):
         ["--task_name", "demo", "--data_dir", small_demo, *(str(w).format(**paths) for w in flags)],
         said,
     )
+
+
+@pytest.mark.parametrize(
+    "task, recorded, given, refused",
+    [
+        ("demo", {"model_type": "kd", "temperature": 1.0}, [], True),
+        ("demo", {"model_type": None, "temperature": 1.0}, [], True),
+        ("demo", {"model_type": "kd", "temperature": 3}, ["--temperature", "3"], False),
+        ("demo", {"model_type": "kd", "temperature": 2.0}, ["--temperature", "2"], False),
+        ("demo", {"model_type": "ftbert_cls", "temperature": 1.0}, [], False),  # has not learnt from answers
+        ("demo", {"model_type": "sparsebert_cls"}, [], False),
+        ("stsb", {"model_type": "kd", "temperature": 1.0}, [], False),  # a score has no temperature
+    ],
+)
+def test_the_trials_temperature(task, recorded, given, refused, tmp_path):
+    """What the run around the trial's checkpoint says is held against what units are scored with."""
+    (tmp_path / "ckpt").mkdir()
+    (tmp_path / "ckpt" / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "args.json").write_text(json.dumps({"settings": recorded}))
+    words = f"--task_name {task} --teacher_model_path nobody/teacher --student_model_path".split()
+    words += [str(tmp_path / "ckpt"), *given]
+    if refused:
+        said = rf"--temperature 2: the trial student, --student_model_path {tmp_path}/ckpt, .*--temperature 1"
+        with pytest.raises(FlagError, match=said):
+            run_stark.parse(words)
+    else:
+        run_stark.parse(words)
 
 
 STUDENT = ["--student_model_path", "{nested}"]

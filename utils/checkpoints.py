@@ -118,12 +118,9 @@ def own_task(path) -> dict | None:
     found = config.get(config_values.OWN_TASK)
     if not isinstance(found, dict) or not {"name", "kind", "labels"} <= {*found}:
         return None
-    try:
-        described = _settings_of(folder)[config_values.OWN_TASK]
-        given = described["files"] if described["name"] == found["name"] else {}
-    except (OSError, ValueError, LookupError, TypeError):
-        given = {}
-    return {**found, "files": given}
+    described = settings_of(folder).get(config_values.OWN_TASK)
+    known = isinstance(described, dict) and described.get("name") == found["name"]
+    return {**found, "files": described.get("files", {}) if known else {}}
 
 
 def trained_on(path, task_name: str) -> bool:
@@ -135,15 +132,17 @@ def trained_on(path, task_name: str) -> bool:
     own = config.get(config_values.OWN_TASK)
     if isinstance(own, dict) and own.get("name") == task_name:
         return True
+    return settings_of(path).get("task_name") == task_name
+
+
+def settings_of(path) -> dict:
+    """The settings of the run that a checkpoint comes from: those of the run folder around it; empty where
+    there is none."""
     try:
-        return _settings_of(folder_of(path))["task_name"] == task_name
+        settings = files.read_json(Path(folder_of(path)).parent / "args.json")["settings"]
     except (OSError, ValueError, LookupError, TypeError):
-        return False
-
-
-def _settings_of(folder) -> dict:
-    """The settings of the run folder around a checkpoint."""
-    return files.read_json(Path(folder).parent / "args.json")["settings"]
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def fingerprint(path) -> str:

@@ -3,7 +3,7 @@
 Nothing here imports torch.
 """
 
-from utils import families
+from utils import checkpoints, families
 from utils.flags import model_types
 from utils.flags.checks import check_hold_out, check_student, config, student_parts
 from utils.flags.groups import model_path
@@ -75,6 +75,7 @@ def check_stark(args, task, *, objectives):
     weights = model_types.given_weights(args, objectives)
     name = model_types.objective_of(args.model_type, "kd", kd)
     yield from model_types.check_terms(args, name, objectives, choices=kd, temperature=2.0)
+    yield from _check_temperature(args, task, objectives)
     yield from check_hold_out(args, configs, trained=configs)
     teacher, scoring, parts = (configs["teacher_model_path"], args.student_model_path, student_parts(args))
     if args.friendliness_loss == "kl" and args.friendliness_sign == "abs":
@@ -147,6 +148,24 @@ def check_stark(args, task, *, objectives):
                 f"--teacher_sparsities {s:g}: not in the teacher's grid: "
                 f"{', '.join(f'{point:g}' for point in grid)}"
             )
+
+
+def _check_temperature(args, task, objectives):
+    """Yield that the trial student is known to have learnt from its teacher at another temperature than the
+    one that is scored with.  Scores of a regression have none."""
+    if args.student_model_path is None or task is None or task.kind == "regression":
+        return
+    trial = checkpoints.settings_of(args.student_model_path)
+    found, model_type = trial.get("temperature"), trial.get("model_type")
+    if not isinstance(found, int | float) or not isinstance(model_type, str | None):
+        return
+    name = model_types.objective_of(model_type, "sparse", objectives)
+    if name and "soft_label" in objectives[name].terms and found != args.temperature:
+        yield (
+            f"--temperature {args.temperature:g}: the trial student, --student_model_path "
+            f"{args.student_model_path}, was distilled with --temperature {found:g}; expected the same in "
+            "both: distil the trial again, or give its own here"
+        )
 
 
 def _check_trial(student, parts):
