@@ -180,7 +180,8 @@ def answer_rows(args):
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
-    new_rows.check_file(args.predict, task)
+    can_be_said = partial(answer_lines.check, kind=task.kind, format=args.predict_format)
+    new_rows.check_file(args.predict, task, can_be_said)
     options = {"max_length": args.max_length, "unnamed_labels": args.label_names}
     model = models.loader(task, device=device, **options)(path)
     if args.sparsities:

@@ -41,7 +41,7 @@ def of_split(split, outputs, format: str | None = None) -> list[str]:
         return [json.dumps(row, ensure_ascii=False) for row in rows]
     if split.task.kind == "tagging":
         if format == "columns":
-            _check_words(split.examples)
+            check(split.examples, split.task.kind, format)
             pairs = (zip(row["tokens"], row["prediction"]) for row in rows)
             return [line for sentence in pairs for line in (*(f"{word} {tag}" for word, tag in sentence), "")]
         return [
@@ -52,7 +52,10 @@ def of_split(split, outputs, format: str | None = None) -> list[str]:
     return [_line(_cells(split.task, row), format) for row in rows]
 
 
-def _check_words(examples):
+def check(examples, kind: str, format: str | None = None):
+    """Raise DataError for rows whose answers lines in this format cannot hold.  kind: of the task."""
+    if kind != "tagging" or format not in (None, "columns"):
+        return
     for i, words in zip(examples.ids, examples.first):
         for word in words:
             if not tagged_words.fits_columns(word):

@@ -37,15 +37,15 @@ def read_parts(source, task, *, size: int):
         logger.warning("%s: no rows in it, so that there is nothing to predict", source)
 
 
-def check_file(source, task):
+def check_file(source, task, check):
     """Raise DataError for what does not fit anywhere in a file; nothing for standard input or a pipe, which
-    can be read once only."""
+    can be read once only.  check(examples) raises it too."""
     if source == STDIN or (Path(source).exists() and not Path(source).is_file()):
         return
     logger.disabled = True  # reading it again says what is odd in it
     try:
-        for _ in _parts_of_source(source, task, OF_A_FILE):
-            pass
+        for part in _parts_of_source(source, task, OF_A_FILE):
+            check(part)
     finally:
         logger.disabled = False
 

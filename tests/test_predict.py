@@ -178,6 +178,13 @@ def test_tags(demo_tokenizer, tmp_path):
         answers("--task_name", "conll", "--model_path", folder, "--predict", tmp_path / "tagged.txt") == lines
     )
 
+    # A word that columns cannot hold, far behind: refused before the first answer
+    lists = [{"tokens": ["soup"]}] * 1030 + [{"tokens": ["soup", "of the day"]}]
+    (tmp_path / "lists.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lists))
+    words = ["--task_name", "conll", "--model_path", folder, "--predict", tmp_path / "lists.jsonl"]
+    done = run("run_evaluation.py", "--use_cpu", *words, code=2)
+    assert not done.stdout and "sentence 1030, counted from 0: found the word 'of the day'" in done.stderr
+
 
 @pytest.mark.parametrize("word", ["New York", "a\tb", "a\nb", ""])
 def test_words_that_columns_cannot_hold(word, demo_tokenizer):

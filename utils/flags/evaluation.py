@@ -25,7 +25,7 @@ def evaluation(tasks, *, formats):
     """The flag groups.  tasks: data.tasks.  formats: of answers."""
 
     def add(parser):
-        own_task(parser, tasks, required=False)
+        own_task(parser, tasks, unless="report")
         group = parser.add_argument_group("data").add_argument
         group(
             "--data_dir", default="datasets", help="the parent of the <task>/ folders, or the folder itself"
@@ -156,10 +156,8 @@ def check_evaluation(args, tasks):
             yield f"--report: found no folder {args.report}; expected one with runs below it, like outputs"
         args.output_dir = args.output_dir or args.report
         return
-    for flag in ("task_name", "model_path"):
-        if not getattr(args, flag):
-            yield f"--{flag}: required"
-    if not (args.task_name and args.model_path):
+    if not args.model_path:
+        yield "--model_path: required"
         return
     configs = {}
     for path in model_paths(args):
@@ -167,6 +165,8 @@ def check_evaluation(args, tasks):
             configs[path] = checkpoints.read_config(path)
         except CheckpointError as error:
             yield f"--{'model_path' if path in args.model_path else 'teacher_model_path'}: {error}"
+    if not args.task_name:
+        return
     for path in args.model_path:
         for sparsity in args.sparsities or ():
             if configs.get(path):

@@ -14,13 +14,15 @@ _OTHERS = ("text_columns", "label_column", "task_kind", "dataset_name", "dataset
 _CHECKPOINTS = ("model_path", "teacher_model_path", "student_model_path")
 
 
-def own_task(parser, tasks, *, others=(), required=True, of_checkpoint=True):
+def own_task(parser, tasks, *, others=(), required=True, unless=None, of_checkpoint=True):
     """Declare --task_name and the flag group of a task of the user's own.
 
     tasks: data.tasks.  others: further values of --task_name, which are no tasks.  required: a task must be
-    named, or a checkpoint know its own.  of_checkpoint: no name means the one that a checkpoint knows.
+    named, or a checkpoint know its own; unless: not with this flag.  of_checkpoint: no name means the one
+    that a checkpoint knows.
     """
-    parser.own_task = {"tasks": tasks, "others": others, "required": required, "implied": of_checkpoint}
+    parser.own_task = {"tasks": tasks, "others": others, "required": required, "unless": unless}
+    parser.own_task["implied"] = of_checkpoint
     add = parser.add_argument_group("task").add_argument
     add(
         "--task_name",
@@ -74,7 +76,7 @@ def resolve(args, parser):
             yield _unknown(name, (*tasks.NAMES, *others))
             return
         else:
-            if parser.own_task["required"]:
+            if parser.own_task["required"] and not getattr(args, parser.own_task["unless"] or "", None):
                 yield "--task_name: required"
             return
     except UserError as error:
