@@ -38,7 +38,7 @@ INPUTS = {
     "trial": (
         "run_distillation.py",
         *TRAIN,
-        *"--teacher_model_path {tuned} --student_layer 2 --model_type kd".split(),
+        *"--teacher_model_path {tuned} --student_layer 2 --model_type kd --temperature 2".split(),
     ),
     "filters": (
         "run_ted.py",

@@ -531,7 +531,17 @@ def test_sparse_teachers(encoder, tmp_path):
     grid = ["--model_path", tuned, "--grid", "0,50,90", "--output_dir", nested]
     run("run_sparsification.py", "--use_cpu", *grid)
     trial = ["--teacher_model_path", tuned, "--student_model_path", nested, "--student_sparsity", 50]
-    run("run_distillation.py", *SHORT, *trial, "--model_type", "kd", "--output_dir", tmp_path / "trial")
+    run(
+        "run_distillation.py",
+        *SHORT,
+        *trial,
+        "--model_type",
+        "kd",
+        "--temperature",
+        2,
+        "--output_dir",
+        tmp_path / "trial",
+    )
     stark = ["--teacher_model_path", tuned, "--student_model_path", tmp_path / "trial"]
     run("run_stark.py", "--use_cpu", *stark, "--output_dir", tmp_path / "stark")
     assert "own_task" in json.loads((tmp_path / "stark" / "ckpt" / "config.json").read_text())
