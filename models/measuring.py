@@ -75,11 +75,12 @@ def add_differences(rows, answers, splits, *, task, samples, seed):
 
     answers: of each row, as measure() returns them.  samples: of the bootstrap.
     """
-    names = [name for name in task.metrics if name in bootstrap.resampled(task.kind)]
+    names = [name for name in task.metrics if name in bootstrap.resampled(task.kind, task.label_names)]
+    options = {"samples": samples, "seed": seed, "label_names": task.label_names}
     for row, found in zip(rows[1:], answers[1:]):
         row |= {"compared_with": rows[0]["name"], "difference": {}}
         for name, split in splits.items():
             result = bootstrap.compare(
-                task.kind, names, answers[0][name], found[name], split.readable(), samples=samples, seed=seed
+                task.kind, names, answers[0][name], found[name], split.readable(), **options
             )
             row["difference"] |= {f"{name}/{metric}": values for metric, values in result.items()}

@@ -8,6 +8,8 @@ from utils import answers, bootstrap, metrics
 
 N, SAMPLES = 14, 60
 TAGS = ["O", "B-PER", "I-PER", "B-LOC"]
+NAMES = ("no", "per_haps", "never")
+OF_CLASS = ("precision", "recall", "f1")
 
 
 def examples(kind, rng):
@@ -67,6 +69,64 @@ def test_metrics_of_three_classes():
                 [item for item, times in zip(side, row) for _ in range(times)] for side in (found, gold)
             ]
             assert value == pytest.approx(plain("classification", name, *repeated), abs=1e-9), name
+
+
+def repeated(side, row):
+    return [item for item, times in zip(side, row) for _ in range(times)]
+
+
+def of_class(kind, base, name, found, gold):
+    """A metric of one class, label or type of entities by scikit-learn or seqeval."""
+    if kind == "tagging":
+        from seqeval.metrics import classification_report
+
+        report = classification_report(gold, found, output_dict=True, zero_division=0)
+        return report.get(name, {}).get(base.replace("f1", "f1-score"), 0.0)
+    from sklearn.metrics import precision_recall_fscore_support
+
+    number = NAMES.index(name)
+    if kind == "multilabel":
+        sides = [[int(number in ids) for ids in side] for side in (gold, found)]
+    else:
+        sides = [[int(each == number) for each in side] for side in (gold, found)]
+    values = precision_recall_fscore_support(*sides, average="binary", zero_division=0)
+    return values[OF_CLASS.index(base)]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of samples without an entity
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "tagging"])
+def test_metrics_of_one_class(kind):
+    """Interval and difference beside those of the plain metric on repeated examples, one sample after the
+    other; a class that is nowhere included."""
+    rng, names = np.random.default_rng(3), NAMES
+    if kind == "tagging":
+        (before, after, gold), names = examples(kind, rng), (*TAGS, "I-LOC", "B-never", "I-never")
+    elif kind == "multilabel":
+        before, after, gold = (
+            [tuple(np.flatnonzero(row).tolist()) for row in rng.integers(2, size=(N, 2))] for _ in range(3)
+        )
+    else:
+        before, after, gold = rng.integers(2, size=(3, N)).tolist()
+    wanted = [
+        name for name in metrics.of_kind(kind, names) if name.startswith(tuple(f"{b}_" for b in OF_CLASS))
+    ]
+    assert len(wanted) == 9 and {*wanted} <= {*bootstrap.resampled(kind, names)}
+    options = {"samples": 25, "seed": 6, "label_names": names}
+    found = bootstrap.compare(kind, wanted, before, after, gold, **options)
+    (counts_RN,) = bootstrap.draws(N, 25, seed=6)
+    for name in wanted:
+        base, _, which = name.partition("_")
+        values = [
+            [
+                of_class(kind, base, which, *(repeated(part, row) for part in (side, gold)))
+                for side in (before, after)
+            ]
+            for row in np.vstack([np.ones((1, N)), counts_RN]).astype(int)
+        ]
+        gaps = [later - earlier for earlier, later in values]
+        assert found[name]["difference"] == pytest.approx(gaps[0]), name
+        low, high = np.percentile(gaps[1:], [2.5, 97.5])
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((low, high)), name
 
 
 def test_the_interval_of_an_accuracy():

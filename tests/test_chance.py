@@ -12,16 +12,15 @@ from utils import answers, chance, metrics
 class Rows:
     """A split of which only labels and outputs matter: outputs are the answers themselves."""
 
-    def __init__(self, name, gold):
-        self.task, self.gold = tasks.get(name), gold
+    def __init__(self, name, gold, metric=None):
+        self.task, self.gold = tasks.get(name).judged_by(metric), gold
 
     def readable(self, outputs=None):
         return self.gold if outputs is None else outputs
 
     def score(self, outputs):
-        if self.task.kind == "tagging":
-            return metrics.entities(outputs, self.gold)
-        return metrics.score(self.task.metrics, outputs, self.gold)
+        of = {"kind": self.task.kind, "label_names": self.task.label_names}
+        return metrics.score(self.task.metrics, outputs, self.gold, **of)
 
 
 class Questions(Rows):
@@ -113,6 +112,16 @@ def test_scores_and_tags_above_chance():
         chance.beside_constant(split, tags, "f1", base)["above"]
         and not chance.beside_constant(split, base.answers, "f1", base)["above"]
     )
+
+
+@pytest.mark.parametrize("metric", ["f1_entailment", "recall_not_entailment", "f1_PER"])
+def test_one_class_above_chance(metric):
+    """By any name that --selection_metric takes."""
+    gold = [["O", "B-PER"], ["B-LOC", "O"]] * 40 if metric == "f1_PER" else RARE
+    split = Rows("conll" if metric == "f1_PER" else "rte", gold, metric)
+    base = chance.constant(split, metric)
+    assert chance.beside_constant(split, gold, metric, base)["above"] == (base.score < 1)
+    assert not chance.beside_constant(split, base.answers, metric, base)["above"]
 
 
 @pytest.mark.parametrize(

@@ -179,13 +179,15 @@ def test_evaluation_compares_and_draws(base, tuned_demo, nested_demo, tmp_path):
     words = [
         *f"--teacher_model_path {tuned_demo} --model_path {nested_demo} --sparsities 0,90".split(),
         *f"--compare --num_resamples 200 --num_repeats 2 --output_dir {tmp_path / 'run'}".split(),
+        *"--selection_metric f1_entailment".split(),
     ]
     run("run_evaluation.py", *base, *words)
     results = read_json(tmp_path / "run" / "results.json")
     rows = results["rows"]
     assert [row["teacher"] for row in rows] == [True, False, False] and "thread" in results["hardware"]
     assert [row["name"].split()[-1] for row in rows[1:]] == ["0S", "90S"]
-    assert rows[1]["difference"] == {"dev/acc": {"difference": 0.0, "low": 0.0, "high": 0.0}}
+    nothing = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    assert rows[1]["difference"] == {"dev/acc": nothing, "dev/f1_entailment": nothing}
     difference = rows[2]["difference"]["dev/acc"]
     assert difference["difference"] == pytest.approx(rows[2]["dev/acc"] - rows[0]["dev/acc"])
     assert difference["low"] <= difference["difference"] <= difference["high"]

@@ -15,20 +15,23 @@ from utils import answers, metrics
 _CELLS = 4_000_000  # counts drawn at once; bounds the memory
 
 
-def compare(kind, names, reference, other, labels, *, samples, seed, confidence=0.95) -> dict[str, dict]:
+def compare(
+    kind, names, reference, other, labels, *, samples, seed, label_names=(), confidence=0.95
+) -> dict[str, dict]:
     """{metric: {"difference", "low", "high"}}: the other model's metric minus the reference's, and its
     confidence interval.
 
     kind: of the task.  reference, other: predictions; for tagging lists of tag names per sentence.
-    labels: as predictions; for spans a list of gold texts per question.  names: some of resampled(kind).
-    samples: how many are drawn.
+    labels: as predictions; for spans a list of gold texts per question.  names: some of
+    resampled(kind, label_names).  samples: how many are drawn.  label_names: the task's classes, in the order
+    of their ids.
     """
-    options = {"samples": samples, "seed": seed, "confidence": confidence}
+    options = {"samples": samples, "seed": seed, "label_names": label_names, "confidence": confidence}
     return compare_runs(kind, names, [reference], [other], labels, **options)
 
 
 def compare_runs(
-    kind, names, references, others, labels, *, samples, seed, confidence=0.95
+    kind, names, references, others, labels, *, samples, seed, label_names=(), confidence=0.95
 ) -> dict[str, dict]:
     """As compare(), of two systems that were trained with several seeds each: the mean over the seeds of the
     difference.
@@ -43,9 +46,8 @@ def compare_runs(
     drawn_of = np.random.default_rng([seed, number]).integers(number, size=(samples, max(1, number - 1)))
     weights_SR = np.stack([(drawn_of == index).mean(1) for index in range(number)])
     pairs = [*zip(references, others)]
-    functions = {
-        name: [[_METRICS[kind][name](found, labels) for found in pair] for pair in pairs] for name in names
-    }
+    makers = _makers(kind, label_names)
+    functions = {name: [[makers[name](found, labels) for found in pair] for pair in pairs] for name in names}
     whole = np.ones((1, len(labels)))
     drawn, start = {name: [] for name in names}, 0
     for counts_RN in draws(len(labels), samples, seed=seed):
@@ -63,9 +65,10 @@ def compare_runs(
     return result
 
 
-def resampled(kind) -> list[str]:
-    """The metrics of a kind of task that compare() knows."""
-    return list(_METRICS[kind])
+def resampled(kind, label_names=()) -> list[str]:
+    """The metrics of a kind of task that compare() knows, those of its classes, labels or types of entities
+    included."""
+    return list(_makers(kind, label_names))
 
 
 def draws(number, samples, *, seed):
@@ -136,6 +139,12 @@ def _macro(value):
         return _of_sums(np.stack(columns, 1), mean)
 
     return make
+
+
+def _of_label(number, value):
+    """The maker of a metric of one label, of rows that have several."""
+    one = _of_class(True, value)
+    return lambda found, gold: one(*([number in ids for ids in side] for side in (found, gold)))
 
 
 def _all_right(found, gold):
@@ -230,8 +239,9 @@ def _both(first, second):
     return make
 
 
-def _entities(value):
-    return lambda found, gold: _of_sums(metrics.entity_counts(found, gold), value)
+def _entities(value, of=None):
+    """The maker of a metric of entities.  of: their type; None for all."""
+    return lambda found, gold: _of_sums(metrics.entity_counts(found, gold, of), value)
 
 
 def _answers(column):
@@ -240,6 +250,20 @@ def _answers(column):
     )
 
 
+def _makers(kind, label_names):
+    """{metric: its maker} of a kind of task, with those of its classes as metrics.of_kind() names them."""
+    made = dict(_METRICS[kind])
+    for name, value in _OF_CLASS.items():
+        if kind == "tagging":
+            types = metrics.entity_types(label_names)
+            made |= {f"{name}_{each}": _entities(value, each) for each in types}
+        elif kind in ("classification", "multilabel"):
+            make = _of_class if kind == "classification" else _of_label
+            made |= {f"{name}_{each}": make(number, value) for number, each in enumerate(label_names)}
+    return made
+
+
+_OF_CLASS = {"precision": _precision, "recall": _recall, "f1": _f1}
 _F1 = _of_class(1, _f1)
 _METRICS = {
     "classification": {
@@ -261,10 +285,6 @@ _METRICS = {
         "corr": _both(_pearson, _spearman),
         "neg_mse": _squared_error,
     },
-    "tagging": {
-        "precision": _entities(lambda right, found, gold: _ratio(right, found)),
-        "recall": _entities(lambda right, found, gold: _ratio(right, gold)),
-        "f1": _entities(lambda right, found, gold: _ratio(2 * right, found + gold)),
-    },
+    "tagging": {name: _entities(value) for name, value in _OF_CLASS.items()},
     "spans": {"exact": _answers(0), "f1": _answers(1)},
 }

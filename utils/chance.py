@@ -75,6 +75,7 @@ def beside_constant(split, outputs, metric, base: Constant) -> dict:
     low = high = 0.0
     if rows:
         picked = ([column[row] for row in rows] for column in (base.answers, found, gold))
-        interval = bootstrap.compare(kind, [name], *picked, samples=SAMPLES, seed=SEED)[name]
+        options = {"samples": SAMPLES, "seed": SEED, "label_names": split.task.label_names}
+        interval = bootstrap.compare(kind, [name], *picked, **options)[name]
         low, high = interval["low"], interval["high"]
     return {"score": scores[metric], "baseline": base.score, "low": low, "high": high, "above": low > 0}

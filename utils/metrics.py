@@ -34,7 +34,7 @@ def of_kind(kind, label_names=()) -> tuple[str, ...]:
     if kind == "regression":
         return "pearson", "spearman", "corr", "neg_mse"
     if kind == "tagging":
-        types = sorted({name.partition("-")[2] for name in label_names} - {""})
+        types = entity_types(label_names)
         return "precision", "recall", "f1", *(f"{name}_{each}" for each in types for name in _OF_CLASS)
     if kind == "multilabel":
         return (
@@ -170,21 +170,27 @@ def entities(predictions, labels, names=("precision", "recall", "f1")) -> dict[s
     values = precision_recall_fscore_support(labels, predictions, average="micro", zero_division=0)
     scores = dict(zip(_OF_ENTITIES, values))
     if any(name not in scores for name in names):
-        types = sorted(
-            {tag.partition("-")[2] for side in (predictions, labels) for row in side for tag in row} - {""}
-        )
+        types = entity_types(tag for side in (predictions, labels) for row in side for tag in row)
         by_type = precision_recall_fscore_support(labels, predictions, average=None, zero_division=0)
         for name, numbers in zip(_OF_ENTITIES, by_type):
             scores |= {f"{name}_{each}": number for each, number in zip(types, numbers)}
     return {name: float(scores.get(name, 0.0)) for name in names}
 
 
-def entity_counts(predictions, labels) -> np.ndarray:
+def entity_types(tags) -> list[str]:
+    """The types of entities that tags such as B-PER name, sorted."""
+    return sorted({tag.partition("-")[2] for tag in tags} - {""})
+
+
+def entity_counts(predictions, labels, of=None) -> np.ndarray:
     """[N, 3] of N sentences: entities found that are right, entities found, entities there; as entities()
-    counts them."""
+    counts them.  of: those of one type alone."""
     from seqeval.metrics.sequence_labeling import get_entities
 
-    pairs = [({*get_entities(found)}, {*get_entities(gold)}) for found, gold in zip(predictions, labels)]
+    def counted(tags):
+        return {entity for entity in get_entities(tags) if of in (None, entity[0])}
+
+    pairs = [(counted(found), counted(gold)) for found, gold in zip(predictions, labels)]
     return np.array([[len(found & gold), len(found), len(gold)] for found, gold in pairs])
 
 
