@@ -1,5 +1,5 @@
-"""A grid of epochs and learning rates: the setting that is best on dev, and tables.  run_minilmv2_grid.sh
-reads it.
+"""A grid of epochs and learning rates: the best setting on what chooses (dev, or with --hold_out the rows
+held out), and tables of dev.  run_minilmv2_grid.sh reads it.
 
     python bert_scripts/grid.py pick outputs/grid/mrpc 42      # epochs and rate of the best run of this seed
     python bert_scripts/grid.py table outputs/grid             # a line for each task below
@@ -27,8 +27,8 @@ def main(command, folder, seed=None):
 
 
 def runs(folder) -> list[dict]:
-    """The finished runs below a folder: settings as its name has them, and the score on dev that their epoch
-    was chosen by."""
+    """The finished runs below a folder: settings as its name has them, the score that their epoch was chosen
+    by, and that on dev (of mnli the matched one)."""
     found = []
     for path in sorted(folder.glob("*_epochs_*_seed_*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
@@ -36,11 +36,14 @@ def runs(folder) -> list[dict]:
             "selection_metric"
         ]
         epochs, _, rate, _, seed = path.parent.name.split("_")
+        metrics = results["metrics"]  # what chooses comes first
+        dev = next(split for split in metrics if split.startswith("dev"))
         found.append(
             {
                 "task": results["task"],
                 "metric": metric,
-                "score": results["metrics"]["dev"][metric],
+                "score": metrics[next(iter(metrics))][metric],
+                "dev": metrics[dev][metric],
                 "setting": (epochs, rate),
                 "seed": seed,
             }
@@ -56,13 +59,14 @@ def picked(found, *, seed):
 
 
 def row(found):
-    """Cells: the grid's best run, which is an optimistic figure, and what its setting gives over seeds."""
+    """Cells: dev of the grid's best run, an optimistic figure where dev chose, and of its setting over
+    seeds."""
     sizes = {seed: sum(run["seed"] == seed for run in found) for seed in {run["seed"] for run in found}}
     grid_seed = max(sizes, key=sizes.get)
     epochs, rate = picked(found, seed=grid_seed)
     same = [run for run in found if run["setting"] == (epochs, rate)]
-    best = next(run["score"] for run in same if run["seed"] == grid_seed)
-    scores = [run["score"] for run in same]
+    best = next(run["dev"] for run in same if run["seed"] == grid_seed)
+    scores = [run["dev"] for run in same]
     spread = f" +- {statistics.stdev(scores):.4f}" if len(scores) > 1 else ""
     return [
         found[0]["task"],

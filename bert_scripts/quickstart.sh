@@ -29,8 +29,10 @@ run run_finetuning.py "${common[@]}" "${tune[@]}" --output_dir "$OUTPUT/teacher"
 run run_sparsification.py "${common[@]}" --model_path "$OUTPUT/teacher" --output_dir "$OUTPUT/nested"
 run run_distillation.py "${common[@]}" "${distil[@]}" --teacher_model_path "$OUTPUT/nested" --layer_or_sparsity 90S --output_dir "$OUTPUT/direct_90S"
 run run_minidisc.py "${common[@]}" "${distil[@]}" --teacher_model_path "$OUTPUT/nested" --target_sparsity 90 --output_dir "$OUTPUT/minidisc_90S"
-assistants=$(ls -d "$OUTPUT"/minidisc_90S/assistant_* 2>/dev/null || true)
-# shellcheck disable=SC2086
+students=("$OUTPUT/direct_90S" "$OUTPUT/minidisc_90S")
+for assistant in "$OUTPUT"/minidisc_90S/assistant_*; do
+    if [ -d "$assistant" ]; then students+=("$assistant"); fi
+done
 run run_evaluation.py "${common[@]}" --overwrite --output_dir "$OUTPUT/table" \
-    --teacher_model_path "$OUTPUT/teacher" --model_path "$OUTPUT/direct_90S" "$OUTPUT/minidisc_90S" $assistants
+    --teacher_model_path "$OUTPUT/teacher" --model_path "${students[@]}"
 echo "table: $OUTPUT/table/table.csv   pictures: $OUTPUT/table/costs.png $OUTPUT/nested/curve.png $(ls "$OUTPUT"/minidisc_90S/tradeoff_*.png 2>/dev/null | tr '\n' ' ')"

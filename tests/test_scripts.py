@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from commands import ROOT, outcome
@@ -332,6 +333,41 @@ def test_tasks_and_sizes_that_have_no_settings(variables, message):
     command = f"env {variables} bash deberta_scripts/run_learn_filters.sh".split()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and message in done.stderr
+
+
+# ---- What scripts find out from runs
+
+
+def test_a_folder_with_a_blank(copy):
+    """The quick start's last call names the assistants that are there, each as one word."""
+    (copy / "in two" / "minidisc_90S" / "assistant_1").mkdir(parents=True)
+    *_, last = calls_of("OUTPUT='in two' bash bert_scripts/quickstart.sh", copy)
+    assert last[last.index("--model_path") + 1 :] == [
+        f"in two/{name}" for name in ("direct_90S", "minidisc_90S", "minidisc_90S/assistant_1")
+    ]
+    shutil.rmtree(copy / "in two")
+
+
+@pytest.mark.parametrize("splits", [("dev",), ("dev_matched", "dev_mismatched"), ("hold_out", "dev")])
+def test_the_best_of_a_grid(splits, tmp_path):
+    """By what chose epochs, whatever dev says; the table has dev of that setting, over all its seeds."""
+    scores = {"3_epochs_1e-5_seed_42": (0.9, 0.8), "5_epochs_1e-5_seed_42": (0.7, 0.82)}
+    scores["3_epochs_1e-5_seed_43"] = (0.6, 0.7)
+    for name, values in scores.items():
+        run = tmp_path / "grid" / "task" / name
+        run.mkdir(parents=True)
+        metrics = {split: {"acc": value} for split, value in zip(splits, values)}
+        (run / "results.json").write_text(json.dumps({"task": "task", "metrics": metrics}))
+        (run / "args.json").write_text(json.dumps({"settings": {"selection_metric": "acc"}}))
+
+    def said(*words):
+        call = [sys.executable, ROOT / "bert_scripts" / "grid.py", *words]
+        return subprocess.run(call, check=True, capture_output=True, text=True).stdout
+
+    assert said("pick", tmp_path / "grid" / "task", "42") == "3 1e-5\n"
+    best, mean = ("0.8000", "0.7500") if splits[0] == "hold_out" else ("0.9000", "0.7500")
+    row = said("table", tmp_path / "grid").splitlines()[-1]
+    assert row.startswith(f"| task | acc | 2 | {best} | 3, 1e-5 | {mean} +- ") and row.endswith("| 2 |")
 
 
 # ---- README.md's methods and results, run
