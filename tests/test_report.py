@@ -207,6 +207,34 @@ def test_terms_shares_and_crops_are_drawn_as_they_are(runs):
     ]
 
 
+def test_what_chose_is_what_is_shown(tmp_path):
+    """The metric of --selection_metric, in every place; a curve is of the rows that choose, and stands in no
+    chart of dev."""
+    model, macs = {"macs": 1e9, "parameters": 10, "sparsity": 0.0, "layers": 2}, [1e9, 1e8]
+    metrics = {split: {"acc": 0.8, "macro_f1": value} for split, value in (("hold_out", 0.25), ("dev", 0.3))}
+    curve = [{"sparsity": s, "acc": 0.8, "macro_f1": 0.25, "macs": m} for s, m in zip((0, 90), macs)]
+    results = {"stage": "sparsification", "task": "mine", "metrics": metrics, "model": model, "curve": curve}
+    row = {"name": "a", "runtime": "torch", "dev/acc": 0.8, "dev/macro_f1": 0.3, "macs": 1e9}
+    compared = {"stage": "evaluation", "task": "mine", "metrics": {}, "rows": [row]}
+    for name, found in (("nested", results), ("table", compared)):
+        write(tmp_path / name, found)
+        settings = {"settings": {"selection_metric": "macro_f1"}}
+        (tmp_path / name / "args.json").write_text(json.dumps(settings))
+    text = report.write(tmp_path).read_text(encoding="utf-8")
+    head, row = Page(text).tables[0]
+    assert dict(zip(head, row)) | {"score": "0.3000", "which is": "dev F1 (mean over classes)"} == dict(
+        zip(head, row)
+    )
+    assert "<figcaption>hold-out F1 (mean over classes) of its crops</figcaption>" in text
+    assert (
+        "<figcaption>mine: dev F1 (mean over classes)</figcaption>" in text and "nested, cropped" not in text
+    )
+    assert (
+        "<figcaption>dev F1 (mean over classes)</figcaption>" in text
+        and "dev accuracy</figcaption>" not in text
+    )
+
+
 def test_charts():
     """Places grow with values, also on logarithmic axes; what cannot be drawn is left out; long series are
     thinned."""

@@ -18,12 +18,13 @@ class FoundRun:
     """What is known of one run.
 
     name: its folder, below the one that the report is about.  results: of results.json; {} for an unfinished
-    run.  rows: of metrics.jsonl.  problems: what could not be read.
+    run.  rows: of metrics.jsonl.  chosen_by: its --selection_metric.  problems: what could not be read.
     """
 
     name: str
     results: dict = field(default_factory=dict)
     rows: list = field(default_factory=list)
+    chosen_by: str | None = None
     problems: list = field(default_factory=list)
 
     @property
@@ -33,14 +34,19 @@ class FoundRun:
         return next((split for split in splits if split.startswith("dev")), next(iter(splits), None))
 
     @property
+    def curve_split(self) -> str | None:
+        """The split of a nested model's curve: the one that chooses, whose metrics come first."""
+        return next(iter(self.results.get("metrics") or {}), None)
+
+    @property
     def metrics(self) -> dict:
-        """The metrics of that split."""
+        """The metrics of the split of its score."""
         return self.results["metrics"][self.split] if self.split else {}
 
     @property
     def key(self) -> str | None:
         """The metric that it is judged by."""
-        return sections.judge(self.metrics)
+        return sections.judge(self.metrics, self.chosen_by)
 
 
 def write(folder, output_dir=None) -> Path:
@@ -80,6 +86,10 @@ def find_runs(folder) -> list[FoundRun]:
         if "results.json" in names:
             found = _read(run, Path(parent) / "results.json", files.read_json)
             run.results = found if isinstance(found, dict) and "stage" in found else {}
+        if "args.json" in names:
+            found = _read(run, Path(parent) / "args.json", files.read_json)
+            settings = found.get("settings") if isinstance(found, dict) else None
+            run.chosen_by = settings.get("selection_metric") if isinstance(settings, dict) else None
         if "metrics.jsonl" in names:
             run.rows = _read(run, Path(parent) / "metrics.jsonl", _read_rows) or []
         _drop_what_cannot_be_shown(run)

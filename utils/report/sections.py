@@ -9,7 +9,7 @@ from utils.metrics import label
 from utils.report.charts import Series, chart
 from utils.report.page import Html, table
 
-# What a run is judged by, the first of these that it has
+# What a run is judged by that does not say what chose: the first of these that it has
 _KEYS = ("acc_and_f1", "corr", "matthews_corrcoef", "f1", "acc", "loss")
 _NOT_TERMS = {
     "loss",
@@ -50,9 +50,9 @@ def body(runs) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def judge(metrics) -> str | None:
-    """The name of the metric, among these, that a model is judged by."""
-    return next((key for key in _KEYS if key in metrics), None)
+def judge(metrics, chosen_by=None) -> str | None:
+    """The name of the metric, among these, that a model is judged by: the one that it was chosen by."""
+    return next((key for key in (chosen_by, *_KEYS) if key in metrics), None)
 
 
 def _summary(run):
@@ -109,7 +109,7 @@ def _tradeoffs(runs):
             ]
             series.append(Series(stage, points, line=False))
         for run in group:
-            if run.results.get("curve"):
+            if run.results.get("curve") and run.curve_split == split:
                 points = [
                     (row["macs"], row[key], f"{row['sparsity']:g}%: {row[key]:.4f}")
                     for row in run.results["curve"]
@@ -142,7 +142,7 @@ def _evaluation(run):
         cells |= {f"ms {case}": found["median_ms"] for case, found in row.get("speed", {}).items()}
         shown.append(cells)
     names = {key.partition("/")[2]: key for key in reversed(rows[0]) if key.partition("/")[0] in splits}
-    metric = names.get(judge(names))
+    metric = names.get(judge(names, run.chosen_by))
     costs = [("MACs", lambda row: row["macs"])] if metric else []
     timed = [case for case in rows[0].get("speed", {}) if all(case in row.get("speed", {}) for row in rows)]
     for case in timed if metric else ():
@@ -174,9 +174,8 @@ def _details(run):
     curve = run.results.get("curve")
     if curve and run.key in curve[0]:
         points = [(row["sparsity"], row[run.key]) for row in curve]
-        charts.append(
-            chart([Series(run.key, points)], x="sparsity (%)", y=f"{label(run.split, run.key)} of its crops")
-        )
+        score = f"{label(run.curve_split, run.key)} of its crops"
+        charts.append(chart([Series(run.key, points)], x="sparsity (%)", y=score))
     metrics = [
         {"metric": label(split, name), "value": value}
         for split, values in (run.results.get("metrics") or {}).items()
