@@ -91,6 +91,8 @@ def score_and_export(args):
     for path, name in zip(paths, flags.evaluation.short_names(paths)):
         data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
         splits = data.labelled(args.split)
+        if not rows:
+            run.report(data={name: len(split) for name, split in splits.items()})
         model = load(path)
         is_teacher = args.teacher_model_path is not None and not rows
         for sparsity in [None] if is_teacher else args.sparsities or [None]:
@@ -145,11 +147,12 @@ def score_and_export(args):
     if distributed.is_main():
         evaluation_tables.write_csv(run.folder / "table.csv", rows)
         metric = f"{next(iter(splits))}/{args.selection_metric}"
+        of_rows = f", {len(next(iter(splits.values())))} rows" if args.max_eval_samples else ""
         plots.costs(
             run.folder / "costs.png",
             evaluation_tables.panels(rows, metric),
             metric=metric_label(*metric.split("/", 1)),
-            title=f"{task.name}: {hardware}",
+            title=f"{task.name}{of_rows}: {hardware}",
         )
     run.report(hardware=hardware, **({"exports": exports} if exports else {}))
     run.finish(None, metrics={}, rows=rows)

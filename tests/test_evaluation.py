@@ -220,7 +220,9 @@ def test_the_split_is_in_every_key(base, tuned_demo, tmp_path):
             0,
         ]
         run("run_evaluation.py", *base, "--model_path", tuned_demo, *words, "--output_dir", tmp_path / split)
-        (row,) = read_json(tmp_path / split / "results.json")["rows"]
+        results = read_json(tmp_path / split / "results.json")
+        (row,) = results["rows"]
+        assert results["data"] == {split: number}
         assert [key for key in row if "/" in key] == [f"{split}/acc"] and "speed" not in row
         assert (row[f"{split}/acc"] * number) % 1 == pytest.approx(0, abs=1e-9)
 
@@ -228,6 +230,8 @@ def test_the_split_is_in_every_key(base, tuned_demo, tmp_path):
 FLAGS = [
     (["--compare"], ["--compare: found one model"]),
     (["--export_dir", "x"], ["--export_dir: has a meaning only with --export"]),
+    (["--do_infer", "--split", "dev"], ["--split: has no meaning with --do_infer, which answers all rows"]),
+    (["--predict", "x", "--max_eval_samples", 5], ["--max_eval_samples: has no meaning with --predict"]),
     (["--predict", "x", "--compare"], ["--compare: has no meaning with --predict"]),
     (
         ["--report", "."],

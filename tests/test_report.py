@@ -214,17 +214,18 @@ def test_what_chose_is_what_is_shown(tmp_path):
     metrics = {split: {"acc": 0.8, "macro_f1": value} for split, value in (("hold_out", 0.25), ("dev", 0.3))}
     curve = [{"sparsity": s, "acc": 0.8, "macro_f1": 0.25, "macs": m} for s, m in zip((0, 90), macs)]
     results = {"stage": "sparsification", "task": "mine", "metrics": metrics, "model": model, "curve": curve}
+    results["data"] = {"train": 90, "hold_out": 10, "dev": 40}
     row = {"name": "a", "runtime": "torch", "dev/acc": 0.8, "dev/macro_f1": 0.3, "macs": 1e9}
-    compared = {"stage": "evaluation", "task": "mine", "metrics": {}, "rows": [row]}
+    compared = {"stage": "evaluation", "task": "mine", "metrics": {}, "rows": [row], "data": {"dev": 30}}
     for name, found in (("nested", results), ("table", compared)):
         write(tmp_path / name, found)
         settings = {"settings": {"selection_metric": "macro_f1"}}
         (tmp_path / name / "args.json").write_text(json.dumps(settings))
     text = report.write(tmp_path).read_text(encoding="utf-8")
     head, row = Page(text).tables[0]
-    assert dict(zip(head, row)) | {"score": "0.3000", "which is": "dev F1 (mean over classes)"} == dict(
-        zip(head, row)
-    )
+    expected = {"score": "0.3000", "which is": "dev F1 (mean over classes)", "rows": "40"}
+    assert "dev: 30 rows" in text
+    assert dict(zip(head, row)) | expected == dict(zip(head, row))
     assert "<figcaption>hold-out F1 (mean over classes) of its crops</figcaption>" in text
     assert (
         "<figcaption>mine: dev F1 (mean over classes)</figcaption>" in text and "nested, cropped" not in text

@@ -52,8 +52,7 @@ def evaluation(tasks, *, formats):
         group(
             "--split",
             choices=("dev", "train", "hold_out", "test"),
-            default="dev",
-            help="which rows are scored; they need labels",
+            help="which rows are scored; they need labels (default: dev)",
         )
         held_out(parser.add_argument_group("rows held out"))
         group(
@@ -159,6 +158,11 @@ def check_evaluation(args, tasks):
     if not args.model_path:
         yield "--model_path: required"
         return
+    asked = "do_infer" if args.do_infer else "predict" if args.predict is not None else None
+    for flag in ("split", "max_eval_samples") if asked else ():
+        if getattr(args, flag):
+            yield f"--{flag}: has no meaning with --{asked}, which answers all rows of its own files"
+    args.split = args.split or "dev"
     configs = {}
     for path in model_paths(args):
         try:

@@ -63,6 +63,7 @@ def _summary(run):
         "task": results.get("task"),
         "score": run.metrics.get(run.key),
         "which is": label(run.split, run.key) if run.key else None,
+        "rows": (results.get("data") or {}).get(run.split),
         "sparsity": model.get("sparsity"),
         "layers": model.get("layers"),
         "experts": model.get("experts"),
@@ -160,6 +161,8 @@ def _evaluation(run):
         ]
         charts.append(chart(series, x=axis, y=label(*metric.split("/", 1)), log_x=True, width=400))
     task, hardware = run.results.get("task"), run.results.get("hardware", "")
+    scored = ", ".join(f"{split}: {number} rows" for split, number in run.results.get("data", {}).items())
+    hardware = "; ".join(filter(None, (hardware, scored)))
     return (
         f'<section data-run="{escape(run.name)}"><h2>Evaluation {escape(run.name)}: {escape(str(task))}</h2>'
         f'<p class="note">{escape(hardware)}</p>{table(shown)}<div class="charts">{"".join(charts)}</div>'
