@@ -147,8 +147,8 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     identity = {"student": wanted, "settings": settings, "inputs": inputs}
     identity |= {"teacher": checkpoints.fingerprint(folder), "processes": distributed.world()}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    kept = run.folder / "hops" if args.dry_run else Path(args.hops_dir or run.folder.parent / "hops")
-    kept = kept / f"{args.task_name}_{wanted}_{key}"
+    folder_of_hops = run.folder if args.dry_run else args.hops_dir or run.folder.parent / "hops"
+    kept = Path(folder_of_hops) / f"{args.task_name}_{wanted}_{key}"
     if (kept / "hop.json").exists():
         logs.logger.info("%s: trained before, taken from %s", stage, kept)
         by_another = training.finished(run, stage) is None
