@@ -145,7 +145,8 @@ def main(args):
                     title=f"{task.name}: the student over the teacher's sparsity",
                 )
                 if trial is not None:
-                    run.keep(sparse_teacher, "sparse_teacher", {"task": task.name, "metrics": metrics})
+                    facts = {"stage": "sparse teacher", "task": task.name, "metrics": metrics}
+                    run.keep(sparse_teacher, "sparse_teacher", facts)
             run.finish(
                 best.checkpoint,
                 metrics=scores[chosen],

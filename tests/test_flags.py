@@ -265,6 +265,59 @@ def test_card_says_how_to_load_and_names_no_folder():
     assert "acc 0.5000" in text and "1,000" in text and "| scored on | 20 rows of dev |" in text
 
 
+def card_of(stage, results=(), **settings):
+    """The rows of a card's table by name, and its metadata."""
+    more = {"settings": {"seed": 1, "precision": "fp32", "num_train_epochs": 1, **settings}}
+    record = {"stage": stage, **more, "command": ["run.py"], "versions": {}, "git_commit": "abc"}
+    found = {"task": "mrpc", "metrics": {"dev": {"acc": 0.5}}, **dict(results)}
+    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    text = cards.card(record, found, config)
+    rows = [line.strip("| ").partition(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {name: value for name, _, value in rows}, ModelCard(text).data
+
+
+FEW = {"max_train_samples": 100}
+
+
+@pytest.mark.parametrize(
+    "settings, train, said",
+    [
+        ({}, 3000, "all rows of train"),
+        ({"hold_out": 0.0}, 3000, "all rows of train"),
+        ({"hold_out": 0.2}, 3000, "all rows of train but a share of 0.2 held out"),
+        (FEW, 100, "100 rows of train"),
+        (FEW, 60, "60 rows of train"),
+        ({"hold_out": 0.2, **FEW}, 100, "100 rows of train, none of the share of 0.2 held out"),
+        ({"unlabelled_file": ["/home/x/more.txt"]}, 9, "all rows of train and `more.txt`"),
+        ({"unlabelled_file": ["more.txt"], "unlabelled_only": True}, 9, "all rows of `more.txt`"),
+    ],
+)
+def test_a_card_says_which_rows_were_trained_on(settings, train, said):
+    rows, _ = card_of("finetuning", {"data": {"train": train}}, **settings)
+    assert rows["trained on"] == said
+    assert card_of("finetuning", **FEW)[0]["trained on"] == "100 rows of train"  # an assistant: without sizes
+
+
+def test_cards_of_models_that_were_not_trained():
+    """StarK's sparse teacher, and what lies beside TED's filters: its scores are its own, not the heads'."""
+    rows, data = card_of("stark", do_rewind=False)
+    assert "trained on" not in rows and "nothing was trained" in rows["method"]
+    assert data.model_name == "sparse teacher mrpc"
+    kept, _ = card_of("stark", {"stage": "sparse teacher"}, do_rewind=True)
+    assert kept == rows | {"settings": kept["settings"]}
+    rows, _ = card_of("stark", do_rewind=True)
+    assert "trained on" in rows and "distillation" in rows["method"]
+    heads = {"metrics": {"dev": {"acc/1": 0.1, "acc/2": 0.2}}, "model_metrics": {"dev": {"acc": 0.75}}}
+    rows, data = card_of("ted", heads, mode="filters")
+    assert rows["dev"] == "acc 0.7500" and rows["filters trained on"] == "all rows of train"
+    assert "trained on" not in rows and rows["method"].startswith("the model named below as it is")
+    (found,) = data.eval_results
+    assert (found.metric_type, found.metric_value) == ("accuracy", 0.75)
+    assert data.model_name == "filters mrpc" != card_of("ted", mode="ted")[1].model_name == "ted mrpc"
+    methods = [card_of("ted", mode=mode)[0]["method"] for mode in ("ted", "lwd", "kd", "ft")]
+    assert len({*methods}) == 4 and all("filters" not in method for method in methods[2:])
+
+
 def test_metadata_of_a_card():
     """GLUE by its owner and name, the metric's name on the hub, the base model, all commands; no file that
     was not read."""

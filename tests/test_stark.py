@@ -173,6 +173,8 @@ def test_both_stages(whole):
     teacher = models.load_model(whole / "sparse_teacher", kind="classification")
     assert models.grid(teacher) == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90] and models.sparsity(teacher) == 0
     assert (whole / "rewinds.png").stat().st_size > 10_000 and not (whole / "state").exists()
+    cards = [(whole / name / "README.md").read_text() for name in ("ckpt", "sparse_teacher")]
+    assert ["| trained on |" in card for card in cards] == [True, False]
 
 
 def test_rewinding_at_0_repeats_the_trial(whole, base, nested_demo, trial_demo, tmp_path):

@@ -11,6 +11,7 @@ import tiny_squad
 import torch
 import transformers
 from commands import kill_when, run
+from huggingface_hub import ModelCard
 from run_folders import SHORT, at_row, history
 from safetensors.torch import load_file
 from task_files import FILES
@@ -121,6 +122,8 @@ def test_every_filter_is_trained_and_scored(made):
         assert row["loss"] == pytest.approx(row["task/2"] + row["task/4"], rel=1e-6)
     assert results["model_metrics"]["dev"] == read_json(made.plain / "results.json")["metrics"]["dev"]
     assert results["filters"] == {"layers": [2, 4], "output_dim": 128, "parameters": 2 * (128 * 128 + 128)}
+    (score,) = ModelCard((made.teacher / "ckpt" / "README.md").read_text()).data.eval_results
+    assert score.metric_value == results["model_metrics"]["dev"]["acc"]
 
 
 def test_heads_beside_the_majority(made, base):

@@ -16,9 +16,16 @@ METHODS = {
     "(MiniDisc's MaxiDisc, Zhang et al. 2024)",
     "minidisc": "distillation through an assistant that one run chooses (MiniDisc, Zhang et al. 2024)",
     "stark": "distillation from a teacher sparsified for its student (StarK, Yang et al. 2022)",
+    "sparse teacher": "a teacher's heads and neurons sorted by what they do for the task and for its "
+    "student, a grid of nested sub-networks (StarK, Yang et al. 2022); nothing was trained",
     "minilmv2": "relation distillation on a text corpus (MiniLMv2, Wang et al. 2021)",
     "minimoe": "relation distillation into a mixture of minimal experts (MiniMoE, Zhang et al. 2023)",
     "ted": "layer-wise distillation through task-aware filters (TED, Liang et al. 2023)",
+    "lwd": "layer-wise distillation without filters, a baseline of TED (Liang et al. 2023)",
+    "kd": "distillation from one teacher's logits, a baseline of TED (Liang et al. 2023)",
+    "ft": "fine-tuning of all weights, a baseline of TED (Liang et al. 2023)",
+    "filters": "the model named below as it is; task-aware filters for its layers, the first stage of "
+    "layer-wise distillation, lie beside it (TED, Liang et al. 2023)",
     "vocabulary": "a smaller vocabulary: the pieces that text needs most, and what it can be spelled with",
     "evaluation": "an export of the model named below; nothing was trained",
 }
@@ -107,9 +114,22 @@ def _has_pairs(task):
     return task == "demo" or (task in DATASETS and DATASETS[task].pair)
 
 
+def _stage(provenance, results):
+    """What made the checkpoint: StarK's sparse teacher and TED's modes each have a name of their own."""
+    stage, settings = results.get("stage", provenance["stage"]), provenance["settings"]
+    if stage == "stark" and not settings.get("do_rewind"):
+        return "sparse teacher"
+    return settings.get("mode", stage) if stage == "ted" else stage
+
+
+def _metrics(provenance, results):
+    """{split: {name: value}} of the model: beside filters they are not those of the run, which are of the
+    filters' heads."""
+    return results["model_metrics" if _stage(provenance, results) == "filters" else "metrics"]
+
+
 def _title(provenance, results):
-    stage = results.get("stage", provenance["stage"])
-    return " ".join(word for word in (stage, results.get("task")) if word)
+    return " ".join(word for word in (_stage(provenance, results), results.get("task")) if word)
 
 
 def _metadata(provenance, results, config, *, library):
@@ -138,7 +158,7 @@ def _scores(provenance, results, config):
     if task is None or task == "corpus":
         return
     dataset = DATASETS.get(task)
-    for split, values in results["metrics"].items():
+    for split, values in _metrics(provenance, results).items():
         for name, value in values.items():
             yield EvalResult(
                 task_type=card_snippets.HEADS.get(families.head_of(config), "feature-extraction"),
@@ -155,8 +175,8 @@ def _scores(provenance, results, config):
 
 def _rows(provenance, results, config, read):
     """Yield (name, value) of the table."""
-    settings = provenance["settings"]
-    yield "method", METHODS.get(provenance["stage"], provenance["stage"])
+    settings, stage = provenance["settings"], _stage(provenance, results)
+    yield "method", METHODS.get(stage) or METHODS.get(provenance["stage"], provenance["stage"])
     if results.get("task"):
         labels = ", ".join(config.get("id2label", {}).values())
         yield (
@@ -175,7 +195,7 @@ def _rows(provenance, results, config, read):
         if value := settings.get(flag):
             named = ", ".join(f"`{_public(path)}`" for path in ([value] if isinstance(value, str) else value))
             yield flag.removesuffix("_path").replace("_", " "), named
-    for split, values in results["metrics"].items():
+    for split, values in _metrics(provenance, results).items():
         yield split, ", ".join(f"{name} {logs.number(value)}" for name, value in values.items())
     for key in _SIZES:
         if key in results.get("model", {}):
@@ -189,8 +209,8 @@ def _rows(provenance, results, config, read):
             yield "trained on", f"{corpus}, {results['num_steps']} updates"
         else:
             yield "scored on", f"{corpus}, {settings.get('num_scoring_samples')} blocks"
-    elif "num_train_epochs" in settings:
-        yield "trained on", f"{settings.get('max_train_samples') or 'all'} rows of train"
+    elif "num_train_epochs" in settings and stage != "sparse teacher":
+        yield "filters trained on" if stage == "filters" else "trained on", _trained_on(settings, results)
     if settings.get("max_eval_samples"):
         yield "scored on", f"{settings['max_eval_samples']} rows of {settings.get('split', 'dev')}"
     shown = [f"{key} {_shown(value)}" for key, value in settings.items() if _is_setting(key, value)]
@@ -202,6 +222,19 @@ def _rows(provenance, results, config, read):
         "; then ".join(", ".join(f"{name} {value}" for name, value in s["versions"].items()) for s in starts),
     )
     yield "commit", "; then ".join(str(start["git_commit"]) for start in starts)
+
+
+def _trained_on(settings, results):
+    """Which rows of a task were trained on."""
+    most, share = settings.get("max_train_samples"), settings.get("hold_out")
+    there = results.get("data", {}).get("train", most)  # fewer than most, where there are no more
+    named = ["train"] if not settings.get("unlabelled_only") else []
+    named += [f"`{_public(path)}`" for path in settings.get("unlabelled_file") or ()]
+    said = f"{min(most, there) if most else 'all'} rows of {' and '.join(named)}"
+    if not share:
+        return said
+    share = f"share of {share:g} held out"
+    return f"{said}, none of the {share}" if most else f"{said} but a {share}"
 
 
 def _is_setting(key, value):
