@@ -4,6 +4,9 @@ import importlib
 import shlex
 
 import pytest
+from commands import run
+
+from utils.files import read_json
 
 
 def said(folder, word):
@@ -21,6 +24,24 @@ def test_the_next_command_is_one(name, request):
     args = importlib.import_module(words[1].removesuffix(".py")).parse([*words[2:], "--use_cpu"])
     given = {str(value) for name in ("model_path", "teacher_model_path") if (value := vars(args).get(name))}
     assert str(folder) in given | {*(vars(args).get("corpus") or ())}
+
+
+def test_rows_are_cut_as_they_were(tmp_path, tuned_demo, small_demo):
+    """Later stages of a built-in task read as many tokens as its checkpoint, unless told otherwise; the next
+    command asks for a sparsity that is there."""
+    base = [*f"--task_name demo --data_dir {small_demo} --use_cpu --model_path {tuned_demo}".split()]
+    tuned, nested = tmp_path / "tuned", tmp_path / "nested"
+    run("run_finetuning.py", *base, "--max_length", 16, "--max_steps", 1, "--output_dir", tuned)
+    base[-1] = tuned
+    run("run_sparsification.py", *base, "--grid", "0,50,70", "--output_dir", nested)
+    assert read_json(nested / "args.json")["settings"]["max_length"] == 16
+    (words,) = map(shlex.split, said(nested, "next: "))
+    args = importlib.import_module("run_minidisc").parse([*words[2:], "--use_cpu"])
+    assert (args.max_length, args.target_sparsity) == (16, 70)
+    words = ["--task_name", "demo", "--use_cpu", "--model_path", str(tuned_demo), str(nested)]
+    assert importlib.import_module("run_evaluation").parse(words).max_length == 128
+    words[4:] = [str(tuned), "--max_length", "24"]
+    assert importlib.import_module("run_evaluation").parse(words).max_length == 24
 
 
 def test_pictures_are_named(nested_demo):

@@ -5,7 +5,7 @@ import shlex
 # Stage: (script, flag that takes the run folder, other flags that go with it)
 _NEXT = {
     "finetuning": ("run_sparsification.py", "--model_path", []),
-    "sparsification": ("run_minidisc.py", "--teacher_model_path", ["--target_sparsity", "90"]),
+    "sparsification": ("run_minidisc.py", "--teacher_model_path", ["--target_sparsity", "{target}"]),
     "corpus": ("run_minilmv2.py", "--corpus", ["--teacher_model_path", "{tokenizer_name_or_path}"]),
     "minilmv2": ("run_finetuning.py", "--model_path", ["--task_name", "mrpc"]),
     "minimoe": ("run_finetuning.py", "--model_path", ["--task_name", "mrpc"]),
@@ -31,4 +31,6 @@ def command(args) -> str | None:
     if task is not None:
         words += ["--task_name", str(task)]
         words += ["--data_dir", args.data_dir] if args.data_dir != "datasets" else []
-    return shlex.join([*words, *(word.format_map(vars(args)) for word in more)])
+    grid = getattr(args, "grid", None) or [90]
+    known = {**vars(args), "target": 90 if 90 in grid else max(grid)}
+    return shlex.join([*words, *(word.format_map(known) for word in more)])

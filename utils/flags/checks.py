@@ -71,10 +71,22 @@ def check_hold_out(args, configs: dict, *, trained=()):
             )
 
 
+def trained_with(args) -> dict:
+    """The numbers among the settings of the run that a checkpoint comes from, of the first one that a run has
+    made for this task; empty where there is none."""
+    for flag in ("model_path", "teacher_model_path", "student_model_path"):
+        given = getattr(args, flag, None)
+        for path in given if isinstance(given, list) else [given]:
+            settings = checkpoints.settings_of(path) if path is not None else {}
+            if settings.get("task_name") == args.task_name:
+                return {name: value for name, value in settings.items() if type(value) in (int, float)}
+    return {}
+
+
 def check_spans(args, kind):
-    """Yield what is wrong with the flags of spans() for a kind of task; fills in their defaults where they
-    have a meaning, or what a task of the user's own was trained with."""
-    known = (getattr(args, "own_task", None) or {}).get("spans", {})
+    """Yield what is wrong with the flags of spans() for a kind of task; fills in what the checkpoints were
+    trained with, or their defaults, where they have a meaning."""
+    known = trained_with(args) | (getattr(args, "own_task", None) or {}).get("spans", {})
     for name, default in SPANS.items():
         if kind == "spans" and getattr(args, name) is None:
             setattr(args, name, known.get(name, default))

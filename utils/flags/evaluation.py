@@ -34,7 +34,7 @@ def evaluation(tasks, *, formats):
             "--max_length",
             "--max_seq_length",
             type=positive_int,
-            help="tokens, with specials (default: 128, squad2: 384)",
+            help="tokens, with specials (default: what a checkpoint was trained with; else 128, squad2: 384)",
         )
         spans(parser)
         group = parser.add_argument_group("evaluation").add_argument

@@ -50,7 +50,7 @@ def task(tasks, *, others=()):
             "--max_length",
             "--max_seq_length",
             type=positive_int,
-            help="tokens, with specials (default: 128, squad2: 384)",
+            help="tokens, with specials (default: what a checkpoint was trained with; else 128, squad2: 384)",
         )
         group.add_argument(
             "--max_train_samples",

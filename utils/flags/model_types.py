@@ -4,7 +4,7 @@ alone will do."""
 import re
 
 from utils import families, metrics
-from utils.flags.checks import check_spans
+from utils.flags.checks import check_spans, trained_with
 
 _HEADS = {"cls": ("classification", "multilabel", "regression"), "ner": ("tagging",), "qa": ("spans",)}
 _DATA_TYPES = {
@@ -43,13 +43,13 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
     selection metric, flags of spans.
 
     objectives: {name: row} of modules/objectives.py that the stage can train.
-    task: an entry of the registry.  The task's own selection metric and --max_length are filled in where none
-    is given.
+    task: an entry of the registry.  Where none is given the --max_length that a checkpoint was trained with,
+    or else the task's own, and the task's selection metric are filled in.
     """
     if task is None:  # the parser has said so
         return
     kind = task.kind
-    args.max_length = args.max_length or task.max_length
+    args.max_length = args.max_length or trained_with(args).get("max_length") or task.max_length
     yield from check_spans(args, kind)
     args.selection_metric = args.selection_metric or task.selection_metric
     known = dict.fromkeys([*task.metrics, *metrics.of_kind(kind, task.label_names)])
