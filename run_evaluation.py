@@ -32,7 +32,6 @@ from models import exporting, measuring
 from utils import (
     cards,
     checkpoints,
-    cost,
     distributed,
     evaluation,
     evaluation_tables,
@@ -82,7 +81,6 @@ def score_and_export(args):
     exporting.require_new(targets, run=run)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    hardware = cost.hardware(run.device)
 
     # ---- One row for each checkpoint, or for each sparsity of it
     load = models.loader(task, max_length=args.max_length, device=run.device, unnamed_labels=args.label_names)
@@ -116,7 +114,7 @@ def score_and_export(args):
     run.begin()
 
     # ---- Exports of the last model, which is the only one but for a teacher; its graphs are scored and timed
-    # as models are
+    # as models are. Each export's card has the scores of what lies beside it
     exports, last = {}, rows[-1]
     for kind, folder in targets.items():
         exporting.note_begun(kind, run=run)
@@ -128,21 +126,22 @@ def score_and_export(args):
             tokenizer=data.tokenizer,
             task_kind=task.kind,
             batch_size=args.per_device_eval_batch_size,
-            card=partial(export_card, last, kind=kind, splits=splits, run=run),
         )
-    for runtime, (graph, size) in (
-        exporting.graphs(exports["onnx"]["folder"]).items() if "onnx" in exports else ()
-    ):
-        row, found = measuring.measure(graph, splits, facts=facts, device=torch.device("cpu"), **timed)
-        measured = {**row, "bytes": size, "disk_bytes": size}
-        rows.append({**last, "name": f"{label} {runtime}", "runtime": runtime, "teacher": False, **measured})
-        answers.append(found)
+        graphs = exporting.graphs(folder) if kind == "onnx" else {}
+        for runtime, (graph, size) in graphs.items():
+            row, found = measuring.measure(graph, splits, facts=facts, device=torch.device("cpu"), **timed)
+            row |= {"name": f"{label} {runtime}", "runtime": runtime, "bytes": size, "disk_bytes": size}
+            rows.append({**last, "teacher": False, **row})
+            answers.append(found)
+        scored = rows[-len(graphs) :] if graphs else [last]
+        files.write_text(folder / "README.md", export_card(kind, folder, scored, splits=splits, run=run))
 
     # ---- Differences, tables, picture
     if args.compare:
         measuring.add_differences(
             rows, answers, splits, task=task, samples=args.num_resamples, seed=args.seed
         )
+    hardware = measuring.hardware(run.device, rows)
     logs.logger.info("%s\n\n%s", hardware, evaluation_tables.text(rows, splits=splits))
     if distributed.is_main():
         evaluation_tables.write_csv(run.folder / "table.csv", rows)
@@ -202,21 +201,27 @@ def answer_rows(args):
         print(line)
 
 
-def export_card(row, config, *, kind, splits, run):
-    """The model card of an export: README.md.  row: of the model.  config: config.json of the export."""
-    metrics = {
-        split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split}
-        for split in splits
-    }
+def export_card(kind, folder, rows, *, splits, run) -> str:
+    """The model card of an export, README.md of its folder.  rows: of the model, or of its graphs."""
+
+    def metrics(row):
+        return {
+            split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split}
+            for split in splits
+        }
+
     results = {
         "stage": f"{kind} export",
         "task": run.args.task_name,
-        "metrics": metrics,
-        "model": row,
+        "metrics": metrics(rows[0]),
+        "model": rows[0],
         "notes": exporting.NOTES[kind],
     }
-    record = files.read_json(run.folder / "args.json")
-    graph = {"graph": exporting.GRAPH, "disabled": exporting.NOT_FUSED} if kind == "onnx" else {}
+    graph = {}
+    if kind == "onnx":
+        results["metrics_of"] = {exporting.GRAPHS[row["runtime"]]: metrics(row) for row in rows}
+        graph = {"graph": exporting.GRAPH, "disabled": exporting.NOT_FUSED}
+    record, config = files.read_json(run.folder / "args.json"), files.read_json(folder / "config.json")
     return cards.card(record, results, config, read=provenance.names_read(), **graph)
 
 

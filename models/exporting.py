@@ -34,7 +34,7 @@ NUM_CHECKED = 1024  # examples
 GRAPH, QUANTISED = "onnx/model.onnx", "onnx/model_quantized.onnx"
 # A graph is held against torch on every pair of these, and on the longest input that the model takes
 BATCHES, LENGTHS, LONGEST = (1, 3, 32), (1, 17), 512
-_GRAPHS = {"onnx": GRAPH, "onnx int8": QUANTISED}
+GRAPHS = {"onnx": GRAPH, "onnx int8": QUANTISED}
 # onnxruntime 1.31's kernel for this fusion takes seven times as long on CPUs as the two operators that it
 # replaces
 NOT_FUSED = ["SkipLayerNormFusion"]
@@ -72,13 +72,12 @@ def note_begun(kind, *, run):
     (begun / kind).touch()
 
 
-def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size) -> dict:
+def export(model, kind, folder, split, *, tokenizer, task_kind, batch_size) -> dict:
     """Write a model into a new folder and read it back; it is kept if it answers real examples as the model
     does.
 
     model: in eval mode; for a graph it is moved to the CPU.  kind: "dense", "compact" or "onnx".  split: of
-    the task, labelled or not; NUM_CHECKED of its examples are compared.  card: makes README.md's text of
-    config.json.  task_kind: load_model()'s kind.
+    the task, labelled or not; NUM_CHECKED of its examples are compared.  task_kind: load_model()'s kind.
     Returns {"folder", "largest_difference" of logits, "examples" compared}; of a model that is no
     stock model (compact, EncT5) also the name of its "code" file; of a graph the version of "onnxruntime",
     the "disabled_optimizers" that it was run without, and "shapes", see _check_shapes().
@@ -110,7 +109,6 @@ def export(model, kind, folder, split, *, tokenizer, card, task_kind, batch_size
             exported = exported.to(model.device)
         difference, number = largest_difference(model, exported, split, batch_size=batch_size)
         _check_difference(difference, f"{folder}: the {kind} export's logits")
-        files.write_text(aside / "README.md", card(files.read_json(aside / "config.json")))
     return {"folder": str(folder), "largest_difference": difference, "examples": number, **more}
 
 
@@ -212,7 +210,7 @@ def graphs(folder) -> dict:
     """{"onnx": (OnnxModel, size of its file in bytes), "onnx int8": ...} of a folder that export() made."""
     return {
         name: (OnnxModel(Path(folder) / file), (Path(folder) / file).stat().st_size)
-        for name, file in _GRAPHS.items()
+        for name, file in GRAPHS.items()
     }
 
 
@@ -236,7 +234,7 @@ def graph_bytes(encoder, folder, inputs) -> dict:
     folder.mkdir(parents=True)
     try:
         _write_graphs(encoder, folder, inputs, outputs=("last_hidden_state",))
-        return {name: (folder / file).stat().st_size for name, file in _GRAPHS.items()}
+        return {name: (folder / file).stat().st_size for name, file in GRAPHS.items()}
     except CheckpointError as error:
         logger.warning("no sizes as ONNX graphs: %s", error)
         return {}

@@ -69,6 +69,15 @@ def measure(model, splits, *, facts, repeats, batch_size, precision, device):
     return row, answers
 
 
+def hardware(device, rows) -> str:
+    """What rows were measured on, in words: the device that models ran on, and the CPU, where all graphs
+    do."""
+    named = cost.hardware(device)
+    if device.type == "cpu" or all(row["runtime"] == "torch" for row in rows):
+        return named
+    return f"{named}; graphs: {cost.hardware(torch.device('cpu'))}"
+
+
 def add_differences(rows, answers, splits, *, task, samples, seed):
     """Add to all rows but the first how their metrics differ from its, see utils.bootstrap: "compared_with",
     "difference".

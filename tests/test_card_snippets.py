@@ -80,7 +80,7 @@ def test_lines_of_each_kind(kind, demo_tokenizer, tmp_path, monkeypatch):
 def test_lines_of_graphs(kind, demo_tokenizer, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     model = build(kind, demo_tokenizer)
-    options = {"tokenizer": demo_tokenizer, "card": str, "task_kind": kind, "batch_size": 2}
+    options = {"tokenizer": demo_tokenizer, "task_kind": kind, "batch_size": 2}
     exporting.export(model, "onnx", tmp_path / "onnx", Rows(demo_tokenizer), **options)
     found = said(
         tmp_path / "onnx", monkeypatch, pair=False, graph=exporting.GRAPH, disabled=exporting.NOT_FUSED

@@ -16,8 +16,8 @@ import models
 from data import tasks
 from data.model_tokenizer import load_tokenizer
 from data.tokenising import tokenise_examples
-from models import exporting, moe_bert
-from utils import evaluation
+from models import exporting, measuring, moe_bert
+from utils import cost, evaluation
 from utils.errors import CheckpointError, RunError
 from utils.files import read_json
 
@@ -52,12 +52,7 @@ def test_all_kinds_answer_dev_alike(name, rows, student, data_dir, encoder_dir, 
     split = tokenise_examples(task.read(data_dir, "dev").sample(rows), tokenizer, task=task)
     model = student(task)
     assert models.kept(model) == {"heads": [1], "neurons": [154]}
-    options = {
-        "tokenizer": tokenizer,
-        "card": lambda config: config["model_type"],
-        "task_kind": task.kind,
-        "batch_size": 32,
-    }
+    options = {"tokenizer": tokenizer, "task_kind": task.kind, "batch_size": 32}
     found = {kind: exporting.export(model, kind, tmp_path / kind, split, **options) for kind in KINDS}
     assert found["compact"]["largest_difference"] == 0 and all(
         each["largest_difference"] < 1e-4 for each in found.values()
@@ -74,7 +69,8 @@ def test_all_kinds_answer_dev_alike(name, rows, student, data_dir, encoder_dir, 
     assert type(others["dense"]).__name__.startswith("Bert") and type(others["compact"]).__name__.startswith(
         "SparseBert"
     )
-    assert [(tmp_path / kind / "README.md").read_text() for kind in KINDS] == ["bert", "sparse-bert", "bert"]
+    types = [read_json(tmp_path / kind / "config.json")["model_type"] for kind in KINDS]
+    assert types == ["bert", "sparse-bert", "bert"]
 
 
 # ---- The script
@@ -113,7 +109,7 @@ def card(folder, kind):
         "nothing was trained",
         "| task | demo (labels: not_entailment, entailment)",
         "| data | dev.tsv (sha256 ",
-        "| dev | acc 0.",
+        "| dev, `onnx/model.onnx` | acc 0." if kind == "onnx" else "| dev | acc 0.",
         "| model | `",
         "| parameters | ",
         "| embedding parameters | ",
@@ -140,9 +136,30 @@ def test_metadata_of_cards(exported):
         assert (
             data.pipeline_tag == "text-classification" and data.language == "en" and data.license == "other"
         )
-        (found,) = data.eval_results
-        assert found.metric_type == "accuracy" and found.metric_value == results["rows"][0]["dev/acc"]
-        assert (found.dataset_type, found.dataset_split) == ("demo", "dev")
+        scored = results["rows"][1:] if kind == "onnx" else results["rows"][:1]
+        assert [found.metric_value for found in data.eval_results] == [row["dev/acc"] for row in scored]
+        for found in data.eval_results:
+            assert (found.metric_type, found.dataset_type, found.dataset_split) == ("accuracy", "demo", "dev")
+
+
+def test_a_card_has_the_scores_of_each_graph(exported):
+    """float32 and int8 under the names of their files, where the two differ as they do in the table."""
+    folder, results = exported
+    text = (folder / "onnx" / "README.md").read_text()
+    for row, file in zip(results["rows"][1:], (exporting.GRAPH, exporting.QUANTISED)):
+        assert f"| dev, `{file}` | acc {row['dev/acc']:.4f} |" in text
+    names = [found.metric_name for found in ModelCard(text).data.eval_results]
+    assert names == [f"acc of {file}" for file in (exporting.GRAPH, exporting.QUANTISED)]
+
+
+def test_graphs_are_timed_on_the_cpu(monkeypatch):
+    """Beside a GPU's name stands the CPU's, where there are graphs."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "some GPU")
+    rows, gpu, cpu = [{"runtime": "torch"}, {"runtime": "onnx"}], torch.device("cuda"), torch.device("cpu")
+    on_cpu = cost.hardware(cpu)
+    assert measuring.hardware(gpu, rows[:1]) == f"some GPU, torch {torch.__version__}"
+    assert measuring.hardware(gpu, rows) == f"some GPU, torch {torch.__version__}; graphs: {on_cpu}"
+    assert measuring.hardware(cpu, rows) == on_cpu
 
 
 def test_cards_run_as_they_stand(exported, nested_demo, tmp_path):
@@ -239,7 +256,7 @@ def with_experts(attention, ffn):
     return moe_bert.with_experts(model, **sizes).eval()
 
 
-OPTIONS = {"tokenizer": Tokenizer(), "card": str, "task_kind": "classification", "batch_size": 1}
+OPTIONS = {"tokenizer": Tokenizer(), "task_kind": "classification", "batch_size": 1}
 
 
 @pytest.mark.parametrize("case", ["deberta-v2", (1, 3), (2, 1)])
@@ -297,4 +314,4 @@ def test_experts_have_no_dense_form(tmp_path, monkeypatch):
     assert found["largest_difference"] == 0 and found["code"] == "modeling_moe_bert.py"
     assert [path.name for path in tmp_path.iterdir()] == ["compact"]
     left = {path.name for path in (tmp_path / "compact").iterdir()}
-    assert left == {"README.md", "config.json", "model.safetensors", "modeling_moe_bert.py"}
+    assert left == {"config.json", "model.safetensors", "modeling_moe_bert.py"}

@@ -64,7 +64,8 @@ _SIZES = ("parameters", "embedding_parameters", "encoder_parameters", "macs", "s
 def card(provenance: dict, results: dict, config: dict, *, read=(), graph=None, disabled=()) -> str:
     """The card's text.
 
-    provenance: args.json of the run.  results: results.json.  config: config.json of the checkpoint.
+    provenance: args.json of the run.  results: results.json; of several graphs also "metrics_of": {file: its
+    metrics}.  config: config.json of the checkpoint.
     read: names of the data files that were read, of all in provenance.  graph, disabled: of an ONNX export,
     see card_snippets.snippet().
     """
@@ -123,9 +124,11 @@ def _stage(provenance, results):
 
 
 def _metrics(provenance, results):
-    """{split: {name: value}} of the model: beside filters they are not those of the run, which are of the
-    filters' heads."""
-    return results["model_metrics" if _stage(provenance, results) == "filters" else "metrics"]
+    """[(file, split, {name: value})] of the model; file: None, or of several graphs the one that was scored.
+    Beside filters they are not the run's metrics, which are those of the filters' heads."""
+    own = results["model_metrics" if _stage(provenance, results) == "filters" else "metrics"]
+    files = results.get("metrics_of", {None: own})
+    return [(file, split, values) for file, found in files.items() for split, values in found.items()]
 
 
 def _title(provenance, results):
@@ -158,7 +161,7 @@ def _scores(provenance, results, config):
     if task is None or task == "corpus":
         return
     dataset = DATASETS.get(task)
-    for split, values in _metrics(provenance, results).items():
+    for file, split, values in _metrics(provenance, results):
         for name, value in values.items():
             yield EvalResult(
                 task_type=card_snippets.HEADS.get(families.head_of(config), "feature-extraction"),
@@ -168,7 +171,7 @@ def _scores(provenance, results, config):
                 dataset_split=split.replace("dev", "validation") if dataset else split,
                 dataset_args={"rows": rows} if rows else None,
                 metric_type=METRICS.get(name, name),
-                metric_name=name,
+                metric_name=f"{name} of {file}" if file else name,
                 metric_value=value,
             )
 
@@ -195,8 +198,11 @@ def _rows(provenance, results, config, read):
         if value := settings.get(flag):
             named = ", ".join(f"`{_public(path)}`" for path in ([value] if isinstance(value, str) else value))
             yield flag.removesuffix("_path").replace("_", " "), named
-    for split, values in _metrics(provenance, results).items():
-        yield split, ", ".join(f"{name} {logs.number(value)}" for name, value in values.items())
+    for file, split, values in _metrics(provenance, results):
+        yield (
+            f"{split}, `{file}`" if file else split,
+            ", ".join(f"{name} {logs.number(value)}" for name, value in values.items()),
+        )
     for key in _SIZES:
         if key in results.get("model", {}):
             value = results["model"][key]
