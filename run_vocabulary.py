@@ -36,7 +36,7 @@ from data.vocabulary.pieces import Pieces
 from models import architectures, exporting, vocabulary
 from models.checkpoint_files import local_folder
 from models.loading import load_config
-from utils import cost, evaluation, files, flags, plots, runs
+from utils import cost, evaluation, files, flags, logs, plots, runs
 
 LONGEST = 128  # tokens of the texts that both models are compared on
 
@@ -112,7 +112,11 @@ def main(args):
     after = models.freeze(load(made))
     longest = min(filter(None, (LONGEST, args.max_length, architectures.max_positions(after))))
     pairs = trimmed.whole_texts(tokenizer, smaller, apart, kept, max_length=longest)
-    run.report(compared={"texts": vocabulary.check_trimmed(before, after, pairs, kept=kept)})
+    compared = vocabulary.check_trimmed(before, after, pairs, kept=kept)
+    run.report(compared={"texts": compared})
+    if not compared:
+        said = "no text that was kept apart, and no part of one, has all its pieces: nothing was compared"
+        logs.logger.warning("%s; compare the scores, or keep more pieces", said)
 
     # ---- 5. Sizes before and after, as parameters in fp32 and as graphs; the picture
     sizes = []

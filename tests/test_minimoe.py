@@ -351,6 +351,10 @@ def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path)
             [*"--student_model_path {dense} --expert_shared_fraction 1/2".split()],
             "all experts begin as copies of a whole sublayer",
         ),
+        (
+            ["--student_model_path", "{config}"],
+            "--expert_shared_fraction 2/3: of 100 feed-forward neurons that is no whole number",
+        ),
         (["--student_model_path", "{student}"], "has experts already (moe-bert)"),
         (
             [*"--student_model_path {student} --expert_init equal".split()],
@@ -358,11 +362,15 @@ def test_only_dense_models_lose_units(script, flag, tuned, small_demo, tmp_path)
         ),
     ],
 )
-def test_flags_that_do_not_fit(flags, message, start, base, student, small_teacher):
+def test_flags_that_do_not_fit(flags, message, start, base, student, small_teacher, tmp_path):
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 100}
+    transformers.BertConfig(**sizes).save_pretrained(tmp_path)
     given = "--student_model_path" in flags
     words = [str(word) for word in [*(start if given else base), "--moe", "1,4", *flags]]
     with pytest.raises(FlagError) as caught:
-        run_minimoe.parse([word.format(student=student, dense=small_teacher) for word in words])
+        run_minimoe.parse(
+            [word.format(student=student, dense=small_teacher, config=tmp_path) for word in words]
+        )
     assert message in str(caught.value)
 
 

@@ -242,6 +242,17 @@ def some_whole(case, texts):
     return [" ".join(whole[start : start + 12]) for start in range(0, 144, 12)]
 
 
+def test_parts_of_texts_are_compared(case, texts):
+    """The longest part between words with a lost piece, where no text is whole."""
+    known, whole = {*case.kept.tolist()}, some_whole(case, texts[0])
+    words = sorted({word for text in texts[0] for word in text.split() if word.isalpha()}, key=len)
+    rare = next(word for word in words if not known.issuperset(case.tokenizer(f"x {word}")["input_ids"]))
+    part = f"{whole[0]} {whole[1]}"
+    ((old, _),) = pairs(case, [f"{whole[2]} {rare} {part} {rare}"])
+    expected = case.tokenizer([part], truncation=True, max_length=64)["input_ids"]
+    assert old["input_ids"].tolist() == expected
+
+
 def has_head(case):
     return has_vocabulary_head(checkpoints.read_config(case.whole), weight_names(case.whole))
 

@@ -1,5 +1,6 @@
 """The tokenizer of the pieces that stay: in memory to count with, and as files for AutoTokenizer."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -46,17 +47,35 @@ def trimmed_backend(tokenizer, pieces, kept):
 
 def whole_texts(tokenizer, made, texts, kept, *, max_length, most=64, size=8):
     """Yield (inputs, inputs), the same texts in old and in new ids, in batches: texts all of whose pieces are
-    kept.
+    kept, and of others the longest part between blanks that is such a text, where there is one.
 
     made: the trimmed tokenizer.  max_length: tokens that texts are cut to.  most: how many texts.  size: of a
     batch.
     """
     backend, known = plain_backend(tokenizer), {*kept.tolist()}
-    found = [text for text in texts if known.issuperset(backend.encode(text).ids)][:most]
+    parts = (_kept_part(text, backend, known) for text in texts)
+    found = [*itertools.islice(filter(None, parts), most)]
     options = {"padding": True, "truncation": True, "max_length": max_length, "return_tensors": "pt"}
     for start in range(0, len(found), size):
         batch = found[start : start + size]
         yield tokenizer(batch, **options), made(batch, **options)
+
+
+def _kept_part(text, backend, known) -> str:
+    """The text, or the longest part of it between blanks, all of whose pieces are known; "" without one."""
+    encoded = backend.encode(text)
+    lost = [span for number, span in zip(encoded.ids, encoded.offsets) if number not in known]
+    if not lost:
+        return text
+    edges = [(0, 0), *lost, (len(text), len(text))]
+    between = [(end, start) for (_, end), (start, _) in itertools.pairwise(edges)]
+    for start, end in sorted(between, key=lambda span: span[0] - span[1]):
+        part, before, after = text[start:end], text[:start] or " ", text[end:] or " "
+        part = part if before[-1] == " " else part.partition(" ")[2]  # whole words
+        part = (part if after[0] == " " else part.rpartition(" ")[0]).strip()
+        if part and known.issuperset(backend.encode(part).ids):
+            return part
+    return ""
 
 
 def write_trimmed(tokenizer, pieces, kept, folder, *, source, max_length=None):

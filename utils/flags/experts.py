@@ -130,10 +130,12 @@ def check_experts(args, teacher: dict | None, student: dict | None, *, student_h
         )
         if refusal:
             yield f"--moe {args.moe}: {refusal}"
-    if not student_has_weights and args.student_heads and args.student_intermediate:
+    sizes = {"heads": args.student_heads, "intermediate": args.student_intermediate}
+    sizes = (families.sizes(student) or sizes) if student else sizes
+    if not student_has_weights and sizes["heads"] and sizes["intermediate"]:
         # Those that share a key go together
-        heads = args.student_heads // (families.heads_per_key(model) if model else 1)
-        sizes = {"attention": (heads, "heads"), "ffn": (args.student_intermediate, "feed-forward neurons")}
+        heads = sizes["heads"] // (families.heads_per_key(model) if model else 1)
+        sizes = {"attention": (heads, "heads"), "ffn": (sizes["intermediate"], "feed-forward neurons")}
         for mixture, (size, what) in sizes.items():
             if experts[mixture] > 1 and (size * Fraction(args.expert_shared_fraction)).denominator > 1:
                 nearest = round(size * Fraction(args.expert_shared_fraction))
