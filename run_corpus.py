@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from data.corpus import build, documents, manifest
 from data.corpus.layout import layout_of
-from data.model_tokenizer import load_tokenizer, tokenizer_hash
+from data.model_tokenizer import encoding_hash, load_tokenizer, tokenizer_hash
 from utils import cores, flags, runs
 
 
@@ -139,7 +139,10 @@ def main(args):
     )
     inputs = {"input": documents.hashes(sources)}
     if tokenizer is not None:
-        inputs["tokenizer"] = {"vocabulary": tokenizer_hash(tokenizer)}
+        inputs["tokenizer"] = {
+            "vocabulary": tokenizer_hash(tokenizer),
+            "text to ids": encoding_hash(tokenizer),
+        }
     try:
         run = runs.start(args, inputs=inputs)
     except runs.Finished:

@@ -24,6 +24,7 @@ _FILES = [
     "sentencepiece.bpe.model",
     "tokenizer.model",
 ]
+_SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 def load_tokenizer(path):
@@ -130,6 +131,21 @@ def tokenizer_hash(tokenizer) -> str:
     pieces."""
     vocabulary = sorted(tokenizer.get_vocab().items())
     return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+
+
+def encoding_hash(tokenizer) -> str:
+    """Hex SHA-256 of all that makes a text ids: equal where the same text becomes the same ones.
+
+    Of the vocabulary, added tokens and merges, the normaliser, the pre-tokenizer, the special tokens and
+    where they go; not of what a tokenizer keeps besides (lengths, padding, how ids become text again).
+    """
+    backend = plain_backend(tokenizer)
+    # Sentencepiece's scores are not read back to their last bit; the copy has been read once, as a saved one
+    facts = json.loads(backend.to_str())
+    parts = {name: facts[name] for name in ("model", "added_tokens", "normalizer", "pre_tokenizer")}
+    parts["around"] = [special_ids(backend), special_ids(backend, pair=True)]
+    parts["special"] = {name: getattr(tokenizer, f"{name}_token_id") for name in _SPECIAL}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def plain_backend(tokenizer):

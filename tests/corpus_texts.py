@@ -17,9 +17,9 @@ def bert_like():
     return BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}, model_max_length=64)
 
 
-def roberta_like():
+def roberta_like(merges=3):
     """A byte-level BPE tokenizer, in which a word after a blank is another one than at the start of a
-    text."""
+    text.  merges: how many of its merges it has."""
     pieces = [
         "<s>",
         "<pad>",
@@ -30,8 +30,8 @@ def roberta_like():
         "\u0120ca",
         "\u0120cat",
     ]
-    merges = [("\u0120", "c"), ("\u0120c", "a"), ("\u0120ca", "t")]
-    backend = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges))
+    pairs = [("\u0120", "c"), ("\u0120c", "a"), ("\u0120ca", "t")][:merges]
+    backend = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, pairs))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     names = {

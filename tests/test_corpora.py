@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 
@@ -23,11 +24,12 @@ from corpus_texts import (
     text,
     xlmr_like,
 )
-from transformers import BertTokenizer
+from tokenizers import normalizers
+from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from data.corpus import blocks, build, manifest, memory_mapped
 from data.corpus.layout import layout_of
-from data.model_tokenizer import load_tokenizer
+from data.model_tokenizer import encoding_hash, load_tokenizer
 from utils.errors import CheckpointError, DataError, FlagError
 
 
@@ -74,6 +76,29 @@ def test_tokens_equal_those_of_the_whole_line(name, tokenizer, monkeypatch):
         assert ids.tolist() == [token for row in expected for token in row]
     if whole:
         assert "t\u2581sat" in tokenizer.convert_ids_to_tokens(ids.tolist())
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_hash_of_what_makes_the_ids(name, tokenizer, tmp_path):
+    """The same after use, and saved and opened again; another one for whatever changes the ids."""
+    make = MAKERS[name] or bert_like
+    tokenizer = make()
+    expected = encoding_hash(tokenizer)
+    tokenizer(["a cat", "b"], padding=True, truncation=True, max_length=3)
+    assert tokenizer.backend_tokenizer.truncation and encoding_hash(tokenizer) == expected
+    tokenizer.save_pretrained(tmp_path)
+    assert encoding_hash(load_tokenizer(tmp_path)) == expected
+
+    changed = {key: make() for key in ("normalizer", "post_processor", "added", "mask")}
+    changed["normalizer"].backend_tokenizer.normalizer = normalizers.NFD()
+    changed["post_processor"].backend_tokenizer.post_processor = None
+    changed["added"].add_tokens(["zebra"])
+    changed["mask"].mask_token = changed["mask"].convert_ids_to_tokens(9)
+    if name == "bpe":
+        changed["merges"] = roberta_like(merges=2)
+        assert changed["merges"].get_vocab() == tokenizer.get_vocab()
+    hashes = {key: encoding_hash(other) for key, other in changed.items()}
+    assert len({expected, *hashes.values()}) == 1 + len(changed), hashes
 
 
 # ---- Packed blocks
@@ -242,6 +267,29 @@ def test_a_killed_build_continues(workers, large, corpus_tokenizer_dir, tmp_path
     assert "--seed: 776 in the run, 3 now" in done.stderr
 
 
+def test_a_corpus_of_a_tokenizer_that_has_changed(built_corpus, corpus_tokenizer_dir, tmp_path):
+    """Of the same vocabulary: refused; one of an earlier version, which recorded no more, is reported."""
+    folder, changed = tmp_path / "run", tmp_path / "changed"
+    shutil.copytree(built_corpus, folder)
+    shutil.copytree(corpus_tokenizer_dir, changed)
+    tokenizer = load_tokenizer(changed)
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
+    ).save_pretrained(changed)
+    command = [
+        *("run_corpus.py", "--input", built_corpus.parent / "a.txt", "--tokenizer_name_or_path", changed),
+        *f"--max_seq_length 16 --num_workers 1 --output_dir {folder}".split(),
+    ]
+    refused = run(*command, code=2).stderr
+    assert "tokenizer/text to ids: " in refused and "tokenizer/vocabulary" not in refused
+    record = json.loads((folder / "args.json").read_text())
+    del record["inputs"]["tokenizer/text to ids"]
+    (folder / "args.json").write_text(json.dumps(record))
+    assert "finished before" in run(*command).stderr
+
+
 def test_script_writes_sentences_that_make_the_same_blocks(large, corpus_tokenizer_dir, tmp_path):
     """Sentences only, then blocks of them: the blocks of the text itself."""
     run(
@@ -332,6 +380,9 @@ def test_what_cannot_be_opened(tokenizer, tmp_path, built_corpus):
         CheckpointError, match=rf"tiny \({len(PIECES)} pieces, .* has {len(PIECES) + 1} pieces"
     ):
         memory_mapped.open_corpus(folder, tokenizer=other)
+    cased = BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}, do_lower_case=False)
+    with pytest.raises(CheckpointError, match="the same pieces, but makes other ids of a text"):
+        memory_mapped.open_corpus(folder, tokenizer=cased)
     with pytest.raises(FlagError, match="blocks of 16 tokens; the model takes at most 12 positions"):
         memory_mapped.open_corpus(folder, tokenizer=tokenizer).require_positions(12)
     with pytest.raises(FlagError, match=r"--max_length: found 32; the blocks of .* have 16"):
@@ -360,6 +411,15 @@ def test_what_cannot_be_opened(tokenizer, tmp_path, built_corpus):
     with pytest.raises(DataError, match="holds sentences, no blocks"):
         memory_mapped.open_corpus(folder, tokenizer=tokenizer)
     assert len(memory_mapped.open_corpus(built_corpus, tokenizer=tokenizer)) > 20  # what the script writes
+
+
+def test_a_manifest_of_an_earlier_version(tokenizer, tmp_path):
+    """It tells the vocabulary only."""
+    built(text(), tokenizer, tmp_path)
+    facts = json.loads((tmp_path / "corpus.json").read_text())
+    del facts["tokenizer"]["encoding"]
+    (tmp_path / "corpus.json").write_text(json.dumps(facts))
+    assert len(memory_mapped.open_corpus(tmp_path, tokenizer=tokenizer)) > 20
 
 
 SHARD = {"file": "blocks-00000.arrow", "blocks": 3, "sha256": "0" * 64}

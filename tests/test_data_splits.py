@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from data import demo, splits, tasks, tokenising
-from data.model_tokenizer import load_tokenizer, tokenizer_hash
+from data.model_tokenizer import encoding_hash, load_tokenizer, tokenizer_hash
 from data.readers import Examples
 from data.tokenising import tokenise_examples
 from utils.errors import CheckpointError, DataError, FlagError, RunError
@@ -418,6 +418,7 @@ def test_load_tokenizer_of_a_checkpoint_a_run_and_a_bare_folder(tokenizer, tmp_p
     assert hashes == {tokenizer_hash(tokenizer)}
     other = BertTokenizer(vocab={piece: i for i, piece in enumerate([*PIECES[:5], *reversed(WORDS)])})
     assert tokenizer_hash(other) not in hashes
+    assert len({encoding_hash(load_tokenizer(path)) for path in (bare, checkpoint, run)}) == 1
 
 
 def no_tokenizer(folder):

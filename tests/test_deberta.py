@@ -14,7 +14,7 @@ from commands import ROOT
 
 import models
 from data import tasks
-from data.model_tokenizer import load_tokenizer, tokenizer_hash
+from data.model_tokenizer import encoding_hash, load_tokenizer, tokenizer_hash
 from data.squad.question_split import SpanOptions
 from data.tokenising import tokenise_examples
 from models import architectures
@@ -105,6 +105,7 @@ def test_texts_become_the_pieces_of_pretraining(hub):
         ours, "ABC lives"
     )
     assert tokenizer_hash(ours) == tokenizer_hash(stock) and ours.mask_token_id == stock.mask_token_id
+    assert encoding_hash(ours) != encoding_hash(stock)
     assert ours("alice", "bob") == stock("alice", "bob")
 
 
@@ -115,6 +116,7 @@ def test_a_saved_tokenizer_opens_with_the_stock_classes(hub, tmp_path):
     for again in (load_tokenizer(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)):
         assert [pieces(again, text) for text in TEXTS] == [pieces(tokenizer, text) for text in TEXTS]
         assert again("alice", "bob") == tokenizer("alice", "bob")
+        assert encoding_hash(again) == encoding_hash(tokenizer)
 
 
 def test_the_normaliser_of_a_tokenizer_file_is_kept(hub, tmp_path):

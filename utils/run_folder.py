@@ -63,6 +63,7 @@ _INSIDE = {
 }
 _REPLACED = re.compile(r"replaced-(\d+)")
 _ANOTHER, _AFRESH = "choose another", "--overwrite starts afresh"
+_NEWER_INPUTS = ("tokenizer/text to ids",)  # which runs of earlier versions did not record
 
 
 def is_own(name: str, stage: str | None = None) -> bool:
@@ -236,8 +237,8 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
             free = paths | (flags.OF_ANSWERS if finished else set())
             old, new = ({k: v for k, v in with_task(x).items() if k not in free} for x in (old, new))
         for key in sorted({*old, *new}):
-            # A flag that the run's version had not, unused
-            is_newer = group == "settings" and key not in old and not new[key]
+            # What the run's version had not: a flag, unused, or the hash of an input
+            is_newer = key not in old and (not new[key] if group == "settings" else key in _NEWER_INPUTS)
             if old.get(key) != new.get(key) and not is_newer:
                 name = f"--{key}" if group == "settings" and not key.startswith(_OF_TASK) else key
                 found.append(f"  {name}: {old.get(key)} in the run, {new.get(key)} now")

@@ -7,13 +7,18 @@ A folder is a corpus once it holds one.  Nothing here imports torch.
 import re
 from pathlib import Path
 
-from data.model_tokenizer import tokenizer_hash
+from data.model_tokenizer import encoding_hash, tokenizer_hash
 from utils import files
 from utils.errors import CheckpointError, DataError
 
 NAME = "corpus.json"
 _FACTS = {"tokenizer": dict, "blocks": str, "max_length": int, "num_blocks": int, "shards": list}
-_TOKENIZER = {"name": str, "size": int, "hash": str}
+_TOKENIZER = {
+    "name": str,
+    "size": int,
+    "hash": str,
+    "encoding": (str, type(None)),
+}  # older ones lack the last
 _SHARD = {"file": str, "blocks": int, "sha256": str}
 _SHARD_NAME = re.compile(r"blocks-\d+\.arrow")
 _ADVICE = "expected what run_corpus.py wrote; build the corpus again"
@@ -71,7 +76,12 @@ def write_manifest(folder, tokenizer, layout, result: dict, *, tokenizer_name, s
         "blocks": layout.kind,
         "max_length": layout.max_length,
         "num_blocks": result["counts"]["blocks"],
-        "tokenizer": {"name": tokenizer_name, "size": len(tokenizer), "hash": tokenizer_hash(tokenizer)},
+        "tokenizer": {
+            "name": tokenizer_name,
+            "size": len(tokenizer),
+            "hash": tokenizer_hash(tokenizer),
+            "encoding": encoding_hash(tokenizer),
+        },
         **result,
         "settings": settings,
     }
@@ -79,7 +89,8 @@ def write_manifest(folder, tokenizer, layout, result: dict, *, tokenizer_name, s
 
 
 def require_tokenizer(facts, tokenizer, path):
-    """Raise CheckpointError where a corpus was made with a tokenizer of another vocabulary."""
+    """Raise CheckpointError where a corpus was made with a tokenizer of another vocabulary, or with one that
+    makes other ids of a text (a manifest of an earlier version does not tell that)."""
     made, ours = facts["tokenizer"], tokenizer_hash(tokenizer)
     if made["hash"] != ours:
         raise CheckpointError(
@@ -88,4 +99,10 @@ def require_tokenizer(facts, tokenizer, path):
             f"has {len(tokenizer)} pieces, hash {ours[:12]}; the same ids mean other pieces: build the "
             "corpus with "
             f"--tokenizer_name_or_path of this model"
+        )
+    if made.get("encoding") not in (None, encoding_hash(tokenizer)):
+        raise CheckpointError(
+            f"{path}: made with the tokenizer of {made['name']} as it was then; the model's has the same "
+            "pieces, but makes other ids of a text (its normaliser, merges or special tokens differ); build "
+            "the corpus with --tokenizer_name_or_path of this model"
         )
