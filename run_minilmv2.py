@@ -29,7 +29,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import models
 from data.corpus import training_blocks
-from data.model_tokenizer import load_tokenizer
+from data.model_tokenizer import encoding_hash, load_tokenizer
 from models import once_for_all, relation_distillation
 from models.resized import resized
 from utils import families, flags, runs
@@ -64,14 +64,14 @@ def parse(argv=None):
 
 def main(args):
     """Distil, hop after hop; returns the folder of the student."""
-    # ---- Run folder, device, seed
+    # ---- Tokenizer, run folder, device, seed
+    tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
     text = training_blocks.recorded_inputs(args.corpus, from_text=flags.corpus.text_format(args))
-    run = runs.start(
-        args, inputs={**text, "teacher": args.teacher_model_path, "student": args.student_model_path}
-    )
+    models_read = {"teacher": args.teacher_model_path, "student": args.student_model_path}
+    hashed = {"tokenizer": {"text to ids": encoding_hash(tokenizer)}}
+    run = runs.start(args, inputs={**text, **models_read, **hashed})
 
     # ---- Corpus, teacher, a student that is given, the sizes of each hop: checked against each other
-    tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
     blocks, heldout = training_blocks.train_and_heldout(tokenizer, **flags.corpus.data_options(args))
     how = {"shard": args.shard, "attn_implementation": args.attn_implementation}
     teacher, given, max_positions = relation_distillation.teacher_and_student(

@@ -1,12 +1,14 @@
 """Tokenizers, texts and plain references of the corpus tests."""
 
 import random
+import shutil
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from data.corpus import build, documents, manifest, memory_mapped, sentences
 from data.corpus.layout import layout_of
+from data.model_tokenizer import load_tokenizer
 
 WORDS = "the cat sat on a mat un ##able ##s dog , . ! ( ) 1 2 3 ##5 e \u4e16 [ ]".split()
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -74,6 +76,17 @@ def xlmr_like(split=True):
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, model_max_length=64, model_input_names=["input_ids"], **names
     )
+
+
+def save_normalised(source, folder):
+    """The tokenizer in source with another normaliser: of the same vocabulary, and other ids of some
+    texts."""
+    tokenizer = load_tokenizer(source)
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.NFC()
+    PreTrainedTokenizerFast(tokenizer_object=backend, **tokenizer.special_tokens_map).save_pretrained(folder)
+    shutil.copy(source / "config.json", folder)
+    return folder
 
 
 def text(number=60, seed=0, longest=12):

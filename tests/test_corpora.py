@@ -21,11 +21,12 @@ from corpus_texts import (
     read,
     roberta_like,
     rows,
+    save_normalised,
     text,
     xlmr_like,
 )
 from tokenizers import normalizers
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from transformers import BertTokenizer
 
 from data.corpus import blocks, build, manifest, memory_mapped
 from data.corpus.layout import layout_of
@@ -269,15 +270,8 @@ def test_a_killed_build_continues(workers, large, corpus_tokenizer_dir, tmp_path
 
 def test_a_corpus_of_a_tokenizer_that_has_changed(built_corpus, corpus_tokenizer_dir, tmp_path):
     """Of the same vocabulary: refused; one of an earlier version, which recorded no more, is reported."""
-    folder, changed = tmp_path / "run", tmp_path / "changed"
+    folder, changed = tmp_path / "run", save_normalised(corpus_tokenizer_dir, tmp_path / "changed")
     shutil.copytree(built_corpus, folder)
-    shutil.copytree(corpus_tokenizer_dir, changed)
-    tokenizer = load_tokenizer(changed)
-    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer.backend_tokenizer,
-        **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
-    ).save_pretrained(changed)
     command = [
         *("run_corpus.py", "--input", built_corpus.parent / "a.txt", "--tokenizer_name_or_path", changed),
         *f"--max_seq_length 16 --num_workers 1 --output_dir {folder}".split(),

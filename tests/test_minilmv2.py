@@ -7,6 +7,7 @@ import pytest
 import transformers
 from commands import kill_when, run
 from corpus_runs import LENGTH, SHORT, SIZES
+from corpus_texts import save_normalised
 from run_folders import at_row, history, weights
 
 import run_minilmv2
@@ -87,7 +88,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_killed_run_ends_with_the_same_bytes(name, flags, demo_text, tmp_path):
+def test_killed_run_ends_with_the_same_bytes(name, flags, demo_text, small_teacher, tmp_path):
     options, row = CASES[name]
     options = [*flags, *options]
     if "--student_path" in options:
@@ -106,6 +107,10 @@ def test_killed_run_ends_with_the_same_bytes(name, flags, demo_text, tmp_path):
         assert read_json(whole / "assistant_1" / "config.json")["num_hidden_layers"] == 3
         assert [hop["teacher_layer"] for hop in read_json(whole / "results.json")["hops"]] == [3, 3]
         assert (whole / "heldout_1.png").exists() and (whole / "heldout_2.png").exists()
+    if "--streaming" in options:
+        options += ["--tokenizer_name_or_path", save_normalised(small_teacher, tmp_path / "other")]
+        refused = run("run_minilmv2.py", *options, "--output_dir", whole, code=2)
+        assert "tokenizer/text to ids: " in refused.stderr
     if "--mlm_weight" in options:
         assert (
             "mlm" in history(whole)[0]

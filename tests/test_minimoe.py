@@ -7,12 +7,13 @@ import pytest
 import transformers
 from commands import kill_when, run
 from corpus_runs import SHORT, SIZES
+from corpus_texts import save_normalised
 from run_folders import at_row, history, weights
 
 import models
 import run_minimoe
 from utils.errors import FlagError
-from utils.files import read_json, sha256
+from utils.files import read_json, sha256, write_json
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,18 @@ def test_killed_run_ends_with_the_same_bytes(student, base, tmp_path):
     assert sha256(parts / "ckpt" / "model.safetensors") == sha256(student / "ckpt" / "model.safetensors")
     assert history(parts) == history(student)
     assert sha256(parts / "experts.png") == sha256(student / "experts.png")
+
+
+def test_continued_with_another_tokenizer(student, base, small_teacher, tmp_path):
+    """Refused; a run of an earlier version did not record its tokenizer, and is reported."""
+    folder, record = tmp_path / "run", read_json(student / "args.json")
+    shutil.copytree(student, folder)
+    command = ["run_minimoe.py", *base, "--output_dir", folder, "--tokenizer_name_or_path"]
+    command.append(save_normalised(small_teacher, tmp_path / "other"))
+    assert "tokenizer/text to ids: " in run(*command, code=2).stderr
+    del record["inputs"]["tokenizer/text to ids"]
+    write_json(folder / "args.json", record)
+    assert "finished before" in run(*command).stderr
 
 
 def test_two_processes_are_one(base, tmp_path):
