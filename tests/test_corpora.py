@@ -284,6 +284,25 @@ def test_a_corpus_of_a_tokenizer_that_has_changed(built_corpus, corpus_tokenizer
     assert "finished before" in run(*command).stderr
 
 
+def test_a_config_that_has_changed(corpus_tokenizer_dir, tmp_path):
+    """The same files, in another order: refused; an earlier version did not record it."""
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("\n\n".join(t for t in text(seed=ord(name[0])) if t))
+    config, folder = tmp_path / "config.json", tmp_path / "run"
+    command = [
+        *f"run_corpus.py --input {config} --tokenizer_name_or_path {corpus_tokenizer_dir}".split(),
+        *f"--max_seq_length 16 --num_workers 1 --output_dir {folder}".split(),
+    ]
+    config.write_text('{"urls": ["a.txt", "b.txt"]}')
+    run(*command)
+    config.write_text('{"urls": ["b.txt", "a.txt"]}')
+    assert "  input/how files are read: " in run(*command, code=2).stderr
+    record = json.loads((folder / "args.json").read_text())
+    del record["inputs"]["input/how files are read"]
+    (folder / "args.json").write_text(json.dumps(record))
+    assert "finished before" in run(*command).stderr
+
+
 def test_script_writes_sentences_that_make_the_same_blocks(large, corpus_tokenizer_dir, tmp_path):
     """Sentences only, then blocks of them: the blocks of the text itself."""
     run(

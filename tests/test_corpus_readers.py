@@ -117,6 +117,25 @@ def test_folders_globs_config_and_order(tmp_path):
     assert read(tmp_path / "rows.json") == ["a single row"]
 
 
+def test_hashes_tell_how_files_are_read(tmp_path):
+    """What a JSON config says of them, and their order, which its own name and path do not tell."""
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text('{"text": "one", "title": "two"}\n')
+    config, found = tmp_path / "config.json", []
+    for said in (
+        {"urls": ["a.jsonl", "b.jsonl"]},
+        {"urls": ["b.jsonl", "a.jsonl"]},
+        {"urls": ["*.jsonl"], "columns": "title"},
+        {"urls": ["*.jsonl"], "format": "text"},
+        {"urls": ["*.jsonl"], "format": "json", "columns": "text"},  # what the first one comes to
+    ):
+        config.write_text(json.dumps(said))
+        found.append(documents.hashes(documents.find_sources([str(config)])))
+    by_line = documents.find_sources([str(config)], format="text", sample_by="line")
+    assert len({str(sorted(hashes.items())) for hashes in [*found, documents.hashes(by_line)]}) == 5
+    assert found[0] == found[-1]
+
+
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """The URL of a folder, and the folder; downloads go to another one."""
@@ -143,7 +162,8 @@ def test_urls(server):
         (folder / name).write_bytes(FILES[name])
     sources = documents.find_sources([f"{url}/a.json.gz", f"{url}/wiki_00"])
     assert list(documents.read_documents(sources)) == DOCUMENTS * 2
-    assert list(documents.hashes(sources, download=False).values()) == [f"{url}/a.json.gz", f"{url}/wiki_00"]
+    hashes = documents.hashes(sources, download=False)
+    assert list(hashes.values())[:2] == [f"{url}/a.json.gz", f"{url}/wiki_00"] and len(hashes) == 3
     (folder / "a.json.gz").unlink()
     assert len(list(documents.read_documents(sources))) == 6  # from where it was kept
     with pytest.raises(DataError, match=f"{url}/none.txt: cannot be downloaded .*(404|Not Found)"):

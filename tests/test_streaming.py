@@ -223,7 +223,7 @@ def test_flags_name_a_corpus_or_a_stream(built_corpus, tokenizer, tmp_path):
     args = corpus_args("--corpus", tmp_path / "a.txt", "--streaming", "--max_steps", 5, *sizes)
     stream = opened(args)
     assert isinstance(stream, streaming.StreamedCorpus) and len(stream) == 5 * 8
-    assert list(recorded(args)["corpus"]) == [str(tmp_path / "a.txt")]
+    assert list(recorded(args)["corpus"]) == [str(tmp_path / "a.txt"), "how files are read"]
     with pytest.raises(FlagError, match="--max_length: blocks of 16 tokens; the model takes at most 12"):
         opened(args, max_positions=12)
     with pytest.raises(FlagError, match="is a built corpus; leave --streaming out"):

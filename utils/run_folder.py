@@ -63,7 +63,8 @@ _INSIDE = {
 }
 _REPLACED = re.compile(r"replaced-(\d+)")
 _ANOTHER, _AFRESH = "choose another", "--overwrite starts afresh"
-_NEWER_INPUTS = ("tokenizer/text to ids",)  # which runs of earlier versions did not record
+# Which runs of earlier versions did not record
+_NEWER_INPUTS = ("tokenizer/text to ids", "input/how files are read", "corpus/how files are read")
 
 
 def is_own(name: str, stage: str | None = None) -> bool:

@@ -10,12 +10,13 @@ file and the line; nothing is skipped.  Nothing here imports torch.
 
 import csv
 import glob
+import hashlib
 import io
 import json
 import logging
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from data import opening
@@ -98,9 +99,17 @@ def find_sources(inputs, *, format=None, columns=None, sample_by=None, refetch=F
 
 
 def hashes(sources, *, download: bool = True) -> dict[str, str]:
-    """The SHA-256 of each file, by its path or URL.  download: also of what is behind URLs; else a URL stands
-    for itself."""
-    return {s.path: files.sha256(s.file) if download or not is_url(s.path) else s.path for s in sources}
+    """The SHA-256 of each file, by its path or URL, and one of how and in which order they are read.
+
+    download: also of what is behind URLs; else a URL stands for itself.
+    """
+    if not sources:
+        return {}
+    read = json.dumps([astuple(source) for source in sources])
+    return {
+        **{s.path: files.sha256(s.file) if download or not is_url(s.path) else s.path for s in sources},
+        "how files are read": hashlib.sha256(read.encode()).hexdigest(),
+    }
 
 
 def read_documents(sources):
