@@ -27,7 +27,7 @@ from tqdm import tqdm
 from data.corpus import build, documents, manifest
 from data.corpus.layout import layout_of
 from data.model_tokenizer import encoding_hash, load_tokenizer, tokenizer_hash
-from utils import cores, flags, runs
+from utils import cores, flags, logs, runs
 
 
 def parse(argv=None):
@@ -125,9 +125,9 @@ def parse(argv=None):
 def main(args):
     """Read, encode, put together; returns the folder of the corpus."""
     # ---- Inputs and run folder
-    sources = documents.find_sources(
-        args.input, format=args.format, columns=args.columns, sample_by=args.sample_by, refetch=args.refetch
-    )
+    how = {"format": args.format, "columns": args.columns, "sample_by": args.sample_by}
+    refetch = args.refetch and not args.dry_run
+    sources = documents.find_sources(args.input, **how, refetch=refetch)
     tokenizer = None if args.sentences_only else load_tokenizer(args.tokenizer_name_or_path)
     layout = layout_of(
         tokenizer,
@@ -147,6 +147,8 @@ def main(args):
         run = runs.start(args, inputs=inputs)
     except runs.Finished:
         return args.output_dir
+    if args.refetch and args.dry_run:
+        logs.logger.info("--refetch: a dry run replaces no copies of earlier downloads; it reads them")
 
     def texts():
         return itertools.islice(

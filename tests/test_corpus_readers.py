@@ -10,7 +10,7 @@ import shutil
 import threading
 
 import pytest
-from commands import run
+from commands import outcome, run
 from corpus_texts import contents, read
 
 from data import opening, readers, tables
@@ -210,6 +210,25 @@ def test_a_file_that_has_changed_behind_its_url(server, caplog, monkeypatch):
     with pytest.raises(DataError, match="cannot be downloaded"):
         texts(refetch=True)
     assert texts() == ["newer"]
+
+
+def keep_downloads(folder):
+    import datasets
+
+    datasets.config.DOWNLOADED_DATASETS_PATH = folder
+
+
+def test_a_dry_run_replaces_no_downloads(server, tmp_path):
+    url, folder = server
+    (folder / "a.txt").write_text("old")
+    kept = downloads.fetch(f"{url}/a.txt")
+    (folder / "a.txt").write_text("newer")
+    words = f"--input {url}/a.txt --refetch --sentences_only --num_workers 1 --output_dir {tmp_path / 'run'}"
+    for dry, content in ((["--dry_run"], "old"), ([], "newer")):
+        hook = [(keep_downloads, (kept.parent,))]
+        codes, printed = outcome("run_corpus.py", *words.split(), *dry, before=hook)
+        assert codes == [0] and kept.read_text() == content, printed
+        assert ("--refetch: a dry run replaces no copies" in printed) == bool(dry)
 
 
 OTHERS = {  # what is no UTF-8 text: what the message says
