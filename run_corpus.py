@@ -19,7 +19,6 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     interruptions.listen()
 
-import itertools
 from pathlib import Path
 
 from tqdm import tqdm
@@ -150,10 +149,12 @@ def main(args):
     if args.refetch and args.dry_run:
         logs.logger.info("--refetch: a dry run replaces no copies of earlier downloads; it reads them")
 
+    few = None
+    if args.dry_run:
+        few = build.few(documents.read_documents(sources), layout, flags.DRY_RUN_ROWS)
+
     def texts():
-        return itertools.islice(
-            documents.read_documents(sources), flags.DRY_RUN_ROWS if args.dry_run else None
-        )
+        return documents.read_documents(sources) if few is None else iter(few)
 
     # ---- 1. Read everything once: what is broken is found before anything is written
     num_documents = num_characters = 0

@@ -340,6 +340,31 @@ def test_dry_run_leaves_nothing(large, corpus_tokenizer_dir, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+SPARSE = {  # what is made: documents of which the first 48, which a dry run reads, make nothing
+    "--max_seq_length 64": [""] * 50 + ["cat"] * 32,
+    "--max_seq_length 64 --no_cross_documents": [""] * 50 + ["cat"],
+    "--max_seq_length 64 --blocks pairs": [""] * 50 + ["A cat sat.", "A dog."],
+    "--sentences_only": [""] * 100 + ["A dog."],
+}
+
+
+@pytest.mark.parametrize("options", SPARSE)
+def test_a_dry_run_reads_as_much_as_makes_a_block(options, corpus_tokenizer_dir, tmp_path):
+    """And finds no fault where the run finds none: 32 documents of one token, and what separates them."""
+    source = tmp_path / "a.jsonl"
+    source.write_text("".join(json.dumps({"text": document}) + "\n" for document in SPARSE[options]))
+    command = [
+        *f"run_corpus.py --input {source} {options} --num_workers 1 --output_dir {tmp_path / 'run'}".split(),
+        *([] if "only" in options else ["--tokenizer_name_or_path", corpus_tokenizer_dir]),
+    ]
+    run(*command, "--dry_run")
+    run(*command)
+    if options == "--max_seq_length 64":
+        source.write_text("".join(source.read_text().splitlines(keepends=True)[:-1]))
+        refused = run(*command, "--overwrite", "--dry_run", code=2).stderr
+        assert "found 61 tokens in all documents together; expected at least 62" in refused
+
+
 def test_workers_need_no_torch():
     """A worker imports what it unpickles and this; torch would cost each of them a second and memory."""
     code = (

@@ -8,6 +8,7 @@ Every chunk is a file of its own, whole or absent: a build that was killed does 
 The chunks, and so the corpus, depend on the documents alone.
 """
 
+import itertools
 import json
 import logging
 import multiprocessing
@@ -34,17 +35,46 @@ def require_a_block(documents, layout):
     made."""
     if layout.kind == "sentences":
         return
-    tokenizer, num_tokens = blocks.CachedTokenizer(layout), 0
-    for _, first, texts in blocks.chunks(documents, size=blocks.CHUNK):
-        arrays, counts = blocks.encode_chunk(texts, first, layout=layout, tokenizer=tokenizer)
-        num_tokens += counts["tokens"]
-        if len(arrays["lengths"]) if "lengths" in arrays else num_tokens >= layout.room:
-            return
+    found, num_tokens = _first_block(documents, layout)
+    if found:
+        return
     raise DataError(
         f"--input: found {num_tokens} tokens in all documents together; expected at least "
         f"{layout.room if layout.cross else 1}, "
         f"which make a block, and for pairs two sentences; use more text or a smaller --max_seq_length"
     )
+
+
+def few(documents, layout, number: int) -> list[str]:
+    """The first documents: this number of them, or as many times twice that as it takes to make a block, or
+    for sentences any text; all where that makes none."""
+    documents = iter(documents)
+    taken = list(itertools.islice(documents, number))
+    while not _first_block(taken, layout)[0]:
+        more = list(itertools.islice(documents, len(taken)))
+        if not more:
+            break
+        taken += more
+    return taken
+
+
+def _first_block(documents, layout):
+    """(whether documents make a block, or for sentences hold any text; the number of tokens of those that
+    were encoded to see it, with the separators of a stream)."""
+    if layout.kind == "sentences":
+        return any(map(str.strip, documents)), 0
+    tokenizer, num_tokens = blocks.CachedTokenizer(layout), 0
+    for _, first, texts in blocks.chunks(documents, size=blocks.CHUNK):
+        arrays, counts = blocks.encode_chunk(texts, first, layout=layout, tokenizer=tokenizer)
+        if "lengths" in arrays:
+            num_tokens += counts["tokens"]
+            found = len(arrays["lengths"]) > 0
+        else:  # a stream, as assemble() cuts it: without the separator in front
+            num_tokens += len(arrays["ids"]) - (num_tokens == 0 and len(arrays["ids"]) > 0)
+            found = num_tokens >= layout.room
+        if found:
+            return True, num_tokens
+    return False, num_tokens
 
 
 # ---- Chunks, in worker processes
