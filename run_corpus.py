@@ -19,11 +19,13 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     interruptions.listen()
 
+import glob
 from pathlib import Path
 
 from tqdm import tqdm
 
 from data.corpus import build, documents, manifest
+from data.corpus.downloads import is_url
 from data.corpus.layout import layout_of
 from data.model_tokenizer import encoding_hash, load_tokenizer, tokenizer_hash
 from utils import cores, flags, logs, runs
@@ -116,9 +118,15 @@ def parse(argv=None):
         if args.tokenizer_name_or_path is not None:
             yield from flags.config(args, "tokenizer_name_or_path")
 
-    return flags.resolve(
-        parser, argv, stage="corpus", name=lambda args: Path(args.input[0]).stem or "corpus", check=check
-    )
+    return flags.resolve(parser, argv, stage="corpus", name=_name, check=check)
+
+
+def _name(args):
+    """Of the first input: its last part that is no pattern.  The ? of a URL is none."""
+    first = args.input[0]
+    parts = Path(first.split("?")[0] if is_url(first) else first).parts
+    named = [Path(part).stem for part in parts if not glob.has_magic(part) and part not in ("/", "..")]
+    return named[-1] if named else "corpus"
 
 
 def main(args):

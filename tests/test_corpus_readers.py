@@ -13,6 +13,7 @@ import pytest
 from commands import outcome, run
 from corpus_texts import contents, read
 
+import run_corpus
 from data import opening, readers, tables
 from data.corpus import documents, downloads, sentences
 from utils.errors import DataError
@@ -134,6 +135,23 @@ def test_hashes_tell_how_files_are_read(tmp_path):
     by_line = documents.find_sources([str(config)], format="text", sample_by="line")
     assert len({str(sorted(hashes.items())) for hashes in [*found, documents.hashes(by_line)]}) == 5
     assert found[0] == found[-1]
+
+
+NAMES = {
+    "wiki/AA": "AA",
+    "text/a.txt more/b.txt": "a",
+    "g1/*.txt": "g1",
+    "g.1/**/*.txt": "g",
+    "g1/[ab]/c.txt.gz": "c.txt",
+    "https://example.org/more.txt?raw=1": "more",
+    "tests --input_regex wiki_*": "tests",
+}
+
+
+@pytest.mark.parametrize("words", NAMES)
+def test_the_folder_is_named_after_the_first_input(words):
+    args = run_corpus.parse(["--sentences_only", "--input", *words.split()])
+    assert args.output_dir == f"outputs/corpus/{NAMES[words]}"
 
 
 @pytest.fixture
