@@ -65,7 +65,8 @@ def parse(argv=None):
 def main(args):
     """Distil, hop after hop; returns the folder of the student."""
     # ---- Tokenizer, run folder, device, seed
-    tokenizer = load_tokenizer(args.tokenizer_name_or_path or args.teacher_model_path)
+    source = args.tokenizer_name_or_path or args.teacher_model_path
+    tokenizer = load_tokenizer(source, masks=args.mlm_weight > 0)
     text = training_blocks.recorded_inputs(args.corpus, from_text=flags.corpus.text_format(args))
     models_read = {"teacher": args.teacher_model_path, "student": args.student_model_path}
     hashed = {"tokenizer": {"text to ids": encoding_hash(tokenizer)}}

@@ -62,7 +62,7 @@ def main(args):
     # ---- Data: of the task, or the tokenizer that reads the corpus
     source = run.source(args.model_path)
     if on_corpus:
-        tokenizer = load_tokenizer(source)
+        tokenizer = load_tokenizer(source, masks=True)
         load = partial(models.load_model, kind="masked", attn_implementation=args.attn_implementation)
     else:
         data = TaskData(task, tokenizer_path=source, **flags.data_options(args))

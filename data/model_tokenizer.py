@@ -27,12 +27,12 @@ _FILES = [
 _SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
-def load_tokenizer(path):
+def load_tokenizer(path, *, masks=False):
     """The fast tokenizer of a checkpoint.
 
     path: a hub name, a checkpoint folder, a finished run folder, or a folder with nothing but a tokenizer's
-    files.
-    Raises CheckpointError where there is none, or none that pads and is fast.
+    files.  masks: some of its tokens will be masked.
+    Raises CheckpointError where there is none, or none that pads and is fast, or that masks.
     """
     from transformers import AutoTokenizer
 
@@ -77,6 +77,11 @@ def load_tokenizer(path):
             f"{source}: found a {type(tokenizer).__name__} with {len(tokenizer)} tokens and pad token "
             f"{tokenizer.pad_token!r}; "
             f"expected an encoder's fast tokenizer (tokenizer.json) with a vocabulary and a pad token"
+        )
+    if masks and tokenizer.mask_token_id is None:
+        raise CheckpointError(
+            f"{source}: its tokenizer has no mask token, which stands for what the loss of masked tokens "
+            "(--mlm_weight; sorting on a corpus) asks for; take another encoder, or leave that loss out"
         )
     rows, pieces = config.get("vocab_size"), max(tokenizer.get_vocab().values()) + 1
     if rows is not None and pieces > rows:

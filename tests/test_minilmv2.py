@@ -295,6 +295,18 @@ def test_a_teacher_that_is_not_in_the_table(demo_corpus, demo_tokenizer, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_tokenizer_without_a_mask(flags, demo_tokenizer, tmp_path):
+    """Refused before there is a folder, where tokens would be masked."""
+    file = tmp_path / "tokenizer.json"
+    demo_tokenizer.backend_tokenizer.save(str(file))
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    made = transformers.PreTrainedTokenizerFast(tokenizer_file=str(file), **names)
+    made.save_pretrained(tmp_path / "unmasked")
+    words = [*flags, "--tokenizer_name_or_path", tmp_path / "unmasked", "--output_dir", tmp_path / "run"]
+    done = run("run_minilmv2.py", *words, "--mlm_weight", 1, code=2)
+    assert "its tokenizer has no mask token" in done.stderr and not (tmp_path / "run").exists()
+
+
 def test_a_student_with_another_vocabulary_or_too_few_positions(base, small_teacher, tmp_path):
     sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     for changed, expected in (
