@@ -6,7 +6,7 @@ import shlex
 import pytest
 from commands import run
 
-from utils.files import read_json
+from utils.files import read_json, write_json
 
 
 def said(folder, word):
@@ -40,6 +40,11 @@ def test_rows_are_cut_as_they_were(tmp_path, tuned_demo, small_demo):
     assert (args.max_length, args.target_sparsity) == (16, 70)
     words = ["--task_name", "demo", "--use_cpu", "--model_path", str(tuned_demo), str(nested)]
     assert importlib.import_module("run_evaluation").parse(words).max_length == 128
+    for damaged in (-1, "16", 16.5, None):
+        record = read_json(tuned / "args.json")
+        record["settings"]["max_length"] = damaged
+        write_json(tuned / "args.json", record)
+        assert importlib.import_module("run_evaluation").parse([*words[:4], str(tuned)]).max_length == 128
     words[4:] = [str(tuned), "--max_length", "24"]
     assert importlib.import_module("run_evaluation").parse(words).max_length == 24
 

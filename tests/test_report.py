@@ -236,6 +236,16 @@ def test_what_chose_is_what_is_shown(tmp_path):
     )
 
 
+def test_a_record_that_is_damaged(tmp_path):
+    """What chose is then not known; the page is made all the same."""
+    for name, metric in (("a", ["f1"]), ("b", {"f1": 1})):
+        write(tmp_path / name, {"stage": "finetuning", "task": "mine", "metrics": {"dev": {"acc": 0.75}}})
+        settings = {"settings": {"selection_metric": metric}}
+        (tmp_path / name / "args.json").write_text(json.dumps(settings))
+    text = report.write(tmp_path).read_text(encoding="utf-8")
+    assert text.count("dev accuracy 0.7500") == 2 and "damaged (" not in text
+
+
 def test_charts():
     """Places grow with values, also on logarithmic axes; what cannot be drawn is left out; long series are
     thinned."""

@@ -72,14 +72,14 @@ def check_hold_out(args, configs: dict, *, trained=()):
 
 
 def trained_with(args) -> dict:
-    """The numbers among the settings of the run that a checkpoint comes from, of the first one that a run has
+    """The settings that are counts, of the run that a checkpoint comes from: of the first one that a run has
     made for this task; empty where there is none."""
     for flag in ("model_path", "teacher_model_path", "student_model_path"):
         given = getattr(args, flag, None)
         for path in given if isinstance(given, list) else [given]:
             settings = checkpoints.settings_of(path) if path is not None else {}
             if settings.get("task_name") == args.task_name:
-                return {name: value for name, value in settings.items() if type(value) in (int, float)}
+                return {name: value for name, value in settings.items() if type(value) is int and value > 0}
     return {}
 
 

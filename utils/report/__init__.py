@@ -89,7 +89,8 @@ def find_runs(folder) -> list[FoundRun]:
         if "args.json" in names:
             found = _read(run, Path(parent) / "args.json", files.read_json)
             settings = found.get("settings") if isinstance(found, dict) else None
-            run.chosen_by = settings.get("selection_metric") if isinstance(settings, dict) else None
+            metric = settings.get("selection_metric") if isinstance(settings, dict) else None
+            run.chosen_by = metric if isinstance(metric, str) else None
         if "metrics.jsonl" in names:
             run.rows = _read(run, Path(parent) / "metrics.jsonl", _read_rows) or []
         _drop_what_cannot_be_shown(run)
