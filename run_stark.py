@@ -165,7 +165,7 @@ def sparsify(teacher, trial, data, *, run):
     """Stage 3.  Sorts the teacher by K and writes it, unless that was done before; returns (its folder, its
     dev metrics)."""
     args, folder, done = run.args, run.state("sparse_teacher"), run.state("sparse_teacher.json")
-    if not done.exists():
+    if not distributed.from_main(done.exists):
         before = evaluation.evaluate(teacher, data.selection, **run.inference)
         split = data.scoring_split(args.scoring_split, args.num_scoring_samples)
         options = flags.stark.scoring_options(args)

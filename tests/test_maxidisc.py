@@ -1,7 +1,10 @@
 """MaxiDisc through the script: paths, hops found again by what they are, kill and resume between hops."""
 
+import time
+from pathlib import Path
+
 import pytest
-from commands import kill_when, run
+from commands import kill_when, outcome, run
 from run_folders import SHORT, stage_done
 
 from utils.files import read_json, sha256
@@ -79,6 +82,37 @@ def test_hops_of_other_numbers_of_processes(small_demo, nested_demo, tmp_path):
     run("run_maxidisc.py", *words, "--output_dir", tmp_path / "two", processes=2)
     done = run("run_maxidisc.py", *words, "--output_dir", tmp_path / "one")
     assert "trained before" not in done.stderr and len([*(tmp_path / "hops").iterdir()]) == 2
+
+
+def kept_by_another_run(folder, aside):
+    """Have this process find a hop that another run keeps just before it looks."""
+
+    def exists(path, look=Path.exists):
+        if path == folder / "hop.json" and look(aside):
+            time.sleep(0.5)  # the other processes look, if they look for themselves
+            aside.rename(folder)
+        return look(path)
+
+    Path.exists = exists
+
+
+def test_a_hop_that_another_run_keeps_meanwhile(small_demo, nested_demo, tmp_path):
+    """All processes take it or none does: those that train would wait for the others for ever."""
+    words = flags(small_demo, nested_demo, tmp_path, "--layer_or_sparsity_path", "90S")
+    run("run_maxidisc.py", *words, "--output_dir", tmp_path / "first", processes=2)
+    (hop,) = (tmp_path / "hops").iterdir()
+    hop.rename(tmp_path / "aside")
+    codes, printed = outcome(
+        "run_maxidisc.py",
+        *words,
+        "--output_dir",
+        tmp_path / "second",
+        processes=2,
+        before=[(kept_by_another_run, (hop, tmp_path / "aside")), None],
+        seconds=40,
+    )
+    assert codes == [0, 0], printed
+    assert read_json(tmp_path / "second" / "results.json")["trials_in_full"][0]["reused"] == [True]
 
 
 def test_killed_between_hops_ends_with_the_same_bytes(small_demo, nested_demo, tmp_path):
