@@ -67,8 +67,8 @@ def has_task_head(path, config, names, kind, new_head) -> bool:
     return False
 
 
-def require_vocabulary_head(path, config, names) -> bool:
-    """True.  Raises CheckpointError where none of the weights is of a head for masked tokens (all may be the
+def require_vocabulary_head(path, config, names):
+    """Raise CheckpointError where none of the weights is of a head for masked tokens (all may be the
     embeddings')."""
     if not has_vocabulary_head(config, names):
         raise CheckpointError(
@@ -76,7 +76,6 @@ def require_vocabulary_head(path, config, names) -> bool:
             "as it was pretrained "
             "(bert-base-uncased), with its head"
         )
-    return True
 
 
 def order_of_labels(path, config, kind, expected, unnamed_labels) -> list[int] | None:

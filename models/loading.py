@@ -58,7 +58,8 @@ def load_model(
     config, names = checkpoints.read_config(folder), weight_names(folder)
     expected, order = list(label_names) if label_names else None, None
     if kind == "masked":
-        has_head = heads.require_vocabulary_head(path, config, names)
+        heads.require_vocabulary_head(path, config, names)
+        has_head = True
     else:
         has_head = not drop_head and heads.has_task_head(path, config, names, kind, new_head)
     if has_head:
@@ -253,5 +254,5 @@ def _explained():
         ) from error
 
 
-def _some(names, limit=6):
-    return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+def _some(names):
+    return ", ".join(names[:6]) + (f", ... ({len(names)} in all)" if len(names) > 6 else "")

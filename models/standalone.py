@@ -68,7 +68,7 @@ def text(model) -> str:
         each for each in stock.config_class.__mro__ if each.__module__.startswith("transformers")
     )
     # Classes that others are made of come first
-    first, rest = [each for each in parts if each in stock.__mro__ or each is enct5.Prompt], parts
+    first = [each for each in parts if each in stock.__mro__ or each is enct5.Prompt]
     rest = [each for each in parts if each not in first]
     return "\n".join(
         [

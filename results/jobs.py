@@ -374,7 +374,7 @@ def a1(jobs):
 def a2(jobs):
     """StarK on QQP, TED on STS-B and QQP, MiniMoE and MiniLMv2 on SST-2 and CoNLL-2003."""
     for part, rates, epochs in ((70, SMALL_HOP_RATES, 6), (90, SMALL_RATES, 8)):
-        stark(jobs, f"A2/qqp_{part}S", "qqp", part, rates=rates, epochs=epochs, rows=5000)
+        stark(jobs, f"A2/qqp_{part}S", part, rates=rates, epochs=epochs, rows=5000)
     epochs, rate, size = SMALL["stsb"]
     teacher(jobs, "A2", "stsb", model="$MODEL", rate=rate, epochs=epochs, size=size)
     modes = {"ft": None, "kd": 0, "lwd": 5, "ted": 50, "ted_above_chance": 50}
@@ -497,16 +497,16 @@ def u1(jobs):
 # ---- Parts of all
 
 
-def stark(jobs, kind, task, part, *, rates, epochs, rows):
-    """The trial student, which is that of the dense teacher, and StarK's: the same rows, updates, start and
-    data order."""
+def stark(jobs, kind, part, *, rates, epochs, rows):
+    """On QQP, the trial student, which is that of the dense teacher, and StarK's: the same rows, updates,
+    start and data order."""
     flags = {
         "--teacher_model_path": Run("A1/qqp_teacher"),
         "--model_type": "kd",
         "--temperature": 2,
         "--cache_teacher": True,
     }
-    flags |= {**on(task, epochs=epochs, rows=rows), "--student_sparsity": part, **SCORED}
+    flags |= {**on("qqp", epochs=epochs, rows=rows), "--student_sparsity": part, **SCORED}
     start = Run("A1/qqp_nested")
     jobs.add(
         f"{kind}_trial",

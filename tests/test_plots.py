@@ -11,11 +11,11 @@ from utils import plots
 ROOT = Path(__file__).parents[1]
 TITLE = "MRPC: choice of an assistant for a 90 % sparse student, $seed_776$"
 METRIC = "dev mean of accuracy and F1 (fraction)"
-ROWS = [  # out of order; the last is the student's own sparsity, which is no candidate
+ROWS = [  # out of order
     {"sparsity": 80, "metric": 0.75, "t": 0.91},
     {"sparsity": 50, "metric": 0.80, "t": 0.90},
     {"sparsity": 70, "metric": 0.78, "t": 0.92},
-    {"sparsity": 90, "metric": 0.60, "t": None},
+    {"sparsity": 90, "metric": 0.60, "t": 0.78},
 ]
 
 
@@ -59,15 +59,16 @@ def assert_readable(figure):
 
 def test_tradeoff(tmp_path):
     path = tmp_path / "tradeoff.png"
-    figure = plots.tradeoff(path, ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2)
+    figure = plots.tradeoff(path, ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2, teacher=0.9)
     upper, lower = figure.axes
     assert drawn_with(upper, "o") == [(50, 0.80), (70, 0.78), (80, 0.75), (90, 0.60)]
-    assert drawn_with(lower, "s") == [(50, 0.90), (70, 0.92), (80, 0.91)]
+    assert drawn_with(lower, "s") == [(50, 0.90), (70, 0.92), (80, 0.91), (90, 0.78)]
     assert drawn_with(upper, "*") == [(70, 0.78)] and drawn_with(lower, "*") == [(70, 0.92)]
+    assert set(upper.lines[-1].get_ydata()) == {0.9}
     assert upper.get_ylabel().replace("\n", " ") == METRIC and lower.get_ylabel() == "t(A)"
     legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
     assert legends == [
-        [METRIC, "chosen: 70 %, 0.7800"],
+        [METRIC, "chosen: 70 %, 0.7800", "teacher: 0.9000"],
         ["t(A) = metric + 0.2 (1 - scale)", "chosen: 70 %, 0.9200"],
     ]
     assert_readable(figure)
@@ -76,25 +77,12 @@ def test_tradeoff(tmp_path):
     assert content.startswith(b"\x89PNG") and int.from_bytes(content[16:20]) == 1024  # pixels across
 
 
-def test_the_level_of_the_teacher(tmp_path):
-    """Above, where the metric is; the trade-off has none."""
+def test_tradeoff_of_one_candidate(tmp_path):
     figure = plots.tradeoff(
-        tmp_path / "t.png", ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2, teacher=0.9
+        tmp_path / "t.png", ROWS[:1], chosen=80, metric=METRIC, title=TITLE, lam=0.2, teacher=0.9
     )
-    upper, lower = ([text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes)
-    assert "teacher: 0.9000" in upper and not any("teacher" in text for text in lower)
-    assert set(figure.axes[0].lines[-1].get_ydata()) == {0.9}
+    assert drawn_with(figure.axes[0], "o") == [(80, 0.75)] and drawn_with(figure.axes[1], "*") == [(80, 0.91)]
     assert_readable(figure)
-
-
-@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[3:]])
-def test_tradeoff_without_an_assistant(tmp_path, rows):
-    """Nothing is marked where nothing was chosen; one point, or no candidate at all, can be drawn too."""
-    figure = plots.tradeoff(
-        tmp_path / "tradeoff.png", rows, chosen=None, metric="dev acc", title="no assistant", lam=0.2
-    )
-    assert [line.get_marker() for axes in figure.axes for line in axes.lines] == ["o", "s"]
-    assert len(drawn_with(figure.axes[0], "o")) == len(rows)
 
 
 def test_curve(tmp_path):
@@ -198,7 +186,7 @@ def test_expert_shares_lie_within_their_panels(tmp_path):
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in ("first.png", "second.png"):
-        plots.tradeoff(tmp_path / name, ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2)
+        plots.tradeoff(tmp_path / name, ROWS, chosen=70, metric=METRIC, title=TITLE, lam=0.2, teacher=0.9)
     for kind in ("png", "svg"):
         assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
 

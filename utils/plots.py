@@ -39,30 +39,28 @@ SETTINGS = {
 }
 
 
-def tradeoff(path, rows, *, chosen, metric, title, lam, teacher=None):
+def tradeoff(path, rows, *, chosen, metric, title, lam, teacher):
     """Metric and trade-off t(A) over sparsity, one above the other, with the chosen assistant marked.
 
     path: PNG file to write; its folder exists.
-    rows: {"sparsity": percent, "metric": value, "t": value}, one per candidate; without "t" (or None) a row
-        is no candidate and appears only above (the student's own sparsity).
-    chosen: sparsity of the assistant, or None where there was none.
+    rows: {"sparsity": percent, "metric": value, "t": value}, one per candidate.  chosen: sparsity of the
+    assistant.
     metric: its name as it is to be read on the axis, with the split: "dev F1 (fraction)".  lam: lambda, to be
-    printed.  teacher: its metric, a line above; None for no line.
+    printed.  teacher: its metric, a line above.
     Returns the matplotlib figure. Source: MiniDisc (Zhang et al. 2024).
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
-    candidates = [row for row in rows if row.get("t") is not None]
     formula = f"t(A) = metric + {lam:g} (1 - scale)"
-    panels = [("metric", metric, metric, rows, STYLES[0]), ("t", "t(A)", formula, candidates, STYLES[1])]
+    panels = [("metric", metric, metric, STYLES[0]), ("t", "t(A)", formula, STYLES[1])]
 
     def draw(figure):
-        for axes, (key, label, legend, points, style) in zip(figure.subplots(2, 1, sharex=True), panels):
-            _line(axes, points, key, legend, style)
-            for row in points:
+        for axes, (key, label, legend, style) in zip(figure.subplots(2, 1, sharex=True), panels):
+            _line(axes, rows, key, legend, style)
+            for row in rows:
                 if row["sparsity"] == chosen:
                     axes.axvline(chosen, color=CHOSEN, linestyle=":", linewidth=1.2, zorder=1)
                     _star(axes, chosen, row[key], f"chosen: {chosen:g} %, {row[key]:.4f}")
-            if key == "metric" and teacher is not None:
+            if key == "metric":
                 _level(axes, "teacher", teacher)
             _y_label(axes, label)
             _legend(axes)

@@ -87,11 +87,11 @@ class Apart:
             "unknown_before": int(self.counts_P[unknown]) if is_there else 0,
         }
 
-    def curve(self, counts_P, *, points=7) -> list[dict]:
+    def curve(self, counts_P) -> list[dict]:
         """row() of vocabularies of evenly spaced sizes, from what must stay to all pieces.  counts_P: that
         choose."""
         smallest, largest = len(self._pieces.required), len({*self._pieces.ids.values()})
-        sizes = np.unique(np.geomspace(smallest, largest, points).round().astype(int))
+        sizes = np.unique(np.geomspace(smallest, largest, 7).round().astype(int))
         return [self.row(self._pieces.chosen(counts_P, size=int(size))) for size in sizes]
 
 

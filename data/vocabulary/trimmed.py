@@ -9,6 +9,7 @@ from utils import files
 from utils.errors import CheckpointError
 
 _SENTENCEPIECE = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+_NUM_COMPARED, _BATCH = 64, 8  # texts of which old and new outputs are compared, and of a batch of them
 
 
 def trimmed_state(tokenizer, pieces, kept, *, max_length=None) -> dict:
@@ -45,19 +46,18 @@ def trimmed_backend(tokenizer, pieces, kept):
     return Tokenizer.from_str(json.dumps({**state, "truncation": None, "padding": None}))
 
 
-def whole_texts(tokenizer, made, texts, kept, *, max_length, most=64, size=8):
+def whole_texts(tokenizer, made, texts, kept, *, max_length):
     """Yield (inputs, inputs), the same texts in old and in new ids, in batches: texts all of whose pieces are
     kept, and of others the longest part between blanks that is such a text, where there is one.
 
-    made: the trimmed tokenizer.  max_length: tokens that texts are cut to.  most: how many texts.  size: of a
-    batch.
+    made: the trimmed tokenizer.  max_length: tokens that texts are cut to.
     """
     backend, known = plain_backend(tokenizer), {*kept.tolist()}
     parts = (_kept_part(text, backend, known) for text in texts)
-    found = [*itertools.islice(filter(None, parts), most)]
+    found = [*itertools.islice(filter(None, parts), _NUM_COMPARED)]
     options = {"padding": True, "truncation": True, "max_length": max_length, "return_tensors": "pt"}
-    for start in range(0, len(found), size):
-        batch = found[start : start + size]
+    for start in range(0, len(found), _BATCH):
+        batch = found[start : start + _BATCH]
         yield tokenizer(batch, **options), made(batch, **options)
 
 

@@ -321,15 +321,14 @@ def scoring(parser):
     )
 
 
-def model_path(parser, flag, role, *, aliases=(), required=True, default=None):
+def model_path(parser, flag, role, *, aliases=(), required=True):
     """Declare a flag that names a model: a hub name, a checkpoint folder or a run folder."""
     group = parser.add_argument_group("models") if not hasattr(parser, "_models") else parser._models
     parser._models = group
     group.add_argument(
         flag,
         *aliases,
-        required=required and default is None,
-        default=default,
+        required=required,
         metavar="PATH",
         help=f"{role}: a hub name, a checkpoint folder or a run folder",
     )
