@@ -47,14 +47,7 @@ from models import enct5, moe_bert, slicing
 from models.architectures import encoder, layer_modules, layers
 from models.balance import Balance
 from models.distillation import distil, objective_for, teacher_targets
-from models.filtered_bert import (
-    FilteredModel,
-    FrozenStates,
-    head_metrics,
-    load_filters,
-    new_filters,
-    save_filters,
-)
+from models.filtered_bert import FilteredModel, FrozenStates, load_filters, new_filters, save_filters
 from models.from_tensors import frozen_in, share_out
 from models.importance_masks import scoring_masks
 from models.initial_student import initial_student_folder, save_initial_student
@@ -64,7 +57,6 @@ from models.slicing import grid, kept, set_sparsity, sparsity
 from models.sparse_bert import crop, export_dense, keep_layers, sort_units
 from models.sparsity_curve import task_curve
 from models.students import describe, for_training, shrink, small_bert, with_dropout
-from utils.checkpoints import fingerprint
 
 __all__ = [
     "Balance",
@@ -75,12 +67,10 @@ __all__ = [
     "distil",
     "encoder",
     "export_dense",
-    "fingerprint",
     "for_training",
     "freeze",
     "frozen_in",
     "grid",
-    "head_metrics",
     "initial_student_folder",
     "keep_layers",
     "kept",

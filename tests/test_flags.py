@@ -15,6 +15,7 @@ from modules import objectives
 from modules.objectives import OBJECTIVES
 from utils import cards, checkpoints, flags
 from utils.errors import CheckpointError, FlagError
+from utils.flags.parser import path_of_students, percentages
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.stem for path in ROOT.glob("run_*.py"))
@@ -56,12 +57,12 @@ def test_students_are_spelled_one_way():
         "90S",
         "2.5S",
     ]
-    assert flags.path_of_students("80,90S") == ["80S", "90S"] and flags.path_of_students("80S, 6,4L") == [
+    assert path_of_students("80,90S") == ["80S", "90S"] and path_of_students("80S, 6,4L") == [
         "80S",
         "6L",
         "4L",
     ]
-    assert flags.percentages("90,0,50S,90") == [0, 50, 90]
+    assert percentages("90,0,50S,90") == [0, 50, 90]
     for text in ("90", "S", "0L", "101S", "4X", "-1S"):
         with pytest.raises(argparse.ArgumentTypeError):
             flags.layer_or_sparsity(text)
@@ -96,7 +97,7 @@ def test_what_a_teacher_can_give(wanted, config, message):
 def test_paths_must_shrink(path, message):
     problems = list(
         flags.assistants.check_path(
-            flags.path_of_students(path), {**NESTED, "compression": {"grid": {"50": 0, "80": 0, "90": 0}}}
+            path_of_students(path), {**NESTED, "compression": {"grid": {"50": 0, "80": 0, "90": 0}}}
         )
     )
     assert (problems == []) if message is None else any(message in problem for problem in problems)

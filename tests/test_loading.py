@@ -16,7 +16,7 @@ from tiny_models import build, inputs, nest, output, sliced
 
 import models
 from models import architectures
-from utils import families
+from utils import checkpoints, families
 from utils.errors import CheckpointError
 
 LABELS = ("no", "perhaps", "yes")
@@ -81,7 +81,7 @@ def test_round_trip(checkpoint):
     models.save_model(model, checkpoint)
     assert hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest() == before
     assert sorted(file.name for file in checkpoint.iterdir()) == ["config.json", "model.safetensors"]
-    assert models.fingerprint(checkpoint) == models.fingerprint(str(checkpoint))
+    assert checkpoints.fingerprint(checkpoint) == checkpoints.fingerprint(str(checkpoint))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_run_folders(checkpoint):
     with pytest.raises(CheckpointError, match="has not finished"):
         models.load_model(run, kind="classification")
     (run / "results.json").write_text("{}")
-    assert models.fingerprint(run) == models.fingerprint(run / "ckpt")
+    assert checkpoints.fingerprint(run) == checkpoints.fingerprint(run / "ckpt")
     models.load_model(run, kind="classification", label_names=LABELS)
 
 

@@ -17,16 +17,7 @@ assistants: run_maxidisc.py, run_minidisc.py.
 sparsification, stark, ted, vocabulary, evaluation: the scripts of these names.
 """
 
-from utils.flags.checks import (
-    check_balance,
-    check_dense,
-    check_hold_out,
-    check_spans,
-    check_student,
-    config,
-    student_parts,
-    whole_for,
-)
+from utils.flags.checks import check_balance, check_hold_out, check_student, config, student_parts, whole_for
 from utils.flags.groups import (
     DRY_RUN_ROWS,
     DRY_RUN_UPDATES,
@@ -35,35 +26,22 @@ from utils.flags.groups import (
     class_weights,
     data_options,
     folder,
-    held_out,
     how_loaded,
     how_trained,
     inference,
     model_path,
     runtime,
     scoring,
-    spans,
     task,
     training,
 )
 from utils.flags.parser import (
-    candidates,
-    count,
-    fraction,
     idle,
     layer_or_sparsity,
-    non_negative,
     parser,
-    path_of_students,
-    percent,
-    percentages,
-    positive,
     positive_int,
-    rates,
     resolve,
     settings,
-    switch,
-    weight,
     with_flag_name,
 )
 from utils.flags.teachers import balance, distillation, student, unlabelled
