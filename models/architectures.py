@@ -144,7 +144,7 @@ def layer_modules(model) -> nn.ModuleList:
 def layers(model) -> list[Layer]:
     """The encoder layers, each with its projections."""
     family = of(model)
-    start, unlike = f"{prefix(model)}{family.layers}", dict(zip(("heads", "neurons"), family.norms))
+    norm_paths = dict(zip(("heads", "neurons"), family.norms))
     heads = model.config.num_attention_heads
     shared = heads // getattr(model.config, family.key_heads, heads)  # of which each key is that of so many
     made = []
@@ -152,7 +152,7 @@ def layers(model) -> list[Layer]:
         find = module.get_submodule
         attention, norms = (
             find(family.attention),
-            {unit: find(path) for unit, path in unlike.items() if has(module, path)},
+            {unit: find(path) for unit, path in norm_paths.items() if has(module, path)},
         )
         key_dim = getattr(attention, family.head_dim)
         head_dim = key_dim * shared
@@ -163,7 +163,7 @@ def layers(model) -> list[Layer]:
             layout = [(path, 0, 1, size) for path, size in sizes.items()]
         layout += [(path, 0, 1, head_dim) for path in family.by_head]
         layout += [(family.attention_out, 1, 1, head_dim), (family.bias_table, 1, 1, 1)]
-        place = {"module": module, "name": f"{start}.{number}", "row": number}
+        place = {"module": module, "name": f"{layers_path(model)}.{number}", "row": number}
         made.append(
             Layer(
                 number=number,
@@ -274,6 +274,12 @@ def require_dense(model):
 def prefix(model) -> str:
     """What the names of the base model's parameters begin with in the model."""
     return "" if encoder(model) is model else f"{model.base_model_prefix}."
+
+
+def layers_path(model) -> str:
+    """The path of the list of encoder layers: what the names of all their parameters begin with, and a
+    dot."""
+    return f"{prefix(model)}{of(model).layers}"
 
 
 def has(module, path):

@@ -43,7 +43,7 @@ def axes(model) -> list[tuple[str, int]]:
     config.compression says.
     """
     check_family(model)
-    size, start = width(model), f"{architectures.prefix(model)}{architectures.of(model).layers}."
+    size, start = width(model), f"{architectures.layers_path(model)}."
     found = []
     for layer in architectures.layers(model):
         for projection in layer.projections:

@@ -102,7 +102,7 @@ def with_experts(
                 for projection in projections:
                     _expand(tensors, projection, units, std=getattr(model.config, "initializer_range", 0.02))
                 router = Router(number, widths=_widths(projections)).to(model.device, model.dtype)
-                start = f"{_start(model)}{layer.number}.{mixture}_router"
+                start = f"{architectures.layers_path(model)}.{layer.number}.{mixture}_router"
                 tensors.update({f"{start}.{name}": tensor for name, tensor in router.named_parameters()})
     return fill(made, tensors, like=model)
 
@@ -203,7 +203,7 @@ def _install(model):
             router.name = f"{mixture}/{layer.number}"
             setattr(layer.module, f"{mixture}_router", router)
             for projection in projections:
-                path = projection.name.removeprefix(f"{_start(model)}{layer.number}.")
+                path = projection.name.removeprefix(f"{architectures.layers_path(model)}.{layer.number}.")
                 stacked = ExpertLinear(
                     *(
                         _repeat(tensor, number)
@@ -256,11 +256,6 @@ def _scale(entry):
 def _widths(projections):
     """The sublayer's input, and what lies inside."""
     return projections[0].linear.weight.shape[1], projections[0].linear.weight.shape[0]
-
-
-def _start(model):
-    """What the names of all layers' parameters begin with."""
-    return f"{architectures.prefix(model)}{architectures.of(model).layers}."
 
 
 def _repeat(tensor, number):

@@ -63,7 +63,7 @@ def _copy_part(student, teacher, *, layers):
     stay random."""
     ours, theirs = architectures.layers(student), dict(teacher.named_parameters())
     groups = architectures.row_groups(student)
-    start = f"{architectures.prefix(student)}{architectures.of(student).layers}."
+    start = f"{architectures.layers_path(student)}."
     every, left = len(architectures.layers(teacher)) // len(ours), []
     for name, tensor in student.named_parameters():
         source = name

@@ -93,7 +93,7 @@ def keep_layers(model, number, *, which="first"):
         else:
             del config.compression
     shorter, tensors = empty(type(model), config, like=model), tensors_of(model)
-    prefix = f"{architectures.prefix(model)}{architectures.of(model).layers}."
+    prefix = f"{architectures.layers_path(model)}."
     for name in [name for name in tensors if name.startswith(prefix)]:
         layer, _, rest = name.removeprefix(prefix).partition(".")
         tensor = tensors.pop(name)

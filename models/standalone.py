@@ -124,7 +124,8 @@ def _docstring(entry, stock_config):
 def _cut(model, entry):
     """(lines of __init__, functions and classes that they use, tables, in words) of a model without some
     units."""
-    layers, start, base = architectures.layers(model), _layers(model), architectures.prefix(model)
+    layers, base = architectures.layers(model), architectures.prefix(model)
+    start = architectures.layers_path(model)
     paths = [
         [each.name.removeprefix(f"{start}.{layer.number}.") for each in layer.projections] for layer in layers
     ]
@@ -193,7 +194,8 @@ def _cut_sublayer(model, entry, sublayer, start, row, parts):
 
 def _experts(model):
     """As _cut(), of a model with experts."""
-    entry, start, layer = expert_entry(model), _layers(model), architectures.layers(model)[0]
+    entry, start = expert_entry(model), architectures.layers_path(model)
+    layer = architectures.layers(model)[0]
     lines, units = [f"for layer in self.{start}:"], {"attention": "heads", "ffn": "neurons"}
     for mixture in MIXTURES:
         if entry[f"{mixture}_experts"] == 1:
@@ -242,11 +244,6 @@ def _auto_class(stock):
     """The Auto class that loads a stock class."""
     head = next((head for head in HEADS.values() if stock.__name__.endswith(f"For{head}")), None)
     return "AutoModel" if head is None else f"AutoModelFor{head}"
-
-
-def _layers(model):
-    """What the names of all layers begin with."""
-    return f"{architectures.prefix(model)}{architectures.of(model).layers}"
 
 
 def _attribute(name, path):
