@@ -64,10 +64,10 @@ def parse(argv=None):
                 "part of that "
                 "checkpoint is asked for by --student_sparsity or --student_layer)"
             )
-        elif len(parts := flags.student_parts(args)) > 1:
-            yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
-        elif not parts and not args.student_model_path:
+        elif not (parts := flags.student_parts(args)) and not args.student_model_path:
             args.layer_or_sparsity = "4L"
+        else:
+            yield from flags.check_one_part(parts)
         task, configs = tasks.find(args.task_name), {}
         for flag in ("teacher_model_path", "student_model_path"):
             config = configs[flag] = yield from flags.config(args, flag)

@@ -12,6 +12,7 @@ from pathlib import Path
 from data import opening, readers, tables, tagged_words
 from data.readers import Examples
 from data.squad.questions import read_questions
+from utils import families
 from utils.errors import DataError
 
 logger = logging.getLogger("compression")
@@ -64,7 +65,7 @@ def read_unlabelled(path, task) -> list[Examples]:
     Labels are not read.  Raises DataError, also where there is no row.
     """
     is_text = Path(opening.unpacked_name(path)).suffix.lower() == ".txt"
-    if is_text and task.kind not in ("tagging", "spans"):
+    if is_text and task.kind not in families.PER_TOKEN:
         if task.table.second is not None:
             raise DataError(
                 f"{path}: found lines of text; expected a table with {' and '.join(task.table.texts)}, as a "

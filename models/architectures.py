@@ -9,7 +9,7 @@ from models import enct5
 from modules.sliceable_linear import select
 from utils import families
 from utils.errors import CheckpointError
-from utils.families import EXPERTS, Family
+from utils.families import Family
 
 
 @dataclass
@@ -263,7 +263,7 @@ def row_groups(model) -> dict[str, int]:
 
 def require_dense(model):
     """Raise CheckpointError for a model with experts, whose units belong to different tokens."""
-    if model.config.model_type.startswith(EXPERTS):
+    if families.is_of_experts(model.config.model_type):
         raise CheckpointError(
             f"this model has experts ({model.config.model_type}): heads and neurons are scored, removed and "
             "filled in on dense "

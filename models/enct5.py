@@ -144,7 +144,7 @@ def fitted(config: dict, *, has_decoder) -> dict:
     whole; a grid whose rows change keeps but its first point.
     """
     entry, number = config.get("compression"), families.size(config, "layers")
-    if not entry or entry.get("kind") == "experts":
+    if not entry or families.has_experts(config):
         return config
     rows = {"heads": number + 2 * has_decoder, "neurons": number + has_decoder}
     if all(len(entry[unit]) == rows[unit] for unit in rows):

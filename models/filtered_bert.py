@@ -14,7 +14,8 @@ from torch import nn
 from models import architectures, sharding
 from models.checkpoint_files import local_folder
 from models.saving import check_finite
-from modules.filters import FIRST_TOKEN, Filters, first_token, mean_token
+from modules.filters import Filters, first_token, mean_token
+from modules.losses import PER_TOKEN
 from utils import chance, distributed, evaluation, files, filter_specs
 from utils.errors import CheckpointError
 from utils.filter_specs import FilterSpec
@@ -136,7 +137,7 @@ class FrozenStates:
 
         spec: FilterSpec.  kind: of the task.
         """
-        pool = first_token if kind in FIRST_TOKEN else None
+        pool = None if kind in PER_TOKEN else first_token
         if spec.pooled:
             pool = None if spec.nonlinear else mean_token
         self.all_tokens, self.answers = pool is None, {}

@@ -46,7 +46,7 @@ CLASSES = DerivedClasses(EXPERTS, MoeModel, families.fit_for("ffn experts"))
 def expert_entry(model) -> dict | None:
     """config.compression of a model with experts; None for others."""
     entry = getattr(model.config, "compression", None)
-    return entry if entry and entry.get("kind") == "experts" else None
+    return entry if entry and families.is_of_experts(model.config.model_type) else None
 
 
 def routers(module) -> dict:

@@ -22,6 +22,7 @@ from torch import nn
 from models import architectures, attention, hidden_dimensions
 from models.derived_classes import DerivedClasses
 from modules.sliceable_linear import EmptyLinear, slice_linear
+from utils import families
 from utils.errors import CheckpointError
 from utils.families import FAMILIES, SPARSE
 
@@ -57,7 +58,7 @@ sparse_config, sparse_class = CLASSES.config_class, CLASSES.model_class
 def sparse_entry(model) -> dict | None:
     """config.compression of a nested or cropped model; None for others."""
     entry = getattr(model.config, "compression", None)
-    return entry if entry and entry.get("kind") != "experts" else None
+    return None if not entry or families.is_of_experts(model.config.model_type) else entry
 
 
 def sparsity(model) -> float:
@@ -69,9 +70,7 @@ def sparsity(model) -> float:
 def grid(model) -> list[float]:
     """Sparsities in percent that a nested model can be sliced or cropped to, its own and larger, ascending;
     [] for others."""
-    entry = sparse_entry(model)
-    values = sorted(float(key) for key in entry["grid"]) if entry else []
-    return [int(value) if value.is_integer() else value for value in values]
+    return families.grid({"compression": sparse_entry(model)})
 
 
 def kept(model, s=None) -> dict[str, list[int]]:

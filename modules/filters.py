@@ -13,11 +13,6 @@ from torch import nn
 from modules import losses
 
 INITIAL_STD = 0.02  # of the weights; biases start at 0
-FIRST_TOKEN = (
-    "classification",
-    "multilabel",
-    "regression",
-)  # kinds of tasks that are answered at the first token
 
 
 class Filters(nn.ModuleDict):
@@ -72,7 +67,7 @@ class FilterTraining(nn.Module):
 
     def __init__(self, filters, *, kind, output_dim, num_labels, dropout, pooled=False):
         super().__init__()
-        self.filters, self.first_token, self.mean = filters, kind in FIRST_TOKEN, pooled
+        self.filters, self.first_token, self.mean = filters, kind not in losses.PER_TOKEN, pooled
         assert self.first_token or not pooled, kind
 
         def head():
@@ -165,7 +160,7 @@ class LayerwiseObjective:
     def of_tokens(self) -> list[str]:
         """The terms that hold each token of the student against the same one of the teacher."""
         terms = {
-            "kl": self.kl_alpha and self.kind not in FIRST_TOKEN,
+            "kl": self.kl_alpha and self.kind in losses.PER_TOKEN,
             "mse": self.mse_alpha and not self.pooled,
         }
         return [name for name, compares in terms.items() if compares]

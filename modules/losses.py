@@ -19,6 +19,7 @@ teacher).
 import torch
 import torch.nn.functional as F
 
+PER_TOKEN = ("tagging", "spans")  # kinds of tasks that are answered for each token; others at the first one
 IGNORED = -100  # label of tokens that are not scored
 NUM_MATCHES = 6  # hidden states that are compared at most, besides the embedding output
 
@@ -80,7 +81,7 @@ def soft_label(student_logits, teacher_logits, *, kind, temperature=1.0, mask=No
     if kind == "multilabel":
         probs = torch.sigmoid(_full(teacher_logits) / temperature)
         return temperature**2 * _binary_cross_entropy(_full(student_logits) / temperature, probs, divisor)
-    assert kind in ("classification", "tagging", "spans"), kind
+    assert kind in ("classification", *PER_TOKEN), kind
     assert student_logits.shape == teacher_logits.shape, (student_logits.shape, teacher_logits.shape)
     assert (mask is not None) == (kind != "classification"), "a mask belongs to tokens, and only there"
     if kind == "spans":

@@ -154,7 +154,7 @@ class Objective:
     @property
     def of_tokens(self) -> list[str]:
         """The terms that hold each token of the student against the same one of the teacher."""
-        tokens = self.kind in ("tagging", "spans")
+        tokens = self.kind in losses.PER_TOKEN
         terms = {name: TERMS[name] for name in self.weights}
         return [
             name for name, term in terms.items() if term.needs_teacher and (tokens or term.states != "none")

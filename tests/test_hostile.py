@@ -76,6 +76,7 @@ CONFIGS = {
         "compression.grid.abc",
     ),
     "a point without heads": ({"compression": grid({"neurons": [1]})}, "compression.grid.50"),
+    "experts in a dense model": ({"compression": {"kind": "experts"}}, "compression.kind: found 'experts'"),
     "labels a list": ({"id2label": ["no", "yes"]}, "id2label: found"),
     "a list of held-out shares": ({"hold_out": [0.1]}, "hold_out: found"),
     "a word for a held-out share": ({"hold_out": {"demo": "some"}}, "hold_out: found"),

@@ -431,6 +431,7 @@ def test_families_without_attention_experts(demo_tokenizer, demo_corpus, tmp_pat
 
 @pytest.mark.parametrize("change, message", [
     (lambda c: c.pop("compression"), "needs a compression entry of the kind experts, found none"),
+    (lambda c: c["compression"].update(kind="sparse"), "kind: found 'sparse', expected one that goes with"),
     (lambda c: c["compression"].update(ffn_experts=3), "of another size"),
     (lambda c: c["compression"].update(ffn_experts=1), "unexpected: .*ffn_router"),
     (lambda c: c["compression"].update(ffn_experts="4"),

@@ -62,7 +62,7 @@ def _problems(config):
                 f"{name}: found {_shown(config[name])}, expected the name of an implementation, none of code "
                 "on the hub"
             )
-    yield from _of_compression(config.get("compression"))
+    yield from _of_compression(config)
     yield from _of_own_task(config.get(OWN_TASK))
 
 
@@ -77,13 +77,20 @@ def _of_own_task(entry):
         yield f"{OWN_TASK}: found no {' and no '.join(sorted(lacking))}, expected the columns of its files"
 
 
-def _of_compression(entry):
+def _of_compression(config):
+    entry = config.get("compression")
     if entry is None:
         return
     if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
         yield f"compression: found {_shown(entry)}, expected an object with a kind"
         return
-    if entry["kind"] == "experts":
+    if (entry["kind"] == "experts") != families.has_experts(config):
+        yield (
+            f"compression.kind: found {_shown(entry['kind'])}, expected one that goes with the model_type "
+            f"{config['model_type']}"
+        )
+        return
+    if families.has_experts(config):
         return  # models/moe_bert.py checks its own
     if type(entry.get("sparsity", 0)) not in (int, float) or not 0 <= entry.get("sparsity", 0) <= 100:
         yield f"compression.sparsity: found {_shown(entry['sparsity'])}, expected a percentage"

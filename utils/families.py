@@ -19,6 +19,7 @@ HEADS = {  # kind of task: stock head
     "tagging": "TokenClassification",
     "spans": "QuestionAnswering",
 }
+PER_TOKEN = ("tagging", "spans")  # kinds of tasks that are answered for each token; others at the first one
 # With that of masked tokens, which is no task's: importance on a corpus is that of their loss
 ALL_HEADS = {**HEADS, "masked": "MaskedLM"}
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2")  # how attention is computed, as transformers calls it
@@ -416,9 +417,22 @@ def pretraining_heads() -> list[str]:
 # ---- A config.json
 
 
+def is_of_experts(model_type: str) -> bool:
+    """Whether models of this model_type have experts."""
+    return model_type.startswith(EXPERTS)
+
+
 def has_experts(config: dict | None) -> bool:
     """Whether a config.json is that of a model with experts; False where it is not known."""
-    return config is not None and config["model_type"].startswith(EXPERTS)
+    return config is not None and is_of_experts(config["model_type"])
+
+
+def grid(config: dict) -> list[float]:
+    """Sparsities in percent that a nested model with this config.json can be cropped to, its own and larger,
+    ascending; [] for others."""
+    points = (config.get("compression") or {}).get("grid", {})
+    values = sorted(map(float, points))
+    return [int(value) if value.is_integer() else value for value in values]
 
 
 def size(config: dict, which: str) -> int | None:

@@ -17,7 +17,15 @@ assistants: run_maxidisc.py, run_minidisc.py.
 sparsification, stark, ted, vocabulary, evaluation: the scripts of these names.
 """
 
-from utils.flags.checks import check_balance, check_hold_out, check_student, config, student_parts, whole_for
+from utils.flags.checks import (
+    check_balance,
+    check_hold_out,
+    check_one_part,
+    check_student,
+    config,
+    student_parts,
+    whole_for,
+)
 from utils.flags.groups import (
     DRY_RUN_ROWS,
     DRY_RUN_UPDATES,

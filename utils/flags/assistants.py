@@ -6,6 +6,7 @@ Nothing here imports torch.
 
 import itertools
 
+from utils import families
 from utils.flags import model_types
 from utils.flags.checks import check_hold_out, check_student, config
 from utils.flags.groups import model_path
@@ -169,7 +170,7 @@ def _check_candidates(args, teacher: dict):
     """Yield what is wrong with a list of --candidates for a teacher with this config and
     --target_sparsity."""
     compression = teacher.get("compression") or {}
-    grid = sorted(float(key) for key in compression.get("grid", {}))
+    grid = families.grid(teacher)
     if isinstance(args.candidates, str) or not grid:
         return
     own, shown = compression.get("sparsity", 0), ", ".join(f"{s:g}" for s in args.candidates)

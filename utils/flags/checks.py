@@ -113,6 +113,12 @@ def student_parts(args) -> list[tuple[str, str]]:
     return [(flag, part) for flag, part in given.items() if part is not None]
 
 
+def check_one_part(parts):
+    """Yield what is wrong with several parts, as student_parts() finds them."""
+    if len(parts) > 1:
+        yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
+
+
 def config(args, flag: str):
     """The config of the checkpoint that a path flag names (`yield from`); None where it is not known.  Yields
     what is wrong."""
@@ -223,7 +229,7 @@ def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
         if layers is not None and number > layers:
             yield f"{flag} {wanted}: the {source} has {layers} layers"
         return
-    grid = sorted(float(key) for key in compression.get("grid", {}))
+    grid = families.grid(config)
     if not grid:
         yield (
             f"{flag} {wanted}: the {source} is not nested (no grid in its config); sparsify it first with "

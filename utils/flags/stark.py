@@ -5,7 +5,7 @@ Nothing here imports torch.
 
 from utils import checkpoints, families
 from utils.flags import model_types
-from utils.flags.checks import check_hold_out, check_student, config, student_parts
+from utils.flags.checks import check_hold_out, check_one_part, check_student, config, student_parts
 from utils.flags.groups import model_path
 from utils.flags.parser import fraction, percentages
 
@@ -93,7 +93,7 @@ def check_stark(args, task, *, objectives):
                 "same ids"
             )
     compression = (teacher or {}).get("compression") or {}
-    grid = args.grid if scoring else sorted(float(key) for key in compression.get("grid", {}))
+    grid = args.grid if scoring else families.grid(teacher or {})
     if compression.get("sparsity"):
         yield (
             f"--teacher_model_path: cropped to a sparsity of {compression['sparsity']:g}; expected a teacher "
@@ -126,8 +126,7 @@ def check_stark(args, task, *, objectives):
         yield from _check_trial(configs["student_model_path"], parts)
         return
     yield from model_types.check_unlabelled(args, "kd", kd)
-    if len(parts) > 1:
-        yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
+    yield from check_one_part(parts)
     if not args.student_init_path and not (scoring and parts):
         yield "--student_init_path: required, what the trial distillation started from" + (
             ", or a part of the teacher (--student_sparsity, --student_layer)" if scoring else ""

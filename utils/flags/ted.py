@@ -6,7 +6,7 @@ from pathlib import Path
 from utils import families, filter_specs
 from utils.errors import CheckpointError
 from utils.flags import model_types
-from utils.flags.checks import check_hold_out, check_student, config, student_parts
+from utils.flags.checks import check_hold_out, check_one_part, check_student, config, student_parts
 from utils.flags.groups import model_path
 from utils.flags.parser import idle, moderate, non_negative, positive_int, switch, width
 from utils.flags.teachers import cache, teacher_dtype
@@ -186,7 +186,7 @@ def check_ted(args, task):
         *(["student_model_path"] if args.student_init != "pretrained" else []),
     ]
     yield from check_hold_out(args, configs, trained=trained)
-    if args.filter_token is not None and task and task.kind in ("tagging", "spans"):
+    if args.filter_token is not None and task and task.kind in families.PER_TOKEN:
         yield (
             f"--filter_token: {task.name} is a {task.kind} task, whose filters use every token; leave it out"
         )
@@ -227,8 +227,7 @@ def check_ted(args, task):
 def _check_student(args, configs):
     """What is wrong with where the student comes from."""
     parts, own = student_parts(args), args.student_model_path
-    if len(parts) > 1:
-        yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
+    yield from check_one_part(parts)
     if own is None and not (parts and args.teacher_model_path):
         yield "--student_model_path: required, or a part of the teacher (--student_layer, --student_sparsity)"
     if own and args.mode == "ft" and args.teacher_model_path:
