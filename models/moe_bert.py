@@ -97,7 +97,7 @@ def with_experts(
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         for layer in architectures.layers(model):
-            for mixture, number, projections in _mixtures(layer, config.compression):
+            for mixture, number, projections in mixtures(layer, config.compression):
                 units = _units(number, projections[0], shared_fraction)
                 for projection in projections:
                     _expand(tensors, projection, units, std=getattr(model.config, "initializer_range", 0.02))
@@ -196,9 +196,9 @@ def _install(model):
     _check_family(model.config)
     made = []
     for layer in architectures.layers(model):
-        for mixture, number, projections in _mixtures(layer, entry):
+        for mixture, number, projections in mixtures(layer, entry):
             router = Router(
-                number, widths=_widths(projections), noise=entry["gate_noise"], scale=_scale(entry)
+                number, widths=_widths(projections), noise=entry["gate_noise"], scale=output_scale(entry)
             )
             router.name = f"{mixture}/{layer.number}"
             setattr(layer.module, f"{mixture}_router", router)
@@ -229,7 +229,7 @@ def _tell_padding(base, inputs, others):
         router.reset(None if route_all else mask_BL.bool())
 
 
-def _mixtures(layer, entry):
+def mixtures(layer, entry):
     """[(which, experts, the projections that become experts)] of a layer."""
     units = {"attention": "heads", "ffn": "neurons"}
     numbers = {mixture: entry[f"{mixture}_experts"] for mixture in MIXTURES}
@@ -248,7 +248,7 @@ def _mixtures(layer, entry):
     ]
 
 
-def _scale(entry):
+def output_scale(entry):
     """What scales an expert's output."""
     return entry.get("output_scale", "probability")
 
@@ -282,8 +282,8 @@ def _check_entry(entry, model_type):
     ]
     if entry.get("gate_noise") not in NOISES:
         wrong.append(f"gate_noise {entry.get('gate_noise')!r}, expected one of {', '.join(NOISES)}")
-    if _scale(entry) not in SCALES:
-        wrong.append(f"output_scale {_scale(entry)!r}, expected one of {', '.join(SCALES)}")
+    if output_scale(entry) not in SCALES:
+        wrong.append(f"output_scale {output_scale(entry)!r}, expected one of {', '.join(SCALES)}")
     if not isinstance(entry.get("route_padding"), bool):
         wrong.append(f"route_padding {entry.get('route_padding')!r}, expected true or false")
     if wrong:

@@ -11,11 +11,9 @@ import inspect
 import re
 import types
 
-from torch import nn
-
 from models import architectures, attention, enct5, hidden_dimensions, standalone_parts
 from models.derived_classes import stock_parent
-from models.moe_bert import MIXTURES, expert_entry
+from models.moe_bert import expert_entry, mixtures, output_scale
 from models.saving import quiet
 from models.slicing import sparse_entry
 from modules import plain_experts, sliceable_linear
@@ -196,19 +194,12 @@ def _experts(model):
     """As _cut(), of a model with experts."""
     entry, start = expert_entry(model), architectures.layers_path(model)
     layer = architectures.layers(model)[0]
-    lines, units = [f"for layer in self.{start}:"], {"attention": "heads", "ffn": "neurons"}
-    for mixture in MIXTURES:
-        if entry[f"{mixture}_experts"] == 1:
-            continue
-        found = [
-            each
-            for each in layer.projections
-            if each.unit == units[mixture] and not isinstance(each.linear, nn.Embedding)
-        ]
-        router, width = f"layer.{mixture}_router", found[0].linear.in_features
-        scaled = "" if entry.get("output_scale", "probability") == "probability" else ", scaled=False"
+    lines = [f"for layer in self.{start}:"]
+    scaled = "" if output_scale(entry) == "probability" else ", scaled=False"
+    for mixture, _, projections in mixtures(layer, entry):
+        router, width = f"layer.{mixture}_router", projections[0].linear.in_features
         lines.append(f'    {router} = PlainRouter({width}, kept["{mixture}_experts"]{scaled})')
-        for each in found:
+        for each in projections:
             path = each.name.removeprefix(f"{start}.0.")
             lines.append(f'    share_out(layer, "{path}", {router}, enters={each.dim == 0})')
     parts = [standalone_parts.share_out, plain_experts.PlainRouter, plain_experts.PlainExperts]
