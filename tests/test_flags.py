@@ -1,6 +1,7 @@
 """Flags, model types, paths, cards: what is decided before torch is needed."""
 
 import argparse
+import ast
 import importlib
 import re
 import subprocess
@@ -36,15 +37,37 @@ def test_help(script):
     assert "--output_dir" in done.stdout
 
 
+def test_docstrings_keep_their_backslashes():
+    """A single one at the end of a line would join it with the next one; `\\n` would end one."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    folders = ("benchmarks", "data", "deberta_scripts", "models", "modules", "results", "tests", "utils")
+    found = []
+    for path in [*ROOT.glob("*.py"), *(path for name in folders for path in (ROOT / name).rglob("*.py"))]:
+        text = path.read_text(encoding="utf-8")
+        if "\\" not in text:
+            continue
+        lines = text.splitlines()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, documented) and ast.get_docstring(node) is not None:
+                written = lines[(start := node.body[0].lineno) - 1 : node.body[0].end_lineno]
+                raw = written[0].lstrip().startswith("r")
+                lost = re.search(r"\\", "\n".join(written).replace("\\\\", ""))
+                found += [f"{path}:{start}"] if lost and not raw else []
+    assert not found, found
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_flag_has_a_help(script, capsys):
-    """Behind its names stands what it is for; where the task is a flag, the tasks are listed."""
+    """Behind its names stands what it is for, and one default at most; where the task is a flag, the tasks
+    are listed."""
     with pytest.raises(SystemExit):
         importlib.import_module(script).parse(["--help"])
     text = capsys.readouterr().out
     entries = re.split(r"\n  (?=-)", text.split("\n\n", 1)[1])[1:]
     silent = [entry for entry in entries if not re.search(r"\S(  +|\n {10,})\S", entry.strip())]
     assert len(entries) > 10 and not silent, silent
+    contradictory = [entry for entry in entries if entry.count("(default") > 1]
+    assert not contradictory, contradictory
     task = next((entry for entry in entries if entry.startswith("--task_name")), None)
     assert task is None or all(name in task for name in tasks.NAMES)
 
@@ -317,6 +340,15 @@ def test_cards_of_models_that_were_not_trained():
     assert data.model_name == "filters mrpc" != card_of("ted", mode="ted")[1].model_name == "ted mrpc"
     methods = [card_of("ted", mode=mode)[0]["method"] for mode in ("ted", "lwd", "kd", "ft")]
     assert len({*methods}) == 4 and all("filters" not in method for method in methods[2:])
+
+
+def test_a_card_says_what_a_student_learnt():
+    """The source is that of the objective; without --model_type it is MiniDisc's."""
+    sources = {"kdbert_cls": "Hinton", "pkd": "Sun", "sparsebert_cls": "Zhang", None: "Zhang", "ft": "gold"}
+    for model_type, source in sources.items():
+        method = card_of("distillation", model_type=model_type)[0]["method"]
+        assert method.startswith("distillation from one teacher") == (model_type != "ft") and source in method
+    assert {*cards.LEARNT} == {*OBJECTIVES}
 
 
 def test_metadata_of_a_card():

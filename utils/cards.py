@@ -10,8 +10,6 @@ METHODS = {
     "finetuning": "fine-tuning of all weights",
     "sparsification": "heads and neurons sorted by importance, a grid of nested sub-networks "
     "(MiniDisc, Zhang et al. 2024)",
-    "distillation": "distillation from one teacher (Hinton et al. 2015; of patient knowledge: "
-    "Sun et al. 2019)",
     "maxidisc": "distillation through a given path of teacher assistants "
     "(MiniDisc's MaxiDisc, Zhang et al. 2024)",
     "minidisc": "distillation through an assistant that one run chooses (MiniDisc, Zhang et al. 2024)",
@@ -28,6 +26,13 @@ METHODS = {
     "layer-wise distillation, lie beside it (TED, Liang et al. 2023)",
     "vocabulary": "a smaller vocabulary: the pieces that text needs most, and what it can be spelled with",
     "evaluation": "an export of the model named below; nothing was trained",
+}
+LEARNT = {  # in run_distillation.py; the objectives that --model_type begins with
+    "sparse": "distillation from one teacher: hidden states and soft labels (MiniDisc, Zhang et al. 2024)",
+    "kd": "distillation from one teacher: soft labels, beside the gold ones (Hinton et al. 2015)",
+    "pkd": "distillation from one teacher: hidden states and soft labels, beside the gold ones (patient "
+    "knowledge distillation, Sun et al. 2019)",
+    "ft": "a part of a larger model, or a student of its own, fine-tuned on gold labels alone",
 }
 METRICS = {  # their names on the hub, where those differ
     "acc": "accuracy",
@@ -123,6 +128,14 @@ def _stage(provenance, results):
     return settings.get("mode", stage) if stage == "ted" else stage
 
 
+def _method(provenance, results):
+    stage, settings = _stage(provenance, results), provenance["settings"]
+    if stage == "distillation":
+        model_type = settings.get("model_type") or "sparse"
+        return next((said for name, said in LEARNT.items() if model_type.startswith(name)), stage)
+    return METHODS.get(stage) or METHODS.get(provenance["stage"], provenance["stage"])
+
+
 def _metrics(provenance, results):
     """[(file, split, {name: value})] of the model; file: None, or of several graphs the one that was scored.
     Beside filters they are not the run's metrics, which are those of the filters' heads."""
@@ -179,7 +192,7 @@ def _scores(provenance, results, config):
 def _rows(provenance, results, config, read):
     """Yield (name, value) of the table."""
     settings, stage = provenance["settings"], _stage(provenance, results)
-    yield "method", METHODS.get(stage) or METHODS.get(provenance["stage"], provenance["stage"])
+    yield "method", _method(provenance, results)
     if results.get("task"):
         labels = ", ".join(config.get("id2label", {}).values())
         yield (
