@@ -1,5 +1,5 @@
-"""Distil a fine-tuned teacher into a smaller student, directly (conventional distillation; MiniDisc, section
-2.4 of its code).
+"""Distil a fine-tuned teacher into a smaller student, directly (the conventional distillation of MiniDisc,
+Zhang et al. 2024).
 
     python run_distillation.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc \\
         --layer_or_sparsity 90S
@@ -134,7 +134,7 @@ def main(args):
         teacher_data.require_common_tokens(data, objective.of_tokens)
         run.begin()
 
-        # ---- Train, keep what was best on dev
+        # ---- Train, keep the epoch that was best on dev, or on the rows held out
         result = models.distil(
             student,
             teacher,

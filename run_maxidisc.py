@@ -6,10 +6,10 @@ al. 2024).
     python run_maxidisc.py --task_name mrpc --teacher_model_path outputs/sparsification/mrpc --target 90S \\
         --all_paths
 Each hop takes the current teacher, cuts the next model from it as run_distillation.py does, and distils it;
-what is best on dev is the teacher of the next hop. --all_paths is the maximal effort that MiniDisc is
-measured against: every grid point between teacher and target as the assistant, and none. A hop that was
-trained before from the same teacher with the same settings is found in --hops_dir and used again. Writes the
-best student, score and seconds of every trial, and a picture.
+what is best on dev, or on the rows held out, is the teacher of the next hop. --all_paths is the maximal
+effort that MiniDisc is measured against: every grid point between teacher and target as the assistant, and
+none. A hop that was trained before from the same teacher with the same settings is found in --hops_dir and
+used again. Writes the best student, score and seconds of every trial, and a picture.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds

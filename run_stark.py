@@ -2,7 +2,7 @@
 al. 2022).
 
     python run_stark.py --task_name rte --teacher_model_path outputs/finetuning/rte \\
-        --student_model_path outputs/distillation/70S
+        --student_model_path outputs/distillation/rte_70S
     python run_stark.py --task_name rte --teacher_model_path outputs/stark/rte \\
         --do_rewind --student_init_path outputs/sparsification/rte --student_sparsity 70     # or both at once
 With --student_model_path, the trial student (run_distillation.py --model_type kd --temperature 2): scores

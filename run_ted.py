@@ -16,7 +16,7 @@ model, which stays as it is (each head's score beside the best answer that never
 of the difference, see utils/chance.py);
 ted, task + kl_alpha * KL + mse_alpha * mean over layers of the masked MSE of filtered states; lwd, the same
 against the teacher's bare states, through new linear maps; kd, without MSE; ft, the task loss alone. With
---task_weight 0 the first three need no gold labels and take more text (--unlabelled_file). The j-th filter
+--task_weight 0 ted, lwd and kd need no gold labels and take more text (--unlabelled_file). The j-th filter
 of the student meets the j-th of the teacher, so both must have equally many (12 layers to 6:
 --teacher_filter_interval 2); --filters above_chance leaves out the pairs of which a head, of either side, was
 not above chance.
@@ -152,7 +152,8 @@ def main(args):
         run.report(student=models.describe(student), start_metrics=metrics)
         run.begin()
 
-        # ---- Stage II or a baseline; the epoch that was best on dev is kept, without filters
+        # ---- Stage II or a baseline: the epoch that was best on dev, or on the rows held out, is kept; its
+        # filters are not
         options = {"metric": args.selection_metric, "cached": run.cached, "run": run}
         options["teacher_data"] = teacher_data
         result = layerwise_distillation.train(learner, student, objective, outputs, data, **options)

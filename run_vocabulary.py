@@ -1,20 +1,20 @@
 """Trim a model's vocabulary to the pieces that text needs most, before fine-tuning (no training).
 
-    python run_vocabulary.py --model_path bert-base-uncased --corpus wiki/AA --task_name mrpc \
+    python run_vocabulary.py --model_path bert-base-uncased --corpus wiki/AA --task_name mrpc \\
         --vocabulary_size 12000
-    python run_vocabulary.py --model_path xlm-roberta-base --corpus 'german/*.txt' --min_count 3 \
+    python run_vocabulary.py --model_path xlm-roberta-base --corpus 'german/*.txt' --min_count 3 \\
         --max_length 128
-    python run_vocabulary.py --model_path outputs/minidisc/mrpc_90S --task_name mrpc --trim_embeddings \
+    python run_vocabulary.py --model_path outputs/minidisc/mrpc_90S --task_name mrpc --trim_embeddings \\
         --vocabulary_size 12000
 Reads an encoder of any kind and text; writes a checkpoint of the same kind with fewer rows in its tables of
 pieces (and positions), and its tokenizer. Fine-tune it as any other: teacher, assistants and students then
 share its ids. A model that is fine-tuned already is trimmed with --trim_embeddings, and scored before and
 after.
 
-Special tokens stay, and all characters or bytes: what was no unknown token before is none afterwards, but
-spelled in more pieces. A text all of whose pieces stay means the same to the model, bit by bit; this is
-checked on real text before anything is kept. Prints and draws how much longer text becomes that was not
-counted: dev of the task, and one document of the corpus in twenty.
+Special tokens stay, and all characters or bytes: no word becomes unknown; some take more pieces. For a text
+all of whose pieces stay the model's outputs are the same, bit by bit; this is checked on real text before
+anything is kept. Prints and draws how much longer texts that were not counted become: dev of the task, and
+one document of the corpus in twenty.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds

@@ -1,10 +1,12 @@
 """Relation distillation as earlier code bases wrote it: what ours is measured against.  Imports nothing of
 this project.
 
-loss_of_projections   softmax of all heads at once, rows of real tokens picked out by a mask, log(p +
-epsilon), autograd loss_of_models        both models to their end with all hidden states and attention maps,
-                      queries, keys and values projected once more from a hidden state, relations of all heads
-at once, a loop over examples, lengths read back B examples, L tokens, D width, R relation heads.
+loss_of_projections: softmax of all heads at once, rows of real tokens picked out by a mask,
+    log(p + epsilon), autograd.
+loss_of_models: both models to their end with all hidden states and attention maps; queries, keys and values
+    projected once more from a hidden state; relations of all heads at once; a loop over examples, lengths
+    read back.
+B examples, L tokens, D width, R relation heads.
 """
 
 import math

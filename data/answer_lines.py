@@ -1,6 +1,6 @@
 """A model's answers to rows, as lines of text.
 
-print(*answer_lines.heading(task), *answer_lines.of_split(split, outputs), sep="\n")
+print(*answer_lines.heading(task), *answer_lines.of_split(split, outputs), sep="\\n")
 """
 
 import csv

@@ -1,5 +1,5 @@
 """The balance loss of a student with experts, and who got how many tokens.  Source: MiniMoE (Zhang et al.
-2023), section 2.6.
+2023).
 
 E experts of a sublayer.
 """

@@ -60,11 +60,11 @@ def distil(
     balance_weight=None,
     teacher_data=None,
 ) -> training.Result:
-    """Train the student on the teacher's outputs, keep what is best on dev; continues an interrupted stage of
-    the run.
+    """Train the student on the teacher's outputs, keep what is best on dev, or on the rows held out;
+    continues an interrupted stage of the run.
 
-    objective: as objective_for() makes it.  data: of the task.  metric: of dev, which chooses.  cached: see
-    teacher_targets(). draws: see training.fit.  balance_weight: of a student with experts, see
+    objective: as objective_for() makes it.  data: of the task.  metric: what chooses, of these rows.  cached:
+    see teacher_targets().  draws: see training.fit.  balance_weight: of a student with experts, see
     models.balance.  teacher_data: of the task, in the teacher's ids where they are others.
     """
     if (result := training.finished(run, stage)) is not None:

@@ -66,7 +66,7 @@ def _report(spec, layers, run, **more):
 def train(
     learner, student, objective, outputs, data, *, metric, cached, run, teacher_data=None
 ) -> training.Result:
-    """Train a student, keep the epoch that was best on dev, without filters.
+    """Train a student, keep the epoch that was best on dev, or on the rows held out, without filters.
 
     learner: the student, or a FilteredModel of it.  objective: a LayerwiseObjective.  outputs: FrozenOutputs
     of the teacher, None where there is none.  data: of the task.  teacher_data: the same in the teacher's

@@ -224,8 +224,8 @@ def _from_pretrained(folder, loader, options):
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **options,  # _check_keys() refuses them, by name
+            ignore_mismatched_sizes=True,  # _check_keys() refuses them, by name
+            **options,
         )
 
 

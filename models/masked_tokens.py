@@ -59,8 +59,10 @@ def batch_loss(model, batch, tokenizer, *, seeds):
 
 @torch.no_grad()
 def heldout_loss(model, heldout, tokenizer, *, batch_size, precision, device) -> float:
-    """Mean cross-entropy in nats of masked tokens on blocks that are held out; the same tokens are masked in
-    every run."""
+    """Mean cross-entropy in nats of masked tokens on blocks that are held out.
+
+    Runs with the same batch_size mask the same tokens: which ones is a function of the batch's number.
+    """
     total = torch.zeros(2, dtype=torch.float64, device=device)
     for (number, indices), own in share([*enumerate(heldout.in_order(batch_size))]):
         with autocast(device, precision):

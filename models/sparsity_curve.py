@@ -8,6 +8,8 @@ from models.students import describe
 from utils import distributed, evaluation, plots
 from utils.metrics import label as metric_label
 
+WEIGHTS = "Sparsity (% of the layers' weights removed)"
+
 
 def task_curve(model, data, *, metric, run, title) -> list[dict]:
     """[{"sparsity", metrics, cost}] from one pass over what chooses (dev); draws the metric.  data: of the
@@ -29,11 +31,12 @@ def masked_token_curve(model, heldout, tokenizer, *, run, title) -> list[dict]:
         cropped = crop(model, s)
         loss = heldout_loss(cropped, heldout, tokenizer, device=run.device, **run.inference)
         rows.append({"sparsity": s, "masked_loss": loss, **describe(cropped)})
-    _draw(rows, "masked_loss", run=run, title=title, label="held-out loss of masked tokens (nats)")
+    labels = {"label": "held-out loss of masked tokens (nats)", "x_label": WEIGHTS}
+    _draw(rows, "masked_loss", run=run, title=title, **labels)
     return rows
 
 
-def _draw(rows, value, *, run, title, label):
+def _draw(rows, value, *, run, title, label, **options):
     if distributed.is_main():
         drawn = [{"sparsity": row["sparsity"], "metric": row[value]} for row in rows]
-        plots.over_sparsity(run.folder / "curve.png", drawn, metric=label, title=title)
+        plots.over_sparsity(run.folder / "curve.png", drawn, metric=label, title=title, **options)

@@ -1,7 +1,6 @@
 """Experts: stacked linear maps of which every token uses one, chosen by a router.
 
-Source: MiniMoE (Zhang et al. 2023, arXiv:2305.12129), sections 2.4 to 2.6 of the method; top-1 as in Fedus et
-al. 2022.
+Source: MiniMoE (Zhang et al. 2023, arXiv:2305.12129); top-1 as in Fedus et al. 2022.
 B sequences, L tokens, T = B L tokens of a batch, E experts, D hidden size, I inputs, O outputs, U units of an
 expert.
 

@@ -4,9 +4,9 @@
 def candidates(grid, *, own, target, smallest=0.0, wanted="tens", include_target=False):
     """The sparsities that may be the assistant's, ascending: grid points strictly between teacher and target.
 
-    grid, own, target, smallest: percent; own is the teacher's, smallest a lower bound (trunc_sparsity) of
-    what is not listed. wanted: "tens", the multiples of ten; "grid", all points, as in the published code; or
-    a list of sparsities.
+    grid, own, target, smallest: percent; own is the teacher's.  smallest (trunc_sparsity): lower bound for
+    "tens" and "grid"; a list may go below it.  wanted: "tens", the multiples of ten; "grid", all points, as
+    in the published code; or a list of sparsities.
     include_target: the target's own sparsity counts too, as in the published code.
     """
     between = [s for s in sorted(grid) if own < s < target]
@@ -20,11 +20,13 @@ def candidates(grid, *, own, target, smallest=0.0, wanted="tens", include_target
 
 
 def trained_together(grid, eligible, *, own, smallest):
-    """The sparsities that a hop trains, ascending: whatever is eligible, and all grid points beyond.
+    """The sparsities that a hop trains, ascending: all grid points from the smaller one of `smallest` and the
+    least eligible sparsity on, but none below the teacher's.
 
     Before the last hop the student's own sparsity is among them, so that the next hop starts from a student
     that has learnt.
-    grid, eligible, own, smallest: as above.  Source: MiniDisc (Zhang et al. 2024), its released code.
+    eligible: what candidates() returned; not empty.  grid, own, smallest: as above.
+    Source: MiniDisc (Zhang et al. 2024), its released code.
     """
     return [s for s in sorted(grid) if s >= max(own, min(smallest, *eligible))]
 

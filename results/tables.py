@@ -1,5 +1,6 @@
-"""Print the tables and verdicts of README.md from the records beside it:   python -m results.tables [A1 B1
-...]
+"""Print the tables and verdicts of README.md from the records beside it:
+
+    python -m results.tables [A1 B1 ...]
 
 Mean +- standard deviation (n - 1) over the seeds.  Of the rates that were tried, the one that hold-out rows
 chose.  A kind with a job that is not recorded yet is left out.  Verdicts need DATA_DIR, for the labels of

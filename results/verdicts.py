@@ -67,8 +67,8 @@ CLAIMS = (
     Claim(
         "4. lambda .2 picks what is as good as MaxiDisc's best path",
         (("A1/qqp_minidisc_lam_0.2", tuple(PATHS.values())),),
-        margin=0.003,
-    ),  # what the published figure's best path gains over none
+        margin=0.003,  # what the published figure's best path gains over none
+    ),
     Claim(
         "5. StarK beats the dense teacher",
         tuple((f"A2/qqp_{part}S_stark", f"A2/qqp_{part}S_trial") for part in (70, 90)),

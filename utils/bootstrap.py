@@ -173,7 +173,7 @@ def _squared_error(found, gold):
 
 
 def _matthews(found, gold):
-    """Of any number of classes (Gorodkin 2004, section 2); 0 where either side has one class only."""
+    """Of any number of classes (Gorodkin 2004); 0 where either side has one class only."""
     found, gold = np.asarray(found), np.asarray(gold)
     classes = np.union1d(found, gold)
     counted = [side == each for side in (found, gold) for each in classes]

@@ -125,7 +125,7 @@ def acc_and_f1(predictions, labels):
 
 
 def matthews_corrcoef(predictions, labels):
-    """Matthews' correlation of two classes; 0 where either side has one class only."""
+    """Matthews' correlation, of any number of classes; 0 where either side has one class only."""
     from sklearn.metrics import matthews_corrcoef
 
     return matthews_corrcoef(labels, predictions)

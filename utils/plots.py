@@ -69,14 +69,15 @@ def tradeoff(path, rows, *, chosen, metric, title, lam, teacher):
     return _save(path, title, draw, rows, height=5.6)
 
 
-def over_sparsity(path, rows, *, metric, title, reference=None, best=None):
-    """Metric over sparsity: what a sparsified model keeps before any distillation.
+def over_sparsity(path, rows, *, metric, title, x_label=X_LABEL, reference=None, best=None):
+    """Metric over sparsity: of a nested model, of students, or of the students of nested teachers.
 
     path: PNG file to write; its folder exists.
     rows: {"sparsity": percent, "metric": value}; with "series" (a name), one line for each; with "spread", an
     error bar.
-    metric: its name as it is to be read on the axis, with the split.  reference: (name, value) of a
-    horizontal line.  best: (name, sparsity, value) of a point that gets a star.
+    metric: its name as it is to be read on the axis, with the split.  x_label: what the sparsities are
+    percentages of.  reference: (name, value) of a horizontal line.  best: (name, sparsity, value) of a point
+    that gets a star.
     Returns the matplotlib figure.
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
@@ -93,7 +94,7 @@ def over_sparsity(path, rows, *, metric, title, reference=None, best=None):
             name, sparsity, value = best
             _star(axes, sparsity, value, f"{name}: {value:.4f}")
         _y_label(axes, metric)
-        axes.set_xlabel(X_LABEL)
+        axes.set_xlabel(x_label)
         if len(names) > 1 or reference is not None or best is not None:
             _legend(axes)
 

@@ -28,8 +28,8 @@ def is_marker(path) -> bool:
 def lock(folder, *, shared=False):
     """Keep other process trees out of a folder until this process and all that share the lock have ended.
 
-    shared: of a process beside the main one, which has called share() before.  Makes the marker where there
-    is none.
+    shared: of a process beside the main one, which has called share_lock() before.  Makes the marker where
+    there is none.
     Raises RunError where another run has the folder.  Where the file system has no locks the log says so, and
     nothing is kept out.
     """

@@ -133,9 +133,8 @@ def step(model, name, kernel, sequences, settings):
             with autocast(model.device, settings.precision):
                 states = model(**(sequences.packed if packed else sequences.padded)).last_hidden_state.float()
             states_TD = states[0] if packed else states[sequences.mask_NL]
-            states_TD[
-                :, ::2
-            ].square().mean().backward()  # that of whole states is what the last norm makes it
+            half = states_TD[:, ::2]  # the mean square of whole states is what the last norm makes it
+            half.square().mean().backward()
         model.zero_grad(set_to_none=True)
         return states_TD.detach()
 

@@ -1,11 +1,11 @@
 """Sections "finetuning", "deterministic", "distillation", "minidisc": rates of BERT-base in the scripts' own
 loop.
 
-tokens      real ones: padding is no work that anybody wants
-FLOPs       of these tokens: torch's count of a forward pass, three times for what is trained, once for a
-teacher MFU         FLOPs a second over the card's peak in bf16
-time        from update to update, over all updates that are timed; the median over the rounds, in each
-            another order of rows
+tokens: real ones; padding is no work that anybody wants.
+FLOPs: of these tokens; torch's count of a forward pass, three times for what is trained, once for a teacher.
+MFU: FLOPs a second over the card's peak in bf16.
+time: from update to update, over all updates that are timed; the median over the rounds, in each another
+    order of rows.
 """
 
 import copy

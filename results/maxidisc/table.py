@@ -1,6 +1,7 @@
 """Print the table of results/README.md from the files beside this script:
 
-python results/maxidisc/table.py"""
+python results/maxidisc/table.py
+"""
 
 import json
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Print the table of results/README.md from the results.json files beside this script:
 
-python results/minidisc/table.py"""
+python results/minidisc/table.py
+"""
 
 import json
 from pathlib import Path

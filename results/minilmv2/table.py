@@ -1,7 +1,6 @@
 """Print the table of results/README.md from the files beside this script:
 
-    python results/minilmv2/table.py [their
-folder]
+    python results/minilmv2/table.py [their folder]
 
 Mean and standard deviation (of a sample, n - 1) over the seeds of fine-tuning, on dev; one seed of
 distillation.

@@ -1,12 +1,10 @@
 """Print the table of results/README.md from the files beside this script:
 
-    python results/minimoe/table.py [their
-folder]
+    python results/minimoe/table.py [their folder]
 
 Mean and standard deviation (of a sample, n - 1) over the seeds, of distillation and fine-tuning together;
-scores on dev.
-The smallest share of the tokens that an expert got is that of the last logged updates of distillation, over
-layers and seeds.
+scores on dev. The smallest share of the tokens that an expert got is that of the last logged updates of
+distillation, over layers and seeds.
 """
 
 import json

@@ -1,7 +1,6 @@
 """Print the table of results/README.md from the results.json files beside this script:
 
-    python results/stark/table.py
-[their folder]
+    python results/stark/table.py [their folder]
 
 Mean and standard deviation (of a sample, n - 1) over the seeds, on dev. The trial student was trained on all
 rows and chosen on dev; the two others were trained on nine tenths and chosen on the last one, so that dev is

@@ -1,5 +1,6 @@
-"""Print the README's TED table from the results.json files beside this script:   python results/ted/table.py
-[folder]
+"""Print the README's TED table from the results.json files beside this script:
+
+    python results/ted/table.py [folder]
 
 Mean and standard deviation (n - 1) over the seeds, of the selected epoch. Then the scores of the filters'
 heads, layer by layer.

@@ -120,7 +120,8 @@ def minidisc(parser):
         "--trunc_sparsity",
         type=percent,
         default=50,
-        help="smallest sparsity of an assistant, if none are listed; 0: any",
+        help="smallest sparsity trained in the hops before the last (0: the whole grid); without a list of "
+        "candidates also the smallest assistant",
     )
     add(
         "--learning_rates",

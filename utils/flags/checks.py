@@ -189,7 +189,7 @@ def check_gradient_checkpointing(args):
 
 
 def settle_cache(args):
-    """Yield what is wrong with the flags of groups.cache().
+    """Yield what is wrong with the flags of teachers.cache().
 
     Then cache_teacher is whether outputs are kept, a setting, and cache_dir where on the disk, which may
     change; None for the memory.

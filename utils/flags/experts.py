@@ -16,7 +16,7 @@ DEFAULTS = {
 
 
 def experts(parser):
-    """The flag group of a student's experts; the weight of their balance loss is in groups.balance."""
+    """The flag group of a student's experts; the weight of their balance loss is in teachers.balance."""
     add = parser.add_argument_group("experts").add_argument
     add(
         "--moe",

@@ -211,7 +211,7 @@ def training(parser):
         "--eval_steps",
         type=count,
         default=0,
-        help="updates between evaluations (default: 0: once an epoch)",
+        help="updates between evaluations; 0: once an epoch",
     )
     for name, what in _DROPOUTS.items():
         add(f"--{name}", type=fraction, help=f"dropout {what} (default: the checkpoint's)")

@@ -22,7 +22,7 @@ def objective_of(model_type: str | None, default: str, objectives) -> str:
 
 
 def objective_options(args, objectives, *, default="sparse") -> dict:
-    """What models.objective_for() takes of the flags of groups.distillation().
+    """What models.objective_for() takes of the flags of teachers.distillation().
 
     objectives: the module of that name.  default: the objective where --model_type names none.
     """
@@ -105,7 +105,7 @@ def _check_gold_labels(args, objectives):
 
 
 def check_unlabelled(args, default: str, objectives):
-    """Yield what is wrong with the flags of groups.unlabelled().  default: the objective where --model_type
+    """Yield what is wrong with the flags of teachers.unlabelled().  default: the objective where --model_type
     names none.  objectives: {name: row}."""
     name = objective_of(args.model_type, default, objectives)
     without = [other for other, row in objectives.items() if "task" not in row.terms]
@@ -113,7 +113,7 @@ def check_unlabelled(args, default: str, objectives):
 
 
 def check_more_text(args, learning: str | None, others=()):
-    """Yield what is wrong with the flags of groups.unlabelled().
+    """Yield what is wrong with the flags of teachers.unlabelled().
 
     learning: what has the loss against the gold labels, which --task_weight weighs; None: nothing has.
     others: objectives without it.

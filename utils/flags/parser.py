@@ -5,6 +5,7 @@ import argparse
 import difflib
 import importlib.util
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -92,15 +93,20 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+class _Formatter(argparse.RawDescriptionHelpFormatter):
     def _get_default_metavar_for_optional(self, action):
         """What stands for a flag's value: the flag has said the rest."""
         return "N" if action.type in _NUMBERS else "X"
 
     def _get_help_string(self, action):
-        if action.default in (None, False, "") or not action.option_strings:
+        """The help and the default, which stands in the place of one that a group's text names: a script may
+        have its own."""
+        if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)):
             return action.help
-        return super()._get_help_string(action)
+        return _DEFAULT.sub("", action.help) + " (default: %(default)s)"
+
+
+_DEFAULT = re.compile(r" \(default: [^()]*\)$")
 
 
 def _number(kind, low, high, low_open, described):

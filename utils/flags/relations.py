@@ -26,11 +26,8 @@ def relations(parser):
         "--L",
         type=layer_number,
         metavar="L",
-        help=(
-            "of the teacher, from 1, or `last`; without it 21 of BERT-large's 24, 19 of RoBERTa-large's and "
-            "XLM-R-large's, "
-            "else the last"
-        ),
+        help="the teacher's, from 1, or `last` (default: 21 of BERT-large's 24, 19 of RoBERTa-large's and "
+        "XLM-R-large's, else the last)",
     )
     add(
         "--num_relation_heads",
@@ -50,19 +47,15 @@ def relations(parser):
         "--relation_source",
         choices=("last", "extra"),
         default="last",
-        help=(
-            "the student's side: its last layer's projections, or new ones on its final states, dropped "
-            "afterwards"
-        ),
+        help="the student's side: its last layer's projections, or new ones on its final states, dropped "
+        "afterwards (default: last; of crops and once-for-all students extra)",
     )
     add(
         "--relation_weighting",
         choices=("sequence", "token"),
         default="sequence",
-        help=(
-            "sequence: the sum of the relations' means over sequences; token: the mean of their means over "
-            "tokens"
-        ),
+        help="sequence: average within each sequence, then over sequences, sum the relations; token: average "
+        "over all tokens, then over the relations",
     )
 
 
@@ -108,7 +101,7 @@ def models(parser):
         "--mlm_weight",
         type=non_negative,
         default=0.0,
-        help="of a loss on masked tokens beside the relations (default: 0: none)",
+        help="of a loss on masked tokens beside the relations; 0: none",
     )
     add(
         "--mlm_probability",

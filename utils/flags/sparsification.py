@@ -48,20 +48,22 @@ def sparsification(tasks):
         )
         add("--model_type", help="sparsebert_cls, sparsebert_ner or ft; for a corpus sparsebert_mlm")
         add("--grid", type=percentages, help=f"sparsities in percent (default: {_GRID})")
-        add("--per_example", action="store_true", help="take the absolute value per example instead")
+        add("--per_example", action="store_true", help="take absolute gradients per example, not per batch")
         add = parser.add_argument_group(f"a text corpus (--task_name {CORPUS})").add_argument
         add(
             "--corpus",
             "--record_path_or_regex",
             nargs=1,
             metavar="PATH",
-            help="a folder that run_corpus.py built; 4096 of its blocks are scored, and --grid, "
-            f"{_OF_A_CORPUS['grid']}, is of matrices: heads, neurons and hidden dimensions lose less each",
+            help="a folder that run_corpus.py built; 4096 of its blocks are scored. --grid (default: "
+            f"{_OF_A_CORPUS['grid']}) is then the share of weights removed: heads, neurons and hidden "
+            "dimensions lose less each",
         )
         add(
             "--num_heldout_blocks",
             type=positive_int,
-            help="blocks that are not scored, to evaluate with (default: 512)",
+            help="blocks that are not scored, to evaluate with (default: 512); --per_device_eval_batch_size "
+            "decides which of their tokens are masked: compare losses of one batch size only",
         )
         role = "the fine-tuned model; for a corpus as it was pretrained, with its head for masked tokens"
         model_path(
