@@ -61,8 +61,7 @@ def parse(argv=None):
         if args.student_model_path and args.layer_or_sparsity:
             yield (
                 "--student_model_path and --layer_or_sparsity: both say what the student is; give one (a "
-                "part of that "
-                "checkpoint is asked for by --student_sparsity or --student_layer)"
+                "part of that checkpoint is asked for by --student_sparsity or --student_layer)"
             )
         elif not (parts := flags.student_parts(args)) and not args.student_model_path:
             args.layer_or_sparsity = "4L"

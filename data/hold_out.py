@@ -21,8 +21,7 @@ def separate(examples: Examples, share: float, *, kind: str) -> tuple[list[int],
     if not out or not rest:
         raise DataError(
             f"{examples.path}: --hold_out {share:g} of {len(examples)} rows leaves {len(out)} held out and "
-            f"{len(rest)} to train "
-            f"on; expected some of both: give another share"
+            f"{len(rest)} to train on; expected some of both: give another share"
         )
     return out, rest
 

@@ -41,7 +41,7 @@ def load_tokenizer(path, *, masks=False):
     if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in _FILES):
         raise CheckpointError(
             f"{source}: found no tokenizer; expected tokenizer.json (or {', '.join(_FILES[1:])}); copy the "
-            f"tokenizer's files there from the model that this checkpoint was made of"
+            "tokenizer's files there from the model that this checkpoint was made of"
         )
     config = _config(source)
     try:
@@ -59,8 +59,7 @@ def load_tokenizer(path, *, masks=False):
         if "tiktoken" in reason and (missing := _missing_packages()):
             raise CheckpointError(
                 f"{source}: its tokenizer is a sentencepiece model without a tokenizer.json; reading it "
-                "needs "
-                f"{' and '.join(missing)}: pip install -r requirements-sentencepiece.txt"
+                f"needs {' and '.join(missing)}: pip install -r requirements-sentencepiece.txt"
             ) from error
         where = (
             "its files are damaged or need a package"
@@ -69,14 +68,13 @@ def load_tokenizer(path, *, masks=False):
         )
         raise CheckpointError(
             f"{source}: the tokenizer cannot be loaded: {where} ({reason}); expected a folder with "
-            "tokenizer.json or a name on "
-            f"the Hugging Face hub that can be reached or is in the cache"
+            "tokenizer.json or a name on the Hugging Face hub that can be reached or is in the cache"
         ) from error
     if not getattr(tokenizer, "is_fast", False) or tokenizer.pad_token_id is None or len(tokenizer) < 10:
         raise CheckpointError(
             f"{source}: found a {type(tokenizer).__name__} with {len(tokenizer)} tokens and pad token "
-            f"{tokenizer.pad_token!r}; "
-            f"expected an encoder's fast tokenizer (tokenizer.json) with a vocabulary and a pad token"
+            f"{tokenizer.pad_token!r}; expected an encoder's fast tokenizer (tokenizer.json) with a "
+            "vocabulary and a pad token"
         )
     if masks and tokenizer.mask_token_id is None:
         raise CheckpointError(

@@ -178,8 +178,7 @@ def _add_columns(result, path):
         if texts is None:
             raise DataError(
                 f"{found.place(1)}: found the columns {', '.join(names)}: which hold the text cannot be "
-                "told; "
-                "name one, or two for pairs, with --text_columns a,b"
+                "told; name one, or two for pairs, with --text_columns a,b"
             )
         result["text"] = list(texts)
     if len(result["text"]) > 2:

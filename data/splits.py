@@ -269,8 +269,7 @@ def require_labels(split: Split):
         column = untabled.get(split.task.kind) or f"the column {', '.join(split.task.table.answers)}"
         raise DataError(
             f"{split.examples.path}:1: found no labels; expected {column}, because this file is to be "
-            "scored; "
-            f"use --do_infer to get predictions for a file without labels"
+            "scored; use --do_infer to get predictions for a file without labels"
         )
 
 

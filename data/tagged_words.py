@@ -273,10 +273,9 @@ def _of_iob(path, sentences, places):
         (place, tag), (other_place, other_tag) = starts_inside[0], starts_again[0]
         other = other_place.removeprefix(f"{path}:")
         raise DataError(
-            f"{place}: found {tag}, which continues no entity, but line {other} has {other_tag} "
-            "as in IOB2; "
-            "expected every entity to start with B- (IOB2), or none that could start with I- (IOB1); "
-            "correct one of them"
+            f"{place}: found {tag}, which continues no entity, but line {other} has {other_tag} as in IOB2; "
+            "expected every entity to start with B- (IOB2), or none that could start with I- (IOB1); correct "
+            "one of them"
         )
     if starts_inside:
         line = starts_inside[0][0].removeprefix(f"{path}:")

@@ -105,8 +105,7 @@ class Task:
         )
         raise DataError(
             f"{data_dir}: {found}; expected {inside} with {', '.join(names)}, or --data_dir naming the "
-            "folder of these "
-            f"files; datasets/README.md says where to get them"
+            "folder of these files; datasets/README.md says where to get them"
         )
 
     def _names(self, split):

@@ -38,8 +38,7 @@ def tokenise_examples(
     if not num_specials + 2 <= max_length <= tokenizer.model_max_length:
         raise FlagError(
             f"--max_length: found {max_length}; expected {num_specials + 2} (specials and a piece of each "
-            "text) to "
-            f"{tokenizer.model_max_length} (what the tokenizer of this model allows)"
+            f"text) to {tokenizer.model_max_length} (what the tokenizer of this model allows)"
         )
     with_types = "token_type_ids" in tokenizer.model_input_names
     options = {

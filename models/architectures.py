@@ -266,8 +266,7 @@ def require_dense(model):
     if families.is_of_experts(model.config.model_type):
         raise CheckpointError(
             f"this model has experts ({model.config.model_type}): heads and neurons are scored, removed and "
-            "filled in on dense "
-            "models; take a dense checkpoint"
+            "filled in on dense models; take a dense checkpoint"
         )
 
 

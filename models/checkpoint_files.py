@@ -35,15 +35,13 @@ def local_folder(path) -> Path:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
             f"{path}: neither a folder here nor a model that can be had from the Hugging Face hub "
-            f"({reason}); "
-            "check the name, or copy the checkpoint here and give its folder"
+            f"({reason}); check the name, or copy the checkpoint here and give its folder"
         ) from error
     if not [*folder.glob("*.safetensors")]:
         raise CheckpointError(
             f"{path}: the hub has no safetensors of this model; its pickled weights can run code when read: "
-            "convert them "
-            f"(python deberta_scripts/get_model.py {path} FOLDER does it without running any) and give the "
-            "folder"
+            f"convert them (python deberta_scripts/get_model.py {path} FOLDER does it without running any) "
+            "and give the folder"
         )
     return folder
 
@@ -63,8 +61,7 @@ def weight_names(folder) -> set[str]:
             if pickles:
                 raise CheckpointError(
                     f"{folder}: only pickled weights ({', '.join(pickles)}), which can run code when they "
-                    "are read; "
-                    "expected model.safetensors: convert them where you trust them "
+                    "are read; expected model.safetensors: convert them where you trust them "
                     "(AutoModel.from_pretrained(folder).save_pretrained(other_folder))"
                 )
             raise CheckpointError(f"{file}: not found; the checkpoint is incomplete, copy or write it again")

@@ -73,8 +73,7 @@ def require_vocabulary_head(path, config, names):
     if not has_vocabulary_head(config, names):
         raise CheckpointError(
             f"{path}: this checkpoint has no head for masked tokens, whose loss is needed; expected a model "
-            "as it was pretrained "
-            "(bert-base-uncased), with its head"
+            "as it was pretrained (bert-base-uncased), with its head"
         )
 
 

@@ -77,8 +77,7 @@ def with_experts(
     if getattr(model.config, "compression", None):
         raise CheckpointError(
             f"this model is a {model.config.model_type} with a {model.config.compression['kind']} structure "
-            "already; experts are "
-            "made from a dense checkpoint"
+            "already; experts are made from a dense checkpoint"
         )
     config = copy.deepcopy(model.config)
     config.compression = {

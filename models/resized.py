@@ -121,8 +121,8 @@ def given_student(path, tokenizer, *, seed, shard=False, **how):
     if found < len(tokenizer):
         raise CheckpointError(
             f"{path}: found a vocabulary of {found} pieces; expected the {len(tokenizer)} of the teacher's "
-            "tokenizer, as both "
-            "read the same ids; change vocab_size in its config.json, or take a student of this vocabulary"
+            "tokenizer, as both read the same ids; change vocab_size in its config.json, or take a student "
+            "of this vocabulary"
         )
     return student
 

@@ -66,8 +66,8 @@ def _not_finite(model, path) -> str | None:
             wrong = finite.numel() - int(finite.sum())
             return (
                 f"{path}: {name} has {wrong} of {finite.numel()} values that are NaN or infinite; expected "
-                "finite weights; take "
-                "another checkpoint, or train this one again with a lower --learning_rate"
+                "finite weights; take another checkpoint, or train this one again with a lower "
+                "--learning_rate"
             )
     return None
 

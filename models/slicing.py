@@ -111,8 +111,7 @@ def whole(model) -> tuple[int, int]:
     if len({*counts["heads"]}) > 1 or len({*counts["neurons"]}) > 1 or (entry and entry["sparsity"] > 0):
         raise CheckpointError(
             f"this model is cropped to {sparsity(model):g}% sparsity; units are scored and sorted before "
-            "cropping, "
-            "so take the checkpoint that it was cropped from"
+            "cropping, so take the checkpoint that it was cropped from"
         )
     return counts["heads"][0], counts["neurons"][0]
 
@@ -137,8 +136,7 @@ def set_sparsity(model, s) -> None:
     if s is not None and kept_hidden(model, s) < hidden_dimensions.width(model):
         raise CheckpointError(
             f"sparsity {s:g}: this model's grid, made on a corpus, removes hidden dimensions too; such a "
-            "part is cropped "
-            "(--sparsity of run_minilmv2.py), not sliced in place; for a task's grid run "
+            "part is cropped (--sparsity of run_minilmv2.py), not sliced in place; for a task's grid run "
             "run_sparsification.py with that task"
         )
     for sublayer in architectures.sublayers(model):
@@ -242,7 +240,6 @@ def _check_counts(model, entry, sublayers):
         fits = isinstance(counts, list) and len(counts) == len(made)
         if not fits or not all(isinstance(count, int) and 0 <= count <= size for count in counts):
             raise CheckpointError(
-                f"config.json: compression.{unit} is {counts}; expected {len(made)} numbers from 0 to "
-                f"{size} "
+                f"config.json: compression.{unit} is {counts}; expected {len(made)} numbers from 0 to {size} "
                 f"for this {model.config.model_type} config"
             )

@@ -113,8 +113,7 @@ def export_dense(model):
     if entry and (hidden := kept_hidden(model)) < entry.get("original_hidden", hidden):
         raise CheckpointError(
             f"this model has {hidden} of {entry['original_hidden']} hidden dimensions, which its norms run "
-            "over: a stock model "
-            "with zeros for the others would compute something else; export it as it is"
+            "over: a stock model with zeros for the others would compute something else; export it as it is"
         )
     stock, tensors = stock_parent(model), tensors_of(model)
     if entry is not None:

@@ -134,22 +134,19 @@ def unmatched(student_layers, teacher_layers, student_dim=None, teacher_dim=None
     if len(student_layers) != len(teacher_layers):
         yield (
             f"filters are matched one to one: the student has {len(student_layers)}, on layers "
-            f"{_listed(student_layers)}, the "
-            f"teacher {len(teacher_layers)}, on layers {_listed(teacher_layers)}; choose --filter_interval "
-            "and "
-            "--teacher_filter_interval so that both have equally many"
+            f"{_listed(student_layers)}, the teacher {len(teacher_layers)}, on layers "
+            f"{_listed(teacher_layers)}; choose --filter_interval and --teacher_filter_interval so that both "
+            "have equally many"
         )
     if None not in (student_dim, teacher_dim) and student_dim != teacher_dim:
         yield (
             f"filters must agree in size: the student's make {student_dim}, the teacher's {teacher_dim}; "
-            "give both stages I "
-            "the same --filter_output_dim"
+            "give both stages I the same --filter_output_dim"
         )
     if tokens is not None and tokens[0] != tokens[1]:
         yield (
             f"filters must read the same token: the student's were trained with --filter_token {tokens[0]}, "
-            "the teacher's with "
-            f"{tokens[1]}; give both stages I the same"
+            f"the teacher's with {tokens[1]}; give both stages I the same"
         )
 
 
@@ -163,8 +160,7 @@ def above_chance(student: FilterSpec, teacher: FilterSpec) -> list[int]:
         if spec.heads is None:
             raise CheckpointError(
                 f"--filters above_chance: it is not known how the heads of the {side}'s filters did; write "
-                "its filters again "
-                "(run_ted.py --mode filters)"
+                "its filters again (run_ted.py --mode filters)"
             )
     pairs = [*zip(student.heads, teacher.heads)]
     if chosen := [number for number, (ours, theirs) in enumerate(pairs) if ours["above"] and theirs["above"]]:
@@ -176,8 +172,7 @@ def above_chance(student: FilterSpec, teacher: FilterSpec) -> list[int]:
     ]
     raise CheckpointError(
         "--filters above_chance: found no pair of filters whose heads are above chance on both sides; train "
-        "them for longer, or "
-        f"take --filters all\n{logs.table(rows)}"
+        f"them for longer, or take --filters all\n{logs.table(rows)}"
     )
 
 

@@ -40,8 +40,8 @@ def require_a_block(documents, layout):
         return
     raise DataError(
         f"--input: found {num_tokens} tokens in all documents together; expected at least "
-        f"{layout.room if layout.cross else 1}, "
-        f"which make a block, and for pairs two sentences; use more text or a smaller --max_seq_length"
+        f"{layout.room if layout.cross else 1}, which make a block, and for pairs two sentences; use more "
+        "text or a smaller --max_seq_length"
     )
 
 

@@ -92,8 +92,7 @@ def find_sources(inputs, *, format=None, columns=None, sample_by=None, refetch=F
         if value and not any(source.format in formats for source in sources):
             raise DataError(
                 f"{sources[0].path}: found the format {sources[0].format}; expected {', '.join(formats)}, "
-                f"because --{flag} has "
-                f"no effect on others; leave it out, or name the format"
+                f"because --{flag} has no effect on others; leave it out, or name the format"
             )
     return sources
 
@@ -225,8 +224,7 @@ def _read_wiki(source):
             )
             raise DataError(
                 f"{source.path}:{number}: found {line[:40]!r} {where}; expected <doc ...>, lines of text, "
-                "</doc>, as "
-                f"wikiextractor writes them"
+                "</doc>, as wikiextractor writes them"
             )
         if opens:
             held, begun = [], number

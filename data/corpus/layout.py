@@ -76,8 +76,7 @@ def layout_of(
     if not result.room >= 2 or max_length > tokenizer.model_max_length:
         raise FlagError(
             f"--max_seq_length: found {max_length}; expected {max_length - result.room + 2} (specials and "
-            "two tokens) to "
-            f"{tokenizer.model_max_length} (what the tokenizer of this model allows)"
+            f"two tokens) to {tokenizer.model_max_length} (what the tokenizer of this model allows)"
         )
     return result
 

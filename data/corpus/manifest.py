@@ -95,10 +95,8 @@ def require_tokenizer(facts, tokenizer, path):
     if made["hash"] != ours:
         raise CheckpointError(
             f"{path}: made with the tokenizer of {made['name']} ({made['size']} pieces, hash "
-            f"{made['hash'][:12]}); the model's "
-            f"has {len(tokenizer)} pieces, hash {ours[:12]}; the same ids mean other pieces: build the "
-            "corpus with "
-            f"--tokenizer_name_or_path of this model"
+            f"{made['hash'][:12]}); the model's has {len(tokenizer)} pieces, hash {ours[:12]}; the same ids "
+            "mean other pieces: build the corpus with --tokenizer_name_or_path of this model"
         )
     if made.get("encoding") not in (None, encoding_hash(tokenizer)):
         raise CheckpointError(

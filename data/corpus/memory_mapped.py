@@ -139,9 +139,8 @@ class Corpus(LengthGrouped):
         if len(self) - num_heldout < at_least:
             raise DataError(
                 f"{self.name}: found {len(self)} blocks; expected {num_heldout} for --num_heldout_blocks and "
-                "at least "
-                f"{at_least} (one update) to train on; use more text, smaller batches or fewer held-out "
-                "blocks"
+                f"at least {at_least} (one update) to train on; use more text, smaller batches or fewer "
+                "held-out blocks"
             )
         order = np.random.Generator(np.random.PCG64(_HELDOUT_SEED)).permutation(len(self))
         parts = np.sort(order[num_heldout:]), np.sort(order[:num_heldout])

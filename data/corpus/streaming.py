@@ -78,10 +78,8 @@ class StreamedCorpus:
         )
         raise DataError(
             f"{self._sources[0].path}: found {found} blocks of {self.max_length} tokens{parts}; expected "
-            f"{num_heldout} for "
-            f"--num_heldout_blocks and at least {at_least} (one update) to train on; use more text, smaller "
-            "batches, or build a "
-            f"corpus with run_corpus.py"
+            f"{num_heldout} for --num_heldout_blocks and at least {at_least} (one update) to train on; use "
+            "more text, smaller batches, or build a corpus with run_corpus.py"
         )
 
     def require_positions(self, max_positions: int | None):

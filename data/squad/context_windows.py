@@ -44,10 +44,8 @@ def tokenise_questions(
     if rooms.min() <= options.doc_stride:
         raise FlagError(
             f"--doc_stride {options.doc_stride}: with --max_length {max_length} a question of "
-            f"{query_sizes.max()} tokens leaves "
-            f"{rooms.min()} for its context; expected more than the tokens that windows share: lower "
-            "--doc_stride or "
-            "--max_query_length, or raise --max_length"
+            f"{query_sizes.max()} tokens leaves {rooms.min()} for its context; expected more than the tokens "
+            "that windows share: lower --doc_stride or --max_query_length, or raise --max_length"
         )
     owners, begins, sizes = _window_places(num_tokens, rooms, rooms - options.doc_stride)
     starts = len(before) + query_sizes[owners] + len(between)  # of the context, in the row

@@ -56,8 +56,8 @@ def read_questions(path, *, split: str, stream=None) -> Examples:
         cut = error.msg != "Extra data"  # after a whole value: another format
         raise DataError(
             f"{path}:{error.lineno}: found no complete JSON ({error.msg}, column {error.colno}); expected "
-            f"SQuAD's JSON, or rows with question, context and answers, one on each line"
-            f"{'; the file may be cut off, copy it again' if cut else ''}"
+            "SQuAD's JSON, or rows with question, context and answers, one on each "
+            f"line{'; the file may be cut off, copy it again' if cut else ''}"
         ) from error
     except (RecursionError, ValueError) as error:
         raise DataError(f"{path}:1: found no SQuAD JSON ({error}); expected an object with data") from error

@@ -64,10 +64,8 @@ def check_hold_out(args, configs: dict, *, trained=()):
         if getattr(args, flag, True) and f"--{flag}" not in shares and not args.teacher_saw_hold_out:
             yield (
                 f"--{flag}: nothing in its config says that it was trained without the rows of {task} that "
-                "--hold_out "
-                f"{args.hold_out:g} keeps apart; it would be judged by rows that it knows: train it with "
-                "--hold_out too, or add "
-                "--teacher_saw_hold_out"
+                f"--hold_out {args.hold_out:g} keeps apart; it would be judged by rows that it knows: train "
+                "it with --hold_out too, or add --teacher_saw_hold_out"
             )
 
 

@@ -110,8 +110,7 @@ def check_experts(args, teacher: dict | None, student: dict | None, *, student_h
         if args.expert_shared_fraction not in (None, "1"):
             yield (
                 f"--expert_shared_fraction {args.expert_shared_fraction}: with --expert_init equal, as from "
-                "a checkpoint, all "
-                "experts begin as copies of a whole sublayer; leave it out"
+                "a checkpoint, all experts begin as copies of a whole sublayer; leave it out"
             )
         args.expert_shared_fraction = "1"
     for flag, default in DEFAULTS.items():

@@ -63,8 +63,7 @@ def _hop(args, teacher, student, wrong, *, layer, is_ours):
         if unlike := [name for name in args.relations if found[name[0]] != found[name[1]]]:
             wrong.append(
                 f"--relations {','.join(unlike)}: the {whose}'s queries are {found['q']} wide, its keys and "
-                f"values {found['k']}; "
-                "expected pairs of the same kind"
+                f"values {found['k']}; expected pairs of the same kind"
             )
     kinds = [kind for kind in "qkv" if any(kind in name for name in args.relations)]
     of_teacher, of_student = ([*dict.fromkeys(found[kind] for kind in kinds)] for found in widths)

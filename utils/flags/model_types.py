@@ -169,7 +169,6 @@ def check_widths(args, name: str | None, terms, *, teacher: dict | None, student
     if compared and None not in widths and widths[0] != widths[1]:
         yield (
             f"--student_model_path: {widths[1]} wide, the teacher {widths[0]}: {name} compares their hidden "
-            "states "
-            f"({', '.join(compared)}); choose --model_type kd, or --{compared[0]}_weight 0, or a student of "
-            "that width"
+            f"states ({', '.join(compared)}); choose --model_type kd, or --{compared[0]}_weight 0, or a "
+            "student of that width"
         )

@@ -276,8 +276,7 @@ def fill_sizes(args, *, layers):
     if args.student_hidden % args.student_heads:
         yield (
             f"--student_heads {args.student_heads}: does not divide --student_hidden {args.student_hidden}; "
-            "its divisors: "
-            f"{hops.divisors(args.student_hidden)}"
+            f"its divisors: {hops.divisors(args.student_hidden)}"
         )
 
 

@@ -109,8 +109,8 @@ def _check_task(args, model, *, tasks, objectives):
     if args.student_model_path:
         yield (
             "--student_model_path: a teacher is sorted for its student by: python run_stark.py --task_name "
-            f"{args.task_name} "
-            f"--teacher_model_path {args.model_path} --student_model_path {args.student_model_path}"
+            f"{args.task_name} --teacher_model_path {args.model_path} --student_model_path "
+            f"{args.student_model_path}"
         )
     del args.student_model_path
     args.grid = args.grid or percentages(_GRID)

@@ -81,8 +81,7 @@ def check_stark(args, task, *, objectives):
     if args.friendliness_loss == "kl" and args.friendliness_sign == "abs":
         yield (
             "--friendliness_loss kl with --friendliness_sign abs: this gradient is large where teacher and "
-            "student disagree, "
-            "and its absolute value would keep the units that cause the disagreement; add "
+            "student disagree, and its absolute value would keep the units that cause the disagreement; add "
             "--friendliness_sign signed"
         )
     for flag in ("student_model_path", "student_init_path"):

@@ -283,8 +283,7 @@ def _check_filters(args, task, configs):
     if args.filters == "above_chance" and args.student_init != "stage1":
         yield (
             f"--filters above_chance: with --student_init {args.student_init} the student's filters are new, "
-            "and have had no "
-            "heads; expected --student_init stage1"
+            "and have had no heads; expected --student_init stage1"
         )
     if args.mode in ("lwd", "ted") and len(layers) == 2:
         tokens = (
