@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from models import architectures
-from models.standalone_parts import tell_sizes
 from modules.sliceable_linear import EmptyLinear
 from utils import families
 from utils.errors import CheckpointError
@@ -121,3 +120,16 @@ def crop_in_place(model, count):
     for module in model.modules():
         if isinstance(module, EmptyLinear):
             module.out_features, module.in_features = (0, count) if module.out_features == 0 else (count, 0)
+
+
+def tell_sizes(model):
+    """Let the modules of a model say of themselves what their weights are now, in place."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.normalized_shape = tuple(module.weight.shape)
+        elif isinstance(module, nn.Embedding):
+            module.embedding_dim = module.weight.shape[1]
+        elif isinstance(module, nn.Linear):
+            module.out_features, module.in_features = module.weight.shape
+        elif isinstance(module, nn.Conv1d):
+            module.out_channels, module.in_channels = module.weight.shape[:2]

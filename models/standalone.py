@@ -149,7 +149,7 @@ def _cut(model, entry):
         ]
     if "hidden" in entry:
         lines.append('narrow(self, STATES, kept["hidden"])')
-        parts += [standalone_parts.narrow, standalone_parts.tell_sizes]
+        parts += [standalone_parts.narrow, hidden_dimensions.tell_sizes]
         tables = ["", "STATES = {  # parameters with hidden dimensions: which of theirs; *: in each layer"]
         tables += [f'    "{name}": {dims},' for name, dims in _states(model).items()] + ["}"]
         what = "with fewer heads, neurons and hidden dimensions"
@@ -201,8 +201,8 @@ def _experts(model):
         lines.append(f'    {router} = PlainRouter({width}, kept["{mixture}_experts"]{scaled})')
         for each in projections:
             path = each.name.removeprefix(f"{start}.0.")
-            lines.append(f'    share_out(layer, "{path}", {router}, enters={each.dim == 0})')
-    parts = [standalone_parts.share_out, plain_experts.PlainRouter, plain_experts.PlainExperts]
+            lines.append(f'    replace_by_experts(layer, "{path}", {router}, enters={each.dim == 0})')
+    parts = [standalone_parts.replace_by_experts, plain_experts.PlainRouter, plain_experts.PlainExperts]
     if not entry["route_padding"]:
         base = start.removesuffix(f".{architectures.of(model).layers}")
         lines.append(f"self.{base}.register_forward_pre_hook(tell_padding, with_kwargs=True)")

@@ -5,6 +5,7 @@ import re
 
 from torch import nn
 
+from models.hidden_dimensions import tell_sizes
 from modules.plain_experts import PlainExperts, PlainRouter
 from modules.sliceable_linear import EmptyLinear
 
@@ -52,20 +53,7 @@ def narrow(model, states, count):
     tell_sizes(model)
 
 
-def tell_sizes(model):
-    """Let the modules of a model say of themselves what their weights are now, in place."""
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.normalized_shape = tuple(module.weight.shape)
-        elif isinstance(module, nn.Embedding):
-            module.embedding_dim = module.weight.shape[1]
-        elif isinstance(module, nn.Linear):
-            module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, nn.Conv1d):
-            module.out_channels, module.in_channels = module.weight.shape[:2]
-
-
-def share_out(layer, path, router, *, enters):
+def replace_by_experts(layer, path, router, *, enters):
     """Replace a linear layer by experts, each of its size."""
     parent, _, name = path.rpartition(".")
     parent = layer.get_submodule(parent)
