@@ -20,13 +20,11 @@ small one stops at an earlier step (shares of the rows in brackets):
 Counting words alone gives about 0.75.  It is a toy: scores on it mean nothing for other tasks.
 """
 
-import logging
 import random
 from pathlib import Path
 
 from utils import files
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 ROWS = {"train": 4000, "dev": 600, "test": 600}
 MAX_LENGTH = 128

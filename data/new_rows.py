@@ -5,7 +5,6 @@ Labels need not be there and are not read.
 """
 
 import itertools
-import logging
 import sys
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from data.readers import Examples
 from data.squad.questions import read_questions
 from utils import families
 from utils.errors import DataError
-
-logger = logging.getLogger("compression")
+from utils.logs import errors_only, logger
 
 STDIN = "-"
 OF_A_FILE = 1024  # rows of a file that are answered together: those of similar length share a batch
@@ -43,12 +41,9 @@ def check_file(source, task, check):
     can be read once only.  check(examples) raises it too."""
     if source == STDIN or (Path(source).exists() and not Path(source).is_file()):
         return
-    logger.disabled = True  # reading it again says what is odd in it
-    try:
+    with errors_only():  # reading it again says what is odd in it
         for part in _parts_of_source(source, task, OF_A_FILE):
             check(part)
-    finally:
-        logger.disabled = False
 
 
 def _parts_of_source(source, task, size):

@@ -5,7 +5,6 @@ row is skipped in silence.  Nothing here imports torch.
 """
 
 import ast
-import logging
 import math
 import random
 import re
@@ -16,8 +15,7 @@ from pathlib import Path
 from data import opening, tables
 from utils import files
 from utils.errors import DataError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _SHOWN = 5  # line numbers listed when several lines have the same fault
 _BOOLEANS = {"true": "1", "false": "0"}

@@ -289,6 +289,11 @@ def padded(values, real_BL, filler: int) -> np.ndarray:
     return padded_BL
 
 
+def flat(lists):
+    """[N] int32: the numbers of all lists, behind each other."""
+    return np.fromiter(itertools.chain.from_iterable(lists), np.int32)
+
+
 def ranges(starts, lengths):
     """[start, start + length) of each row, behind each other."""
     offsets = np.cumsum(lengths) - lengths

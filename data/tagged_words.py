@@ -5,15 +5,13 @@ BIOES and BILOU (a last and an only word are marked), or plain types (neighbours
 All become IOB2.  Nothing here imports torch.
 """
 
-import logging
 import re
 from pathlib import Path
 
 from data import opening, readers, tables
 from data.readers import Examples, Table
 from utils.errors import DataError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _PREFIXED = re.compile(r"([BIESLU])-(.+)")
 _LAST, _ONLY = "EL", "SU"

@@ -1,7 +1,6 @@
 """One task's splits, tokenised for one model; read when they are first asked for."""
 
 import copy
-import logging
 
 from data import demo, hold_out, new_rows
 from data.model_tokenizer import load_tokenizer, tokenizer_hash
@@ -9,8 +8,7 @@ from data.splits import Whole, require_labels
 from data.squad.question_split import SpanOptions
 from data.tokenising import tokenise_examples
 from utils.errors import CheckpointError, DataError, FlagError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 HOLD_OUT = "hold_out"  # the name of the rows that are kept from training
 _GOLD = "labelled train"  # where train has text without labels beside them: its rows that have some

@@ -7,7 +7,6 @@ use it.
 Adding a task in GLUE's format is adding an entry to the table at the end.
 """
 
-import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +15,8 @@ from data.readers import Examples, Table
 from data.squad.questions import read_questions
 from utils import provenance
 from utils.errors import DataError, FlagError
+from utils.logs import logger
 from utils.metrics import of_kind
-
-logger = logging.getLogger("compression")
 
 
 @dataclass(frozen=True)

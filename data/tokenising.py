@@ -6,18 +6,16 @@ for indices in split.epoch(seed, epoch, batch_size):
 """
 
 import itertools
-import logging
 
 import numpy as np
 
 from data.model_tokenizer import plain_backend, special_ids, word_prefix
 from data.readers import Examples
-from data.splits import NOT_SCORED, UNKNOWN, Split
+from data.splits import NOT_SCORED, UNKNOWN, Split, flat
 from data.squad import context_windows
 from data.squad.question_split import SpanOptions
 from utils.errors import CheckpointError, FlagError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _CHUNK = 10_000  # texts handed to the tokenizer at once; bounds the memory
 
@@ -65,13 +63,13 @@ def tokenise_examples(
     texts = examples.first if examples.second is None else list(zip(examples.first, examples.second))
     for start in range(0, len(texts), _CHUNK):
         encodings = backend.encode_batch_fast(texts[start : start + _CHUNK])
-        ids.append(_flat(encoding.ids for encoding in encodings))
+        ids.append(flat(encoding.ids for encoding in encodings))
         lengths += [len(encoding) for encoding in encodings]
         num_truncated += sum(
             1 for encoding in encodings if len(encoding) == max_length and encoding.overflowing
         )
         if with_types:
-            types.append(_flat(encoding.type_ids for encoding in encodings))
+            types.append(flat(encoding.type_ids for encoding in encodings))
     if num_truncated:
         logger.info(
             "%s: %d of %d examples cut to %d tokens", examples.path, num_truncated, len(texts), max_length
@@ -94,10 +92,6 @@ def tokenise_examples(
         num_truncated=num_truncated,
         **options,
     )
-
-
-def _flat(lists):
-    return np.fromiter(itertools.chain.from_iterable(lists), np.int32)
 
 
 def _tokenise_words(examples, tokenizer, backend, task, max_length, with_types, options):
@@ -164,7 +158,7 @@ def _pieces_of_words(words, tokenizer, backend):
     sizes = np.array([len(found) for found in pieces], np.int64)  # also of no words
     starts = np.cumsum(sizes) - sizes
     indices = np.array([position[word] for word in words], np.int64)
-    return _flat(pieces), starts[indices], sizes[indices]
+    return flat(pieces), starts[indices], sizes[indices]
 
 
 def _row_begins(sentence_sizes, sizes, room):

@@ -24,9 +24,8 @@ from models.sparse_bert import export_dense
 from utils import files
 from utils.batch import Batch
 from utils.errors import CheckpointError, FlagError, RunError
+from utils.logs import logger
 from utils.timing import filled
-
-logger = logging.getLogger("compression")
 
 TOLERANCE = 1e-4  # between the logits of an export and the model's
 NUM_CHECKED = 1024  # examples

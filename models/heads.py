@@ -4,7 +4,6 @@ has_task_head, require_vocabulary_head, order_of_labels: what its config says, b
 renew: of the loaded model.
 """
 
-import logging
 import re
 
 from torch import nn
@@ -12,8 +11,7 @@ from torch import nn
 from models import architectures
 from utils import families
 from utils.errors import CheckpointError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 
 def has_vocabulary_head(config: dict, names) -> bool:

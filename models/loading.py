@@ -7,7 +7,6 @@ CheckpointErrors.
 
 import contextlib
 import inspect
-import logging
 import re
 
 import torch
@@ -18,8 +17,7 @@ from models.from_tensors import share_out
 from models.saving import check_finite, quiet
 from utils import checkpoints, families
 from utils.errors import CheckpointError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _POOLER = re.compile(r"(^|\.)pooler\.")
 

@@ -59,12 +59,13 @@ def measure(model, splits, *, facts, repeats, batch_size, precision, device):
         row.update({f"{name}/{metric}": value for metric, value in split.score(outputs).items()})
         answers[name] = split.readable(outputs)
     if repeats:
-        cases = timing.cases(next(iter(splits.values())), max_tokens=facts["tokens"])
+        longest = {"max_tokens": facts["tokens"]}
+        cases = timing.cases(next(iter(splits.values())), **longest)
         row["speed"] = timing.speed(runner, cases, repeats=repeats, device=device)
         # A graph's session keeps the memory that it has once taken, so that a pass takes no more
         is_graph = not isinstance(model, torch.nn.Module)
         row["peak_bytes"] = (
-            None if is_graph else timing.peak(runner, cases, weights=facts["bytes"], device=device)
+            None if is_graph else timing.peak(runner, cases, **longest, weights=facts["bytes"], device=device)
         )
     return row, answers
 

@@ -2,7 +2,6 @@
 first."""
 
 import copy
-import logging
 
 import torch
 
@@ -14,8 +13,7 @@ from models.loading import load_model
 from utils import distributed, families
 from utils.errors import CheckpointError
 from utils.families import stock_type
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 
 def resized_config(config, *, layers, hidden, heads, intermediate):

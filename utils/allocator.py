@@ -16,7 +16,7 @@ def keep_freed_memory():
     (benchmarks/training_speed.py; medians of three rounds with and without: 1.07 to 1.12). The numbers
     computed are the same. Does nothing where the C library is another.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc = _libc()
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
@@ -29,7 +29,7 @@ def keep_no_freed_memory():
     What is gathered and freed layer by layer would else leave holes that nothing fits in. Does nothing where
     the C library is another.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc = _libc()
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, 2**20)
 
@@ -37,6 +37,10 @@ def keep_no_freed_memory():
 def give_back():
     """Give freed memory back to the system, as far as whole pages are free; does nothing where the C library
     is another."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc = _libc()
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+def _libc():
+    return ctypes.CDLL(None) if sys.platform == "linux" else None

@@ -2,7 +2,7 @@
 
 import csv
 
-from utils import files, logs
+from utils import files, logs, timing
 
 
 def text(rows, *, splits) -> str:
@@ -15,7 +15,7 @@ def text(rows, *, splits) -> str:
             "model": row["name"],
             **{key: value for key, value in row.items() if key.partition("/")[0] in splits},
             **{
-                f"{key} - {row['compared_with']}": _interval(found)
+                f"{key} - {row['compared_with']}": logs.interval(found)
                 for key, found in row.get("difference", {}).items()
             },
             **{
@@ -80,7 +80,7 @@ def panels(rows, metric) -> list:
 
     made = [("MACs of the encoder, 128 tokens", points(lambda row: row["macs"]))]
     for case in rows[0].get("speed", {}):
-        if not case.endswith("real") and all(case in row["speed"] for row in rows):
+        if not case.endswith(timing.REAL) and all(case in row["speed"] for row in rows):
             made.append(
                 (f"ms: {_unit(case)}", points(lambda row, case=case: row["speed"][case]["median_ms"]))
             )
@@ -107,15 +107,11 @@ def _no_formula(value):
 
 def _unit(case):
     size, _, tokens = case.partition("x")
-    return f"{size} x {tokens}" + ("" if tokens == "real" else " tokens")
+    return f"{size} x {tokens}" + ("" if tokens == timing.REAL else " tokens")
 
 
 def _time(found):
     return f"{found['median_ms']:.4g} ({', '.join(f'{time:.4g}' for time in found['quartiles_ms'])})"
-
-
-def _interval(found):
-    return f"{found['difference']:+.4f} ({found['low']:+.4f}, {found['high']:+.4f})"
 
 
 def _list(values):

@@ -66,6 +66,17 @@ def write_to(folder):
     logger.addHandler(file)
 
 
+@contextlib.contextmanager
+def errors_only():
+    """A context in which the log takes nothing below an error: what would be said a second time."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def number(value) -> str:
     """A number as text, with four decimals, a whole one with separators; other values as they are."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -78,6 +89,11 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f}s"
     return f"{seconds / 60:.0f}m" if seconds < 5400 else f"{seconds / 3600:.1f}h"
+
+
+def interval(found: dict) -> str:
+    """A difference and its interval as text.  found: {"difference", "low", "high"} of utils.bootstrap."""
+    return f"{found['difference']:+.4f} ({found['low']:+.4f}, {found['high']:+.4f})"
 
 
 def table(rows: list[dict], columns: list[str] | None = None) -> str:

@@ -26,7 +26,7 @@ def cases(split, *, max_tokens=None) -> dict[str, list[Batch]]:
     evaluation.  Of 128 tokens: one batch without padding, its rows repeated or cut.  max_tokens: of a model
     that takes fewer, which the name says.
     """
-    made, tokens = {}, min(TOKENS, max_tokens or TOKENS)
+    made, tokens = {}, _tokens(max_tokens)
     for size in BATCH_SIZES:
         batches = split.in_order(size)
         full = [rows for rows in batches if len(rows) == size] or [np.resize(batches[0], size)]
@@ -34,6 +34,10 @@ def cases(split, *, max_tokens=None) -> dict[str, list[Batch]]:
         made[case(size, tokens)] = [filled(split.collate(full[len(full) // 2]), tokens)]
         made[case(size, REAL)] = [split.collate(full[index]) for index in chosen]
     return made
+
+
+def _tokens(max_tokens):
+    return min(TOKENS, max_tokens or TOKENS)
 
 
 def filled(batch, tokens) -> Batch:
@@ -71,9 +75,10 @@ def speed(runner, cases, *, repeats, device) -> dict[str, dict]:
     return timed
 
 
-def peak(runner, cases, *, weights, device) -> int | None:
-    """cost.peak_of a pass of 32 examples of 128 tokens, once they have been timed."""
-    inputs = list(cases.values())[-2][0].to(device).inputs
+def peak(runner, cases, *, max_tokens, weights, device) -> int | None:
+    """cost.peak_of a pass of 32 examples of 128 tokens, once they have been timed.  max_tokens: as for
+    cases()."""
+    inputs = cases[case(BATCH_SIZES[-1], _tokens(max_tokens))][0].to(device).inputs
 
     def run():
         with torch.inference_mode():

@@ -10,7 +10,6 @@ The chunks, and so the corpus, depend on the documents alone.
 
 import itertools
 import json
-import logging
 import multiprocessing
 import os
 import threading
@@ -24,8 +23,6 @@ import numpy as np
 from data.corpus import blocks
 from utils import files, interruptions
 from utils.errors import DataError
-
-logger = logging.getLogger("compression")
 
 _SHARD = 1 << 27  # tokens of a file of the corpus; characters of one of sentences
 

@@ -13,7 +13,6 @@ import glob
 import hashlib
 import io
 import json
-import logging
 import os
 import re
 from dataclasses import astuple, dataclass
@@ -24,8 +23,7 @@ from data.corpus import downloads
 from data.corpus.downloads import is_url
 from utils import files
 from utils.errors import DataError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _SUFFIXES = {
     ".json": "json",

@@ -7,7 +7,6 @@ Beside a kept copy lies NAME.origin.json: when it was fetched, and what the serv
 import functools
 import hashlib
 import http.client
-import logging
 import shutil
 import time
 import urllib.error
@@ -17,8 +16,7 @@ from pathlib import Path
 
 from utils import files
 from utils.errors import DataError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _TIMEOUT = 30  # seconds without an answer
 _PATIENCE = 10  # where only the date is asked for

@@ -10,7 +10,6 @@ corpus.json: what the blocks are, with which tokenizer they were made, and how m
 N blocks, B blocks of a batch, L tokens.
 """
 
-import logging
 import time
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from data.splits import LengthGrouped, padded, real_tokens
 from utils import files
 from utils.batch import Batch
 from utils.errors import DataError, FlagError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _HELDOUT_SEED = 0  # the same blocks are held out in every run
 

@@ -9,8 +9,6 @@ begins.  A position is found again by reading forward from the start.  A built c
 truly, resumes at once, and drops one short block, not one per chunk.
 """
 
-import logging
-
 import numpy as np
 
 from data.corpus import blocks, documents
@@ -18,8 +16,7 @@ from data.corpus.layout import layout_of
 from data.corpus.memory_mapped import Corpus, batch_of, check_length
 from utils import distributed
 from utils.errors import DataError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 MAX_LENGTH = 128
 BUFFER = 10_000

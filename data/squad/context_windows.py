@@ -3,16 +3,12 @@
 Q questions, N windows, T tokens of all distinct contexts.
 """
 
-import itertools
-import logging
-
 import numpy as np
 
-from data.splits import ranges
+from data.splits import flat, ranges
 from data.squad.question_split import QuestionSplit, SpanOptions
 from utils.errors import CheckpointError, FlagError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _CHUNK = 1000  # contexts handed to the tokenizer at once; bounds the memory
 
@@ -110,7 +106,7 @@ def _questions(texts, backend, max_length):
     """(ids of all questions, [Q] tokens of each, how many were cut)."""
     encodings = backend.encode_batch_fast([text.lstrip() for text in texts], add_special_tokens=False)
     ids = [encoding.ids[:max_length] for encoding in encodings]
-    return _flat(ids), _sizes(ids), sum(len(encoding) > max_length for encoding in encodings)
+    return flat(ids), _sizes(ids), sum(len(encoding) > max_length for encoding in encodings)
 
 
 def _contexts(texts, backend):
@@ -122,7 +118,7 @@ def _contexts(texts, backend):
         encodings = backend.encode_batch(part, add_special_tokens=False)
         ids += [encoding.ids for encoding in encodings]
         offsets += [_trimmed(text, encoding.offsets) for text, encoding in zip(part, encodings)]
-    return _flat(ids), np.concatenate(offsets), _sizes(ids)
+    return flat(ids), np.concatenate(offsets), _sizes(ids)
 
 
 def _trimmed(text, offsets):
@@ -175,10 +171,6 @@ def _types(backend):
     ones the first."""
     encoding = backend.encode("a", "a")
     return [encoding.type_ids[encoding.sequence_ids.index(number)] for number in (0, 1)]
-
-
-def _flat(lists):
-    return np.fromiter(itertools.chain.from_iterable(lists), np.int32)
 
 
 def _sizes(lists):

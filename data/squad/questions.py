@@ -6,7 +6,6 @@ inside the JSON.
 """
 
 import json
-import logging
 import re
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from data import opening, tables
 from data.readers import Examples
 from utils import files
 from utils.errors import DataError
-
-logger = logging.getLogger("compression")
+from utils.logs import logger
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORDS = {

@@ -7,10 +7,10 @@ Speed-up: the dense teacher's median over the model's, in the same runtime; MACs
 time.
 """
 
-import json
 from pathlib import Path
 
 from utils import plots
+from utils.files import read_json
 from utils.metrics import label as metric_label
 
 HERE = Path(__file__).resolve().parent
@@ -23,7 +23,7 @@ CASES = ("1x128", "32x128")
 def main():
     """One line for each model: what it is, then its times in each runtime."""
     hardware = {
-        read(folder / "results.json")["hardware"]
+        read_json(folder / "results.json")["hardware"]
         for folder in HERE.iterdir()
         if (folder / "results.json").exists()
     }
@@ -77,12 +77,7 @@ def times(row, dense):
 def rows(model, size):
     """{runtime: row} of a model's results; {} where it has not been measured."""
     path = HERE / f"{model}_{size}" / "results.json"
-    return {row["runtime"]: row for row in read(path)["rows"]} if path.exists() else {}
-
-
-def read(path):
-    """A JSON file's content."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return {row["runtime"]: row for row in read_json(path)["rows"]} if path.exists() else {}
 
 
 if __name__ == "__main__":

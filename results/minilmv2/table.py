@@ -1,15 +1,16 @@
 """Print the table of results/README.md from the files beside this script:
 
-    python results/minilmv2/table.py [their folder]
+    python -m results.minilmv2.table [their folder]
 
 Mean and standard deviation (of a sample, n - 1) over the seeds of fine-tuning, on dev; one seed of
 distillation.
 """
 
-import json
-import statistics
 import sys
 from pathlib import Path
+
+from results.systems import spread
+from utils.files import read_json
 
 STARTS = {"distilled": "distilled", "slice": "rows and columns of the teacher", "random": "random weights"}
 TASKS = {
@@ -31,9 +32,11 @@ def main(folder):
         for start, label in STARTS.items():
             if not (student / start / "results.json").exists():
                 continue
-            results = read(student / start / "results.json")
+            results = read_json(student / start / "results.json")
             scores = {
-                task: [read(path)["metrics"]["dev"][metric] for path in sorted(tuned(student, start, task))]
+                task: [
+                    read_json(path)["metrics"]["dev"][metric] for path in sorted(tuned(student, start, task))
+                ]
                 for task, (_, metric) in TASKS.items()
             }
             name = (
@@ -54,19 +57,6 @@ def main(folder):
 def tuned(student, start, task):
     """results.json of the fine-tuned models."""
     return (student / f"grid_{start}" / task).glob("*/results.json")
-
-
-def read(path):
-    """A JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def spread(values):
-    """Mean +- standard deviation; the value where there is one."""
-    if not values:
-        return ""
-    mean = f"{statistics.mean(values):.4f}"
-    return f"{mean} +- {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

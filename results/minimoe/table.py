@@ -1,6 +1,6 @@
 """Print the table of results/README.md from the files beside this script:
 
-    python results/minimoe/table.py [their folder]
+    python -m results.minimoe.table [their folder]
 
 Mean and standard deviation (of a sample, n - 1) over the seeds, of distillation and fine-tuning together;
 scores on dev. The smallest share of the tokens that an expert got is that of the last logged updates of
@@ -8,9 +8,11 @@ distillation, over layers and seeds.
 """
 
 import json
-import statistics
 import sys
 from pathlib import Path
+
+from results.systems import spread
+from utils.files import read_json
 
 STUDENTS = {"1-1": "dense (1,1)", "1-4": "4 experts (1,4)"}
 TASKS = {
@@ -33,12 +35,12 @@ def main(folder):
         runs = sorted(path.parent.parent for path in folder.glob(f"{student}_*/student/results.json"))
         if not runs:
             continue
-        distilled = [read(run / "student" / "results.json") for run in runs]
+        distilled = [read_json(run / "student" / "results.json") for run in runs]
         size = distilled[0]["model"]
         scores = [
             spread(
                 [
-                    read(run / task / "results.json")["metrics"]["dev"][metric]
+                    read_json(run / task / "results.json")["metrics"]["dev"][metric]
                     for run in runs
                     if (run / task).exists()
                 ]
@@ -68,19 +70,6 @@ def shares(path):
         for row in rows
     ]
     return next((each for each in reversed(found) if each), [])
-
-
-def read(path):
-    """A JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def spread(values):
-    """Mean +- standard deviation; the value where there is one."""
-    if not values:
-        return ""
-    mean = f"{statistics.mean(values):.4f}"
-    return f"{mean} +- {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

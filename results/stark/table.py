@@ -1,16 +1,17 @@
 """Print the table of results/README.md from the results.json files beside this script:
 
-    python results/stark/table.py [their folder]
+    python -m results.stark.table [their folder]
 
 Mean and standard deviation (of a sample, n - 1) over the seeds, on dev. The trial student was trained on all
 rows and chosen on dev; the two others were trained on nine tenths and chosen on the last one, so that dev is
 clean for them: compare these.
 """
 
-import json
-import statistics
 import sys
 from pathlib import Path
+
+from results.systems import spread
+from utils.files import read_json
 
 TASKS = {"mrpc": ("MRPC", ("f1", "acc")), "sst2": ("SST-2", ("acc",))}
 STUDENTS = {"70S": "70% sparse", "3L": "3 layers"}
@@ -31,7 +32,7 @@ def main(folder):
             if not runs:
                 continue
             trials, starks = (
-                [read(run / stage / "results.json") for run in runs] for stage in ("trial", "stark")
+                [read_json(run / stage / "results.json") for run in runs] for stage in ("trial", "stark")
             )
             chosen = ", ".join(f"{results['teacher_sparsity']:g}%" for results in starks)
             for metric in metrics:
@@ -41,17 +42,6 @@ def main(folder):
                     spread([results["metrics"]["dev"][metric] for results in starks]),
                 ]
                 print(f"| {' | '.join([name, label, metric, *cells, chosen, str(len(runs))])} |")
-
-
-def read(path):
-    """A JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def spread(values):
-    """Mean +- standard deviation; the value where there is one."""
-    mean = f"{statistics.mean(values):.4f}"
-    return f"{mean} +- {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """Print the README's TED table from the results.json files beside this script:
 
-    python results/ted/table.py [folder]
+    python -m results.ted.table [their folder]
 
 Mean and standard deviation (n - 1) over the seeds, of the selected epoch. Then the scores of the filters'
 heads, layer by layer.
 """
 
-import json
-import statistics
 import sys
 from pathlib import Path
+
+from results.systems import spread
+from utils.files import read_json
 
 HERE = Path(__file__).resolve().parent
 SPANS = ("HasAns_f1", "f1", "best_f1")
@@ -30,10 +31,7 @@ def main(folder=HERE):
     print("| --- " * (5 + len(MODES)) + "|")
     heads = []
     for task, (title, names) in TASKS.items():
-        runs = {
-            path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-            for path in (folder / task).glob("*/results.json")
-        }
+        runs = {path.parent.name: read_json(path) for path in (folder / task).glob("*/results.json")}
         if "student" not in runs:
             continue
         student = runs["student"]
@@ -43,10 +41,8 @@ def main(folder=HERE):
             [run["metrics"] for key, run in runs.items() if key.startswith(f"{mode}_")] for mode in MODES
         ]
         for name in names:
-            print(
-                f"| {title}, {name} | {data} | {' | '.join(spread(group, name) for group in groups)} | "
-                f"{len(groups[-1])} |"
-            )
+            scores = [spread([metrics["dev"][name] for metrics in group]) for group in groups]
+            print(f"| {title}, {name} | {data} | {' | '.join(scores)} | {len(groups[-1])} |")
         for side in ("teacher", "student"):
             if f"{side}_filters" in runs:
                 found = runs[f"{side}_filters"]["metrics"]["dev"]
@@ -55,16 +51,6 @@ def main(folder=HERE):
                     f"{', '.join(f'{key} {v:.4f}' for key, v in found.items())}"
                 )
     print("", *heads, sep="\n")
-
-
-def spread(metrics, name):
-    """Mean and deviation of a metric over some runs."""
-    values = [run["dev"][name] for run in metrics]
-    if not values:
-        return ""
-    return f"{statistics.mean(values):.4f}" + (
-        f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    )
 
 
 if __name__ == "__main__":

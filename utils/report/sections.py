@@ -5,6 +5,7 @@ import re
 from html import escape
 from itertools import groupby
 
+from utils import logs
 from utils.metrics import label
 from utils.report.charts import Series, chart
 from utils.report.page import Html, table
@@ -136,9 +137,7 @@ def _evaluation(run):
         cells = {"model": row.get("name", row.get("model"))}
         cells |= {key: value for key, value in row.items() if key.partition("/")[0] in splits}
         for key, found in row.get("difference", {}).items():
-            cells[f"{key} - {row['compared_with']}"] = (
-                f"{found['difference']:+.4f} ({found['low']:+.4f}, {found['high']:+.4f})"
-            )
+            cells[f"{key} - {row['compared_with']}"] = logs.interval(found)
         cells |= {name: row.get(name) for name in ("parameters", "macs", "flops", "disk_bytes", "peak_bytes")}
         cells |= {f"ms {case}": found["median_ms"] for case, found in row.get("speed", {}).items()}
         shown.append(cells)
