@@ -188,7 +188,7 @@ def answer_rows(args):
     model = models.loader(task, device=device, **options)(path)
     if args.sparsities:
         model = models.crop(model, args.sparsities[0])
-    runner = timing.Runner(model, device=device, precision=args.precision)
+    runner = timing.AutocastModel(model, device=device, precision=args.precision)
     lines = answer_lines.heading(task, args.predict_format)
     for examples in new_rows.read_parts(args.predict, task, size=args.per_device_eval_batch_size):
         split = data.tokenised(examples)

@@ -151,7 +151,7 @@ class Split(LengthGrouped):
         weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         self._class_weights = torch.from_numpy(np.where(counts > 0, weights, 0.0)).float()
 
-    def kept(self, logits, mask) -> list[np.ndarray]:
+    def for_scoring(self, logits, mask) -> list[np.ndarray]:
         """What scoring needs of a batch's logits, row by row: float32 [C]; for tagging each real token's
         label id, int64 [L].
 

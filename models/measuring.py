@@ -53,7 +53,7 @@ def measure(model, splits, *, facts, repeats, batch_size, precision, device):
     Returns ({"split/metric": value, "speed": {case: utils.cost.latency}, "peak_bytes"}, {split:
     Split.readable of the outputs}).
     """
-    runner, row, answers = timing.Runner(model, device=device, precision=precision), {}, {}
+    runner, row, answers = timing.AutocastModel(model, device=device, precision=precision), {}, {}
     for name, split in splits.items():
         outputs = evaluation.logits(runner, split, batch_size=batch_size, device=device)
         row.update({f"{name}/{metric}": value for metric, value in split.score(outputs).items()})

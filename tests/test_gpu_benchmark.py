@@ -28,7 +28,7 @@ def one_server():
 
 @pytest.fixture
 def tiny(tmp_path):
-    return settings.Settings("cpu", False, tmp_path, tmp_path / "none", tmp_path / "none", None)
+    return settings.BenchmarkSettings("cpu", False, tmp_path, tmp_path / "none", tmp_path / "none", None)
 
 
 def test_every_section(tmp_path, capsys):

@@ -3,7 +3,7 @@ the card's own folder; "." may become the folder's path, or its name on the Hugg
 
 from utils import families
 
-HEADS = {  # of a class name: pipeline_tag of the hub
+PIPELINE_TAGS = {  # of a class name: pipeline_tag of the hub
     "SequenceClassification": "text-classification",
     "TokenClassification": "token-classification",
     "QuestionAnswering": "question-answering",

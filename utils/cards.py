@@ -159,7 +159,7 @@ def _metadata(provenance, results, config, *, library):
         license="other",
         library_name=library,
         base_model=provenance.get("base_models") or None,
-        pipeline_tag=card_snippets.HEADS.get(families.head_of(config), "feature-extraction"),
+        pipeline_tag=card_snippets.PIPELINE_TAGS.get(families.head_of(config), "feature-extraction"),
         datasets=[dataset.name] if dataset else None,
         model_name=_title(provenance, results),
         eval_results=[*_scores(provenance, results, config)] or None,
@@ -177,7 +177,7 @@ def _scores(provenance, results, config):
     for file, split, values in _metrics(provenance, results):
         for name, value in values.items():
             yield EvalResult(
-                task_type=card_snippets.HEADS.get(families.head_of(config), "feature-extraction"),
+                task_type=card_snippets.PIPELINE_TAGS.get(families.head_of(config), "feature-extraction"),
                 dataset_type=dataset.name if dataset else task,
                 dataset_name=task,
                 dataset_config=dataset and dataset.part,

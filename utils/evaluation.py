@@ -95,7 +95,7 @@ def collect(answer, split, *, batch_size: int, device) -> dict:
         batch = split.collate(indices).to(device)
         for name, logits in answer(batch).items():
             if own:
-                rows[name].extend(zip(indices.tolist(), split.kept(logits, batch.mask)))
+                rows[name].extend(zip(indices.tolist(), split.for_scoring(logits, batch.mask)))
     parts = distributed.gather(dict(rows))
     return {name: _in_order([part.get(name, []) for part in parts], len(split)) for name in parts[0]}
 

@@ -187,7 +187,7 @@ class Run:
         files.write_text(self.folder / "state" / "seconds", f"{self.seconds:.1f}")
         run_folder.drop_replaced(self.folder)
 
-    def kept(self) -> str:
+    def say_kept(self) -> str:
         """What is on the disk of this run, for whoever has interrupted it."""
         if self.args.dry_run:
             return "a dry run keeps nothing"

@@ -133,7 +133,7 @@ def guard(main, parse):
         code = 130
         if distributed.is_main():
             kept = (
-                [_current.kept(), *run_folder.say_replaced(_current.folder)]
+                [_current.say_kept(), *run_folder.say_replaced(_current.folder)]
                 if _current
                 else ["no run had begun"]
             )

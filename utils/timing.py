@@ -52,7 +52,7 @@ def filled(batch, tokens) -> Batch:
     return Batch({name: fill(tensor_BL) for name, tensor_BL in batch.inputs.items()}, None, batch.indices)
 
 
-class Runner:
+class AutocastModel:
     """A model in eval mode, called under a precision: what is scored is what is timed."""
 
     def __init__(self, model, *, device, precision):

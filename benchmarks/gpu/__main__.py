@@ -39,7 +39,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu import report, sections
-from benchmarks.gpu.settings import Settings, peak_of
+from benchmarks.gpu.settings import BenchmarkSettings, peak_of
 from benchmarks.reporting import begin, finish
 from utils import files
 
@@ -101,7 +101,7 @@ def main(argv=None) -> int:
         )
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="gpu_", dir=args.work_dir) as work:
-        settings = Settings(args.device, args.quick, Path(work), args.data_dir, args.encoder, peak)
+        settings = BenchmarkSettings(args.device, args.quick, Path(work), args.data_dir, args.encoder, peak)
         deadline = started + 60 * (args.minutes or settings.pick(MINUTES, MINUTES, 600))
         for name in args.only or sections.SECTIONS:
             found["sections"][name] = run(name, settings, started, deadline)

@@ -37,7 +37,7 @@ def peak_of(card) -> float | None:
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchmarkSettings:
     """device: "cuda" or "cpu".  quick: fewer sizes and rounds.  work: a folder for what is made, removed at
     the end.
 

@@ -80,13 +80,13 @@ class QuestionSplit(Split):
             batch.labels += batch.inputs["input_ids"].shape[1] - batch.mask.sum(1, keepdim=True)
         return batch
 
-    def kept(self, logits, mask):
+    def for_scoring(self, logits, mask):
         """Start and end logits of each row's real tokens, float32 [L, 2].  logits: [B, L, 2].  mask: [B, L]
         bool."""
         return [row[real] for row, real in zip(logits.cpu().numpy(), mask.cpu().numpy())]
 
     def answers(self, outputs) -> Answers:
-        """The answers to all questions.  outputs: N arrays [L, 2], see kept().
+        """The answers to all questions.  outputs: N arrays [L, 2], see for_scoring().
 
         Within a window only spans of the context compete that begin and end in tokens with characters; see
         best_spans().

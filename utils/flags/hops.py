@@ -9,7 +9,7 @@ from utils import families
 from utils.errors import CheckpointError, FlagError
 from utils.student_sizes import Hop
 
-_HEADS = (64, 48, 32, 24, 16, 12)
+_RELATION_HEADS = (64, 48, 32, 24, 16, 12)
 
 
 def hops_of(args, teacher: dict, student: dict | None = None) -> list[Hop]:
@@ -71,7 +71,9 @@ def _hop(args, teacher, student, wrong, *, layer, is_ours):
     both = f"the teacher's width {_listed(of_teacher)} and the student's {_listed(of_student)}"
     if heads is None:
         preferred = {12: 48, 24: 64}.get(depth)
-        heads = next((number for number in (preferred, *_HEADS) if number and common % number == 0), None)
+        heads = next(
+            (number for number in (preferred, *_RELATION_HEADS) if number and common % number == 0), None
+        )
         if heads is None:
             wrong.append(f"--num_relation_heads: no preset divides {both}; choose one of {divisors(common)}")
     elif common % heads:

@@ -6,12 +6,16 @@ import re
 from utils import families, metrics
 from utils.flags.checks import check_spans, trained_with
 
-_HEADS = {"cls": ("classification", "multilabel", "regression"), "ner": ("tagging",), "qa": ("spans",)}
+_KINDS_OF_SUFFIX = {
+    "cls": ("classification", "multilabel", "regression"),
+    "ner": ("tagging",),
+    "qa": ("spans",),
+}
 _DATA_TYPES = {
-    "bert_cls": _HEADS["cls"],
-    "bert_ner": _HEADS["ner"],
-    "bert_qa": _HEADS["qa"],
-    "combined": _HEADS["cls"],
+    "bert_cls": _KINDS_OF_SUFFIX["cls"],
+    "bert_ner": _KINDS_OF_SUFFIX["ner"],
+    "bert_qa": _KINDS_OF_SUFFIX["qa"],
+    "combined": _KINDS_OF_SUFFIX["cls"],
 }
 
 
@@ -73,8 +77,8 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
             "(kdbert_cls, ft, ...)"
         )
         return
-    family, head = match.groups()
-    if head is not None and kind not in _HEADS[head]:
+    family, suffix = match.groups()
+    if suffix is not None and kind not in _KINDS_OF_SUFFIX[suffix]:
         yield f"--model_type {args.model_type}: --task_name {args.task_name} is a {kind} task"
     if objectives[objective].kinds and kind not in objectives[objective].kinds:
         allowed = " and ".join(objectives[objective].kinds)
