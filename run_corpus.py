@@ -44,11 +44,7 @@ def parse(argv=None):
         metavar="PATH",
         help="files, folders, globs, URLs, or one JSON file with urls, format and columns",
     )
-    add(
-        "--input_regex",
-        metavar="PATTERN",
-        help="of the folders among the inputs only files of such names: wiki_*",
-    )
+    add("--input_regex", metavar="PATTERN", help="from input folders take only files with such names: wiki_*")
     flags.corpus.documents(add)
     add(
         "--refetch",

@@ -66,6 +66,8 @@ def main(args):
     source = local_folder(args.model_path)
     tokenizer = load_tokenizer(source)
     pieces = Pieces(tokenizer, named=vocabulary.named_ids(load_config(source)))
+    if args.vocabulary_size is not None:
+        pieces.require_size(args.vocabulary_size)
 
     # ---- 1. Count the pieces of the text, before the model is loaded; some of it is kept apart
     few = flags.DRY_RUN_ROWS if args.dry_run else None

@@ -50,7 +50,9 @@ def _of_sentencepiece(file, *, lower):
     model.ParseFromString(Path(file).read_bytes())
     charsmap = model.normalizer_spec.precompiled_charsmap
     if not charsmap:
-        raise ValueError(f"{Path(file).name} holds no normaliser, which that of a DeBERTa checkpoint does")
+        raise ValueError(
+            f"{Path(file).name} has no normaliser; expected a DeBERTa checkpoint's spm.model, which has one"
+        )
     steps = [normalizers.Lowercase()] if lower else []
     steps += [
         normalizers.Strip(),

@@ -38,7 +38,7 @@ filter_learning: TED's stage I.
 layerwise_distillation: TED's stage II, and LWD: states that are held against the teacher's.
 
 Evaluation:
-measuring: what it lists of a model.
+measuring: size, metrics and times of one model.
 exporting: models for other software.
 standalone: the code file that a small model takes along; standalone_parts: what it is made of.
 """

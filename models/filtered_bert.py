@@ -127,8 +127,8 @@ def _filters(spec):
 class FrozenStates:
     """A frozen model's hidden states that filters are trained on, for batches of several splits.
 
-    For first-token tasks those of that token alone; for means over tokens these, unless the filters are not
-    linear: these need all tokens.
+    First-token tasks: that token only.  Means over tokens: the mean only, if filters are linear; else all
+    tokens.
     """
 
     def __init__(self, model, splits, *, spec, kind, cached, batch_size, precision):

@@ -18,7 +18,7 @@ from utils.errors import CheckpointError
 
 
 def _is_norm(module, size) -> bool:
-    """Whether it is a norm over states, of whatever class: what else has a weight has a matrix."""
+    """Whether it is a norm over states, of any class: every other module with a weight has a matrix."""
     weight = getattr(module, "weight", None)
     return isinstance(weight, nn.Parameter) and weight.shape == (size,)
 

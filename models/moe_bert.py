@@ -68,8 +68,8 @@ def with_experts(
     attention, ffn: experts of each sublayer.  Each is as wide as the sublayer, and begins with its first
     shared_fraction (a fractions.Fraction); the rest is one expert's own: the sublayer's other units and as
     many as are missing, drawn from N(0, initializer_range), dealt out in turn (modules.experts.expert_units).
-    Output biases are the sublayer's, routers as nn.Linear. noise, scale: see modules.experts.Router.
-    route_padding: padding is treated as tokens, as published.
+    Output biases are copied from the sublayer; routers are initialised as nn.Linear.
+    noise, scale: see modules.experts.Router.  route_padding: padding is treated as tokens, as published.
     Raises CheckpointError for a family whose sublayers cannot be experts, and for a cropped or nested model.
     """
     if attention == ffn == 1:

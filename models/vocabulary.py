@@ -110,8 +110,8 @@ def check_trimmed(before, after, pairs, *, kept):
             same = all(torch.equal(output, outputs[1][name]) for name, output in outputs[0].items())
         if not same:
             raise RunError(
-                "the trimmed model does not say what the model says of texts all of whose pieces are kept; "
-                "nothing was kept: please report it, with the model's name"
+                "the trimmed model's outputs differ from the original's on texts whose pieces all stay; "
+                "nothing was saved; please report this with the model's name"
             )
         number += len(old["input_ids"])
     return number

@@ -13,7 +13,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 KINDS = "qkv"  # queries, keys, values
-_NEVER = -1e30  # score of padding; not infinity, as two of them would differ by NaN
+_NEVER = -1e30  # score of padding; finite: the difference of two infinities is NaN
 _CHUNK = {"cpu": 2**18, "cuda": 2**25}  # numbers in one buffer of C L L, of which four live at once
 
 
@@ -33,8 +33,8 @@ def relation_losses(
     absent.
     chunk: C, matrices computed at a time; chosen for the device where absent.  Changes neither loss nor
     gradient.
-    Computed in float32, also under autocast; float64 stays float64.  Only what the gradient is is kept for
-    the backward pass. Returns {"qq": scalar, ...}.
+    Computed in float32, also under autocast; float64 stays float64.  Only the gradient is kept for the
+    backward pass.  Returns {"qq": scalar, ...}.
     """
     lengths_B = mask_BL.sum(1).double()  # exact until the precision of the vectors is known
     if weighting == "sequence":

@@ -47,8 +47,8 @@ def test_this_machine():
     free = memory.available()
     assert free is None or free > 2**20
     if free is not None:
-        with pytest.raises(RunError, match=r"^it: take 1024.0 GiB, .* are free; have less$"):
-            memory.require(2**40, what="it", advice="have less")
+        with pytest.raises(RunError, match=r"^they need 1024.0 GiB; only .* are free; have less$"):
+            memory.require(2**40, what="they", advice="have less")
     memory.require(1000, what="it", advice="have less")
 
 

@@ -360,9 +360,11 @@ def test_what_is_kept(case):
         free = [n for n in case.kept.tolist() if n not in required]
         assert min(case.counts_P[free]) >= max(case.counts_P[dropped])
     with pytest.raises(FlagError, match=f"{len(required)} of {len(case.pieces.ids)} pieces must stay"):
-        case.pieces.chosen(case.counts_P, size=len(required) - 1)
-    with pytest.raises(FlagError, match="expected fewer"):
-        case.pieces.chosen(case.counts_P, size=len(case.pieces.ids) + 1)
+        case.pieces.require_size(len(required) - 1)
+    with pytest.raises(FlagError, match="expected no more"):
+        case.pieces.require_size(len(case.pieces.ids) + 1)
+    case.pieces.require_size(len(required))
+    case.pieces.require_size(len(case.pieces.ids))
     often = case.pieces.chosen(case.counts_P, min_count=20)
     assert {*np.flatnonzero(case.counts_P >= 20).tolist()} <= {*often.tolist()}
 
@@ -539,7 +541,7 @@ BAD = [
     ([*"--vocabulary_size 5000 --max_length 999".split()], ["--max_length 999", "160 positions"]),
     ([*"--vocabulary_size 5000 --min_count 2".split()], ["expected one of them"]),
     ([*"--vocabulary_size 5000 --corpus {empty}".split()], ["--corpus", "no text"]),
-    ([*"--vocabulary_size 5000 --corpus {built}".split()], ["built holds ids"]),
+    ([*"--vocabulary_size 5000 --corpus {built}".split()], ["built: holds ids"]),
     (
         [*"--vocabulary_size 5000 --trim_embeddings".split()],
         ["no head for classification", "leave the flag out"],

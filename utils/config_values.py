@@ -3,7 +3,7 @@
 from utils import families
 from utils.errors import CheckpointError
 
-_MOST = {"layers": 1000}  # three million layers are built for as long as nobody stops it
+_MOST = {"layers": 1000}  # building millions of layers would never end
 _LARGEST = 10_000_000  # any other size
 OWN_TASK = "own_task"  # key of config.json: what the user's own task is, without its files
 _KINDS_OF_TASK = {  # what stands under it: name of the value, whether it is one, what is expected

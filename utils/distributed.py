@@ -116,7 +116,7 @@ def all_reduce(tensor, op: str = "sum"):
 
 @functools.cache
 def mesh():
-    """All processes side by side, as torch wants to know them."""
+    """torch's device mesh over all processes."""
     from torch.distributed.device_mesh import init_device_mesh
 
     return init_device_mesh("cuda" if _group().get_backend() == "nccl" else "cpu", (world(),))

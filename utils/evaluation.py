@@ -37,8 +37,8 @@ def autocast(device, precision: str):
 def share(items):
     """This process's part of a list that all processes go through together, one item each in a round.
 
-    Yields (item, whether it is this process's own): in the last round one without an item runs along with
-    another's, which must not count again, as all of them are needed where a model is shared out.
+    Yields (item, whether to count it).  In the last round a process without an item of its own repeats
+    another's (False: do not count it), as a shared-out model needs all processes.
     Raises Interrupted between two rounds, in all of them, where one has been asked to stop.
     """
     for start in range(0, len(items), distributed.world()):

@@ -38,7 +38,7 @@ def require(num_bytes: int, *, what: str, advice: str, folder=None):
         each = f" in each of {processes} processes" if processes > 1 else ""
         where = f"on the disk of {folder}" if folder else "of memory"
         raise RunError(
-            f"{what}: take {in_words(num_bytes)}{each}, {in_words(free)} {where} are free; {advice}"
+            f"{what} need {in_words(num_bytes)}{each}; only {in_words(free)} {where} are free; {advice}"
         )
 
 

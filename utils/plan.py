@@ -233,7 +233,7 @@ class Plan:
         free = self._free()
         said = (
             f"{memory.in_words(self.need.more)} of memory beyond what this process has, "
-            f"{'an unknown number' if free is None else memory.in_words(free)} free; "
+            f"{'free memory unknown' if free is None else memory.in_words(free) + ' free'}; "
             f"{memory.in_words(on_disk)} of disk, {memory.in_words(room)} free"
         )
         table = logs.table(rows)

@@ -1,4 +1,4 @@
-"""One run folder: what a run keeps there.  runs.py starts them.
+"""One run: its folder and what it keeps there.  runs.py makes it.
 
 args.json  log.txt  metrics.jsonl  results.json  ckpt/  state/  predictions/
 """
@@ -129,7 +129,7 @@ class Run:
 
     @property
     def training(self) -> updates.Settings:
-        """How is trained, for training.fit()."""
+        """Settings of training, for training.fit()."""
         return updates.Settings.of(vars(self.args))
 
     @property

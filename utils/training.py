@@ -80,7 +80,7 @@ def fit(
     whenever the score improves.
     watch: has values() -> {name: what is logged beside the terms} since reset(), and state() -> what JSON can
     hold of it, which reset(state) goes on from; None: nothing is.
-    draws: the stage whose random numbers, dropout's, are drawn; its own where None.
+    draws: the stage whose name seeds dropout; None: this one.
     beside: what else is in memory meanwhile, for a dry run's plan: modules and FrozenOutputs.
     Data order, dropout and whatever else is random are functions of (seed, update): a run killed at any
     moment and started again ends with the same bits, and the same rows in metrics.jsonl.  Raises Interrupted
@@ -308,8 +308,7 @@ class _Loop:
             more = "" if len(broken) == 1 else f" and {len(broken) - 1} more"
             raise RunError(
                 f"{what}\nThe student's weights were not finite before training began: {broken[0]}{more}. No "
-                "setting mends "
-                "that: give another checkpoint, or write this one again."
+                "setting mends that: give another checkpoint, or write this one again."
             )
         kept = "No state had been saved yet."
         if snapshot is not None:

@@ -11,7 +11,7 @@ from utils import distributed
 
 @dataclass(frozen=True)
 class Settings:
-    """How is trained: what the flags of the same names say (utils/flags/groups.py, with the same
+    """Settings of training: what the flags of the same names say (utils/flags/groups.py, with the same
     defaults).
 
     num_train_epochs, max_steps: whichever comes first ends the training; one of them may be None.

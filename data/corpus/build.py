@@ -43,8 +43,8 @@ def require_a_block(documents, layout):
 
 
 def few(documents, layout, number: int) -> list[str]:
-    """The first documents: this number of them, or as many times twice that as it takes to make a block, or
-    for sentences any text; all where that makes none."""
+    """The first `number` documents, doubled until they make a block, or for sentences until there is text;
+    all where they never do."""
     documents = iter(documents)
     taken = list(itertools.islice(documents, number))
     while not _first_block(taken, layout)[0]:

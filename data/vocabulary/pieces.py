@@ -69,22 +69,25 @@ class Pieces:
             return self._model["unk_id"]
         return self.ids.get(self._model["unk_token"])
 
-    def chosen(self, counts_P, *, size=None, min_count=None) -> np.ndarray:
-        """The ids that stay, ascending: all that are required and, the most frequent first, others.
-
-        counts_P: how often each piece occurs, whole numbers or weighted.  size: how many pieces stay; one
-        that does not fit together with its ancestors is passed over.  min_count: instead of it, those that
-        occur at least so often, with their ancestors.
-        Raises FlagError for a size that is too small for what is required, or larger than the vocabulary.
-        """
+    def require_size(self, size: int):
+        """Raise FlagError for a size that is too small for what is required, or larger than the
+        vocabulary."""
         total = len({*self.ids.values()})
-        if size is not None and size > total:
-            raise FlagError(f"--vocabulary_size {size}: the vocabulary has {total} pieces; expected fewer")
-        if size is not None and size < len(self.required):
+        if size > total:
+            raise FlagError(f"--vocabulary_size {size}: the vocabulary has {total} pieces; expected no more")
+        if size < len(self.required):
             raise FlagError(
                 f"--vocabulary_size {size}: {len(self.required)} of {total} pieces must stay (special and "
                 "added tokens, and what every text can be spelled with); expected as many or more"
             )
+
+    def chosen(self, counts_P, *, size=None, min_count=None) -> np.ndarray:
+        """The ids that stay, ascending: all that are required and, the most frequent first, others.
+
+        counts_P: how often each piece occurs, whole numbers or weighted.  size: how many pieces stay, as
+        require_size() allows it; a piece that does not fit together with its ancestors is passed over.
+        min_count: instead of it, those that occur at least so often, with their ancestors.
+        """
         pieces, kept = {number: piece for piece, number in self.ids.items()}, {*self.required}
         numbers = np.array(sorted(pieces))
         order = numbers[np.argsort(-counts_P[numbers], kind="stable")]

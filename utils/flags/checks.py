@@ -154,7 +154,7 @@ def check_shard(args):
 def whole_for(args):
     """Yield why what is trained is not shared out by --shard, given or not."""
     if args.stage not in _SHARDED:
-        yield f"--shard: {args.stage} has not been made to share a model out; leave it out"
+        yield f"--shard: not supported by {args.stage}; leave it out"
     if args.stage == "sparsification" and args.corpus:
         yield "--shard and --corpus: a model that is shared out keeps its hidden dimensions; leave one out"
     if getattr(args, "ofa_layer", None) or getattr(args, "ofa_hidden", None):

@@ -96,7 +96,7 @@ def evaluation(tasks, *, formats):
         group(
             "--predict_format",
             choices=formats,
-            help="of the answers; tsv, for tags CoNLL's columns, for questions jsonl",
+            help="format of the answers (default: tsv; tags: CoNLL's columns; questions: jsonl)",
         )
         group(
             "--do_infer",

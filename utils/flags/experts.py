@@ -27,7 +27,8 @@ def experts(parser):
     add(
         "--gate_noise",
         choices=("multiplicative", "additive", "none"),
-        help="in training, of 0.1 (default: multiplicative)",
+        help="noise on the router's logits in training: a factor from 0.9 to 1.1, or a summand from -0.1 to "
+        "0.1 (default: multiplicative)",
     )
     add(
         "--expert_init",
@@ -41,7 +42,8 @@ def experts(parser):
         "--expert_shared_fraction",
         type=exact_fraction,
         metavar="S",
-        help="with random: share of neurons or heads that an expert begins with like others (default: 2/3)",
+        help="with random: share of the neurons (or heads) that all experts begin with in common (default: "
+        "2/3)",
     )
     add(
         "--route_padding",

@@ -92,7 +92,7 @@ def unnamed_labels(group):
         "--label_names",
         type=lambda text: text.split(","),
         metavar="A,B,...",
-        help="what a checkpoint's labels mean that are called LABEL_0, LABEL_1, ..., in their order",
+        help="names for a checkpoint's labels LABEL_0, LABEL_1, ..., in that order",
     )
 
 
@@ -149,7 +149,7 @@ def spans(parser):
         (
             "--null_threshold --null_score_diff_threshold",
             finite,
-            "no answer where its score exceeds the best one's by more",
+            "no answer where its score exceeds the best answer's by more than this",
         ),
     ):
         names = flag.split()
@@ -178,7 +178,7 @@ def training(parser):
     add("--weight_decay", type=non_negative, default=0.01, help="on matrices, not on biases and norms")
     add("--adam_beta1", type=below_one, default=0.9, help="AdamW's decay of the mean gradient")
     add("--adam_beta2", type=below_one, default=0.999, help="AdamW's decay of the mean squared gradient")
-    add("--adam_epsilon", type=positive, default=1e-6, help="added to the root of the latter")
+    add("--adam_epsilon", type=positive, default=1e-6, help="added to the root of the mean squared gradient")
     add("--max_grad_norm", type=non_negative, default=5.0, help="clip the gradient's norm to this; 0: never")
     add(
         "--num_train_epochs",

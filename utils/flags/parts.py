@@ -18,10 +18,8 @@ def students(parser):
         "--sparsity",
         type=percent,
         metavar="S",
-        help=(
-            "the student: --student_model_path or else the teacher, sorted on a corpus, cropped at S "
-            "percent: 90"
-        ),
+        help="train the crop at S percent of --student_model_path (default: of the teacher), sorted on a "
+        "corpus",
     )
     add(
         "--ofa_layer",

@@ -12,7 +12,7 @@ def student(parser):
         type=percent,
         help="the crop of a nested checkpoint at this sparsity, in percent: 70",
     )
-    add("--student_layer", type=positive_int, help="so many of its layers: 4")
+    add("--student_layer", type=positive_int, help="keep this many of its layers: 4")
     add("--layer_choice", choices=("first", "even"), default="first", help="which layers are kept")
 
 

@@ -67,11 +67,7 @@ def ted(parser):
         help="layers from one filter to the next, in stage II the student's (default: 1)",
     )
     add("--teacher_filter_interval", type=positive_int, help="stage II, the teacher's (default: 1)")
-    add(
-        "--filter_output_dim",
-        type=width,
-        help="numbers that a filter makes of a state (default: the hidden size)",
-    )
+    add("--filter_output_dim", type=width, help="size of a filter's output (default: the hidden size)")
     add(
         "--filter_nonlinear",
         nargs="?",
@@ -92,16 +88,14 @@ def ted(parser):
     add(
         "--filter_token",
         choices=("first", "mean"),
-        help=(
-            "of one-label tasks: heads read the first token of what a filter makes, as published, or the "
-            "mean over real tokens, "
-            "which then is matched too (default: first, in stage II as in stage I)"
-        ),
+        help="tasks that label whole texts: what heads read of a filter's output: the first token, as "
+        "published, or the mean over real tokens, which stage II then matches (default: first; in stage II "
+        "that of stage I)",
     )
     add(
         "--filters",
         choices=("all", "above_chance"),
-        help="stage II: above_chance matches only those whose heads were so (default: all)",
+        help="stage II: above_chance: match only pairs whose heads both beat chance (default: all)",
     )
     add(
         "--task_weight",

@@ -35,8 +35,8 @@ def vocabulary(tasks):
         add(
             "--task_weight",
             type=weight,
-            help="what a piece of the task's text counts, one of the corpus's counting 1; so much that both "
-            "texts weigh the same",
+            help="weight of a piece in the task's text; one in the corpus weighs 1 (default: both texts "
+            "weigh the same)",
         )
         held_out(parser.add_argument_group("rows held out, which are not counted"))
         add = parser.add_argument_group("vocabulary").add_argument
@@ -46,7 +46,11 @@ def vocabulary(tasks):
             metavar="N",
             help="pieces that stay, the most frequent ones",
         )
-        add("--min_count", type=positive, help="instead of it: all pieces that count for at least so much")
+        add(
+            "--min_count",
+            type=positive,
+            help="instead of --vocabulary_size: keep pieces that count at least this much",
+        )
         add(
             "--max_length",
             "--max_seq_length",
@@ -56,7 +60,7 @@ def vocabulary(tasks):
         add(
             "--trim_embeddings",
             action="store_true",
-            help="of a model that is fine-tuned on the task already, which is scored before and after",
+            help="trim a model that is already fine-tuned on the task; it is scored before and after",
         )
         add(
             "--no_onnx",
@@ -117,10 +121,7 @@ def check_vocabulary(args, given, *, tasks):
 def _check_corpus(args):
     for path in args.corpus or ():
         if (Path(path) / "corpus.json").exists():
-            yield (
-                f"--corpus {path}: what run_corpus.py built holds ids; expected text, as it was given it as "
-                "--input"
-            )
+            yield f"--corpus {path}: holds ids, not text; give the text that run_corpus.py read (--input)"
     for flag in ("corpus_format", "columns", "sample_by"):
         if getattr(args, flag) is not None and args.corpus is None:
             yield f"--{flag}: has a meaning only with --corpus"
@@ -129,9 +130,6 @@ def _check_corpus(args):
 def _check_model(args, model, task):
     """What the model's config tells."""
     head = families.head_of(model)
-    rows = model.get("vocab_size")
-    if args.vocabulary_size is not None and rows is not None and args.vocabulary_size > rows:
-        yield f"--vocabulary_size {args.vocabulary_size}: the model has {rows} pieces; expected fewer"
     if head in families.HEADS.values() and not args.trim_embeddings:
         yield (
             f"--model_path: is fine-tuned ({model['architectures'][0]}); trim the encoder that it was made "

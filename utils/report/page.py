@@ -117,7 +117,7 @@ def table(rows, *, runs=None, chosen=None) -> str:
         lines.append(f"<tr{about}{mark}>{''.join(_cell(row.get(column)) for column in columns)}</tr>")
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
-        f"</div>"
+        "</div>"
     )
 
 

@@ -32,9 +32,8 @@ def body(runs) -> str:
     trained = [run for run in runs if "rows" not in run.results]
     parts = [
         f'<p class="note">{finished} finished runs, {len(runs) - finished} unfinished. Click a column to '
-        f"sort by it, a run to "
-        "see its curves and its other metrics; point at a mark to read its numbers. MACs: linear layers of "
-        "the encoder, 128 tokens.</p>",
+        "sort by it, a run to see its curves and its other metrics; point at a mark to read its numbers. "
+        "MACs: linear layers of the encoder, 128 tokens.</p>",
         '<label>Show runs whose name has <input id="filter" type="search" placeholder="mrpc 90S"></label>',
         "<h2>Runs</h2>",
         table([_summary(run) for run in trained], runs=[run.name for run in trained]),
@@ -165,7 +164,7 @@ def _evaluation(run):
     return (
         f'<section data-run="{escape(run.name)}"><h2>Evaluation {escape(run.name)}: {escape(str(task))}</h2>'
         f'<p class="note">{escape(hardware)}</p>{table(shown)}<div class="charts">{"".join(charts)}</div>'
-        f"</section>"
+        "</section>"
     )
 
 
