@@ -97,7 +97,7 @@ def main(args):
     # ---- Run folder, device, seed
     task = tasks.get(args.task_name)
     inputs = {
-        "data": list(task.files(args.data_dir).values()),
+        **task.inputs(args.data_dir),
         "teacher": args.teacher_model_path,
         "student": args.student_model_path,
         "unlabelled": args.unlabelled_file,

@@ -65,7 +65,7 @@ def main(args):
     task = tasks.get(args.task_name)
     scratch = args.model_path == "scratch"
     weights = None if scratch else args.model_path
-    run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "model": weights})
+    run = runs.start(args, inputs={**task.inputs(args.data_dir), "model": weights})
 
     # ---- Data
     data = TaskData(task, tokenizer_path=run.source(weights), **flags.data_options(args))

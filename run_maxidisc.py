@@ -55,7 +55,7 @@ def main(args):
     """Distil along the path or paths; returns the folder of the best student."""
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
-    inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
+    inputs = {**task.inputs(args.data_dir), "teacher": args.teacher_model_path}
     inputs["unlabelled"] = args.unlabelled_file
     run = runs.start(args, inputs=inputs)
     load = models.loader(task, device=run.device, **flags.how_loaded(args))

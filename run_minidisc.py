@@ -62,7 +62,7 @@ def main(args):
     task = tasks.get(args.task_name)
     target = args.target_sparsity
     target = int(target) if target == int(target) else target  # 90 as in the grid
-    inputs = {"data": list(task.files(args.data_dir).values()), "teacher": args.teacher_model_path}
+    inputs = {**task.inputs(args.data_dir), "teacher": args.teacher_model_path}
     inputs["unlabelled"] = args.unlabelled_file
     run = runs.start(args, inputs=inputs)
     load = models.loader(task, device=run.device, **flags.how_loaded(args))

@@ -52,11 +52,7 @@ def main(args):
     # ---- Run folder, device, seed
     on_corpus = args.task_name == flags.sparsification.CORPUS
     task = None if on_corpus else tasks.get(args.task_name)
-    read = (
-        training_blocks.recorded_inputs(args.corpus)
-        if on_corpus
-        else {"data": list(task.files(args.data_dir).values())}
-    )
+    read = training_blocks.recorded_inputs(args.corpus) if on_corpus else task.inputs(args.data_dir)
     run = runs.start(args, inputs={**read, "model": args.model_path})
 
     # ---- Data: of the task, or the tokenizer that reads the corpus

@@ -46,7 +46,7 @@ def main(args):
     # ---- Run folder, device, seed, data
     task = tasks.get(args.task_name)
     inputs = {
-        "data": list(task.files(args.data_dir).values()),
+        **task.inputs(args.data_dir),
         "teacher": args.teacher_model_path,
         "trial": args.student_model_path,
         "start": args.student_init_path,

@@ -70,7 +70,7 @@ def main(args):
     # ---- Run folder, device, seed, data; the first model that is there says how texts are tokenised
     task = tasks.get(args.task_name)
     paths = {"model": args.model_path, "teacher": args.teacher_model_path, "student": args.student_model_path}
-    read = {"data": list(task.files(args.data_dir).values()), "unlabelled": args.unlabelled_file}
+    read = {**task.inputs(args.data_dir), "unlabelled": args.unlabelled_file}
     run = runs.start(args, inputs={**read, **paths})
     source = run.source(next(filter(None, paths.values())))
     data = TaskData(task, tokenizer_path=source, **flags.data_options(args))

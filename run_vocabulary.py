@@ -59,7 +59,7 @@ def main(args):
     if hasattr(args, "corpus"):
         options = {"format": args.corpus_format, "columns": args.columns, "sample_by": args.sample_by}
         sources = documents.find_sources(args.corpus, **options)
-    read = {"data": list(task.files(args.data_dir).values())} if task else {}
+    read = task.inputs(args.data_dir) if task else {}
     run = runs.start(args, inputs={**read, "corpus": documents.hashes(sources), "model": args.model_path})
 
     # ---- Its pieces, and which of them must stay

@@ -126,6 +126,14 @@ class Task:
             )
         return files
 
+    def inputs(self, data_dir) -> dict[str, list[Path]]:
+        """The files of a run: "data" is trained on or chooses, "test" is answered at the end and may come
+        later.  Errors as of files()."""
+        groups = {"data": [], "test": []}
+        for split, path in self.files(data_dir).items():
+            groups["test" if split in self.test_splits else "data"].append(path)
+        return groups
+
     def available_eval_splits(self, data_dir) -> tuple[str, ...]:
         """The splits to score: the first always (reading it says what is wrong), later ones whose file is
         there."""

@@ -24,7 +24,7 @@ import pytest
 from commands import ROOT, kill_when, run
 from copied_runs import FINE, RECORD, command, content, one_message
 
-from utils import files, logs, run_folder, run_lock
+from utils import files, logs, provenance, run_folder, run_lock
 from utils.errors import FlagError, RunError
 
 # ---- --overwrite: foreign files stay, the old run until there is a new one
@@ -711,6 +711,41 @@ def test_continued_under_other_versions(unfinished):
     ] == [now]
     card = (unfinished / "ckpt/README.md").read_text()
     assert "torch 1.0" in card and f"torch {now}" in card and f"| commit | abc; then {commit} |" in card
+
+
+# ---- Other data
+
+
+def test_a_test_file_that_comes_later(tmp_path, tuned, small_demo):
+    """A finished run answers it, and says so where it is another one than before, also in a folder of an
+    earlier version, which compared it; another dev file is another run."""
+    data, record = tmp_path / "data" / "demo", json.loads((tuned / "args.json").read_text())
+    shutil.copytree(small_demo / "demo", data)
+    words = [*command(tuned), "--data_dir", data.parent, "--do_test"]
+    first = record["inputs"].pop("test/test.tsv")
+    for name, added in (("data/test.tsv", 1), ("test/test.tsv", 2), (None, 0)):
+        before = {name: first} if name else {}
+        inputs = {**record["inputs"], **before}
+        (tuned / "args.json").write_text(json.dumps({**record, "inputs": inputs}))
+        rows = (small_demo / "demo" / "test.tsv").read_text().splitlines(keepends=True)
+        (data / "test.tsv").write_text("".join(rows + rows[1 : 1 + added]))
+        said = "test/test.tsv: another file than before" in run("run_finetuning.py", *words).stderr
+        assert said is (name == "test/test.tsv")
+        now = json.loads((tuned / "args.json").read_text())["inputs"]
+        assert now == {**inputs, "test/test.tsv": files.sha256(data / "test.tsv")}
+    with (data / "dev.tsv").open("a") as file:
+        file.write(rows[1])
+    one_message(run("run_finetuning.py", *words, code=2), "data/dev.tsv")
+
+
+def test_files_of_one_name_are_all_compared(tmp_path):
+    """train/rows.csv and dev/rows.csv."""
+    for folder in ("train", "dev"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rows.csv").write_text(folder)
+    paths = [tmp_path / "train" / "rows.csv", tmp_path / "dev" / "rows.csv"]
+    found = provenance.hashes({"data": paths})
+    assert found == {f"data/{path.parent.name}/rows.csv": files.sha256(path) for path in paths}
 
 
 # ---- The list of what is ours

@@ -1,7 +1,7 @@
 """Model cards: README.md of a checkpoint, written from what the run knows."""
 
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from utils import card_snippets, config_values, families, logs
@@ -200,11 +200,8 @@ def _rows(provenance, results, config, read):
             results["task"] + (f" (labels: {labels})" if labels and not labels.startswith("LABEL_") else ""),
         )
     inputs = provenance.get("inputs", {})
-    data = [
-        f"{name.removeprefix('data/')} (sha256 {inputs[name][:12]})"
-        for name in inputs
-        if name.startswith("data/") and name.removeprefix("data/") in read
-    ]
+    files = [name for name in inputs if name.startswith(("data/", "test/")) and PurePath(name).name in read]
+    data = [f"{name.partition('/')[2]} (sha256 {inputs[name][:12]})" for name in files]
     if data:
         yield "data", ", ".join(data)
     for flag in _MODELS:

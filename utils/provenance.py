@@ -88,8 +88,11 @@ def hashes(inputs: dict) -> dict[str, str]:
     found = {}
     for name, value in inputs.items():
         if isinstance(value, list | tuple):
-            for path in value:
-                found[f"{name}/{Path(path).name}"] = files.sha256(path)
+            paths = [Path(path) for path in value]
+            names = [path.name for path in paths]
+            for path in paths:
+                known_as = path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+                found[f"{name}/{known_as}"] = files.sha256(path)
         elif isinstance(value, dict):
             found.update({f"{name}/{path}": digest for path, digest in value.items()})
         elif value is not None:
@@ -104,6 +107,21 @@ def paths(inputs: dict) -> list[tuple[str, str]]:
         values = value if isinstance(value, list | tuple | dict) else [value]
         found += [(name, str(path)) for path in values if path is not None]
     return found
+
+
+def note_tests(folder, hashes: dict):
+    """Say in the log, and in args.json of a run that goes on, that its test files are others than before.
+
+    hashes: of hashes().
+    """
+    record = run_folder.read_record(folder)
+    old = record["inputs"]
+    new = {name: digest for name, digest in hashes.items() if name.startswith(run_folder.TESTS)}
+    changed = [name for name, digest in new.items() if old.get(name, digest) != digest]
+    for name in changed:
+        logger.warning("%s: another file than before; answers and scores of it are of this one", name)
+    if new.items() - old.items():
+        files.write_json(Path(folder) / run_folder.RECORD, {**record, "inputs": {**old, **new}})
 
 
 def note_versions(folder, now: dict):

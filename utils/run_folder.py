@@ -21,6 +21,7 @@ from utils import files, flags, logs, run_lock
 from utils.errors import RunError
 
 RECORD = "args.json"
+TESTS = "test/"  # what the names of a run's test files begin with, among its inputs
 _OF_TASK = "the task's "  # what is said of a task of the user's own
 _CHECKPOINTS = ("ckpt", "assistant_*", "sparse_teacher", "student_*")
 _OF_EVERY_STAGE = (
@@ -237,6 +238,8 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
             paths = {key for key in [*old, *new] if key.endswith("_path") or key in others}
             free = paths | (flags.OF_ANSWERS if finished else set())
             old, new = ({k: v for k, v in with_task(x).items() if k not in free} for x in (old, new))
+        elif group == "inputs":
+            old, new = without_tests(old, new)
         for key in sorted({*old, *new}):
             # What the run's version had not: a flag, unused, or the hash of an input
             is_newer = key not in old and (not new[key] if group == "settings" else key in _NEWER_INPUTS)
@@ -248,6 +251,18 @@ def _differences(where, recorded, wanted, *, finished) -> str | None:
         if found
         else None
     )
+
+
+def without_tests(old: dict, new: dict) -> tuple[dict, dict]:
+    """Hashes of inputs without those of test files, which may come or change after a run began: no stage
+    trains on them or chooses by them."""
+    tests = {name for name in [*old, *new] if name.startswith(TESTS)}
+    before = {
+        f"data/{name.removeprefix(TESTS)}" for name in tests - {*old}
+    }  # as earlier versions recorded them
+    tests |= before - {*new}
+    kept = [{name: digest for name, digest in each.items() if name not in tests} for each in (old, new)]
+    return kept[0], kept[1]
 
 
 def with_task(settings) -> dict:

@@ -73,6 +73,7 @@ def start(args, *, inputs: dict) -> Run:
         run.open()
         if not run.finished or answers:
             provenance.note_versions(folder, now)
+            provenance.note_tests(folder, hashes)
     if run.finished and not answers:
         _announce_finished(run)
         raise Finished
