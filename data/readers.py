@@ -190,21 +190,10 @@ def examples_of_cells(found, numbered, table: Table, *, split: str, labelled: bo
 
 def check_columns(found, wanted):
     """Raise DataError where wanted columns of a table (tables.Rows) are missing."""
-    names, top = found.names, found.place(1) if found.unit == "line" else found.path
-    for name in wanted:
-        if names.count(name) > 1:
-            raise DataError(
-                f"{top}: found {names.count(name)} columns called {name}; expected one; rename the others"
-            )
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        shown = "an empty file" if not names else f"the columns {', '.join(names)}"
-        named = "the columns are separated by tabs and named as GLUE names them"
-        own = "--text_columns and --label_column name those of a task of your own"
-        raise DataError(
-            f"{top}: found {shown}; expected {', '.join(wanted)} (missing: {', '.join(missing)}); "
-            f"{named if found.format == 'tsv' else own}"
-        )
+    named = "the columns are separated by tabs and named as GLUE names them"
+    own = "--text_columns and --label_column name those of a task of your own"
+    advice = named if found.format == "tsv" else own
+    tables.require_columns(found.names, wanted, where=found.top, advice=advice)
 
 
 def check_widths(found, numbered, headerless=()):

@@ -10,6 +10,7 @@ objects stay what they are.  Nothing here imports torch.
 import csv
 import io
 import itertools
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -45,6 +46,11 @@ class Rows:
     format: str
     unit: str
 
+    @property
+    def top(self) -> str:
+        """Where the names are, as messages begin."""
+        return self.place(1) if self.unit == "line" else str(self.path)
+
     def place(self, number) -> str:
         """Where a row is, as messages begin."""
         return place(self.path, number, self.unit)
@@ -59,6 +65,25 @@ def format_of(path) -> str | None:
     """The format that the name of a file says: tsv, csv, json, parquet, or None."""
     name = opening.unpacked_name(path).lower()
     return next((format for ending, format in _FORMATS.items() if name.endswith(ending)), None)
+
+
+def require_columns(names, wanted, *, where, advice, nothing="an empty file"):
+    """Raise DataError where one of the wanted columns is not among the names of a table's, or twice.
+
+    where: they stand, as messages begin.  advice: what says which are wanted.  nothing: what is there, in
+    words, where there are no names.
+    """
+    for name in wanted:
+        if names.count(name) > 1:
+            raise DataError(
+                f"{where}: found {names.count(name)} columns called {name}; expected one; rename the others"
+            )
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        shown = f"the columns {', '.join(names)}" if names else nothing
+        raise DataError(
+            f"{where}: found {shown}; expected {', '.join(wanted)} (missing: {', '.join(missing)}); {advice}"
+        )
 
 
 def open_table(path, stream, *, format=None, headerless=(), first=None) -> Rows:
@@ -126,54 +151,75 @@ def _csv(path, lines, top):
 
 
 def _json(path, lines):
-    objects, unit = _objects(path, lines)
-    number, head = next(objects, (1, {}))
+    found, unit = objects(path, lines)
+    number, head = next(found, (1, {}))
     names = tuple(head)
 
     def rows():
-        for at, row in itertools.chain([(number, head)] if head else [], objects):
+        for at, row in itertools.chain([(number, head)] if head else [], found):
             yield at, [cell(row.get(name)) for name in names]
 
     return Rows(path, names, rows(), "json", unit)
 
 
-def _objects(path, lines):
-    """(an iterator over (number, object), what the numbers count) of JSON lines or one list of objects."""
+def objects(path, lines):
+    """(an iterator over (number, object), what the numbers count: "line" or "row") of JSON lines or one list
+    of objects, which is read whole.  lines: (number, text) pairs.  Raises DataError for anything else."""
     number, top = next(((number, text) for number, text in lines if text.strip()), (1, ""))
     lines = itertools.chain([(number, top)], lines)
     if not top.lstrip().startswith("["):
-        return (
-            (at, _object(text, f"{path}:{at}", "on each line")) for at, text in lines if text.strip()
-        ), "line"
+        return ((at, _object(text, place(path, at))) for at, text in lines if text.strip()), "line"
+    text = "\n".join(text for _, text in lines)
     try:
-        values = files.parse_json("\n".join(text for _, text in lines))
+        values = files.parse_json(text)
     except ValueError as error:
         raise DataError(f"{path}:{number}: no valid JSON ({error}); expected a list of objects") from error
-    return (
-        (at, _checked(row, f"{path}: row {at}", "in the list")) for at, row in enumerate(values, 1)
-    ), "row"
+    escaped = _has_escapes(text)
+    rows = enumerate(values, 1)
+    return ((at, _checked(row, place(path, at, "row"), "in the list", escaped)) for at, row in rows), "row"
 
 
-def _object(text, where, place_of):
+def _object(text, where):
     try:
         value = files.parse_json(text)
     except ValueError as error:
-        raise DataError(f"{where}: no valid JSON ({error}); expected one object {place_of}") from error
-    return _checked(value, where, place_of)
+        raise DataError(f"{where}: no valid JSON ({error}); expected one object on each line") from error
+    return _checked(value, where, "on each line", _has_escapes(text))
 
 
-def _checked(value, where, place_of):
+def _checked(value, where, place_of, escaped):
     if not isinstance(value, dict):
         raise DataError(f"{where}: found {str(value)[:40]!r}; expected one object {place_of}")
-    if _SURROGATE.search(str(value)):
+    if escaped and has_half_pair(value):
         raise DataError(f"{where}: found half of a surrogate pair; expected text; write the row again")
     return value
+
+
+def _has_escapes(text):
+    """Whether a JSON text can hold halves of surrogate pairs: UTF-8 has no other way to write them."""
+    return "\\ud" in text or "\\uD" in text
+
+
+def has_half_pair(value) -> bool:
+    """Whether half of a surrogate pair, which UTF-8 has no bytes for, is in a value of JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _SURROGATE.search(text) is not None
 
 
 # ---- Parquet
 
 
 def _parquet(path, stream):
+    names, rows_of = parquet_columns(path, stream)
+    rows = ((number, [cell(value) for value in values]) for number, values in rows_of(None))
+    return Rows(path, names, rows, "parquet", "row")
+
+
+def parquet_columns(path, stream):
+    """(names of a Parquet file's columns, a function of some of them, or of None for all, that returns an
+    iterator over (number, values) of its rows).  Other columns are not read.  Raises DataError for what is no
+    such file, and so does the iterator.
+    """
     import pyarrow
     from pyarrow import parquet
 
@@ -182,26 +228,25 @@ def _parquet(path, stream):
         return DataError(f"{path}: no Parquet file that can be read ({reason}); expected a whole one")
 
     try:
-        file = parquet.ParquetFile(stream if _seekable(stream) else io.BytesIO(stream.read()))
+        # One that is packed would be unpacked anew at each step back
+        is_plain = isinstance(getattr(stream, "raw", None), io.FileIO)
+        file = parquet.ParquetFile(stream if is_plain else io.BytesIO(stream.read()))
         names = tuple(file.schema_arrow.names)
     except (pyarrow.ArrowException, OSError) as error:
         raise failing(error) from error
 
-    def rows():
+    def rows_of(wanted):
         number = 0
         try:
-            for batch in file.iter_batches(1000):
-                for row in zip(*(column.to_pylist() for column in batch.columns)):
+            for batch in file.iter_batches(1000, columns=wanted):
+                columns = batch.columns if wanted is None else map(batch.column, wanted)
+                for values in zip(*(column.to_pylist() for column in columns)):
                     number += 1
-                    yield number, [cell(value) for value in row]
+                    yield number, values
         except (pyarrow.ArrowException, OSError) as error:
             raise failing(error) from error
 
-    return Rows(path, names, rows(), "parquet", "row")
-
-
-def _seekable(stream):
-    return getattr(stream, "seekable", lambda: False)()
+    return names, rows_of
 
 
 def cell(value):

@@ -1,5 +1,5 @@
-"""Text files to documents: wikiextractor output, plain text, JSON lines, CSV, TSV (.tsv: cut at tabs only),
-Parquet; local or behind a URL, compressed or not.
+"""Text files to documents: wikiextractor output, plain text, and what data.tables reads: JSON lines or one
+list, CSV, TSV (.tsv: cut at tabs only), Parquet; local or behind a URL, compressed or not.
 
     sources = documents.find_sources(["wiki/AA", "more/*.jsonl.gz", "https://example.org/text.txt"])
     for text in documents.read_documents(sources): ...
@@ -8,32 +8,20 @@ A document is one string, its lines separated by line feeds.  What does not fit 
 file and the line; nothing is skipped.  Nothing here imports torch.
 """
 
-import csv
 import glob
 import hashlib
-import io
 import json
 import os
-import re
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from data import opening
+from data import opening, readers, tables
 from data.corpus import downloads
 from data.corpus.downloads import is_url
 from utils import files
 from utils.errors import DataError
 from utils.logs import logger
 
-_SUFFIXES = {
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONFIG_KEYS = ("urls", "format", "columns")
 
 
@@ -175,9 +163,9 @@ def _local(word) -> list[str]:
 def _format(source) -> str:
     """The format of a file, from the end of its name, else from its first line."""
     name = source.path.split("?")[0] if is_url(source.path) else source.path
-    suffix = os.path.splitext(opening.unpacked_name(name))[1]
-    if suffix.lower() in _SUFFIXES:
-        return _SUFFIXES[suffix.lower()]
+    known = tables.format_of(name)
+    if known is not None:
+        return "csv" if known == "tsv" else known
     first = next((line for _, line in _lines(source) if line.strip()), "")
     return "wiki" if first.startswith("<doc ") else "json" if first.startswith('{"') else "text"
 
@@ -239,110 +227,51 @@ def _read_wiki(source):
 
 
 def _read_json(source):
-    for number, line in _lines(source):
-        if not line.strip():
-            continue
-        try:
-            row = files.parse_json(line)
-        except ValueError as error:
-            raise DataError(
-                f"{source.path}:{number}: not valid JSON ({error}); expected one object on each line"
-            ) from error
-        if "\\ud" in line.lower() and _SURROGATE.search(json.dumps(row, ensure_ascii=False)):
-            raise DataError(
-                f"{source.path}:{number}: found half of a surrogate pair; expected text; write the row again"
-            )
-        if not isinstance(row, dict):
-            raise DataError(f"{source.path}:{number}: found {line[:40]!r}; expected an object on each line")
-        _check_columns(source, number, row)
-        yield _joined(source, number, [row[name] for name in source.columns])
+    """Rows of JSON lines or of one list, which is read whole."""
+    found, unit = tables.objects(source.path, _lines(source))
+    wanted = {*source.columns}
+    for number, row in found:
+        if not row.keys() >= wanted:
+            where = tables.place(source.path, number, unit)
+            _require_columns(source, tuple(row), where, nothing="an object without keys")
+        yield _joined(source, number, unit, [row[name] for name in source.columns])
 
 
 def _read_csv(source):
     """Rows of a CSV or TSV.  A blank line is no row; one of more or fewer cells than the header is a
     DataError."""
     is_tsv = opening.unpacked_name(source.file).lower().endswith(".tsv")
-    rows = _rows_of_tsv(source) if is_tsv else _rows_of_csv(source)
-    _, header = next(rows, (1, []))
-    _check_columns(source, 1, header)
-    positions = [header.index(name) for name in source.columns]
-    for number, row in rows:
-        if not row:
+    found = tables.of_lines(source.path, _lines(source), format="tsv" if is_tsv else "csv")
+    _require_columns(source, found.names, found.top)
+    positions = [found.names.index(name) for name in source.columns]
+    blank = [""] if is_tsv else []
+    for number, cells in found.rows:
+        if cells == blank:
             continue
-        if len(row) != len(header):
-            mend = "; a tab or line end inside a text breaks a row: mend or remove it" if is_tsv else ""
-            raise DataError(
-                f"{source.path}:{number}: found {len(row)} columns; expected {len(header)} as in the header"
-                f"{mend}"
-            )
-        yield _joined(source, number, [row[position] for position in positions])
-
-
-def _rows_of_tsv(source):
-    """(line, cells), cut at tabs only: quotes are part of the text, as in the tables of data.tables."""
-    return ((number, line.split("\t") if line else []) for number, line in _lines(source))
-
-
-def _rows_of_csv(source):
-    """(its last line, cells)."""
-    csv.field_size_limit(1 << 30)
-    reader = csv.reader((line + "\n" for _, line in _lines(source)), strict=True)
-    try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise DataError(
-            f"{source.path}:{reader.line_num}: not valid CSV ({error}); expected fields in quotes"
-        ) from error
+        if len(cells) != len(found.names):
+            readers.check_widths(found, [(number, cells)])
+        yield _joined(source, number, found.unit, [cells[position] for position in positions])
 
 
 def _read_parquet(source):
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        packed = opening.unpacked_name(source.file) != source.file.name
-        file = source.file
-        if packed:
-            with opening.open_bytes(source.file) as stream:
-                file = io.BytesIO(stream.read())
-        file = parquet.ParquetFile(file)
-        _check_columns(source, 1, file.schema_arrow.names)
-        number = 0
-        for batch in file.iter_batches(1000, columns=list(source.columns)):
-            for row in zip(*(batch.column(name).to_pylist() for name in source.columns)):
-                number += 1
-                yield _joined(source, number, row)
-    except (pyarrow.ArrowException, *opening.UNREADABLE) as error:
-        reason = str(error).split("\n")[0]
-        raise DataError(
-            f"{source.path}:1: not a Parquet file that can be read ({reason}); expected a whole one"
-        ) from error
+    with opening.reading(source.path), opening.open_bytes(source.file) as file:
+        names, rows_of = tables.parquet_columns(source.path, file)
+        _require_columns(source, names, source.path)
+        for number, values in rows_of([*source.columns]):
+            yield _joined(source, number, "row", values)
 
 
-def _check_columns(source, number, found):
-    for name in source.columns:
-        if isinstance(found, list) and found.count(name) > 1:
-            raise DataError(
-                f"{source.path}:{number}: found {found.count(name)} columns called {name}; expected one; "
-                "rename the others"
-            )
-    missing = [name for name in source.columns if name not in found]
-    if missing:
-        raise DataError(
-            f"{source.path}:{number}: found the columns {', '.join(found) or '(none)'}; expected "
-            f"{', '.join(source.columns)} "
-            f"(missing: {', '.join(missing)}); --columns names those that hold text"
-        )
+def _require_columns(source, names, where, **options):
+    advice = "--columns names those that hold text"
+    tables.require_columns(names, source.columns, where=where, advice=advice, **options)
 
 
-def _joined(source, number, cells) -> str:
+def _joined(source, number, unit, cells) -> str:
     """The text of a row; null is no text."""
     for name, cell in zip(source.columns, cells):
         if cell is not None and not isinstance(cell, str):
-            raise DataError(
-                f"{source.path}:{number}: found {str(cell)[:40]} in the column {name}; expected text"
-            )
+            where = tables.place(source.path, number, unit)
+            raise DataError(f"{where}: found {str(cell)[:40]} in the column {name}; expected text")
     lines = (line.strip() for cell in cells if cell for line in cell.split("\n"))
     return "\n".join(line for line in lines if line)
 

@@ -6,7 +6,6 @@ inside the JSON.
 """
 
 import json
-import re
 from pathlib import Path
 
 from data import opening, tables
@@ -15,7 +14,6 @@ from utils import files
 from utils.errors import DataError
 from utils.logs import logger
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORDS = {
     dict: "an object",
     list: "a list",
@@ -99,7 +97,7 @@ class _Reader:
         value = holder[key]
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             self.fail(place, _shown(value), _WORDS[kind], "correct it")
-        if isinstance(value, str) and _SURROGATE.search(holder[key]):
+        if isinstance(value, str) and tables.has_half_pair(value):
             self.fail(
                 place, _shown(holder[key]), "a text", "it holds half of a surrogate pair; write it again"
             )
@@ -213,5 +211,5 @@ class _Reader:
 
 
 def _shown(value, limit=40):
-    text = json.dumps(value, ensure_ascii=_SURROGATE.search(str(value)) is not None)
+    text = json.dumps(value, ensure_ascii=tables.has_half_pair(value))
     return text if len(text) <= limit else text[: limit - 4] + " ..."
