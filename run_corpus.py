@@ -49,27 +49,32 @@ def parse(argv=None):
     add(
         "--refetch",
         action="store_true",
-        help="download what is behind URLs anew, in the place of kept copies of earlier downloads",
+        help="download URLs again, and replace the copies that earlier downloads left",
     )
     flags.idle(parser, "the tokenizer knows it", "--do_lower_case")
     flags.idle(parser, "pairs are filled up to their length", "--short_seq_prob")
     add(
         "--tokenizer_name_or_path",
         metavar="PATH",
-        help="the teacher's: a hub name, a checkpoint folder or a run folder",
+        help="the teacher's tokenizer: a hub name, a checkpoint folder or a run folder",
     )
-    add("--blocks", choices=("packed", "pairs"), default="packed", help="what the text becomes")
+    add(
+        "--blocks",
+        choices=("packed", "pairs"),
+        default="packed",
+        help="packed: one stream that is cut; pairs: of sentences",
+    )
     add(
         "--max_seq_length",
         "--max_length",
         type=flags.positive_int,
         default=128,
-        help="tokens of a block, with specials",
+        help="tokens of a block, special ones included",
     )
     add(
         "--no_cross_documents",
         action="store_true",
-        help="packed blocks end with their document; the last one is short",
+        help="no packed block crosses the end of a document; the last one of each is short",
     )
     add(
         "--sentences_only",
@@ -77,13 +82,16 @@ def parse(argv=None):
         help="write text, a sentence on each line and a blank line between documents",
     )
     add("--sentence_per_line", action="store_true", help="the lines of the input are sentences already")
-    add("--language", help="of the sentences, as a two-letter code (default: en)")
+    add(
+        "--language",
+        help="language of the text, which is cut into sentences: a two-letter code (default: en)",
+    )
     add(
         "--num_workers",
         "--num_processors",
         type=flags.positive_int,
         default=cores.usable(),
-        help="processes; all cores",
+        help="worker processes; all cores",
     )
     flags.folder(parser)
 

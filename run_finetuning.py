@@ -26,14 +26,14 @@ def parse(argv=None):
     flags.model_path(
         parser,
         "--model_path",
-        "the encoder (default: for the demo task also `scratch`, a small BERT with random weights)",
+        "the encoder; for the demo task also `scratch`, a small BERT with random weights (its default)",
         required=False,
     )
     parser.add_argument("--model_type", help="ftbert_cls, ftbert_ner or ft")
     parser.add_argument(
         "--new_head",
         action="store_true",
-        help="drop the checkpoint's head, of whatever task (an MNLI model for RTE), and begin a new one",
+        help="replace the checkpoint's head, of whatever task (an MNLI model for RTE), by a new one",
     )
 
     def check(args):

@@ -99,9 +99,9 @@ class Term:
 
 
 TERMS = {
-    "hidden": Term(hidden, True, "all", "distance of hidden states, as many as six beside the embeddings"),
-    "patient": Term(patient, True, "last", "distance of the last hidden states, normalised"),
-    "soft_label": Term(soft_label, True, "none", "cross-entropy under the teacher's answers"),
+    "hidden": Term(hidden, True, "all", "distance of hidden states: of the embeddings and up to six layers"),
+    "patient": Term(patient, True, "last", "distance of the normalised last hidden states"),
+    "soft_label": Term(soft_label, True, "none", "loss against the teacher's answers"),
     "task": Term(task, False, "none", "loss against the gold labels"),
 }
 COMPARE_STATES = {name for name, term in TERMS.items() if term.states != "none"}

@@ -36,7 +36,7 @@ def maxidisc(parser):
     add(
         "--all_paths",
         action="store_true",
-        help="every path with one assistant to --target, and the direct one",
+        help="every path to --target with one assistant, and the direct one",
     )
     add("--target", type=layer_or_sparsity, default="90S", help="the student of --all_paths: 90S or 4L")
     add(
@@ -102,7 +102,7 @@ def minidisc(parser):
         default=90,
         help="sparsity of the student, in percent, from the teacher's grid",
     )
-    add("--target_iteration", type=positive_int, default=2, help="number of assistants + 1")
+    add("--target_iteration", type=positive_int, default=2, help="hops: the number of assistants + 1")
     add(
         "--lam",
         type=weight,
@@ -114,7 +114,7 @@ def minidisc(parser):
         type=candidates,
         default="tens",
         metavar="LIST",
-        help="sparsities of assistants: 70,80; or `tens` or `grid`",
+        help="the assistant's possible sparsities: 70,80; `tens`: multiples of ten; `grid`: all grid points",
     )
     add(
         "--trunc_sparsity",
@@ -127,20 +127,22 @@ def minidisc(parser):
         "--learning_rates",
         type=rates,
         metavar="LIST",
-        help="one for each hop: 6e-4,3e-4 (default: --learning_rate for all)",
+        help="a learning rate for each hop: 6e-4,3e-4 (default: --learning_rate for all)",
     )
     add(
         "--include_target",
         action="store_true",
-        help="the student's own scale is a candidate too (the published behaviour)",
+        help="the student's own sparsity is a candidate too (the published behaviour)",
     )
     add(
         "--train_grid",
         choices=("all", "sandwich"),
         default="all",
-        help="train all candidates at every update, or the largest, the smallest and some others",
+        help="at every update train all sparsities, or (sandwich) the largest, the smallest and some others",
     )
-    add("--num_sandwich", type=count, default=2, help="how many others, drawn anew for every update")
+    add(
+        "--num_sandwich", type=count, default=2, help="sandwich: how many others, drawn anew for every update"
+    )
     add(
         "--final_hop",
         choices=("target", "grid"),

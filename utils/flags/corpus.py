@@ -22,7 +22,7 @@ def corpus(parser):
         "--max_seq_length",
         "--max_seq_len",
         type=positive_int,
-        help="tokens of a block, with specials (default: the corpus's, 128 for a stream)",
+        help="tokens of a block, special ones included (default: the corpus's; of a stream 128)",
     )
     add(
         "--num_heldout_blocks",
@@ -38,7 +38,7 @@ def corpus(parser):
     add(
         "--shuffle_buffer",
         type=positive_int,
-        help="blocks of a stream to draw the next one from, per process (default: 10000)",
+        help="blocks of a stream that the next one is drawn from, per process (default: 10000)",
     )
     documents(add, prefix="corpus_")
 
@@ -48,7 +48,7 @@ def documents(add, *, prefix=""):
     add(
         f"--{prefix}format",
         choices=("text", "wiki", "json", "csv", "parquet"),
-        help="of the files (default: from their names and first lines)",
+        help="format of the files (default: from their names and first lines)",
     )
     add(
         "--columns",
@@ -57,7 +57,8 @@ def documents(add, *, prefix=""):
     add(
         "--sample_by",
         choices=("line", "paragraph", "document"),
-        help="a document of a text: a line, what lies between blank lines, or the file (default: paragraph)",
+        help="one document of a text file: a line, what lies between blank lines, or the file (default: "
+        "paragraph)",
     )
 
 

@@ -34,7 +34,8 @@ def evaluation(tasks, *, formats):
             "--max_length",
             "--max_seq_length",
             type=positive_int,
-            help="tokens, with specials (default: what a checkpoint was trained with; else 128, squad2: 384)",
+            help="longest input in tokens, special ones included (default: what a checkpoint was trained "
+            "with, else 128, squad2: 384)",
         )
         spans(parser)
         group = parser.add_argument_group("evaluation").add_argument
@@ -42,12 +43,12 @@ def evaluation(tasks, *, formats):
         group(
             "--teacher_model_path",
             metavar="PATH",
-            help="one more, which is marked in the picture and compared with",
+            help="one more model: marked in the picture, and what --compare compares with",
         )
         group(
             "--sparsities",
             type=percentages,
-            help="for nested checkpoints: one row for each of these (default: as stored)",
+            help="of nested checkpoints: one row for each of these, in percent: 0,50,90 (default: as stored)",
         )
         group(
             "--split",
@@ -67,10 +68,8 @@ def evaluation(tasks, *, formats):
         group(
             "--compare",
             action="store_true",
-            help=(
-                "differences from the teacher's metrics, or the first model's; 95%% intervals, paired "
-                "bootstrap"
-            ),
+            help="differences from the teacher's metrics, or the first model's, with 95%% intervals (paired "
+            "bootstrap)",
         )
         group("--num_resamples", type=samples, default=10000, help="samples of the bootstrap")
         group = parser.add_argument_group("export").add_argument
@@ -79,19 +78,18 @@ def evaluation(tasks, *, formats):
             nargs="+",
             choices=EXPORTS,
             metavar="KIND",
-            help=(
-                "onnx: graphs in fp32 and int8, to deploy; compact: as small as it is, with its code, for "
-                "PyTorch; dense: zero-filled stock model"
-            ),
+            help="onnx: graphs in fp32 and int8, to deploy; compact: the small model with its code, for "
+            "PyTorch; dense: a stock model of full size, filled with zeros",
         )
         group(
-            "--export_dir", help="gets a new folder for each kind (default: outputs/export/<task and model>)"
+            "--export_dir",
+            help="where each kind gets a new folder (default: outputs/export/<task and model>)",
         )
         group = parser.add_argument_group("other uses").add_argument
         group(
             "--predict",
             metavar="FILE",
-            help="answer its rows on stdout, in order; -: those that arrive on stdin, batch by batch",
+            help="print answers to its rows, in order; -: rows that arrive on stdin, answered batch by batch",
         )
         group(
             "--predict_format",

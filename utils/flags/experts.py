@@ -22,7 +22,8 @@ def experts(parser):
         "--moe",
         type=counts,
         metavar="X,Y",
-        help="attention and feed-forward experts; assistants are dense; 1,1: a dense student (default: 1,4)",
+        help="numbers of attention and feed-forward experts; 1,1: a dense student (default: 1,4); assistants "
+        "are dense",
     )
     add(
         "--gate_noise",
@@ -34,8 +35,8 @@ def experts(parser):
         "--expert_init",
         choices=("equal", "random"),
         help=(
-            "equal: copies, the student begins as its dense twin; random: as published, sharing a part "
-            "(default: random, from a checkpoint equal)"
+            "equal: all are copies, so that the student begins as its dense twin; random: a part of each is "
+            "its own, as published (default: random; from a checkpoint equal)"
         ),
     )
     add(
@@ -48,7 +49,7 @@ def experts(parser):
     add(
         "--route_padding",
         action="store_true",
-        help="padding goes to experts and into the balance loss, as published",
+        help="send padding to experts too, and count it in the balance loss, as published",
     )
 
 

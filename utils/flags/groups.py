@@ -50,7 +50,8 @@ def task(tasks, *, others=()):
             "--max_length",
             "--max_seq_length",
             type=positive_int,
-            help="tokens, with specials (default: what a checkpoint was trained with; else 128, squad2: 384)",
+            help="longest input in tokens, special ones included (default: what a checkpoint was trained "
+            "with, else 128, squad2: 384)",
         )
         group.add_argument(
             "--max_train_samples",
@@ -64,10 +65,9 @@ def task(tasks, *, others=()):
         )
         group.add_argument(
             "--selection_metric",
-            help=(
-                "the dev metric that chooses checkpoints: any of the task's kind (acc, macro_f1, f1_<class>, "
-                "matthews_corrcoef, spearman, neg_mse, f1_<type of entities>, ...) (default: the task's own)"
-            ),
+            help="the dev metric that chooses checkpoints, any of the task's kind: acc, macro_f1, "
+            "f1_<class>, matthews_corrcoef, spearman, neg_mse, f1_<type of entities>, ... (default: the "
+            "task's own)",
         )
         unnamed_labels(group)
         held_out(group)
@@ -80,7 +80,9 @@ def task(tasks, *, others=()):
         group.add_argument(
             "--do_infer", action="store_true", help="write predictions for the unlabelled test file"
         )
-        group.add_argument("--infer_split", choices=("test", "dev"), default="test", help="of --do_infer")
+        group.add_argument(
+            "--infer_split", choices=("test", "dev"), default="test", help="the file that --do_infer answers"
+        )
         spans(parser)
 
     return add
@@ -119,18 +121,13 @@ def held_out(group):
         "--hold_out",
         type=fraction,
         metavar="SHARE",
-        help=(
-            "share of train that no stage trains on and that chooses instead of dev, told by the rows' "
-            "text: 0.1 (default: what the checkpoints say, else 0: dev chooses)"
-        ),
+        help="share of train, picked by the rows' text, that no stage trains on and that chooses instead of "
+        "dev: 0.1 (default: that of the checkpoints, else 0: dev chooses)",
     )
     group.add_argument(
         "--teacher_saw_hold_out",
         action="store_true",
-        help=(
-            "a checkpoint that may have been trained on these rows is used all the same; the report repeats "
-            "it"
-        ),
+        help="use a checkpoint even if it may have been trained on the rows held out; the report says so",
     )
 
 
@@ -139,12 +136,12 @@ def spans(parser):
     add = parser.add_argument_group("spans (--task_name squad2)").add_argument
     for flag, kind, what in (
         ("--doc_stride", count, "tokens that two neighbouring windows of a context share"),
-        ("--max_query_length", positive_int, "tokens of a question; longer ones are cut"),
-        ("--max_answer_length", positive_int, "tokens of an answer"),
+        ("--max_query_length", positive_int, "most tokens of a question; longer ones are cut"),
+        ("--max_answer_length", positive_int, "most tokens of an answer"),
         (
             "--num_best --n_best_size",
             positive_int,
-            "starts and ends looked at in each window, and answers kept",
+            "starts and ends considered in each window, and answers kept",
         ),
         (
             "--null_threshold --null_score_diff_threshold",
@@ -174,8 +171,8 @@ def training(parser):
         default=1,
         help="micro-batches per update; the update is that of one batch as large as all of them",
     )
-    add("--learning_rate", type=positive, default=3e-5, help="peak")
-    add("--weight_decay", type=non_negative, default=0.01, help="on matrices, not on biases and norms")
+    add("--learning_rate", type=positive, default=3e-5, help="its peak, after the warm-up")
+    add("--weight_decay", type=non_negative, default=0.01, help="of matrices, not of biases and norms")
     add("--adam_beta1", type=below_one, default=0.9, help="AdamW's decay of the mean gradient")
     add("--adam_beta2", type=below_one, default=0.999, help="AdamW's decay of the mean squared gradient")
     add("--adam_epsilon", type=positive, default=1e-6, help="added to the root of the mean squared gradient")
@@ -184,13 +181,12 @@ def training(parser):
         "--num_train_epochs",
         type=positive_int,
         default=10,
-        help="passes over the training rows, at most; with --max_steps alone as many as these take",
+        help="most passes over the training rows; no limit where --max_steps alone is given",
     )
     add(
         "--max_steps",
         type=positive_int,
-        help="updates, however many epochs they are; beside --num_train_epochs the one that comes first ends "
-        "the training",
+        help="most updates; where --num_train_epochs is given too, whichever comes first ends the training",
     )
     add(
         "--num_patience_epochs",
@@ -202,10 +198,10 @@ def training(parser):
         "--lr_scheduler_type",
         choices=("linear", "cosine", "constant"),
         default="linear",
-        help="after the warm-up",
+        help="course of the learning rate after the warm-up",
     )
     add("--warmup_proportion", "--warmup_ratio", type=fraction, default=0.1, help="share of the updates")
-    add("--warmup_steps", type=count, help="the warm-up in updates, instead of their share")
+    add("--warmup_steps", type=count, help="updates of the warm-up, instead of a share")
     add(
         "--eval_interval",
         "--eval_steps",
@@ -218,7 +214,7 @@ def training(parser):
     add(
         "--gradient_checkpointing",
         action="store_true",
-        help="less memory, more time: layers are computed once more in the backward, to the same bits",
+        help="save memory, at a cost in time: compute layers again in the backward pass, to the same bits",
     )
     idle(parser, "states are saved by time, see --save_minutes", "--save_steps")
     idle(parser, "every parameter that is trained gets a gradient", "--ddp_find_unused_parameters")
@@ -238,12 +234,12 @@ def folder(parser):
         "--checkpoint_dir",
         help="the run folder (default: outputs/<stage>/<what identifies the run>)",
     )
-    add("--overwrite", action="store_true", help="start afresh where a run with this folder exists")
-    add("--seed", type=seed, default=776, help="of the order of rows, dropout and new weights")
+    add("--overwrite", action="store_true", help="start afresh even if the folder has a run")
+    add("--seed", type=seed, default=776, help="seed of the order of rows, dropout and new weights")
     add(
         "--dry_run",
         action="store_true",
-        help="a few rows and updates through every step, a plan of memory and disk; leaves nothing behind",
+        help="try every step with a few rows and updates, and plan memory and disk; leaves nothing behind",
     )
     add("--debug", action="store_true", help="show tracebacks of users' errors")
     return group
@@ -263,7 +259,7 @@ def inference(parser):
     add(
         "--precision",
         choices=("fp32", "bf16", "fp16"),
-        help="of the computation (default: bf16 on a GPU that has it, else fp32)",
+        help="precision of the computation (default: bf16 on a GPU that has it, else fp32)",
     )
     add("--use_fp16", action="store_true", help="the same as --precision fp16")
     add("--use_cpu", action="store_true", help="do not use a GPU")
@@ -277,7 +273,8 @@ def runtime(parser):
     add(
         "--shard",
         action="store_true",
-        help="with torchrun: each process holds a part of every weight only, for models that fit no device",
+        help="with torchrun: each process holds only a part of every weight, for models too large for one "
+        "device",
     )
     add(
         "--attn_implementation",
@@ -295,7 +292,7 @@ def runtime(parser):
         "--report_to",
         choices=("none", "tensorboard", "wandb", "trackio"),
         default="none",
-        help="a tracker beside the log",
+        help="a tracker that gets the logged values too",
     )
 
 
@@ -311,13 +308,22 @@ def how_loaded(args) -> dict:
 def scoring(parser):
     """The flag group of the stages that score heads and neurons."""
     add = parser.add_argument_group("scoring").add_argument
-    add("--scoring_split", choices=("train", "dev"), default="train", help="where importance is measured")
-    add("--num_scoring_samples", type=positive_int, help="rows of it, a fixed sample (default: all)")
+    add(
+        "--scoring_split",
+        choices=("train", "dev"),
+        default="train",
+        help="rows that importance is measured on",
+    )
+    add(
+        "--num_scoring_samples",
+        type=positive_int,
+        help="use this many of them, a fixed sample (default: all)",
+    )
     add(
         "--scoring_batch_size",
         type=positive_int,
         default=32,
-        help="the absolute value is taken per batch of this size",
+        help="examples per batch; absolute gradients are taken per batch",
     )
 
 

@@ -23,29 +23,36 @@ def own_task(parser, tasks, *, others=(), required=True, unless=None, of_checkpo
     """
     parser.own_task = {"tasks": tasks, "others": others, "required": required, "unless": unless}
     parser.own_task["implied"] = of_checkpoint
+    default = " (default: your own task that the checkpoint was trained on)"
     add = parser.add_argument_group("task").add_argument
     add(
         "--task_name",
         metavar="NAME",
-        help=(
-            f"which task: {', '.join((*tasks.NAMES, *others))}, in any case; or the task file (JSON, or its "
-            "folder) of one of your own; what the checkpoint was trained on, where that was your own"
-        ),
+        help=f"{', '.join((*tasks.NAMES, *others))}, in upper or lower case; or the task file (JSON) of a "
+        f"task of your own, or its folder{default if of_checkpoint else ''}",
     )
     add = parser.add_argument_group("a task of your own, without a task file").add_argument
     form = "TSV, CSV, JSON lines, Parquet, or CoNLL columns; also as .gz, .zst, .zip"
     add("--train_file", metavar="FILE", help=f"rows to train on: {form}")
-    add("--validation_file", metavar="FILE", help="rows that choose, and are scored")
-    add("--test_file", metavar="FILE", help="rows of --do_test and --do_infer")
-    add("--dataset_name", metavar="NAME", help="instead of files a data set of the Hub, or its folder")
+    add("--validation_file", metavar="FILE", help="rows that choose checkpoints, and are scored as dev")
+    add("--test_file", metavar="FILE", help="rows for --do_test and --do_infer")
+    add("--dataset_name", metavar="NAME", help="a data set of the Hub, or its folder, instead of files")
     add("--dataset_config_name", metavar="NAME", help="which configuration of it")
-    add("--text_columns", metavar="A[,B]", help="columns of the text, or of a pair; told from their names")
+    add(
+        "--text_columns",
+        metavar="A[,B]",
+        help="column of the text, or the two of a pair (default: recognised by their names)",
+    )
     add(
         "--label_column",
         metavar="NAME",
-        help="column of the label; several, separated by commas, where each label has one of 0 and 1",
+        help="column of the label, or several, separated by commas, with a 0 or 1 for one label each",
     )
-    add("--task_kind", choices=tasks.KINDS, help="what the labels are; told from them where possible")
+    add(
+        "--task_kind",
+        choices=tasks.KINDS,
+        help="kind of the labels (default: recognised from them, where possible)",
+    )
 
 
 def resolve(args, parser):

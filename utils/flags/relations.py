@@ -84,12 +84,25 @@ def models(parser):
         required=False,
     )
     add = parser.add_argument_group("relation distillation").add_argument
-    add("--tokenizer_name_or_path", "--tokenizer_dir", metavar="PATH", help="the teacher's")
+    add(
+        "--tokenizer_name_or_path",
+        "--tokenizer_dir",
+        metavar="PATH",
+        help="the teacher's, where it lies elsewhere",
+    )
     teacher_dtype(add)
     idle(parser, "a run folder has its own name, --output_dir", "--model_suffix")
     idle(parser, "--num_heldout_blocks of the corpus are evaluated on", "--val_config")
-    add("--data_type", choices=("bert_nil", "bert_mlm"), help="bert_nil, no masks; bert_mlm is --mlm_weight")
-    add("--model_type", choices=MODEL_TYPES, help="the papers' word for what the flags of the student say")
+    add(
+        "--data_type",
+        choices=("bert_nil", "bert_mlm"),
+        help="bert_nil: no masked tokens; bert_mlm: --mlm_weight is above 0",
+    )
+    add(
+        "--model_type",
+        choices=MODEL_TYPES,
+        help="the papers' word for the kind of student, which other flags say already",
+    )
     add(
         "--iteration",
         type=positive_int,
@@ -101,13 +114,13 @@ def models(parser):
         "--mlm_weight",
         type=non_negative,
         default=0.0,
-        help="of a loss on masked tokens beside the relations; 0: none",
+        help="weight of a loss on masked tokens beside the relations; 0: none",
     )
     add(
         "--mlm_probability",
         type=fraction,
         default=0.15,
-        help="share of tokens that are masked for it, for both models",
+        help="share of tokens that are masked for it, in both models' inputs",
     )
     parser.set_defaults(warmup_proportion=0.01, eval_interval=1000)
 

@@ -44,7 +44,7 @@ def sparsification(tasks):
         add(
             "--student_model_path",
             metavar="PATH",
-            help="StarK's third stage, a teacher sorted for its student, is run_stark.py's",
+            help="not here: run_stark.py sorts a teacher for its student",
         )
         add("--model_type", help="sparsebert_cls, sparsebert_ner or ft; for a corpus sparsebert_mlm")
         add("--grid", type=percentages, help=f"sparsities in percent (default: {_GRID})")
@@ -65,7 +65,7 @@ def sparsification(tasks):
             help="blocks that are not scored, to evaluate with (default: 512); --per_device_eval_batch_size "
             "decides which of their tokens are masked: compare losses of one batch size only",
         )
-        role = "the fine-tuned model; for a corpus as it was pretrained, with its head for masked tokens"
+        role = "the fine-tuned model; for a corpus the pretrained one, with its head for masked tokens"
         model_path(
             parser, "--model_path", role, aliases=("--teacher_model_path", "--teacher_model_name_or_path")
         )

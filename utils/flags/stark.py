@@ -30,13 +30,13 @@ def stark(parser):
         "--friendliness_loss",
         choices=("soft_ce", "kl"),
         default="soft_ce",
-        help="kl leaves the teacher's entropy out",
+        help="kl: soft_ce without the teacher's entropy",
     )
     add(
         "--friendliness_sign",
         choices=("abs", "signed"),
         default="abs",
-        help="signed: below 0 where removing the unit would lower the student's loss",
+        help="signed: negative where removing the unit would lower the student's loss",
     )
     add(
         "--grid",
@@ -44,7 +44,9 @@ def stark(parser):
         default="0,10,20,30,40,50,60,70,80,90",
         help="sparsities of the teacher in percent",
     )
-    add("--do_rewind", action="store_true", help="distil the student again, from sparser teachers")
+    add(
+        "--do_rewind", action="store_true", help="distil the student again, from each of --teacher_sparsities"
+    )
     add("--teacher_sparsities", type=percentages, help="grid points to rewind with (default: all above 0)")
 
 

@@ -25,9 +25,13 @@ def distillation(objectives):
         names = ", ".join(f"{name} ({' + '.join(row.terms)})" for name, row in objectives.OBJECTIVES.items())
         add(
             "--model_type",
-            help=f"objective, family and head, as in kdbert_cls; the objective alone will do: {names}",
+            help=f"objective, family and head, like kdbert_cls, or the objective alone: {names}",
         )
-        add("--temperature", type=moderate, help="of the soft labels (default: 1; StarK's: 2)")
+        add(
+            "--temperature",
+            type=moderate,
+            help="temperature of the soft labels (default: 1; run_stark.py: 2)",
+        )
         for name, term in objectives.TERMS.items():
             add(
                 f"--{name}_weight",
@@ -88,5 +92,5 @@ def balance(parser):
     add(
         "--load_balance_weight",
         type=non_negative,
-        help="of the loss that spreads tokens over the student's experts (default: 0.01)",
+        help="weight of the loss that spreads tokens over the student's experts (default: 0.01)",
     )

@@ -48,25 +48,28 @@ _USES = {
 def ted(parser):
     """The flag group of run_ted.py."""
     model_path(parser, "--model_path", "filters: the fine-tuned model that gets them", required=False)
-    model_path(
-        parser, "--teacher_model_path", "the teacher (default: for ted one with filters)", required=False
-    )
+    model_path(parser, "--teacher_model_path", "the teacher; for ted with its filters", required=False)
     model_path(
         parser, "--student_model_path", "the student; without it, a part of the teacher", required=False
     )
     add = parser.add_argument_group("ted").add_argument
-    add("--mode", choices=MODES, required=True, help="stage or baseline, see above")
+    add("--mode", choices=MODES, required=True, help="stage or baseline; see the top of this help")
     add(
         "--student_init",
         choices=("pretrained", "finetuned", "stage1"),
-        help="see above (default: stage1 for ted, else pretrained)",
+        help="what the student starts from, see the top of this help (default: for ted stage1, else "
+        "pretrained)",
     )
     add(
         "--filter_interval",
         type=positive_int,
-        help="layers from one filter to the next, in stage II the student's (default: 1)",
+        help="layers from one filter to the next; in stage II of the student's (default: 1)",
     )
-    add("--teacher_filter_interval", type=positive_int, help="stage II, the teacher's (default: 1)")
+    add(
+        "--teacher_filter_interval",
+        type=positive_int,
+        help="stage II: that of the teacher's filters (default: 1)",
+    )
     add("--filter_output_dim", type=width, help="size of a filter's output (default: the hidden size)")
     add(
         "--filter_nonlinear",
@@ -74,7 +77,7 @@ def ted(parser):
         const=True,
         default=False,
         type=switch,
-        help="filters of two layers, a GELU between",
+        help="filters are two linear maps with a GELU between, not one",
     )
     add(
         "--filter_disabled",
@@ -108,13 +111,14 @@ def ted(parser):
         help="weight of the divergence from the teacher's answers (default: 0)",
     )
     add("--mse_alpha", type=non_negative, help="weight of the distance of filtered states (default: 0)")
-    add("--temperature", type=moderate, help="of the divergence (default: 2)")
+    add("--temperature", type=moderate, help="temperature of the divergence (default: 2)")
     add(
         "--regression_kl",
         choices=("mse", "listwise"),
-        help="distance of scores; listwise is a softmax over the batch (default: mse)",
+        help="regression: distance from the teacher's scores; listwise: of softmaxes over the batch "
+        "(default: mse)",
     )
-    add("--pad_in_losses", action="store_true", help="padding counts in MSE and KL, as published")
+    add("--pad_in_losses", action="store_true", help="count padding in MSE and KL, as published")
     cache(add, "the frozen model's outputs")
     teacher_dtype(add)
 

@@ -44,7 +44,7 @@ def vocabulary(tasks):
             "--vocabulary_size",
             type=positive_int,
             metavar="N",
-            help="pieces that stay, the most frequent ones",
+            help="number of pieces that stay, the most frequent ones",
         )
         add(
             "--min_count",
@@ -55,7 +55,7 @@ def vocabulary(tasks):
             "--max_length",
             "--max_seq_length",
             type=positive_int,
-            help="tokens of the longest text, with specials: positions beyond go as well (default: all stay)",
+            help="longest input in tokens, special ones included; positions beyond it go (default: all stay)",
         )
         add(
             "--trim_embeddings",
