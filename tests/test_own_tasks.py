@@ -745,7 +745,7 @@ def test_the_readme_runs_as_written(tmp_path, demo_tokenizer):
     assert task.kind == "classification" and task.label_names == ("gut", "mittel", "schlecht")
     section = (ROOT / "README.md").read_text().split("## Your own data\n")[1]
     block = re.search(r"```bash\n(.*?)```", section, re.S)[1]
-    block = block.replace("bert-base-multilingual-cased", "encoder")
+    block = block.replace("bert-base-uncased", "encoder")
     subprocess.run(["bash", "-n", "-c", block], check=True)
     said = []
     for line in block.replace("\\\n", " ").splitlines():
