@@ -120,7 +120,7 @@ def parse(argv=None):
                 "--sentences_only"
             )
         if args.tokenizer_name_or_path is not None:
-            yield from flags.config(args, "tokenizer_name_or_path")
+            yield from flags.check_config(args, "tokenizer_name_or_path")
 
     return flags.resolve(parser, argv, stage="corpus", name=_name, check=check)
 

@@ -69,7 +69,7 @@ def parse(argv=None):
             yield from flags.check_one_part(parts)
         task, configs = tasks.find(args.task_name), {}
         for flag in ("teacher_model_path", "student_model_path"):
-            config = configs[flag] = yield from flags.config(args, flag)
+            config = configs[flag] = yield from flags.check_config(args, flag)
             yield from flags.model_types.check_model_type(
                 args, task, config, objectives=objectives.OBJECTIVES
             )

@@ -45,7 +45,7 @@ def parse(argv=None):
             return
         config = None
         if args.model_path != "scratch":
-            config = yield from flags.config(args, "model_path")
+            config = yield from flags.check_config(args, "model_path")
         elif args.task_name != "demo":
             yield (
                 f"--model_path scratch: only for --task_name demo; {args.task_name} needs a pretrained "

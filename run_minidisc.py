@@ -75,8 +75,8 @@ def main(args):
             # ---- Teacher of this iteration, its candidates
             teacher = models.freeze(load(path))
             if iteration == 1:
-                dense = evaluation.evaluate(teacher, data.selection, **run.inference)
-                run.report(teacher=models.describe(teacher), teacher_metrics=dense)
+                teacher_metrics = evaluation.evaluate(teacher, data.selection, **run.inference)
+                run.report(teacher=models.describe(teacher), teacher_metrics=teacher_metrics)
                 run.begin()
             grid, own = models.grid(teacher), models.sparsity(teacher)
             bounds = {"own": own, "smallest": args.trunc_sparsity}
@@ -110,7 +110,7 @@ def main(args):
         if distributed.is_main():
             split, metric = next(iter(data.selection)), args.selection_metric
             labels = {"metric": metric_label(split, metric), "title": f"{task.name}: the assistant"}
-            labels["teacher"] = dense[split][metric]
+            labels["teacher"] = teacher_metrics[split][metric]
             for entry, checkpoint in zip(hops[:-1], checkpoints):
                 number, results = entry["iteration"], {"task": task.name, "metrics": entry["metrics"]}
                 run.keep(checkpoint, f"assistant_{number}", results)

@@ -117,14 +117,15 @@ def main(args):
             encoder, objective, hop, blocks, heldout, tokenizer=tokenizer, run=run, stage=stage
         )
         done.append(distilled)
-        teacher = models.freeze(models.load_model(distilled.result.checkpoint, **how))
+        student = models.freeze(models.load_model(distilled.result.checkpoint, **how))
+        teacher = student  # of the next hop
 
     # ---- Pictures; assistants, or parts; the student with its card
     if parts:
-        once_for_all.finish(run, parts, distilled, teacher, tokenizer=tokenizer)
+        once_for_all.finish(run, parts, distilled, student, tokenizer=tokenizer)
     else:
         trained = args.relation_source == "extra" or args.mlm_weight > 0
-        relation_distillation.finish(run, done, teacher, last_layer_trained=trained)
+        relation_distillation.finish(run, done, student, last_layer_trained=trained)
     return run.checkpoint
 
 

@@ -134,11 +134,12 @@ def main(args):
             balance=balance,
         )
         done.append(distilled)
-        teacher = models.freeze(models.load_model(distilled.result.checkpoint, **how))
+        student = models.freeze(models.load_model(distilled.result.checkpoint, **how))
+        teacher = student  # of the next hop
 
     # ---- Pictures, assistants, the student with its card
     trained = args.relation_source == "extra" or args.mlm_weight > 0
-    relation_distillation.finish(run, done, teacher, last_layer_trained=trained)
+    relation_distillation.finish(run, done, student, last_layer_trained=trained)
     return run.checkpoint
 
 

@@ -172,8 +172,8 @@ class Task:
             examples = tagged_words.read_words(path, split=role, **options)
         else:
             ids = {label: i for i, label in enumerate(self.file_labels)} or None
-            span = None if self.own else self.score_range
-            options = {"kind": self.kind, "label_ids": ids, "score_range": span}
+            score_range = None if self.own else self.score_range
+            options = {"kind": self.kind, "label_ids": ids, "score_range": score_range}
             examples = readers.read_table(path, self.table, split=role, **options)
         examples.split = split
         return examples
@@ -190,7 +190,7 @@ def of_description(description: dict) -> Task:
         raise DataError(
             f"{description['name']}: metric: found {given!r}; expected one of {', '.join(known)}; correct it"
         )
-    span = description.get("score_range")
+    score_range = description.get("score_range")
     return Task(
         description["name"],
         kind,
@@ -202,7 +202,7 @@ def of_description(description: dict) -> Task:
         description["files"],
         submissions={},
         submission_labels=labels,
-        score_range=None if span is None else tuple(map(float, span)),
+        score_range=None if score_range is None else tuple(map(float, score_range)),
         max_length=description.get("max_length") or (384 if kind == "spans" else 128),
         own=description,
     )

@@ -108,7 +108,7 @@ COMPARE_STATES = {name for name, term in TERMS.items() if term.states != "none"}
 
 
 @dataclass(frozen=True)
-class Sum:
+class ObjectiveRow:
     """An objective.  terms: keys of TERMS, in the order in which they are logged.  kinds: of tasks; all where
     it is empty."""
 
@@ -117,10 +117,10 @@ class Sum:
 
 
 OBJECTIVES = {
-    "ft": Sum(("task",)),
-    "kd": Sum(("soft_label", "task")),
-    "pkd": Sum(("patient", "soft_label", "task"), kinds=("classification", "regression")),
-    "sparse": Sum(("hidden", "soft_label")),
+    "ft": ObjectiveRow(("task",)),
+    "kd": ObjectiveRow(("soft_label", "task")),
+    "pkd": ObjectiveRow(("patient", "soft_label", "task"), kinds=("classification", "regression")),
+    "sparse": ObjectiveRow(("hidden", "soft_label")),
 }
 
 

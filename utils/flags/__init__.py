@@ -19,10 +19,10 @@ sparsification, stark, ted, vocabulary, evaluation: the scripts of these names.
 
 from utils.flags.checks import (
     check_balance,
+    check_config,
     check_hold_out,
     check_one_part,
     check_student,
-    config,
     student_parts,
     whole_for,
 )

@@ -8,7 +8,7 @@ import itertools
 
 from utils import families
 from utils.flags import model_types
-from utils.flags.checks import check_hold_out, check_student, config
+from utils.flags.checks import check_config, check_hold_out, check_student
 from utils.flags.groups import model_path
 from utils.flags.parser import (
     candidates,
@@ -51,7 +51,7 @@ def maxidisc(parser):
 
 def check_maxidisc(args, task, *, objectives):
     """Yield what is wrong.  task: an entry of the registry.  objectives: {name: row} that a hop may have."""
-    teacher = yield from config(args, "teacher_model_path")
+    teacher = yield from check_config(args, "teacher_model_path")
     yield from model_types.check_model_type(args, task, teacher, objectives=objectives)
     yield from model_types.check_unlabelled(args, "sparse", objectives)
     name = model_types.objective_of(args.model_type, "sparse", objectives)
@@ -153,7 +153,7 @@ def minidisc(parser):
 
 def check_minidisc(args, task, *, objectives):
     """Yield what is wrong.  task: an entry of the registry.  objectives: {name: row} that a hop may have."""
-    teacher = yield from config(args, "teacher_model_path")
+    teacher = yield from check_config(args, "teacher_model_path")
     yield from model_types.check_model_type(args, task, teacher, objectives=objectives)
     yield from model_types.check_unlabelled(args, "sparse", objectives)
     name = model_types.objective_of(args.model_type, "sparse", objectives)

@@ -117,7 +117,7 @@ def check_one_part(parts):
         yield f"{' and '.join(flag for flag, _ in parts)}: each says which part the student is; give one"
 
 
-def config(args, flag: str):
+def check_config(args, flag: str):
     """The config of the checkpoint that a path flag names (`yield from`); None where it is not known.  Yields
     what is wrong."""
     path = getattr(args, flag)

@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import families
 from utils.errors import FlagError
 from utils.flags import corpus, hops
-from utils.flags.checks import config
+from utils.flags.checks import check_config
 from utils.flags.groups import model_path
 from utils.flags.parser import fraction, idle, non_negative, path_of_students, positive_int, width
 from utils.flags.teachers import teacher_dtype
@@ -222,8 +222,8 @@ def check_relations(args, *, layers):
     yield from corpus.check_corpus(args)
     yield from _check_names(args)
     yield from fill_sizes(args, layers=layers)
-    teacher = yield from config(args, "teacher_model_path")
-    student = yield from config(args, "student_model_path")
+    teacher = yield from check_config(args, "teacher_model_path")
+    student = yield from check_config(args, "student_model_path")
     yield from problems(args, teacher, student)
     return teacher, student
 

@@ -6,7 +6,7 @@ Nothing here imports torch.
 
 from utils import families
 from utils.flags import model_types
-from utils.flags.checks import check_dense, check_hold_out, config
+from utils.flags.checks import check_config, check_dense, check_hold_out
 from utils.flags.groups import SPANS, model_path, scoring, task
 from utils.flags.parser import percentages, positive_int
 
@@ -79,7 +79,7 @@ def check_sparsification(args, given, *, tasks, objectives):
     given: names of the flags that the command line has.  tasks: data.tasks.  objectives: {name: row} of
     modules/objectives.py that a model may have been trained with.
     """
-    model = yield from config(args, "model_path")
+    model = yield from check_config(args, "model_path")
     yield from check_dense(model, "--model_path")
     if args.task_name == CORPUS:
         yield from _check_corpus(args, model)

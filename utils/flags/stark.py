@@ -5,7 +5,7 @@ Nothing here imports torch.
 
 from utils import checkpoints, families
 from utils.flags import model_types
-from utils.flags.checks import check_hold_out, check_one_part, check_student, config, student_parts
+from utils.flags.checks import check_config, check_hold_out, check_one_part, check_student, student_parts
 from utils.flags.groups import model_path
 from utils.flags.parser import fraction, percentages
 
@@ -72,7 +72,7 @@ def check_stark(args, task, *, objectives):
     """Yield what is wrong.  task: an entry of the registry.  objectives: {name: row} of all; a run has kd."""
     configs, kd = {}, {"kd": objectives["kd"]}
     for flag in ("teacher_model_path", "student_model_path", "student_init_path"):
-        configs[flag] = yield from config(args, flag)
+        configs[flag] = yield from check_config(args, flag)
         yield from model_types.check_model_type(args, task, configs[flag], objectives=kd)
     weights = model_types.given_weights(args, objectives)
     name = model_types.objective_of(args.model_type, "kd", kd)

@@ -6,7 +6,7 @@ from pathlib import Path
 from utils import families, filter_specs
 from utils.errors import CheckpointError
 from utils.flags import model_types
-from utils.flags.checks import check_hold_out, check_one_part, check_student, config, student_parts
+from utils.flags.checks import check_config, check_hold_out, check_one_part, check_student, student_parts
 from utils.flags.groups import model_path
 from utils.flags.parser import idle, moderate, non_negative, positive_int, switch, width
 from utils.flags.teachers import cache, teacher_dtype
@@ -176,7 +176,7 @@ def check_ted(args, task):
         args.student_init = "stage1" if args.mode == "ted" else "pretrained"
     configs = {}
     for flag in ("model_path", "teacher_model_path", "student_model_path"):
-        configs[flag] = yield from config(args, flag)
+        configs[flag] = yield from check_config(args, flag)
         yield from model_types.check_model_type(args, task, configs[flag], objectives={})
     trained = [
         "model_path",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils import families
 from utils.flags import corpus
-from utils.flags.checks import check_hold_out, check_spans, config
+from utils.flags.checks import check_config, check_hold_out, check_spans
 from utils.flags.evaluation import ONNX_PACKAGES
 from utils.flags.groups import SPANS, held_out, model_path, spans
 from utils.flags.own_task import own_task
@@ -90,7 +90,7 @@ def check_vocabulary(args, given, *, tasks):
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         yield "run_vocabulary.py trains nothing: start it without torchrun"
-    model = yield from config(args, "model_path")
+    model = yield from check_config(args, "model_path")
     task = tasks.find(args.task_name)
     if args.corpus is None and args.task_name is None:
         yield "--corpus, --task_name: found neither; expected text to count"
