@@ -123,14 +123,17 @@ def main(args):
         # ---- What is trained, and what of the teacher it is held against: nothing (ft), logits (kd), bare
         # states too (lwd), states through filters of both (ted)
         learner, outputs = student, None
+        reads = None if teacher_data is data else teacher_data.train
         if args.mode == "kd":
-            outputs = FrozenOutputs(teacher, layers=[], precision=args.precision)
+            outputs = FrozenOutputs(teacher, layers=[], precision=args.precision, reads=reads)
         elif args.mode == "lwd":
             layers = len(models.layers(teacher))
             layers = filter_specs.filtered_layers(layers, args.teacher_filter_interval or 1)
             output_dim = teacher.config.hidden_size
             ours = models.new_filters(student, **flags.ted.filter_options(args), output_dim=output_dim)
-            learner, outputs = layerwise_distillation.onto_states(student, ours, teacher, layers, run=run)
+            learner, outputs = layerwise_distillation.onto_states(
+                student, ours, teacher, layers, run=run, reads=reads
+            )
         elif args.mode == "ted":
             wanted = flags.ted.wanted_filters(args)
             interval = args.teacher_filter_interval
@@ -143,7 +146,7 @@ def main(args):
                 ours = models.new_filters(student, **flags.ted.filter_options(args), **like)
             above = args.filters == "above_chance"
             learner, outputs = layerwise_distillation.through_filters(
-                student, ours, teacher, theirs, only_above_chance=above, run=run
+                student, ours, teacher, theirs, only_above_chance=above, run=run, reads=reads
             )
         pooled = getattr(learner, "pooled", False)
         objective = LayerwiseObjective(task.kind, **flags.ted.objective_options(args), pooled=pooled)
@@ -155,7 +158,6 @@ def main(args):
         # ---- Stage II or a baseline: the epoch that was best on dev, or on the rows held out, is kept; its
         # filters are not
         options = {"metric": args.selection_metric, "cached": run.cached, "run": run}
-        options["teacher_data"] = teacher_data
         result = layerwise_distillation.train(learner, student, objective, outputs, data, **options)
         found = evaluation.outcome(result, load, data, **run.inference)
         run.finish(result.checkpoint, **found, model=models.describe(student))

@@ -28,8 +28,7 @@ def teacher_targets(teacher, objective, train, *, cached, batch_size, precision,
     """
     if not objective.needs_teacher:
         return TeacherTargets(None)
-    outputs = FrozenOutputs(teacher, layers=objective.teacher_layers, precision=precision)
-    outputs.reads = reads
+    outputs = FrozenOutputs(teacher, layers=objective.teacher_layers, precision=precision, reads=reads)
     if cached:
         outputs.cache(train, batch_size=batch_size, where=cached)
     return TeacherTargets(outputs)

@@ -13,12 +13,13 @@ from utils.errors import CheckpointError
 from utils.frozen_outputs import FrozenOutputs
 
 
-def through_filters(student, ours, teacher, theirs, *, only_above_chance, run):
+def through_filters(student, ours, teacher, theirs, *, only_above_chance, run, reads=None):
     """(the student seen through its filters, which is what is trained; FrozenOutputs of the teacher through
     its own).
 
     ours, theirs: (filters, their FilterSpec) of student and teacher.  only_above_chance: pairs of which a
     head was not above chance are left out.
+    reads: see FrozenOutputs.
     Raises CheckpointError where the filters cannot be matched one to one, or none is left.
     """
     (filters, spec), (teacher_filters, teacher_spec) = ours, theirs
@@ -36,20 +37,22 @@ def through_filters(student, ours, teacher, theirs, *, only_above_chance, run):
     _report(spec, teacher_spec.layers, run, **token)
     seen = freeze(FilteredModel(teacher, teacher_filters, pooled=pooled))
     layers, pool = range(len(teacher_spec.layers)), first_token if pooled else None
-    outputs = FrozenOutputs(seen, layers=layers, precision=run.inference["precision"], pool=pool)
+    precision = run.inference["precision"]
+    outputs = FrozenOutputs(seen, layers=layers, precision=precision, pool=pool, reads=reads)
     return FilteredModel(student, filters, pooled=pooled), outputs
 
 
-def onto_states(student, ours, teacher, layers, *, run):
+def onto_states(student, ours, teacher, layers, *, run, reads=None):
     """(the student seen through linear maps, which is what is trained; FrozenOutputs of the teacher's
     layers).
 
-    ours: (the maps, their FilterSpec).  Raises CheckpointError where they cannot be matched one to one.
+    ours: (the maps, their FilterSpec).  reads: see FrozenOutputs.  Raises CheckpointError where they cannot
+    be matched one to one.
     """
     maps, spec = ours
     _require_match(spec, layers, teacher.config.hidden_size)
     _report(spec, layers, run)
-    outputs = FrozenOutputs(teacher, layers=layers, precision=run.inference["precision"])
+    outputs = FrozenOutputs(teacher, layers=layers, precision=run.inference["precision"], reads=reads)
     return FilteredModel(student, maps), outputs
 
 
@@ -63,20 +66,15 @@ def _report(spec, layers, run, **more):
     run.report(matched_layers=matched)
 
 
-def train(
-    learner, student, objective, outputs, data, *, metric, cached, run, teacher_data=None
-) -> training.Result:
+def train(learner, student, objective, outputs, data, *, metric, cached, run) -> training.Result:
     """Train a student, keep the epoch that was best on dev, or on the rows held out, without filters.
 
     learner: the student, or a FilteredModel of it.  objective: a LayerwiseObjective.  outputs: FrozenOutputs
-    of the teacher, None where there is none.  data: of the task.  teacher_data: the same in the teacher's
-    ids, which may be others.  cached: None, or where the outputs for train are kept, computed once:
-    frozen_outputs.MEMORY or a folder.
+    of the teacher, None where there is none.  data: of the task.  cached: None, or where the outputs for
+    train are kept, computed once: frozen_outputs.MEMORY or a folder.
     """
     if (result := training.finished(run, "train")) is not None:
         return result
-    if outputs is not None and teacher_data not in (None, data):
-        outputs.reads = teacher_data.train
     if outputs is not None and cached:
         outputs.cache(data.train, batch_size=run.inference["batch_size"], where=cached)
 

@@ -609,9 +609,10 @@ def test_the_teacher_reads_its_own_ids(tuned, student):
     ours = theirs.for_student(student)
     assert theirs.for_student(tuned / "nested") is theirs and len(ours.tokenizer) == 4000
     teacher = load_model(tuned / "dense", kind="classification", label_names=task.label_names)
-    outputs = [FrozenOutputs(teacher, layers=[], precision="fp32") for _ in range(3)]
-    for each in outputs[:2]:
-        each.reads = theirs.train
+    outputs = [
+        FrozenOutputs(teacher, layers=[], precision="fp32", reads=reads)
+        for reads in (theirs.train, theirs.train, None)
+    ]
     outputs[1].cache(ours.train, batch_size=16, where="memory")
     indices = ours.train.epoch(0, 0, 8)[0]
     assert ours.train.lengths[indices].sum() > theirs.train.lengths[indices].sum()

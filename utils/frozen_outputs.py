@@ -30,9 +30,9 @@ class FrozenOutputs:
     batch.indices.
     """
 
-    def __init__(self, model, *, layers, precision: str, pool=None):
+    def __init__(self, model, *, layers, precision: str, pool=None, reads=None):
         self.model, self.layers, self.precision, self.pool = model, list(layers), precision, pool
-        self.reads = None
+        self.reads = reads
         # Bytes that are kept now; that are to be kept, also where a dry run has few of the rows
         self.in_memory, self.planned = 0, {"memory": 0, "disk": 0}
         # What is kept: "states" [T, layers, D], "logits" [N, C] or [T, C]; which token each row begins with,

@@ -329,9 +329,7 @@ def scoring(parser):
 
 def model_path(parser, flag, role, *, aliases=(), required=True):
     """Declare a flag that names a model: a hub name, a checkpoint folder or a run folder."""
-    group = parser.add_argument_group("models") if not hasattr(parser, "_models") else parser._models
-    parser._models = group
-    group.add_argument(
+    parser.group("models").add_argument(
         flag,
         *aliases,
         required=required,

@@ -21,8 +21,8 @@ def own_task(parser, tasks, *, others=(), required=True, unless=None, of_checkpo
     named, or a checkpoint know its own; unless: not with this flag.  of_checkpoint: no name means the one
     that a checkpoint knows.
     """
-    parser.own_task = {"tasks": tasks, "others": others, "required": required, "unless": unless}
-    parser.own_task["implied"] = of_checkpoint
+    options = {"others": others, "required": required, "unless": unless, "implied": of_checkpoint}
+    parser.own_task = {"tasks": tasks, **options}
     default = " (default: your own task that the checkpoint was trained on)"
     add = parser.add_argument_group("task").add_argument
     add(
@@ -57,7 +57,7 @@ def own_task(parser, tasks, *, others=(), required=True, unless=None, of_checkpo
 
 def resolve(args, parser):
     """Yield what is wrong; make a task of the user's own one of the registry, and args.task_name its name."""
-    if not hasattr(parser, "own_task"):
+    if parser.own_task is None:
         return
     tasks, others = parser.own_task["tasks"], parser.own_task["others"]
     given = {name: value for name in (*_FILES, *_OTHERS) if (value := vars(args).pop(name)) is not None}

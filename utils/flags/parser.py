@@ -45,6 +45,12 @@ class Parser(argparse.ArgumentParser):
         self.required = []
         self.idle = {}  # {name in the namespace: why the flag has no meaning here}
         self.given = set()  # names in the namespace of the flags that the command line has
+        self.own_task = None  # of own_task.own_task(), where a task may be the user's own
+
+    def group(self, title):
+        """The group of that title, which may be there already."""
+        there = (group for group in self._action_groups if group.title == title)
+        return next(there, None) or self.add_argument_group(title)
 
     def add_argument_group(self, *args, **kwargs):
         """A titled group whose required flags are collected too."""
