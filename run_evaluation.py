@@ -82,61 +82,17 @@ def score_and_export(args):
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
 
-    # ---- One row for each checkpoint, or for each sparsity of it
+    # ---- One row for each checkpoint, or for each sparsity of it; then for each graph of the last one
     load = models.loader(task, max_length=args.max_length, device=run.device, unnamed_labels=args.label_names)
-    timed = {"repeats": args.num_repeats, **run.inference}
-    rows, answers = [], []
-    for path, name in zip(paths, flags.evaluation.short_names(paths)):
-        data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
-        splits = data.labelled(args.split)
-        if not rows:
-            run.report(data={name: len(split) for name, split in splits.items()})
-        model = load(path)
-        is_teacher = args.teacher_model_path is not None and not rows
-        for sparsity in [None] if is_teacher else args.sparsities or [None]:
-            small = model if sparsity is None else models.crop(model, sparsity)
-            facts = measuring.facts(small)
-            row, found = measuring.measure(small, splits, facts=facts, device=run.device, **timed)
-            label = name if sparsity is None else f"{name} {sparsity:g}S"
-            stored = checkpoints.weight_bytes(path) if sparsity is None else None
-            rows.append(
-                {
-                    "name": label,
-                    "model": str(path),
-                    "runtime": "torch",
-                    "teacher": is_teacher,
-                    **row,
-                    **facts,
-                    "disk_bytes": stored,
-                }
-            )
-            answers.append(found)
+    rows, answers, model, data = measured(paths, task, load=load, run=run)
     run.begin()
-
-    # ---- Exports of the last model, which is the only one but for a teacher; its graphs are scored and timed
-    # as models are. Each export's card has the scores of what lies beside it
-    exports, last = {}, rows[-1]
-    for kind, folder in targets.items():
-        exporting.note_begun(kind, run=run)
-        exports[kind] = exporting.export(
-            small,
-            kind,
-            folder,
-            next(iter(splits.values())),
-            tokenizer=data.tokenizer,
-            task_kind=task.kind,
-            batch_size=args.per_device_eval_batch_size,
-        )
-        graphs = exporting.graphs(folder) if kind == "onnx" else {}
-        for runtime, (graph, size) in graphs.items():
-            row, found = measuring.measure(graph, splits, facts=facts, device=torch.device("cpu"), **timed)
-            row |= {"name": f"{label} {runtime}", "runtime": runtime, "bytes": size, "disk_bytes": size}
-            rows.append({**last, "teacher": False, **row})
-            answers.append(found)
-        scored = rows[-len(graphs) :] if graphs else [last]
-        files.write_text(folder / "README.md", export_card(kind, folder, scored, splits=splits, run=run))
+    exports, of_graphs = exported(model, targets, data, rows[-1], run=run)
+    for row, found in of_graphs:
+        rows.append(row)
+        answers.append(found)
 
     # ---- Differences, tables, picture
+    splits = data.labelled(args.split)
     if args.compare:
         measuring.add_differences(
             rows, answers, splits, task=task, samples=args.num_resamples, seed=args.seed
@@ -156,6 +112,72 @@ def score_and_export(args):
     run.report(hardware=hardware, **({"exports": exports} if exports else {}))
     run.finish(None, metrics={}, rows=rows)
     return run.folder
+
+
+def measured(paths, task, *, load, run):
+    """Score and time checkpoints, or the sparsities of them.
+
+    Returns (their rows of the table, their answers as models.measuring.measure() gives them, the last model,
+    its TaskData).
+    """
+    args, rows, answers = run.args, [], []
+    for path, name in zip(paths, flags.evaluation.short_names(paths)):
+        data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
+        splits = data.labelled(args.split)
+        if not rows:
+            run.report(data={split: len(rows_of) for split, rows_of in splits.items()})
+        whole = load(path)
+        is_teacher = args.teacher_model_path is not None and not rows
+        for sparsity in [None] if is_teacher else args.sparsities or [None]:
+            model = whole if sparsity is None else models.crop(whole, sparsity)
+            facts = measuring.facts(model)
+            options = {"repeats": args.num_repeats, "device": run.device, **run.inference}
+            row, found = measuring.measure(model, splits, facts=facts, **options)
+            rows.append(
+                {
+                    "name": name if sparsity is None else f"{name} {sparsity:g}S",
+                    "model": str(path),
+                    "runtime": "torch",
+                    "teacher": is_teacher,
+                    **row,
+                    **facts,
+                    "disk_bytes": checkpoints.weight_bytes(path) if sparsity is None else None,
+                }
+            )
+            answers.append(found)
+    return rows, answers, model, data
+
+
+def exported(model, targets, data, row, *, run):
+    """Export a model, the only one but for a teacher; its graphs are scored and timed as models are.  Each
+    export's card has the scores of what lies beside it.
+
+    targets: {kind: folder}.  data: of the task.  row: of the model, in the table.
+    Returns ({kind: what models.exporting.export() says of it}, [(row, answers) of each graph]).
+    """
+    args, exports, of_graphs, splits = run.args, {}, [], data.labelled(run.args.split)
+    for kind, folder in targets.items():
+        exporting.note_begun(kind, run=run)
+        exports[kind] = exporting.export(
+            model,
+            kind,
+            folder,
+            next(iter(splits.values())),
+            tokenizer=data.tokenizer,
+            task_kind=data.task.kind,
+            batch_size=args.per_device_eval_batch_size,
+        )
+        scored = [row]
+        if kind == "onnx":
+            options = {"repeats": args.num_repeats, "device": torch.device("cpu"), **run.inference}
+            for runtime, (graph, size) in exporting.graphs(folder).items():
+                own, found = measuring.measure(graph, splits, facts=row, **options)
+                own |= {"name": f"{row['name']} {runtime}", "runtime": runtime}
+                own |= {"bytes": size, "disk_bytes": size, "teacher": False}
+                of_graphs.append(({**row, **own}, found))
+            scored = [each for each, _ in of_graphs]
+        files.write_text(folder / "README.md", export_card(kind, folder, scored, splits=splits, run=run))
+    return exports, of_graphs
 
 
 def write_submissions(args):

@@ -20,6 +20,8 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     interruptions.listen()
 
+from functools import partial
+
 import models
 from data import tasks
 from data.task_data import TaskData
@@ -86,67 +88,14 @@ def main(args):
         if not args.do_rewind:
             run.finish(sparse_teacher, metrics=metrics, model=models.describe(teacher))
         else:
-            # ---- Stage 4: the student again, from its start, once for each teacher; the dense one is not in
-            # the choice
-            teacher = models.frozen_in(load(sparse_teacher), args.teacher_dtype)
-            points = args.teacher_sparsities or [s for s in models.grid(teacher) if s > 0]
-            options = flags.model_types.objective_options(args, objectives, default="kd")
-            chooser, metric, results = next(iter(data.selection)), args.selection_metric, {}
-            for s in [0, *points]:
-                student = models.for_training(
-                    load(models.initial_student_folder(run)), **flags.how_trained(args)
-                )
-                sparser = models.freeze(models.crop(teacher, s))
-                objective = models.objective_for(student, sparser, kind=task.kind, **options)
-                results[s] = models.distil(
-                    student,
-                    sparser,
-                    objective,
-                    data,
-                    metric=metric,
-                    cached=run.cached,
-                    run=run,
-                    stage=f"rewind_{s:g}",
-                    draws="train",
-                )
-            # The denser teacher where equal
-            chosen, _ = choose({s: results[s].metrics[chooser][metric] for s in points}, lam=0)
+            # ---- Stage 4: the student again, from its start, once for each teacher
+            student = models.describe(start)
+            del teacher, trial, start  # the rewinding loads its own
+            chosen, results, scores = rewind(sparse_teacher, data, load=load, run=run)
+            if args.student_model_path and distributed.is_main():
+                facts = {"stage": "sparse teacher", "task": task.name, "metrics": metrics}
+                run.keep(sparse_teacher, "sparse_teacher", facts)
             best = results[chosen]
-            # ---- Dev, once for each student, when the choice is made
-            scores = {
-                s: evaluation.with_dev(
-                    result.metrics, lambda path=result.checkpoint: load(path), data, **run.inference
-                )
-                for s, result in results.items()
-            }
-            run.report(
-                rewinds=[
-                    {
-                        "teacher": f"{s:g}%" if s else "dense",
-                        "best_step": result.best_step,
-                        "seconds": result.seconds,
-                    }
-                    | {
-                        f"{split}/{name}": value
-                        for split, values in scores[s].items()
-                        for name, value in values.items()
-                    }
-                    | {"chosen": s == chosen}
-                    for s, result in results.items()
-                ]
-            )
-            if distributed.is_main():
-                rows = [{"sparsity": s, "metric": results[s].metrics[chooser][metric]} for s in points]
-                plots.over_sparsity(
-                    run.folder / "rewinds.png",
-                    rows,
-                    metric=metric_label(chooser, metric),
-                    reference=("student of the dense teacher", scores[0][chooser][metric]),
-                    title=f"{task.name}: the student over the teacher's sparsity",
-                )
-                if trial is not None:
-                    facts = {"stage": "sparse teacher", "task": task.name, "metrics": metrics}
-                    run.keep(sparse_teacher, "sparse_teacher", facts)
             run.finish(
                 best.checkpoint,
                 metrics=scores[chosen],
@@ -154,7 +103,7 @@ def main(args):
                 teacher_sparsity=chosen,
                 best_step=best.best_step,
                 last_metrics=best.last_metrics,
-                model=models.describe(start),
+                model=student,
             )
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
@@ -183,6 +132,48 @@ def sparsify(teacher, trial, data, *, run):
     facts = files.read_json(done)
     run.report(**facts)
     return folder, facts["after"]
+
+
+def rewind(folder, data, *, load, run):
+    """Stage 4.  Distils the student again, from its start, once for each sparsity of the teacher in a folder;
+    the dense one is not in the choice.
+
+    Returns (the chosen sparsity, {sparsity: training.Result of its student}, {sparsity: metrics, dev's among
+    them}).
+    """
+    args, metric, chooser = run.args, run.args.selection_metric, next(iter(data.selection))
+    teacher = models.frozen_in(load(folder), args.teacher_dtype)
+    points = args.teacher_sparsities or [s for s in models.grid(teacher) if s > 0]
+    options = flags.model_types.objective_options(args, objectives, default="kd")
+    training = {"metric": metric, "cached": run.cached, "run": run, "draws": "train"}
+    results = {}
+    for s in [0, *points]:
+        student = models.for_training(load(models.initial_student_folder(run)), **flags.how_trained(args))
+        sparser = models.freeze(models.crop(teacher, s))
+        objective = models.objective_for(student, sparser, kind=data.task.kind, **options)
+        results[s] = models.distil(student, sparser, objective, data, stage=f"rewind_{s:g}", **training)
+    # The denser teacher where equal
+    chosen, _ = choose({s: results[s].metrics[chooser][metric] for s in points}, lam=0)
+    # Dev, once for each student, when the choice is made
+    scores = {
+        s: evaluation.with_dev(result.metrics, partial(load, result.checkpoint), data, **run.inference)
+        for s, result in results.items()
+    }
+    rows = []
+    for s, result in results.items():
+        facts = {"best_step": result.best_step, "seconds": result.seconds}
+        named = {f"{split}/{name}": v for split, values in scores[s].items() for name, v in values.items()}
+        rows.append({"teacher": f"{s:g}%" if s else "dense", **facts, **named, "chosen": s == chosen})
+    run.report(rewinds=rows)
+    if distributed.is_main():
+        plots.over_sparsity(
+            run.folder / "rewinds.png",
+            [{"sparsity": s, "metric": results[s].metrics[chooser][metric]} for s in points],
+            metric=metric_label(chooser, metric),
+            reference=("student of the dense teacher", scores[0][chooser][metric]),
+            title=f"{data.task.name}: the student over the teacher's sparsity",
+        )
+    return chosen, results, scores
 
 
 if __name__ == "__main__":
