@@ -18,8 +18,9 @@ say 70S and 4L of --student_model_path, or of the teacher where none is given.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 from pathlib import Path

@@ -16,8 +16,9 @@ real lengths and of 128 tokens.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 from functools import partial

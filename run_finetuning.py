@@ -8,8 +8,9 @@ run_sparsification.py and run_distillation.py read.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 import models

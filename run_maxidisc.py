@@ -13,8 +13,9 @@ used again. Writes the best student, score and seconds of every trial, and a pic
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 import hashlib

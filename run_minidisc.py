@@ -19,8 +19,9 @@ the student while its targets are clean, as published.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 import dataclasses

@@ -23,8 +23,9 @@ states, which are dropped afterwards. The teacher of a crop has been sorted by r
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 import models

@@ -20,8 +20,9 @@ computes what --moe 1,1 does with the same flags. From a checkpoint always equal
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 from fractions import Fraction

@@ -19,8 +19,9 @@ distils a crop of the result.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 from functools import partial

@@ -16,8 +16,9 @@ the fine-tuning on, rows of train that no stage has seen choose checkpoints and 
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 from functools import partial

@@ -31,8 +31,9 @@ stage II drops them.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 import models

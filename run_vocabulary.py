@@ -18,8 +18,9 @@ one document of the corpus in twenty.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from utils import interruptions
+    from utils import environment, interruptions
 
+    environment.require()
     interruptions.listen()
 
 from functools import partial

@@ -84,7 +84,8 @@ def decoded(path, number: int, data: bytes) -> str:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}:{number}: found the byte 0x{data[error.start]:02x}, which is not UTF-8; expected a "
-            "UTF-8 text file; convert it, for instance with iconv -f latin1 -t utf-8"
+            "UTF-8 text file; save it as one (in Excel: CSV UTF-8), or convert it: "
+            "iconv -f windows-1252 -t utf-8"
         ) from error
 
 

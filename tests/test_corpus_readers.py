@@ -307,7 +307,7 @@ OTHERS = {  # what is no UTF-8 text: what the message says
     b"PK\3\4 the cat": r"ends with \.zip",
     b"\0\0\1": "bytes of value 0",
     b"the cat\rthe dog\r": r"one line, with carriage returns in it; .*tr '\\r' '\\n'",
-    b"caf\xe9": "0xe9, which is not UTF-8; .*latin1",
+    b"caf\xe9": "0xe9, which is not UTF-8; .*windows-1252",
 }
 
 

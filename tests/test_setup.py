@@ -159,3 +159,11 @@ def test_an_old_python_is_refused(tmp_path):
 )
 def test_processes_that_share_the_tests(arguments, num_cores, free, number):
     assert conftest.num_workers(arguments, num_cores=num_cores, free=free) == number
+
+
+def test_a_python_without_the_libraries():
+    """One message that names it; nothing is imported before."""
+    command = [sys.executable, "-S", "run_sparsification.py", "--help"]  # -S: no installed packages
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"error: {sys.executable}: this Python has no torch and no transformers; ")

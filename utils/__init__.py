@@ -3,6 +3,7 @@
 The command line:
 flags/: parser, shared groups, one file for each family of scripts.
 errors: what a user can cause.
+environment: whether the libraries are there.
 printable: what strangers wrote, without what moves a terminal's cursor.
 
 Known without torch:

@@ -4,6 +4,8 @@ import errno
 import re
 import shutil
 
+from utils import environment
+
 _TO_DO = {
     errno.ENOSPC: "make room on this disk",
     errno.EDQUOT: "make room within the quota",
@@ -39,8 +41,10 @@ class RunError(UserError):
 
 
 def of_machine(error: Exception) -> str | None:
-    """What the machine has refused, in one line: a full disk, a file that cannot be read, memory; None for an
-    error of another kind."""
+    """What the machine has refused, in one line: a full disk, a file that cannot be read, memory, a library;
+    None for an error of another kind."""
+    if isinstance(error, ModuleNotFoundError) and error.name in environment.LIBRARIES:
+        return environment.lack(error.name)
     # One entry for each file of a folder
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         _, path, said = error.args[0][0]
