@@ -364,6 +364,33 @@ def test_weights_that_are_not_finite_to_begin_with(tmp_path):
     assert "--learning_rate" not in str(error.value) and "another checkpoint" in str(error.value)
 
 
+class Cut(Classifier):
+    """Uses as many of its neurons as asked for."""
+
+    width = 8
+
+    def forward(self, features, attention_mask):
+        hidden = torch.tanh(self.first(features))[:, : self.width]
+        return F.linear(hidden, self.last.weight[:, : self.width], self.last.bias)
+
+
+def test_a_compiled_model_has_a_graph_for_each_of_its_sizes(tmp_path):
+    """More than the eight after which torch goes on without compiling."""
+
+    def sizes(model, batch):
+        terms = {}
+        for model.width in range(1, 9):
+            terms[f"task {model.width}"] = objective(model, batch)["task"]
+        return terms
+
+    torch._dynamo.utils.counters.clear()
+    with torch.compiler.set_stance("default", force_backend="eager"):
+        _, compiled = train(tmp_path / "a", "--compile", "--max_steps", "1", model=Cut(), objective=sizes)
+    frames = torch._dynamo.utils.counters["frames"]
+    assert frames["ok"] == frames["total"] > 8
+    assert equal(compiled, train(tmp_path / "b", "--max_steps", "1", model=Cut(), objective=sizes)[1])
+
+
 def test_patience_stops(tmp_path):
     """With a score that never rises, training ends one epoch after the best."""
     args = options("--num_train_epochs", "9", "--num_patience_epochs", "1")

@@ -25,6 +25,7 @@ from utils.interruptions import Interrupted
 from utils.updates import Settings, learning_rate, micro_batches, num_warmup, optimizer
 
 logger = logs.logger
+_MOST_GRAPHS = 256  # of a compiled model; torch's own limit is 8
 _MOST_TERMS = 6  # that a line of the log lists one by one; metrics.jsonl has all
 
 
@@ -172,6 +173,9 @@ class _Loop:
         self._announce()
         planned = self._plan() if self.run.plans is not None else None
         if self.settings.compile:
+            # A graph for each sparsity, trained and evaluated; what is beyond the limit would run uncompiled
+            torch._dynamo.reset()
+            torch._dynamo.config.recompile_limit = _MOST_GRAPHS
             self.student.compile()
         self.progress = _Progress(self.total, self.position, self.stage)
         try:
