@@ -37,7 +37,7 @@ class System:
         scored there."""
         pairs = zip(self.results, self.settings)
         found = [
-            (run.get(results, {}).get(split), metric or settings["selection_metric"])
+            (run.get(results, {}).get(split), metric or settings.get("selection_metric"))
             for run, settings in pairs
         ]
         return [] if None in [values for values, _ in found] else [values[name] for values, name in found]

@@ -101,6 +101,15 @@ CLAIMS = (
         "9. A student gains from text without labels",
         _through("more", "labelled", "U1/mrpc_90S U1/mrpc_4L U1/conll_90S U1/conll_4L"),
     ),
+    Claim(
+        "10. A 90S student loses at most half a point by fewer pieces",
+        tuple(
+            (f"V1/{task}_{pieces}_direct_90S", f"V1/{task}_30522_direct_90S")
+            for task in ("mrpc", "stsb", "sst2", "conll")
+            for pieces in (16000, 12000, 8000)
+        ),
+        margin=0.005,
+    ),
 )
 
 

@@ -489,6 +489,16 @@ def test_tables_from_records(environment, tmp_path, capsys, monkeypatch):
     assert "| MRPC, f1 | +19.05 | " in line and line.endswith("| 3 | not confirmed here |")
 
 
+def test_tables_of_the_records_that_are_kept():
+    """Of every kind of job, also those that choose by no metric."""
+    found = systems.systems(Runner(listed.all_jobs()))
+    text = "\n".join(tables.block_table(found, block) for block in listed.BLOCKS)
+    assert "| mrpc_30522_direct_90S | acc 0.7443 +- 0.0139, f1 0.8320 +- 0.0003" in text
+    assert "| mrpc_16000_vocabulary |" in text and "| mrpc_90S_more |" in text
+    assert "| V1/mrpc_16000_vocabulary | 16,000 | 0.952 | 1.064 |" in tables.vocabularies(found)
+    assert "| V1/mrpc_16000_onnx_direct_90S | onnx int8 |" in tables.measured(found)
+
+
 def test_the_figure(environment, tmp_path):
     """Seed by seed over no assistant; MiniDisc's share of MaxiDisc's hours with one seed."""
     runner = Runner(listed.all_jobs(), environment=environment)
