@@ -419,7 +419,11 @@ def test_saved_filters_are_bit_equal_and_the_model_is_stock(saved):
             {"token": "mean"},
             "--filter_token mean: the checkpoint's filters were trained with --filter_token first",
         ),
-        ("bert", {"output_dim": 16}, r"--filter_output_dim 16: the checkpoint's filters make 6"),
+        (
+            "bert",
+            {"output_dim": 16},
+            r"--filter_output_dim 16: outputs of the checkpoint's filters have the size 6",
+        ),
         ({"num_hidden_layers": 2}, {}, r"number of layers: 3 of the filters, 2 here"),
         ({"hidden_size": 32}, {}, r"hidden size: 16 of the filters, 32 here"),
     ],

@@ -147,7 +147,7 @@ def test_paths_must_shrink(path, message):
             "the checkpoint's model_type is xlm-roberta",
         ),
         ("kdbart_cls", "mrpc", None, "found family 'bart'; expected one of bert, roberta"),
-        ("minilmbert", "mrpc", None, "does not begin"),
+        ("minilmbert", "mrpc", None, "expected one of ft, kd"),
     ],
 )
 def test_model_types_are_held_against_task_and_checkpoint(model_type, task, config, message):

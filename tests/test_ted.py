@@ -748,7 +748,7 @@ BAD = [
             "--filter_interval 2: the checkpoint's filters are on layers 1, 2",
             "--teacher_filter_interval 1",
             "on layers 2, 4",
-            "--filter_output_dim 64: the checkpoint's filters make 128",
+            "--filter_output_dim 64: outputs of the checkpoint's filters have the size 128",
             "--filter_nonlinear: the checkpoint's filters are linear",
         ],
     ),
@@ -824,4 +824,4 @@ def test_filters_of_another_size_are_refused(base, made, tmp_path):
         tmp_path / "run",
         code=2,
     )
-    assert "the student's make 64, the teacher's 128" in done.stderr
+    assert "found 64 of the student's filters and 128 of the teacher's" in done.stderr

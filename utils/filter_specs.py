@@ -110,7 +110,10 @@ def contradictions(
             f"{_listed(spec.layers)}"
         )
     if output_dim is not None and output_dim != spec.output_dim:
-        yield f"--{prefix}filter_output_dim {output_dim}: the checkpoint's filters make {spec.output_dim}"
+        yield (
+            f"--{prefix}filter_output_dim {output_dim}: outputs of the checkpoint's filters have the size "
+            f"{spec.output_dim}"
+        )
     if nonlinear and not spec.nonlinear:
         yield f"--{prefix}filter_nonlinear: the checkpoint's filters are linear"
     if token is not None and token != token_of(spec):
@@ -140,8 +143,8 @@ def unmatched(student_layers, teacher_layers, student_dim=None, teacher_dim=None
         )
     if None not in (student_dim, teacher_dim) and student_dim != teacher_dim:
         yield (
-            f"filters must agree in size: the student's make {student_dim}, the teacher's {teacher_dim}; "
-            "give both stages I the same --filter_output_dim"
+            f"outputs of filters must have one size: found {student_dim} of the student's filters and "
+            f"{teacher_dim} of the teacher's; give both stages I the same --filter_output_dim"
         )
     if tokens is not None and tokens[0] != tokens[1]:
         yield (

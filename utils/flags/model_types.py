@@ -73,8 +73,8 @@ def check_model_type(args, task, config: dict | None, *, objectives: dict):
     match = re.fullmatch(r"([a-z0-9_-]*?)(?:_(cls|ner|qa))?", args.model_type.removeprefix(objective or ""))
     if objective is None or match is None:
         yield (
-            f"--model_type: {args.model_type!r} does not begin with one of {', '.join(objectives)} "
-            "(kdbert_cls, ft, ...)"
+            f"--model_type: found {args.model_type!r}; expected one of {', '.join(objectives)}, alone or "
+            f"with a family and a head, like {next(iter(objectives))}bert_cls"
         )
         return
     family, suffix = match.groups()

@@ -32,7 +32,7 @@ def problems(args):
         for path in expanded:
             if path.startswith("~"):
                 yield (
-                    f"--{flag} {path}: no user {path.partition('/')[0][1:]}; a folder of that name is "
+                    f"--{flag} {path}: no user {path.partition('/')[0][1:]}; for a folder of that name write "
                     f"./{path}"
                 )
             elif (problem := unusable(path)) is not None:

@@ -90,8 +90,8 @@ def check_stark(args, task, *, objectives):
         sizes = [known.get("vocab_size") for known in (configs[flag], teacher) if known]
         if len(sizes) == 2 and sizes[0] != sizes[1]:
             yield (
-                f"--{flag}: its vocabulary has {sizes[0]} pieces, the teacher's {sizes[1]}; they read the "
-                "same ids"
+                f"--{flag}: its vocabulary has {sizes[0]} pieces, the teacher's {sizes[1]}; expected the "
+                "same pieces, as both read the same ids"
             )
     compression = (teacher or {}).get("compression") or {}
     grid = args.grid if scoring else families.grid(teacher or {})
@@ -117,7 +117,7 @@ def check_stark(args, task, *, objectives):
         if args.unlabelled_file or args.unlabelled_only:
             yield (
                 "--unlabelled_file, --unlabelled_only: units are scored by gold labels, which these rows "
-                "lack; expected --do_rewind beside them, which distils"
+                "lack; add --do_rewind, which distils, or leave them out"
             )
         if not scoring:
             yield (
@@ -163,8 +163,8 @@ def _check_temperature(args, task, objectives):
     if name and "soft_label" in objectives[name].terms and found != args.temperature:
         yield (
             f"--temperature {args.temperature:g}: the trial student, --student_model_path "
-            f"{args.student_model_path}, was distilled with --temperature {found:g}; expected the same in "
-            "both: distil the trial again, or give its own here"
+            f"{args.student_model_path}, was distilled with --temperature {found:g}; expected the "
+            "same: distil the trial again, or give its --temperature here"
         )
 
 
