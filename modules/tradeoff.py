@@ -25,7 +25,7 @@ def trained_together(grid, eligible, *, own, smallest):
 
     Before the last hop the student's own sparsity is among them, so that the next hop starts from a student
     that has learnt.
-    eligible: what candidates() returned; not empty.  grid, own, smallest: as above.
+    eligible: what candidates() returned; not empty.  grid, own, smallest: as it takes them.
     Source: MiniDisc (Zhang et al. 2024), its released code.
     """
     return [s for s in sorted(grid) if s >= max(own, min(smallest, *eligible))]

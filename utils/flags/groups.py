@@ -65,9 +65,9 @@ def task(tasks, *, others=()):
         )
         group.add_argument(
             "--selection_metric",
-            help="the dev metric that chooses checkpoints, any of the task's kind: acc, macro_f1, "
-            "f1_<class>, matthews_corrcoef, spearman, neg_mse, f1_<type of entities>, ... (default: the "
-            "task's own)",
+            help="the metric that chooses checkpoints, of dev or of the rows held out; any of the task's "
+            "kind: acc, macro_f1, f1_<class>, matthews_corrcoef, spearman, neg_mse, f1_<type of entities>, "
+            "... (default: the task's own)",
         )
         unnamed_labels(group)
         held_out(group)

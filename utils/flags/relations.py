@@ -162,11 +162,8 @@ def student(parser):
     add(
         "--student_init",
         choices=("random", "slice", "embeddings", "layers"),
-        help=(
-            "random; slice: the first rows and columns of every k-th layer of the teacher; embeddings, "
-            "layers: copies of its "
-            "embeddings, or of every k-th layer too (equal widths)"
-        ),
+        help="random (default); slice: first rows and columns of the teacher's embeddings and every k-th "
+        "layer; embeddings: a copy of its embeddings; layers: of every k-th layer too (both: equal widths)",
     )
     add(
         "--student_path",

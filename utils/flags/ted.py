@@ -47,7 +47,9 @@ _USES = {
 
 def ted(parser):
     """The flag group of run_ted.py."""
-    model_path(parser, "--model_path", "filters: the fine-tuned model that gets them", required=False)
+    model_path(
+        parser, "--model_path", "for --mode filters, the fine-tuned model that gets them", required=False
+    )
     model_path(parser, "--teacher_model_path", "the teacher; for ted with its filters", required=False)
     model_path(
         parser, "--student_model_path", "the student; without it, a part of the teacher", required=False
