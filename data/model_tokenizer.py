@@ -85,8 +85,7 @@ def load_tokenizer(path, *, masks=False):
     if rows is not None and pieces > rows:
         raise CheckpointError(
             f"{source}: its tokenizer has {pieces} pieces, its model {rows} rows for them (vocab_size); "
-            "expected a row for each; "
-            "take the tokenizer that the model was trained with"
+            "expected a row for each; take the tokenizer that the model was trained with"
         )
     if config.get("type_vocab_size") == 1 and any(tokenizer("a", "b").get("token_type_ids", ())):
         raise CheckpointError(

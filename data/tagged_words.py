@@ -91,9 +91,8 @@ def tagged_sentences(path, lines, *, split: str):
         if len(cells) != width or (width == 1 and split != "test"):
             raise DataError(
                 f"{path}:{number}: found {len(cells)} columns; expected "
-                f"{width if width > 1 else 'at least 2'}: a word, then "
-                "others as in the first row, its label last; separate them by one blank or tab and words by "
-                "line ends"
+                f"{width if width > 1 else 'at least 2'}: a word, then others as in the first row, its label "
+                "last; separate them by one blank or tab and words by line ends"
             )
         start = start if rows else number
         rows.append(cells)

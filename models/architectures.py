@@ -103,8 +103,7 @@ def stock_class(model_type, kind=None) -> type:
     if kind in families.HEADS and kind not in family.tasks:
         raise CheckpointError(
             f"{model_type}: transformers' {family.class_name(kind)} does not exist; take it for "
-            f"{', '.join(family.tasks)}, or "
-            f"another encoder for {kind}"
+            f"{', '.join(family.tasks)}, or another encoder for {kind}"
         )
     if family.own_class(kind):
         return enct5.model_class(families.stock_type(model_type), kind)

@@ -35,8 +35,7 @@ class Balance:
         if self.routers and self.weight and num_parts > 1:
             logs.logger.info(
                 "balance: counts what each expert gets of each of %d micro-batches, not of an update: "
-                "accumulation is not quite "
-                "one large batch",
+                "accumulation is not quite one large batch",
                 num_parts,
             )
         self.reset()

@@ -263,8 +263,7 @@ def _write_graphs(model, folder, inputs, *, outputs):
         except torch.onnx.errors.OnnxExporterError as error:
             raise CheckpointError(
                 f"torch cannot make an ONNX graph of this {model.config.model_type} "
-                f"({str(error).strip().splitlines()[0]}); "
-                "export it as dense or compact"
+                f"({str(error).strip().splitlines()[0]}); export it as dense or compact"
             ) from error
         (folder / GRAPH).parent.mkdir()
         program.save(str(folder / GRAPH))

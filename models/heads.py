@@ -59,8 +59,8 @@ def has_task_head(path, config, names, kind, new_head) -> bool:
     if not new_head:
         raise CheckpointError(
             f"{path}: this checkpoint has no task head "
-            f"({(config.get('architectures') or ['unknown class'])[0]}); "
-            f"expected one fine-tuned for {kind}: run run_finetuning.py on it first"
+            f"({(config.get('architectures') or ['unknown class'])[0]}); expected one fine-tuned for {kind}: "
+            "run run_finetuning.py on it first"
         )
     return False
 

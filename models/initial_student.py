@@ -22,7 +22,7 @@ def initial_student_folder(run):
     if found != known:
         raise RunError(
             f"{folder}: the student's initial state has changed since it was saved (SHA-256 {found[:9]}, "
-            f"expected {known[:9]}); "
-            "this rewinding could not be compared with the others; --overwrite starts the run afresh"
+            f"expected {known[:9]}); this rewinding could not be compared with the others; --overwrite "
+            "starts the run afresh"
         )
     return folder

@@ -19,9 +19,8 @@ from utils.student_sizes import Hop
 
 UNTRAINED = (
     "Behind the queries, keys and values of the last layer nothing was trained: its attention output and "
-    "feed-forward, and the "
-    "pooler, are as initialised. Fine-tuning trains them; as a frozen feature extractor take the states "
-    "before that layer."
+    "feed-forward, and the pooler, are as initialised. Fine-tuning trains them; as a frozen feature "
+    "extractor take the states before that layer."
 )
 NO_VOCABULARY = (
     "There is no head for masked words: `fill-mask` would give random words. Fine-tune it before use."

@@ -77,8 +77,7 @@ def _copy_part(student, teacher, *, layers):
         if any(size < number for size, number in zip(found.shape, tensor.shape)):
             raise CheckpointError(
                 f"--student_init: {source} of the teacher is {[*found.shape]}, the student needs "
-                f"{[*tensor.shape]}; take a "
-                "teacher from which nothing was removed, or --student_init random"
+                f"{[*tensor.shape]}; take a teacher from which nothing was removed, or --student_init random"
             )
         part = first(distributed.whole(found), tensor.shape, groups=groups.get(name.rpartition(".")[0], 1))
         tensor.copy_(part)

@@ -525,8 +525,7 @@ class _Loop:
         settings = self.settings
         logger.info(
             "%s: %d examples, %d updates (%d an epoch%s), %d examples an update = %d per process x %d "
-            "processes x %d accumulated; "
-            "warm-up %d updates; evaluated every %d",
+            "processes x %d accumulated; warm-up %d updates; evaluated every %d",
             self.stage,
             len(self.train),
             self.total,

@@ -41,8 +41,7 @@ def open_corpus(path, *, tokenizer, max_length: int | None = None) -> "Corpus":
     if max_length is not None and max_length != facts["max_length"]:
         raise FlagError(
             f"--max_length: found {max_length}; the blocks of {path} have {facts['max_length']} tokens; "
-            "leave it out, or build "
-            f"a corpus with --max_seq_length {max_length}"
+            f"leave it out, or build a corpus with --max_seq_length {max_length}"
         )
     return Corpus(_Blocks(folder, facts), tokenizer, name=str(path))
 

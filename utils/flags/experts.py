@@ -143,6 +143,5 @@ def check_experts(args, teacher: dict | None, student: dict | None, *, student_h
                 nearest = round(size * Fraction(args.expert_shared_fraction))
                 yield (
                     f"--expert_shared_fraction {args.expert_shared_fraction}: of {size} {what} that is no "
-                    "whole number; choose a "
-                    f"multiple of 1/{size}, like {nearest}/{size}"
+                    f"whole number; choose a multiple of 1/{size}, like {nearest}/{size}"
                 )
