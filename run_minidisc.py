@@ -6,10 +6,10 @@ arXiv:2205.14570).
     torchrun --nproc_per_node 4 run_minidisc.py ...
 All candidate assistants are trained together, as nested sub-networks of one set of weights, and with them the
 student's own scale and what lies beyond, so that the second hop starts from a student that has learnt. Each
-evaluation scores the candidates by the trade-off t(A) = m(A) + lam * sparsity(A), m being the dev metric as a
-fraction; the best state of the best candidate becomes the teacher of the student. Reads the nested teacher of
-run_sparsification.py; writes the student, the table of t and its picture, and what the student's own slice of
-the first hop is worth: joint training alone gives something.
+evaluation scores the candidates by the trade-off t = metric + lambda x sparsity / 100, the dev metric as a
+fraction, the sparsity in percent; the best state of the best candidate becomes the teacher of the student.
+Reads the nested teacher of run_sparsification.py; writes the student, the table of t and its picture, and
+what the student's own slice of the first hop is worth: joint training alone gives something.
 
 Candidates are the multiples of ten of the teacher's grid strictly between teacher and target, from
 --trunc_sparsity on (a heuristic for speed of the published code, 0 switches it off); --candidates 70,80 are

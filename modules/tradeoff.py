@@ -32,8 +32,10 @@ def trained_together(grid, eligible, *, own, smallest):
 
 
 def tradeoff(metric, sparsity, *, lam):
-    """t(A) = m(A) + lam * (1 - scale(A)).  metric: a fraction in [0, 1] (correlations from -1).  sparsity:
-    percent."""
+    """t = metric + lambda x sparsity / 100; the paper's 1 - scale is the sparsity as a fraction.
+
+    metric: a fraction in [0, 1] (correlations from -1).  sparsity: percent.
+    """
     return metric + lam * sparsity / 100
 
 

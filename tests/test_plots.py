@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.transforms import Bbox
 
 from utils import plots
 
@@ -65,11 +66,11 @@ def test_tradeoff(tmp_path):
     assert drawn_with(lower, "s") == [(50, 0.90), (70, 0.92), (80, 0.91), (90, 0.78)]
     assert drawn_with(upper, "*") == [(70, 0.78)] and drawn_with(lower, "*") == [(70, 0.92)]
     assert set(upper.lines[-1].get_ydata()) == {0.9}
-    assert upper.get_ylabel().replace("\n", " ") == METRIC and lower.get_ylabel() == "t(A)"
+    assert upper.get_ylabel().replace("\n", " ") == METRIC and lower.get_ylabel() == "t"
     legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
     assert legends == [
         [METRIC, "chosen: 70 %, 0.7800", "teacher: 0.9000"],
-        ["t(A) = metric + 0.2 (1 - scale)", "chosen: 70 %, 0.9200"],
+        ["t = metric + 0.2 x sparsity / 100", "chosen: 70 %, 0.9200"],
     ]
     assert_readable(figure)
     assert path.with_suffix(".svg").read_text().startswith("<?xml")
@@ -152,6 +153,56 @@ def test_names_beside_the_points_of_costs(tmp_path):
         for index, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[index + 1 :])
             assert not any(box.contains(*axes.transData.transform((cost, m))) for *_, m, cost in models)
+
+
+def test_a_runtime_looks_the_same_in_every_picture(tmp_path):
+    """Whatever the order of the rows; and what lies under another marker can be seen beside it."""
+    drawn = []
+    for kinds in (["onnx", "torch", "onnx int8"], ["onnx int8", "teacher", "torch", "onnx"]):
+        rows = [{"name": kind, "kind": kind, "metric": 0.8, "cost": 0.6} for kind in kinds]
+        figure = plots.costs(tmp_path / "costs.png", [("ms", rows)], metric="dev F1", title="mrpc")
+        lines = figure.axes[0].lines
+        drawn.append({kind: (line.get_color(), line.get_marker()) for kind, line in zip(kinds, lines)})
+        assert len({line.get_markersize() for line in lines}) == len(kinds)
+        (legend,) = figure.legends
+        shown = [text.get_text() for text in legend.get_texts()]
+        marks = [(line.get_color(), line.get_marker()) for line in legend.get_lines()]
+        assert dict(zip(shown, marks)) == drawn[-1]
+    first, second = drawn
+    assert all(second[kind] == style for kind, style in first.items())
+    assert len({marker for _, marker in second.values()}) == 4
+
+
+def test_numbers_below_one_stand_as_they_are(tmp_path):
+    rows = [{"name": str(cost), "kind": "torch", "metric": cost, "cost": cost} for cost in (0.4, 3000)]
+    figure = plots.costs(tmp_path / "costs.png", [("ms", rows)], metric="dev F1", title="mrpc")
+    ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert {"0.5", "1", "500", "1k"} <= {*ticks} and not any("m" in tick for tick in ticks)
+
+
+def test_a_name_covers_no_star(tmp_path):
+    """Markers of every size are kept free: here of a teacher's."""
+    rows = [
+        {"name": "teacher", "kind": kind, "metric": 0.8, "cost": cost}
+        for kind, cost in (("teacher", 100), ("onnx", 120), ("onnx int8", 10))
+    ]
+    figure = plots.costs(tmp_path / "costs.png", [("MB", rows)], metric="dev F1", title="mrpc")
+    (axes,) = figure.axes
+    names = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    assert len(names) == 3
+    for line in axes.lines:
+        (x, y), half = axes.transData.transform(points(line)[0]), line.get_markersize() * figure.dpi / 144
+        star = Bbox.from_extents(x - half, y - half, x + half, y + half)
+        assert not any(box.overlaps(star) for box in names)
+
+
+def test_many_updates_have_few_marks_and_each_expert_its_own(tmp_path):
+    rows = [{"step": step, "ffn/0": [0.5, 0.5]} for step in range(100)]
+    figure = plots.shares(tmp_path / "experts.png", rows, title=TITLE)
+    _, *experts = figure.axes[0].lines
+    first, second = (range(100)[line.get_markevery()[0] :: line.get_markevery()[1]] for line in experts)
+    assert 8 <= len(first) <= 16 and not {*first} & {*second}
+    assert experts[0].get_marker() != experts[1].get_marker()
 
 
 def test_curve_with_error_bars(tmp_path):

@@ -7,14 +7,16 @@ import shutil
 import subprocess
 from html import unescape
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from commands import run
 
 from utils import report
 from utils.errors import RunError
-from utils.report.charts import Series, chart, short_number
-from utils.report.page import Html, table
+from utils.report.charts import Series, chart
+from utils.report.page import Html, Score, table
+from utils.styles import RUNTIMES, STAGES, short_number
 
 TABLE = [{"sparsity": 80, "metric": 0.75, "t": 0.91}, {"sparsity": 85, "metric": 0.74, "t": 0.93}]
 
@@ -178,13 +180,15 @@ def test_page(runs):
         "train: loss terms",
         "train: dev",
         "train: experts/ffn/0, tokens of each expert (%)",
-        "dev F1 of its crops",
-        "trade-off t(A) = metric + lambda x sparsity",
+        "dev F1, cut at each sparsity",
+        "trade-off: t = metric + lambda x sparsity / 100",
     ):
         assert f"<figcaption>{caption}</figcaption>" in text, caption
-    assert "Hop 1: the assistant at 85% is chosen, t(A) = 0.9300" in text and "Hop 2" not in text
+    assert "Hop 1: the assistant at 85% is chosen, t = 0.9300" in text and "Hop 2" not in text
     evaluation = next(rows for rows in page.tables if rows[0][0] == "model")
-    assert evaluation[2][evaluation[0].index("dev/f1 - teacher")] == "-0.0300 (-0.0500, -0.0100)"
+    student = dict(zip(evaluation[0], evaluation[2]))
+    assert student["dev/f1 - teacher"] == "-0.0300 (-0.0500, -0.0100)"
+    assert student["MACs"] == "100M" and student["ms: 1 x 128 tokens"] == "5"
 
 
 def test_terms_shares_and_crops_are_drawn_as_they_are(runs):
@@ -226,9 +230,9 @@ def test_what_chose_is_what_is_shown(tmp_path):
     expected = {"score": "0.3000", "which is": "dev F1 (mean over classes)", "rows": "40"}
     assert "dev: 30 rows" in text
     assert dict(zip(head, row)) | expected == dict(zip(head, row))
-    assert "<figcaption>hold-out F1 (mean over classes) of its crops</figcaption>" in text
+    assert "<figcaption>hold-out F1 (mean over classes), cut at each sparsity</figcaption>" in text
     assert (
-        "<figcaption>mine: dev F1 (mean over classes)</figcaption>" in text and "nested, cropped" not in text
+        "<figcaption>mine: dev F1 (mean over classes)</figcaption>" in text and "nested, cut at" not in text
     )
     assert (
         "<figcaption>dev F1 (mean over classes)</figcaption>" in text
@@ -266,7 +270,8 @@ def test_charts():
     values = [(7, 1), (7, 1)]
     assert "nan" not in chart([Series("same", values)], x="x", y="y", log_y=True)
     text = chart([Series("m", [(1, 1), (2, 2)], marked=(2,))], x="x", y="y")
-    assert text.count("<path") == 1 and text.count("<circle") == 1
+    svg = text.partition("</svg>")[0]
+    assert svg.count("<polygon") == 1 and svg.count("<circle") == 1
 
 
 def test_names_stand_beside_points(tmp_path):
@@ -279,7 +284,59 @@ def test_names_stand_beside_points(tmp_path):
     assert len({(y, anchor) for x, y, anchor, _ in places}) == 3
     crowded = [(1, 1, "told", f"model {number}") for number in range(40)]
     text = chart([Series("m", crowded, line=False)], x="x", y="y")
-    assert 0 < text.count('class="name"') <= 8 and text.count("<title>told</title>") == 40
+    assert 0 < text.count('class="name"') <= 12 and text.count("<title>told</title>") == 40
+
+
+def test_names_of_a_crowded_chart():
+    """Letters are taken to be as wide as the widest of common fonts: no name lies on another, on a point, on a
+    curve or beyond the frame; whoever's name has no room has a number there and stands in the legend."""
+    models = [(10 + number % 4, 0.6 + number / 90, "told", f"stage/mrpc_{number}S") for number in range(24)]
+    curve = [(10, 0.6), (11, 0.9), (12, 0.7), (13, 0.85)]
+    text = chart([Series("m", models, line=False), Series("cut", curve)], x="x", y="y")
+    written = re.findall(r'class="name" x="(\S+)" y="(\S+)" text-anchor="(\w+)">([^<]+)<', text)
+    shift = {"start": 0, "middle": 0.5, "end": 1}
+    boxes = []
+    for x, y, anchor, name in written:
+        left = float(x) - shift[anchor] * 6.6 * len(name)
+        boxes.append((left, float(y) - 8, left + 6.6 * len(name), float(y) + 1))
+    (line,) = re.findall(r'polyline points="([^"]+)"', text)
+    marks = [tuple(map(float, place)) for place in re.findall(r'<circle cx="(\S+)" cy="(\S+)"', text)]
+    ends = [tuple(map(float, place.split(","))) for place in line.split()]
+    for (x, y), (to_x, to_y) in pairwise(ends):
+        marks += [(x + (to_x - x) * share / 50, y + (to_y - y) * share / 50) for share in range(51)]
+    for index, (left, top, right, bottom) in enumerate(boxes):
+        assert 58 <= left and right <= 520 and 10 <= top and bottom <= 210
+        assert not any(left < x < right and top < y < bottom for x, y in marks)
+        for other in boxes[index + 1 :]:
+            assert other[2] < left or right < other[0] or other[3] < top or bottom < other[1]
+    numbered = dict(re.findall(r"<span>(\d+): ([^<]+)</span>", text))
+    named = {name for *_, name in written}
+    assert numbered and {*numbered} <= named
+    assert {*numbered.values()} | named >= {name for *_, name in models}
+
+
+def test_a_stage_and_a_runtime_look_the_same_in_every_chart():
+    """Whatever else is in it; together no two are the same, and no two of one kind have the same marker."""
+    style = STAGES["distillation"]
+    one = Series("distillation", [(1, 1)], line=False, style=style)
+    other = Series("finetuning", [(2, 2)], line=False, style=STAGES["finetuning"])
+    mark = f'<circle cx="11.0" cy="6.0" r="4.5" fill="{style.color}">'
+    assert all(mark in chart(series, x="x", y="y") for series in ([one], [other, one]))
+    for styles in (STAGES, RUNTIMES):
+        assert len({style.marker for style in styles.values()}) == len(styles)
+    assert len({*STAGES.values(), *RUNTIMES.values()}) == len(STAGES) + len(RUNTIMES)
+
+
+def test_lines_of_one_stage_are_told_apart_by_dashes():
+    lines = [Series(name, [(1, 1), (2, 2)], style=STAGES["sparsification"]) for name in "abc"]
+    text = chart(lines, x="x", y="y").partition("</svg>")[0]
+    assert len({*re.findall(r'stroke-dasharray="([^"]*)"', text)}) == 3
+
+
+def test_ticks_of_an_axis_have_as_many_decimals():
+    text = chart([Series("a", [(1, 0.26), (2, 0.31)])], x="x", y="y")
+    ticks = re.findall(r'text-anchor="end">([^<]+)<', text)
+    assert {"0.30", "0.31"} <= {*ticks} and {len(tick) for tick in ticks} == {4}
 
 
 @pytest.mark.parametrize(
@@ -296,6 +353,11 @@ def test_names_stand_beside_points(tmp_path):
 )
 def test_numbers(value, text):
     assert short_number(value) == text
+
+
+def test_scores_have_four_decimals_also_whole_ones():
+    text = table([{"score": Score(1), "sparsity": 90.0}, {"score": Score(0.7826), "sparsity": 95.0}])
+    assert '<td data-value="1.0">1.0000</td><td data-value="90.0">90</td>' in text
 
 
 def test_tables_know_their_numbers():

@@ -40,6 +40,7 @@ cost: parameters, products, latency, memory.
 timing: what is timed.
 cores, memory, allocator: the processor's cores, the memory that is there, the C library's.
 plots: pictures.
+styles: what all of them have in common, and a report's.
 evaluation_tables: of run_evaluation.py.
 report/: a page about all runs.
 """

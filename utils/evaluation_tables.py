@@ -18,20 +18,16 @@ def text(rows, *, splits) -> str:
                 f"{key} - {row['compared_with']}": logs.interval(found)
                 for key, found in row.get("difference", {}).items()
             },
-            **{
-                key: row[key]
-                for key in ("parameters", "embedding_parameters", "encoder_parameters", "macs", "flops")
-            },
-            "MB on disk": _per(row["disk_bytes"], 1e6),
+            **sizes(row),
         }
         for row in rows
     ]
     speed = [
         {
             "model": row["name"],
-            **{_unit(case): _time(found) for case, found in row["speed"].items()},
+            **{timed(case): _time(found) for case, found in row["speed"].items()},
             "examples/s": ", ".join(f"{found['examples_per_second']:.4g}" for found in row["speed"].values()),
-            "peak MB": _per(row["peak_bytes"], 1e6),
+            "peak MB": megabytes(row["peak_bytes"]),
         }
         for row in rows
         if "speed" in row
@@ -82,9 +78,32 @@ def panels(rows, metric) -> list:
     for case in rows[0].get("speed", {}):
         if not case.endswith(timing.REAL) and all(case in row["speed"] for row in rows):
             made.append(
-                (f"ms: {_unit(case)}", points(lambda row, case=case: row["speed"][case]["median_ms"]))
+                (f"ms: {timed(case)}", points(lambda row, case=case: row["speed"][case]["median_ms"]))
             )
     return made
+
+
+def sizes(row) -> dict:
+    """What a model takes, under the names that tables have for it; None for what is not known."""
+    return {
+        "parameters": row.get("parameters"),
+        "of embeddings": row.get("embedding_parameters"),
+        "of the encoder": row.get("encoder_parameters"),
+        "MACs": row.get("macs"),
+        "FLOPs": row.get("flops"),
+        "MB on disk": megabytes(row.get("disk_bytes")),
+    }
+
+
+def megabytes(number) -> float | None:
+    """Of a number of bytes, or None where it is not known."""
+    return None if number is None else number / 1e6
+
+
+def timed(case) -> str:
+    """A case that is timed, as it is to be read: 1 x 128 tokens, 1 x real lengths."""
+    size, _, tokens = case.partition("x")
+    return f"{size} x {tokens} {'lengths' if tokens == timing.REAL else 'tokens'}"
 
 
 def _flat(row, prefix=""):
@@ -105,18 +124,9 @@ def _no_formula(value):
     )
 
 
-def _unit(case):
-    size, _, tokens = case.partition("x")
-    return f"{size} x {tokens}" + ("" if tokens == timing.REAL else " tokens")
-
-
 def _time(found):
     return f"{found['median_ms']:.4g} ({', '.join(f'{time:.4g}' for time in found['quartiles_ms'])})"
 
 
 def _list(values):
     return " ".join(map(str, values))
-
-
-def _per(value, unit):
-    return None if value is None else value / unit

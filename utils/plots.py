@@ -9,19 +9,9 @@ import textwrap
 from pathlib import Path
 
 from utils import files
+from utils.styles import RUNTIMES, SERIES, TEACHER, short_number
 
-# Colours that stay apart for the colour-blind (Okabe and Ito), each with its own marker for print in grey.
-STYLES = [
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#56B4E9", "v"),
-    ("#E69F00", "P"),
-    ("#555555", "X"),
-    ("#000000", "<"),
-]
-CHOSEN = "#000000"
+CHOSEN = TEACHER.color
 X_LABEL = "Sparsity (% of heads and neurons removed)"
 SETTINGS = {
     "font.size": 11,
@@ -40,7 +30,7 @@ SETTINGS = {
 
 
 def tradeoff(path, rows, *, chosen, metric, title, lam, teacher):
-    """Metric and trade-off t(A) over sparsity, one above the other, with the chosen assistant marked.
+    """Metric and trade-off t over sparsity, one above the other, with the chosen assistant marked.
 
     path: PNG file to write; its folder exists.
     rows: {"sparsity": percent, "metric": value, "t": value}, one per candidate.  chosen: sparsity of the
@@ -50,8 +40,8 @@ def tradeoff(path, rows, *, chosen, metric, title, lam, teacher):
     Returns the matplotlib figure. Source: MiniDisc (Zhang et al. 2024).
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
-    formula = f"t(A) = metric + {lam:g} (1 - scale)"
-    panels = [("metric", metric, metric, STYLES[0]), ("t", "t(A)", formula, STYLES[1])]
+    formula = f"t = metric + {lam:g} x sparsity / 100"
+    panels = [("metric", metric, metric, SERIES[0]), ("t", "t", formula, SERIES[1])]
 
     def draw(figure):
         for axes, (key, label, legend, style) in zip(figure.subplots(2, 1, sharex=True), panels):
@@ -82,11 +72,11 @@ def over_sparsity(path, rows, *, metric, title, x_label=X_LABEL, reference=None,
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
     names = list(dict.fromkeys(row.get("series", metric) for row in rows))
-    assert len(names) <= len(STYLES), names
+    assert len(names) <= len(SERIES), names
 
     def draw(figure):
         axes = figure.subplots()
-        for name, style in zip(names, STYLES):
+        for name, style in zip(names, SERIES):
             _line(axes, [row for row in rows if row.get("series", metric) == name], "metric", name, style)
         if reference is not None:
             _level(axes, *reference)
@@ -111,7 +101,7 @@ def growth(path, rows, *, chosen, title):
 
     def draw(figure):
         axes = figure.subplots()
-        _line(axes, rows, "growth", "text that was not counted", STYLES[0], x="pieces")
+        _line(axes, rows, "growth", "text that was not counted", SERIES[0], x="pieces")
         named = f"{chosen['pieces']:,} pieces: {chosen['growth']:.3f}"
         axes.plot(chosen["pieces"], chosen["growth"], "*", color=CHOSEN, markersize=15, zorder=4, label=named)
         _logarithmic(axes)
@@ -141,7 +131,7 @@ def history(path, rows, *, value, title):
                 rows,
                 name,
                 f"{name}: {rows[-1][name]:.4f} at the end",
-                STYLES[number % len(STYLES)],
+                SERIES[number % len(SERIES)],
                 x="step",
             )
             _legend(axes)
@@ -167,8 +157,7 @@ def shares(path, rows, *, title):
             axes.axhline(even, color="#555555", linestyle="--", linewidth=1.0, zorder=2, label="equal shares")
             for expert in range(len(rows[0][sublayer])):
                 points = [{"step": row["step"], "share": 100 * row[sublayer][expert]} for row in rows]
-                color, marker = STYLES[expert % len(STYLES)]
-                style = color, marker if len(rows) <= 40 else ""
+                style = SERIES[expert % len(SERIES)]
                 _line(axes, points, "share", f"expert {expert}", style, x="step")
             lowest = 100 * min(rows[-1][sublayer])
             axes.set_title(
@@ -190,26 +179,22 @@ def costs(path, panels, *, metric, title):
 
     path: PNG file to write; its folder exists.
     panels: [(what a cost is, as it is to be read on its logarithmic axis, rows)].  rows: {"name", "metric",
-    "cost", "kind"}, the same models in each panel; those of one kind share a marker, the teacher's is a star
-    ("kind": "teacher").
+    "cost", "kind"}, the same models in each panel.  kind: of utils.styles.RUNTIMES, the same style in every
+    picture.
     metric: its name as it is to be read on the axis, with the split.
     Returns the matplotlib figure.
     """
     from matplotlib.lines import Line2D
 
-    free = iter(STYLES)
-    styles = {}
-    for row in panels[0][1]:
-        if row["kind"] not in styles:
-            styles[row["kind"]] = (CHOSEN, "*") if row["kind"] == "teacher" else next(free)
+    kinds = {row["kind"] for row in panels[0][1]}
+    styles = {kind: style for kind, style in RUNTIMES.items() if kind in kinds}
 
     def draw(figure):
         for axes, (label, rows) in zip(
             figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels
         ):
-            for row in rows:
+            for row, size in zip(rows, _sizes(rows)):
                 color, marker = styles[row["kind"]]
-                size = 13 if row["kind"] == "teacher" else SETTINGS["lines.markersize"]
                 axes.plot(row["cost"], row["metric"], marker, color=color, markersize=size, zorder=3)
             _logarithmic(axes)
             axes.set_xlabel(label)
@@ -223,32 +208,57 @@ def costs(path, panels, *, metric, title):
 
     def name_points(figure):
         for axes, (_, rows) in zip(figure.axes, panels):
-            named = {}
-            for row in rows:
-                named.setdefault((row["cost"], row["metric"]), []).append(row["name"])
-            _name(axes, {point: "\n".join(names) for point, names in named.items()})
+            covers, named, largest = _covers(rows), {}, {}
+            for row, size in zip(rows, _sizes(rows)):
+                first = next(other for other in rows if covers(other, row))
+                point = first["cost"], first["metric"]
+                named.setdefault(point, {})[row["name"]] = None  # a name once
+                largest[point] = max(size, largest.get(point, 0))
+            _name(axes, {point: "\n".join(names) for point, names in named.items()}, largest)
 
     width = 4.6 * len(panels)
     return _save(path, title, draw, None, height=4.2, width=max(width, 6.4), once_laid_out=name_points)
 
 
-def _name(axes, names):
+def _covers(rows):
+    """The function that tells whether the markers of two rows lie on each other, on a logarithmic axis of all
+    rows."""
+    costs = [row["cost"] for row in rows]
+    near = 0.03 * math.log(max(costs) / min(costs))
+    return lambda one, other: (
+        one["metric"] == other["metric"] and abs(math.log(one["cost"] / other["cost"])) <= near
+    )
+
+
+def _sizes(rows):
+    """Of the markers, in points: what lies under others is larger, so that each is seen."""
+    covers = _covers(rows)
+    return [
+        (13 if row["kind"] == "teacher" else SETTINGS["lines.markersize"])
+        + 4 * sum(covers(other, row) for other in rows[number + 1 :])
+        for number, row in enumerate(rows)
+    ]
+
+
+def _name(axes, names, sizes):
     """Write names beside points, each where it covers no other name and no point, with a line where that is
     further away.
 
-    names: {(x, y): text}.  The figure has been laid out.
+    names: {(x, y): text}.  sizes: {(x, y): of the marker, in points}.  The figure has been laid out.
     """
-    # Boxes of 12 pixels around the points, then those of the names that stand already
-    taken = [_box(*axes.transData.transform(point)) for point in names]
+    pixels = axes.figure.dpi / 72
+    # Boxes around the markers, then those of the names that stand already
+    taken = [_box(*axes.transData.transform(point), half=pixels * sizes[point] / 2) for point in names]
     for point, name in sorted(names.items(), key=lambda item: (item[0][1], item[0][0])):
         at = {"textcoords": "offset points", "fontsize": 9, "parse_math": False, "zorder": 4}
         text = axes.annotate(textwrap.fill(name, 30, replace_whitespace=False), point, xytext=(0, 0), **at)
         best, least = None, math.inf
         for distance in (0, 12, 24, 36, 48, 60):
-            for side, across in (("left", 7), ("right", -7), ("center", 0)):
+            beside = sizes[point] / 2 + 4
+            for side, across in (("left", beside), ("right", -beside), ("center", 0)):
                 for up in {distance, -distance} if side != "center" else {distance + 10, -distance - 10}:
                     text.set(ha=side, va="center", position=(across, up))
-                    box = text.get_window_extent()
+                    box = text.get_window_extent().padded(2)
                     inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
                     inside = inside and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
                     cost = sum(box.overlaps(other) for other in taken) + 2 * (not inside)
@@ -270,7 +280,7 @@ def _name(axes, names):
         taken.append(box)
 
 
-def _box(x, y, half=6):
+def _box(x, y, *, half):
     from matplotlib.transforms import Bbox
 
     return Bbox.from_extents(x - half, y - half, x + half, y + half)
@@ -288,6 +298,9 @@ def _line(axes, points, key, label, style, *, x="sparsity"):
     color, marker = style
     values = [math.nan if point[key] is None else point[key] for point in points]
     drawn = {"color": color, "marker": marker, "label": label, "zorder": 3}
+    # Of many points every so many-th is marked, each series' own, so that no marker covers another's
+    every = 1 if len(points) <= 40 else len(points) // 12
+    drawn["markevery"] = SERIES.index(style) * every // len(SERIES), every
     if any("spread" in point for point in points):
         axes.errorbar(
             [point[x] for point in points], values, [point["spread"] for point in points], capsize=3, **drawn
@@ -298,11 +311,11 @@ def _line(axes, points, key, label, style, *, x="sparsity"):
 
 
 def _logarithmic(axes):
-    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     axes.xaxis.set_minor_locator(NullLocator())
 
 

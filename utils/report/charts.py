@@ -4,24 +4,40 @@ nothing else."""
 import math
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
-# Okabe and Ito's colours, without the yellow that is lost on white; further series are dashed
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_DASHES = ("", "6 3", "2 3")
+from utils.styles import SERIES, TEACHER, Style, short_number
+
+_DASHES = ("", "6 3", "2 3", "8 3 2 3")  # of lines of one colour in a chart, in this order
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 10, 40
 _MOST_POINTS = 300  # of a series
 _LONGEST_NAME = 32  # characters of a name beside a point
+_LETTER = 6.6  # pixels across, of a name
 # Where a name may stand: (its anchor, to the right or left, pixels down), the first that is free
 _PLACES = [
     ("start", 1, 0),
     ("end", -1, 0),
     ("middle", 0, -13),
     ("middle", 0, 15),
-    ("start", 1, -12),
-    ("start", 1, 12),
-    ("end", -1, -12),
-    ("end", -1, 12),
+    *((anchor, side, down) for down in (-12, 12, -22, 22) for anchor, side in (("start", 1), ("end", -1))),
 ]
+_PLUS = [(-0.4, 1.2), (0.4, 1.2), (0.4, 0.4), (1.2, 0.4), (1.2, -0.4), (0.4, -0.4)]
+_PLUS += [(-x, -y) for x, y in _PLUS]
+# Corners around (0, 0) of the markers that are not round, y downwards
+_CORNERS = {
+    "s": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
+    "D": [(0, -1.2), (1.2, 0), (0, 1.2), (-1.2, 0)],
+    "^": [(0, -1.1), (1.1, 0.85), (-1.1, 0.85)],
+    "v": [(0, 1.1), (1.1, -0.85), (-1.1, -0.85)],
+    "<": [(-1.1, 0), (0.85, 1.1), (0.85, -1.1)],
+    ">": [(1.1, 0), (-0.85, 1.1), (-0.85, -1.1)],
+    "P": _PLUS,
+    "X": [(0.75 * (x - y), 0.75 * (x + y)) for x, y in _PLUS],
+    "*": [
+        (size * math.cos(turn), size * math.sin(turn))
+        for turn, size in ((math.pi * (i / 5 - 0.5), 0.75 if i % 2 else 1.8) for i in range(10))
+    ],
+}
 
 
 @dataclass
@@ -29,13 +45,15 @@ class Series:
     """One line, or one group of points.
 
     points: (x, y), (x, y, what is shown when it is pointed at), or with a name that stands beside it as a
-    fourth.  line: whether points are joined.  marked: x that get a star.
+    fourth.  line: whether points are joined.  marked: x that get a star.  style: None: by its place in the
+    chart.
     """
 
     name: str
     points: list
     line: bool = True
     marked: tuple = ()
+    style: Style | None = None
 
 
 def chart(series, *, x, y, log_x=False, log_y=False, width=520, height=250) -> str:
@@ -52,42 +70,35 @@ def chart(series, *, x, y, log_x=False, log_y=False, width=520, height=250) -> s
     up = _Axis([point[1] for _, points in shown for point in points], log_y, (height - _BOTTOM, _TOP))
     named = f'role="img" aria-label="{escape(y)} over {escape(x)}"'
     parts = [f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" {named}>']
-    for value in across.ticks():
+    for value, text in across.ticks():
         place = across.place(value)
         parts.append(
             f'<line class="grid" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
         )
         below = height - _BOTTOM + 16
-        parts.append(f'<text x="{place:.1f}" y="{below}" text-anchor="middle">{short_number(value)}</text>')
-    for value in up.ticks():
+        parts.append(f'<text x="{place:.1f}" y="{below}" text-anchor="middle">{text}</text>')
+    for value, text in up.ticks():
         place = up.place(value)
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>'
         )
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{short_number(value)}</text>'
-        )
+        parts.append(f'<text x="{_LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{text}</text>')
     parts.append(
         f'<text x="{(_LEFT + width - _RIGHT) / 2:.0f}" y="{height - 4}" '
         f'text-anchor="middle">{escape(x)}</text>'
     )
     placed = [(one, [(across.place(p[0]), up.place(p[1]), p) for p in points]) for one, points in shown]
-    for index, (one, places) in enumerate(placed):
-        parts += _drawn(one, places, *_style(index))
-    parts += _named([place for _, places in placed for place in places if len(place[2]) > 3], width, height)
-    legend = "".join(_entry(one, *_style(index)) for index, (one, _) in enumerate(shown))
+    styles = _styles([one for one, _ in shown])
+    sizes = _sizes(placed)
+    for (one, places), (style, dash), radii in zip(placed, styles, sizes):
+        parts += _drawn(one, places, style, dash, radii)
+    names, left_out = _named(placed, sizes, width, height)
+    legend = "".join(_entry(one, style, dash) for (one, _), (style, dash) in zip(shown, styles))
+    legend += "".join(f"<span>{number}: {escape(name)}</span>" for number, name in left_out)
     return (
-        f"<figure><figcaption>{escape(y)}</figcaption>{''.join(parts)}</svg><div "
+        f"<figure><figcaption>{escape(y)}</figcaption>{''.join([*parts, *names])}</svg><div "
         f'class="legend">{legend}</div></figure>'
     )
-
-
-def short_number(value) -> str:
-    """A number as short as an axis wants it: 0.85, 120, 1.5k, 20M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.4g}{unit}"
-    return f"{value:.4g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.0e}"
 
 
 class _Axis:
@@ -107,6 +118,15 @@ class _Axis:
         return self.places[0] + share * (self.places[1] - self.places[0])
 
     def ticks(self):
+        """[(round value within the axis, its text)]; on a linear axis all have as many decimals."""
+        values = self._round_values()
+        steps = {f"{b - a:.9g}" for a, b in pairwise(values)}
+        if self.log or not steps or abs(values[-1]) >= 1e3:
+            return [(value, short_number(value)) for value in values]
+        decimals = max(len(step.partition(".")[2]) for step in steps)
+        return [(value, f"{value:.{decimals}f}") for value in values]
+
+    def _round_values(self):
         """Round values within the axis: multiples of 1, 2 or 5 times a power of ten."""
         if self.log:
             powers = range(math.floor(self.low), math.ceil(self.high) + 1)
@@ -133,77 +153,116 @@ def _thinned(points):
     return [*points[::step], *(points[-1:] if (len(points) - 1) % step else [])]
 
 
-def _style(index):
-    return COLORS[index % len(COLORS)], _DASHES[index // len(COLORS) % len(_DASHES)]
+def _styles(series):
+    """[(style, dash)]: further lines of a colour are dashed."""
+    found, lines = [], {}
+    for index, one in enumerate(series):
+        style = one.style or SERIES[index % len(SERIES)]
+        number = lines.setdefault(style.color, 0)
+        lines[style.color] += one.line
+        found.append((style, _DASHES[number % len(_DASHES)]))
+    return found
 
 
-def _drawn(one, places, color, dash):
-    """The elements of a series.  places: (x, y, point)."""
+def _sizes(placed):
+    """The radius of each mark, of each series: what lies under others' marks is larger, so that each is
+    seen."""
+    sizes = []
+    for index, (one, places) in enumerate(placed):
+        above = [(round(x), round(y)) for other, ends in placed[index + 1 :] for x, y, _ in ends]
+        covered = [0 if one.line else min(3, above.count((round(x), round(y)))) for x, y, _ in places]
+        sizes.append([(3 if one.line and len(places) > 1 else 4.5) + 2.2 * number for number in covered])
+    return sizes
+
+
+def _drawn(one, places, style, dash, radii):
+    """The elements of a series.  places: (x, y, point).  radii: of each mark."""
     parts = []
     if one.line and len(places) > 1:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
         parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.6" '
+            f'<polyline points="{path}" fill="none" stroke="{style.color}" stroke-width="1.6" '
             f'stroke-dasharray="{dash}"/>'
         )
-    for x, y, point in places if not one.line or len(places) <= 40 else ():
+    # Of a long line every so many-th point is marked, each style's own
+    every = 1 if not one.line or len(places) <= 40 else len(places) // 10
+    first = SERIES.index(style) * every // len(SERIES) if style in SERIES else 0
+    for (x, y, point), radius in [*zip(places, radii)][first::every]:
         told = escape(point[2] if len(point) > 2 else f"{one.name}: {point[0]:g}, {point[1]:.4g}")
-        star = point[0] in one.marked
-        shape = (
-            f'<path d="{_star(x, y)}"'
-            if star
-            else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{2.5 if one.line else 4.5}"'
-        )
-        parts.append(
-            f'{shape} fill="{"#000" if star else color}"><title>{told}</title>'
-            f"</{'path' if star else 'circle'}>"
-        )
+        mark = (TEACHER, 4.5) if point[0] in one.marked else (style, radius)
+        parts.append(_mark(x, y, *mark, told=f"<title>{told}</title>"))
     return parts
 
 
-def _named(places, width, height):
-    """The names beside the points that have one, as far as there is room for all that is said to be read;
-    the others are named where they are pointed at.  places: (x, y, point)."""
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y, _ in places]
-    parts = []
-    for x, y, point in sorted(places, key=lambda place: -place[1]):
-        name = (
-            str(point[3])
-            if len(str(point[3])) <= _LONGEST_NAME
-            else f"...{str(point[3])[3 - _LONGEST_NAME :]}"
-        )
-        long = 6.2 * len(name)
-        for anchor, left, shift in _PLACES:
-            start = x + left * (8 + long * (left < 0)) if left else x - long / 2
-            box = start, y + shift - 7, start + long, y + shift + 5
-            inside = _LEFT <= box[0] and box[2] <= width and _TOP <= box[1] and box[3] <= height - _BOTTOM
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                across = x + 8 * left
-                parts.append(
-                    f'<text class="name" x="{across:.1f}" y="{y + shift + 4:.1f}" '
-                    f'text-anchor="{anchor}">{escape(name)}</text>'
-                )
-                break
-    return parts
+def _mark(x, y, style, radius, *, told=""):
+    if style.marker not in _CORNERS:
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{style.color}">{told}</circle>'
+    corners = " ".join(f"{x + radius * a:.1f},{y + radius * b:.1f}" for a, b in _CORNERS[style.marker])
+    return f'<polygon points="{corners}" fill="{style.color}">{told}</polygon>'
+
+
+def _named(placed, sizes, width, height):
+    """The names beside the points that have one, where they cover no other name, no point and no line; of the
+    others a number, as far as there is room for it.
+
+    Returns (elements, [(number, name)]); what has no number is named where it is pointed at.
+    """
+    taken = [box for one, places in placed if one.line for box in _along(places)]
+    points = []
+    for (_, places), radii in zip(placed, sizes):
+        for (x, y, point), radius in zip(places, radii):
+            if len(point) > 3:
+                points.append((x, y, radius, str(point[3])))
+                taken.append((x - radius, y - radius, x + radius, y + radius))
+    parts, rest, left_out = [], [], []
+    for x, y, radius, name in sorted(points, key=lambda point: -point[1]):
+        short = name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
+        if written := _written(x, y, radius, short, taken, width, height):
+            parts.append(written)
+        else:
+            rest.append((x, y, radius, name))
+    for x, y, radius, name in sorted(rest):
+        number = len(left_out) + 1
+        if written := _written(x, y, radius, str(number), taken, width, height):
+            parts.append(written)
+            left_out.append((number, name))
+    return parts, left_out
+
+
+def _written(x, y, radius, name, taken, width, height):
+    """A name in the first place beside a point that is free, which it takes; None where none is."""
+    long, away = _LETTER * len(name), radius + 3.5
+    for anchor, left, shift in _PLACES:
+        start = x + left * (away + long * (left < 0)) if left else x - long / 2
+        box = start - 3, y + shift - 6, start + long + 3, y + shift + 5
+        inside = _LEFT <= box[0] and box[2] <= width and _TOP <= box[1] and box[3] <= height - _BOTTOM
+        if inside and not any(_overlap(box, other) for other in taken):
+            taken.append(box)
+            return (
+                f'<text class="name" x="{x + away * left:.1f}" y="{y + shift + 4:.1f}" '
+                f'text-anchor="{anchor}">{escape(name)}</text>'
+            )
+    return None
+
+
+def _along(places):
+    """Boxes of four pixels along a line."""
+    for (x, y, _), (to_x, to_y, _) in pairwise(places):
+        steps = max(1, math.ceil(math.hypot(to_x - x, to_y - y) / 4))
+        for step in range(steps + 1):
+            a, b = x + (to_x - x) * step / steps, y + (to_y - y) * step / steps
+            yield a - 2, b - 2, a + 2, b + 2
 
 
 def _overlap(a, b):
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _star(x, y, size=8):
-    corners = [(size if i % 2 == 0 else size * 0.42, math.pi * (i / 5 - 0.5)) for i in range(10)]
-    return "M" + " L".join(f"{x + r * math.cos(a):.1f},{y + r * math.sin(a):.1f}" for r, a in corners) + "Z"
-
-
-def _entry(one, color, dash):
-    mark = (
-        f'<path d="{_star(11, 6, 6)}"/>' if one.marked else f'<circle cx="11" cy="6" r="4.5" fill="{color}"/>'
-    )
+def _entry(one, style, dash):
+    mark = _mark(11, 6, style, 3 if one.line or style == TEACHER else 4.5)
     if one.line:
         mark = (
-            f'<line x1="0" x2="22" y1="6" y2="6" stroke="{color}" stroke-width="3" '
-            f'stroke-dasharray="{dash}"/>'
+            f'<line x1="0" x2="22" y1="6" y2="6" stroke="{style.color}" stroke-width="2" '
+            f'stroke-dasharray="{dash}"/>{mark}'
         )
     return f'<span><svg width="22" height="12" aria-hidden="true">{mark}</svg>{escape(one.name)}</span>'

@@ -3,7 +3,7 @@ itself."""
 
 from html import escape
 
-from utils.report.charts import short_number
+from utils.styles import short_number
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -30,7 +30,8 @@ figure > svg { max-width: 100%; height: auto; }
 figcaption { font-weight: 600; }
 svg text { font: 12px system-ui, sans-serif; fill: #333; } svg .grid { stroke: #e4e4e4; }
 svg text.name { font-size: 11px; paint-order: stroke; stroke: #fff; stroke-width: 3px; }
-@media (max-width: 600px) { body { padding: 1rem .6rem; } td:first-child { min-width: 6rem; } }
+@media (max-width: 600px) { body { padding: 1rem .6rem; } td:first-child { min-width: 6rem; }
+  figure { overflow-x: auto; } figure > svg { max-width: none; } }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .85rem; max-width: 520px; }
 .legend svg { margin-right: .3rem; vertical-align: middle; }
 label { display: block; margin: .4rem 0; } input { font: inherit; padding: .2rem .4rem; min-width: 16rem; }
@@ -74,6 +75,10 @@ open();
 
 class Html(str):
     """Text that is HTML already."""
+
+
+class Score(float):
+    """A number that stands with four decimals, whole or not."""
 
 
 _GENERATOR = '<meta name="generator" content="bert-compression report">'
@@ -130,6 +135,8 @@ def _cell(value):
 
 
 def _number(value):
+    if isinstance(value, Score):
+        return f"{value:.4f}"
     if abs(value) >= 1e5:
         return short_number(value)
     return (

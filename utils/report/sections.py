@@ -5,10 +5,11 @@ import re
 from html import escape
 from itertools import groupby
 
-from utils import logs
+from utils import evaluation_tables, logs
 from utils.metrics import label
 from utils.report.charts import Series, chart
-from utils.report.page import Html, table
+from utils.report.page import Html, Score, table
+from utils.styles import OTHER, RUNTIMES, SERIES, STAGES
 
 # What a run is judged by that does not say what chose: the first of these that it has
 _KEYS = ("acc_and_f1", "corr", "matthews_corrcoef", "f1", "acc", "loss")
@@ -61,7 +62,7 @@ def _summary(run):
         "run": Html(f'<a href="#{escape(run.name)}">{_breakable(run.name)}</a>'),
         "stage": results.get("stage", "unfinished"),
         "task": results.get("task"),
-        "score": run.metrics.get(run.key),
+        "score": _score(run.metrics.get(run.key)),
         "which is": label(run.split, run.key) if run.key else None,
         "rows": (results.get("data") or {}).get(run.split),
         "sparsity": model.get("sparsity"),
@@ -74,6 +75,10 @@ def _summary(run):
         "best step": results.get("best_step"),
         "seconds": results.get("seconds"),
     }
+
+
+def _score(value):
+    return Score(value) if isinstance(value, int | float) else value
 
 
 def _breakable(name):
@@ -108,14 +113,15 @@ def _tradeoffs(runs):
                 )
                 for run in members
             ]
-            series.append(Series(stage, points, line=False))
+            series.append(Series(stage, points, line=False, style=STAGES.get(stage, OTHER)))
         for run in group:
             if run.results.get("curve") and run.curve_split == split:
                 points = [
                     (row["macs"], row[key], f"{row['sparsity']:g}%: {row[key]:.4f}")
                     for row in run.results["curve"]
                 ]
-                series.append(Series(f"{run.name}, cropped", points))
+                style = STAGES.get(run.results["stage"], OTHER)
+                series.append(Series(f"{run.name}, cut at each sparsity", points, style=style))
         charts.append(
             chart(series, x="MACs", y=f"{task}: {label(split, key)}", log_x=True, width=600, height=320)
         )
@@ -134,18 +140,19 @@ def _evaluation(run):
     shown = []
     for row in rows:
         cells = {"model": row.get("name", row.get("model"))}
-        cells |= {key: value for key, value in row.items() if key.partition("/")[0] in splits}
+        cells |= {key: _score(value) for key, value in row.items() if key.partition("/")[0] in splits}
         for key, found in row.get("difference", {}).items():
             cells[f"{key} - {row['compared_with']}"] = logs.interval(found)
-        cells |= {name: row.get(name) for name in ("parameters", "macs", "flops", "disk_bytes", "peak_bytes")}
-        cells |= {f"ms {case}": found["median_ms"] for case, found in row.get("speed", {}).items()}
+        cells |= evaluation_tables.sizes(row)
+        cells |= {_ms(case): found["median_ms"] for case, found in row.get("speed", {}).items()}
+        cells["peak MB"] = evaluation_tables.megabytes(row.get("peak_bytes"))
         shown.append(cells)
     names = {key.partition("/")[2]: key for key in reversed(rows[0]) if key.partition("/")[0] in splits}
     metric = names.get(judge(names, run.chosen_by))
     costs = [("MACs", lambda row: row["macs"])] if metric else []
     timed = [case for case in rows[0].get("speed", {}) if all(case in row.get("speed", {}) for row in rows)]
     for case in timed if metric else ():
-        costs.append((f"ms, {case}", lambda row, case=case: row["speed"][case]["median_ms"]))
+        costs.append((_ms(case), lambda row, case=case: row["speed"][case]["median_ms"]))
     charts = []
     for axis, cost in costs:
         groups = {}
@@ -154,7 +161,7 @@ def _evaluation(run):
             told = f"{row.get('name')}: {row[metric]:.4f} at {cost(row):.4g}"
             groups.setdefault(kind, []).append((cost(row), row[metric], told, row.get("name")))
         series = [
-            Series(kind, points, line=False, marked=[point[0] for point in points if kind == "teacher"])
+            Series(kind, points, line=False, style=RUNTIMES.get(kind, OTHER))
             for kind, points in groups.items()
         ]
         charts.append(chart(series, x=axis, y=label(*metric.split("/", 1)), log_x=True, width=400))
@@ -168,6 +175,10 @@ def _evaluation(run):
     )
 
 
+def _ms(case):
+    return f"ms: {evaluation_tables.timed(case)}"
+
+
 def _details(run):
     charts = [
         text for stage in dict.fromkeys(row.get("stage") for row in run.rows) for text in _curves(run, stage)
@@ -175,10 +186,11 @@ def _details(run):
     curve = run.results.get("curve")
     if curve and run.key in curve[0]:
         points = [(row["sparsity"], row[run.key]) for row in curve]
-        score = f"{label(run.curve_split, run.key)} of its crops"
-        charts.append(chart([Series(run.key, points)], x="sparsity (%)", y=score))
+        score = f"{label(run.curve_split, run.key)}, cut at each sparsity"
+        style = STAGES.get(run.results["stage"], OTHER)
+        charts.append(chart([Series(run.key, points, style=style)], x="sparsity (%)", y=score))
     metrics = [
-        {"metric": label(split, name), "value": value}
+        {"metric": label(split, name), "value": Score(value)}
         for split, values in (run.results.get("metrics") or {}).items()
         for name, value in values.items()
         if isinstance(value, float)
@@ -255,22 +267,32 @@ def _assistants(run):
         if len(rows) < 2:
             continue
         chosen = [row["sparsity"] for row in rows].index(hop["pick"])
-        title = f"Hop {hop['iteration']}: the assistant at {hop['pick']:g}% is chosen, t(A) = {hop['t']:.4f}"
+        title = f"Hop {hop['iteration']}: the assistant at {hop['pick']:g}% is chosen, t = {hop['t']:.4f}"
         charts = [
             chart(
-                [Series(name, [(row["sparsity"], row[name]) for row in rows], marked=(hop["pick"],))],
+                [
+                    Series(
+                        name,
+                        [(row["sparsity"], row[name]) for row in rows],
+                        marked=(hop["pick"],),
+                        style=style,
+                    )
+                ],
                 x="sparsity (%)",
                 y=axis,
                 width=400,
             )
-            for name, axis in (
-                ("metric", "metric of the candidates"),
-                ("t", "trade-off t(A) = metric + lambda x sparsity"),
+            for style, (name, axis) in zip(
+                SERIES,
+                (
+                    ("metric", "metric of the candidates"),
+                    ("t", "trade-off: t = metric + lambda x sparsity / 100"),
+                ),
             )
         ]
+        told = [{**row, "metric": _score(row["metric"]), "t": _score(row["t"])} for row in rows]
         yield (
-            f"<h3>{escape(title)}</h3><div "
-            f'class="charts">{"".join(charts)}</div>{table(list(rows), chosen=chosen)}'
+            f'<h3>{escape(title)}</h3><div class="charts">{"".join(charts)}</div>{table(told, chosen=chosen)}'
         )
 
 
@@ -279,6 +301,11 @@ def _rewinds(run):
     rows = run.results.get("rewinds")
     if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
         flat = [
-            {key: value for key, value in row.items() if not isinstance(value, dict | list)} for row in rows
+            {
+                key: _score(value) if "/" in key else value
+                for key, value in row.items()
+                if not isinstance(value, dict | list)
+            }
+            for row in rows
         ]
         yield f"<h3>Rewound students</h3>{table(flat)}"
