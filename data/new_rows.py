@@ -5,6 +5,7 @@ Labels need not be there and are not read.
 """
 
 import itertools
+import re
 import sys
 from pathlib import Path
 
@@ -25,8 +26,9 @@ def read_parts(source, task, *, size: int):
 
     Reads no further than it must: rows that arrive on standard input are yielded before later ones are there.
     Questions about texts, a JSON list and Parquet are read whole.  What arrives on standard input is a TSV
-    for tasks of GLUE; for others JSON, TSV or CSV, as its first line looks.  Raises DataError, naming the
-    line, when it comes to what does not fit.
+    for tasks of GLUE; for others JSON, TSV or CSV, as its first line looks.  A .txt, of a task with one text
+    a row, is one text a line where its first line is no header.  Raises DataError, naming the line, when it
+    comes to what does not fit.
     """
     number = 0
     for part in _parts_of_source(source, task, size):
@@ -59,8 +61,7 @@ def read_unlabelled(path, task) -> list[Examples]:
 
     Labels are not read.  Raises DataError, also where there is no row.
     """
-    is_text = Path(opening.unpacked_name(path)).suffix.lower() == ".txt"
-    if is_text and task.kind not in families.PER_TOKEN:
+    if _is_plain_text(path) and task.kind not in families.PER_TOKEN:
         if task.table.second is not None:
             raise DataError(
                 f"{path}: found lines of text; expected a table with {' and '.join(task.table.texts)}, as a "
@@ -97,14 +98,30 @@ def _parts(path, stream, task, size):
 
 
 def _rows(path, stream, task, size):
-    table, format = task.table, None if task.own else "tsv"
-    options = {"format": format, "headerless": table.headerless, "first": table.first}
-    found, number = tables.open_table(path, stream, **options), 0
-    readers.check_columns(found, table.texts)
+    table, found, number = task.table, _opened(path, stream, task), 0
+    readers.check_columns(found, table.texts, own=task.own is not None)
     while part := list(itertools.islice(found.rows, size)):
         readers.check_widths(found, part, headerless=table.headerless)
         yield readers.examples_of_cells(found, part, table, split="test", labelled=False, number=number)
         number += len(part)
+
+
+def _opened(path, stream, task):
+    """The rows of a table, or of plain text."""
+    table, format = task.table, None if task.own else "tsv"
+    options = {"format": format, "headerless": table.headerless, "first": table.first}
+    lines = opening.lines(path, stream)
+    if not _is_plain_text(path) or table.second is not None or (head := next(lines, None)) is None:
+        return tables.open_table(path, stream, **options)
+    lines = itertools.chain([head], lines)
+    if head[1].startswith(("{", "[")) or "\t" in head[1] or table.first in re.split("[,;]", head[1]):
+        return tables.of_lines(path, lines, **options)
+    logger.info("%s: read as one text a line: its first line does not name %s", path, table.first)
+    return tables.Rows(path, (table.first,), ((number, [text]) for number, text in lines), "txt", "line")
+
+
+def _is_plain_text(path):
+    return Path(opening.unpacked_name(path)).suffix.lower() == ".txt"
 
 
 def _tagged_sentences(path, lines, size):
@@ -114,7 +131,7 @@ def _tagged_sentences(path, lines, size):
 
 def _lists(found, task, size):
     name = (task.table or tagged_words.table_of(found)).first
-    readers.check_columns(found, (name,))
+    readers.check_columns(found, (name,), own=task.own is not None)
     position = found.names.index(name)
     rows = (tagged_words.listed(found.place(number), name, row[position]) for number, row in found.rows)
     yield from _in_parts(found.path, rows, size)

@@ -95,9 +95,7 @@ def reading(path):
     try:
         yield
     except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; datasets/README.md says where to get those of the built-in tasks"
-        ) from None
+        raise DataError(f"{path}: no such file; correct the path") from None
     except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         raise DataError(

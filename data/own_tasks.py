@@ -63,6 +63,7 @@ _LABELS = (
     "stars",
     "sentiment",
 )
+_NAME_TEXTS = "one, or two for pairs, with --text_columns a,b"
 _SCORES = ("score", "rating")
 _MOST_CLASSES = 100  # different whole numbers in a column that are still classes
 
@@ -155,6 +156,8 @@ def _add_columns(result, path):
         found = tables.open_table(path, file)
         names = found.names
         numbered = [(number, row) for number, row in found.rows if len(row) == len(names)]
+    header = f"{found.place(1)}: found the columns {', '.join(names)}"
+    header += " (line 1 is read as the header)" if found.has_header else ""
     tagged = kind == "tagging" or (kind is None and _looks_tagged(names, numbered, result.get("label")))
     if tagged and "text" not in result and any(name in names for name in tagged_words.WORDS):
         table = tagged_words.table_of(found)
@@ -166,30 +169,32 @@ def _add_columns(result, path):
         known = known or (others if len(others) == 1 and "text" in result else [])
         if len(known) != 1:
             said = f"{', '.join(known)}, each of which could be the label" if known else "no column of labels"
+            texts = "" if "text" in result or _usual_texts(names) else f", and the text's: {_NAME_TEXTS}"
             raise DataError(
-                f"{found.place(1)}: found the columns {', '.join(names)}: {said}; expected one; name it with "
-                "--label_column (several, of 0 and 1, for labels with a column each)"
+                f"{header}: {said}; expected one; name it with --label_column (several, of 0 and 1, for "
+                f"labels with a column each){texts}"
             )
         result["label"] = known
     if "text" not in result:
         others = [name for name in names if name not in (*result["label"], "id", "index")]
-        usual = next((names_of for names_of in _TEXTS if all(name in others for name in names_of)), None)
-        texts = usual or (others if len(others) == 1 else None)
+        texts = _usual_texts(others) or (others if len(others) == 1 else None)
         if texts is None:
-            raise DataError(
-                f"{found.place(1)}: found the columns {', '.join(names)}: which hold the text cannot be "
-                "told; name one, or two for pairs, with --text_columns a,b"
-            )
+            raise DataError(f"{header}: which hold the text cannot be told; name {_NAME_TEXTS}")
         result["text"] = list(texts)
     if len(result["text"]) > 2:
         raise DataError(
             f"{found.place(1)}: found {len(result['text'])} text columns; expected one, or two for pairs"
         )
-    readers.check_columns(found, [*result["text"], *result["label"]])
+    readers.check_columns(found, [*result["text"], *result["label"]], own=True)
     if kind is None:
         result["kind"] = _kind(found, numbered, result["label"])
     if len(result["label"]) > 1:
         _order_columns(result)
+
+
+def _usual_texts(names):
+    """Those of the names that texts usually have; None where there are none."""
+    return next((texts for texts in _TEXTS if all(name in names for name in texts)), None)
 
 
 def _order_columns(result):

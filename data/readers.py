@@ -131,19 +131,26 @@ def read_lines(path) -> list[str]:
 
 
 def read_table(
-    path, table: Table, *, split: str, kind: str, label_ids: dict[str, int] | None = None, score_range=None
+    path,
+    table: Table,
+    *,
+    split: str,
+    kind: str,
+    label_ids: dict[str, int] | None = None,
+    score_range=None,
+    own: bool = True,
 ) -> Examples:
     """One file with a table.  Cells of a TSV are cut at tabs only: quotes are part of the text.
 
     kind: "classification", "multilabel" or "regression".  label_ids: the label words of the file and their
-    ids.  score_range: of scores; None: any number.
+    ids.  score_range: of scores; None: any number.  own: of a task of the user's own.
     A test file may lack labels: the column, or any value but "" and -1 in it; the labels are None then.
     Raises DataError.
     """
     with opening.reading(path), opening.open_bytes(path) as file:
         found = tables.open_table(path, file, headerless=table.headerless, first=table.first)
         labelled = split != "test" or any(name in found.names for name in table.answers)
-        check_columns(found, (*table.texts, *(table.answers if labelled else ())))
+        check_columns(found, (*table.texts, *(table.answers if labelled else ())), own=own)
         numbered = list(found.rows)
     if not numbered:
         line = 1 if found.names == table.headerless else 2
@@ -188,11 +195,14 @@ def examples_of_cells(found, numbered, table: Table, *, split: str, labelled: bo
     return Examples(ids, texts[0], texts[1] if table.second else None, None, Path(found.path), split)
 
 
-def check_columns(found, wanted):
-    """Raise DataError where wanted columns of a table (tables.Rows) are missing."""
-    named = "the columns are separated by tabs and named as GLUE names them"
-    own = "--text_columns and --label_column name those of a task of your own"
-    advice = named if found.format == "tsv" else own
+def check_columns(found, wanted, *, own: bool):
+    """Raise DataError where wanted columns of a table (tables.Rows) are missing.  own: as read_table()."""
+    advice = (
+        "--text_columns and --label_column name those of a task of your own"
+        if own
+        else f"the columns are named as GLUE names them{', and separated by tabs' * (found.format == 'tsv')}"
+    )
+    advice = f"line 1 is read as the header; {advice}" if found.has_header else advice
     tables.require_columns(found.names, wanted, where=found.top, advice=advice)
 
 

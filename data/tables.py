@@ -36,8 +36,8 @@ class Rows:
     """A table that is being read.
 
     names: of the columns; those of the first object for JSON.  rows: yields (number, cells), a cell for each
-    name, and raises DataError where it comes to what does not fit.  format: tsv, csv, json or parquet.  unit:
-    what the numbers count: the "line" that a row begins in, or the "row".
+    name, and raises DataError where it comes to what does not fit.  format: tsv, csv, json, parquet, or txt
+    for lines that are rows.  unit: what the numbers count: the "line" that a row begins in, or the "row".
     """
 
     path: object
@@ -45,6 +45,11 @@ class Rows:
     rows: Iterator
     format: str
     unit: str
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the names are a line of the file."""
+        return self.format in ("tsv", "csv")
 
     @property
     def top(self) -> str:

@@ -136,7 +136,8 @@ def _read_lists(found, table, *, split, names):
     """As read_tags(), of a table whose cells are lists."""
     table = table or table_of(found)
     labelled = split != "test" or table.label in found.names
-    readers.check_columns(found, (table.first, table.label) if labelled else (table.first,))
+    wanted = (table.first, table.label) if labelled else (table.first,)
+    readers.check_columns(found, wanted, own=True)
     words, tags, places = [], [], []
     for number, row in found.rows:
         cells = dict(zip(found.names, row))

@@ -163,6 +163,8 @@ class Task:
             )
         path = self._file(self.folder(data_dir), split)
         provenance.note_read(path)
+        if self.own is None and not path.exists():
+            raise DataError(f"{path}: no such file; datasets/README.md says where to get it")
         role = "test" if split in self.test_splits else split
         if self.kind == "spans":
             examples = read_questions(path, split=role)
@@ -174,6 +176,7 @@ class Task:
             ids = {label: i for i, label in enumerate(self.file_labels)} or None
             score_range = None if self.own else self.score_range
             options = {"kind": self.kind, "label_ids": ids, "score_range": score_range}
+            options["own"] = self.own is not None
             examples = readers.read_table(path, self.table, split=role, **options)
         examples.split = split
         return examples

@@ -410,6 +410,8 @@ FLAGS = [
         ["--model_type", "'kdbert_cls'"],
     ),
     ("run_sparsification.py", [], ["--model_path"]),
+    ("run_sparsification.py", ["--model_path", ""], ["--model_path: is empty"]),
+    ("run_finetuning.py", ["--output_dir", ""], ["--output_dir: is empty"]),
     (
         "run_evaluation.py",
         [*"--model_path {nested} --sparsities 0,42".split()],
@@ -465,7 +467,11 @@ def test_every_task_name_is_listed(refused, checkpoints):
         ["--task_name", "mrcp", "--model_path", checkpoints / "encoder"],
         ["--task_name", "'mrcp'", "mrpc"],
     )
-    refused("run_finetuning.py", [], ["--task_name: required"])
+    refused(
+        "run_finetuning.py",
+        [],
+        ["--task_name (or --train_file and --validation_file, or --dataset_name): required"],
+    )
 
 
 # ---- Output folders

@@ -61,6 +61,22 @@ def test_sentences_in_parts(monkeypatch):
     assert only.first == [["EU", "rejects"]] and only.labels is None
 
 
+PLAIN = {  # a .txt: its rows
+    "one, two\n\nthree\n": ["one, two", "", "three"],
+    "sentence\tlabel\none\t1\n": ["one"],
+    "sentence,label\none,1\n": ["one"],
+    '{"sentence": "one"}\n': ["one"],
+}
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_a_txt_is_a_table_or_one_text_a_line(text, tmp_path):
+    (tmp_path / "new.txt").write_text(text)
+    task = replace(tasks.get("sst2"), own={"name": "mine"})
+    (only,) = new_rows.read_parts(tmp_path / "new.txt", task, size=9)
+    assert only.first == PLAIN[text]
+
+
 FAULTS = [
     ("rte", "sentence1\tlabel\nx\ty\n", r"stdin:1: .*missing: sentence2"),
     ("rte", "", r"stdin:1: "),

@@ -8,6 +8,7 @@ from utils import config_values, families, files
 from utils.errors import CheckpointError
 
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
+EMPTY = "is empty (an unset variable?)"  # of a path, behind the name of its flag
 
 
 def folder_of(path) -> str:
@@ -18,6 +19,8 @@ def folder_of(path) -> str:
     Raises CheckpointError where it is none of them.
     """
     folder = Path(path).expanduser()
+    if path == "":
+        raise CheckpointError(EMPTY)
     if not folder.exists():
         parts = str(path).split("/")
         if len(parts) > 2 or Path(parts[0]).exists() or parts[0] in (".", "..", "~", "", "outputs"):

@@ -60,7 +60,9 @@ def resolve(args, parser):
     if parser.own_task is None:
         return
     tasks, others = parser.own_task["tasks"], parser.own_task["others"]
-    given = {name: value for name in (*_FILES, *_OTHERS) if (value := vars(args).pop(name)) is not None}
+    given = {name: vars(args).pop(name) for name in (*_FILES, *_OTHERS)}
+    # What is wrong with an empty path is said beside
+    given = {flag: value for flag, value in given.items() if value or (value == "" and flag not in _FILES)}
     if args.task_name is not None and tasks.spelled(args.task_name) in tasks.NAMES:
         args.task_name = tasks.spelled(args.task_name)
     name = args.task_name
@@ -80,11 +82,13 @@ def resolve(args, parser):
         elif stored is not None:
             task = tasks.add(stored, resolved=True)
         elif name is not None:
-            yield _unknown(name, (*tasks.NAMES, *others))
+            yield from _missing_checkpoints(args) or [_unknown(name, (*tasks.NAMES, *others))]
             return
         else:
             if parser.own_task["required"] and not getattr(args, parser.own_task["unless"] or "", None):
-                yield "--task_name: required"
+                yield from _missing_checkpoints(args) or [
+                    "--task_name (or --train_file and --validation_file, or --dataset_name): required"
+                ]
             return
     except UserError as error:
         yield str(error)
@@ -115,13 +119,31 @@ def _described(given, stored, tasks) -> dict:
 
 def _stored(args, name) -> dict | None:
     """The description that one of the checkpoints knows, of that name; with any for None."""
+    for _, path in _given_checkpoints(args):
+        found = checkpoints.own_task(path)
+        if found is not None and name in (None, found["name"]):
+            return found
+    return None
+
+
+def _missing_checkpoints(args) -> list[str]:
+    """What is wrong with the checkpoints that may know a task, but are not there."""
+    wrong = []
+    for flag, path in _given_checkpoints(args):
+        try:
+            checkpoints.folder_of(path)
+        except UserError as error:
+            wrong.append(f"--{flag}: {error}")
+    return wrong
+
+
+def _given_checkpoints(args):
+    """Yield (flag, path) of the checkpoints that may know a task."""
     for flag in _CHECKPOINTS:
         values = getattr(args, flag, None)
         for path in values if isinstance(values, list) else [values]:
-            found = checkpoints.own_task(path) if path is not None else None
-            if found is not None and name in (None, found["name"]):
-                return found
-    return None
+            if path is not None:
+                yield flag, path
 
 
 def _unknown(name, names):

@@ -7,6 +7,8 @@ import itertools
 import os
 from pathlib import Path
 
+from utils.checkpoints import EMPTY
+
 _ENDINGS = ("_dir", "_path", "_file")
 _OTHERS = ("corpus", "input", "predict", "report")
 _NO_PATHS = ("layer_or_sparsity_path", "student_path")  # 90S,95S: a path of students
@@ -30,7 +32,9 @@ def problems(args):
     for flag, values in of(args).items():
         expanded = [os.path.expanduser(path) for path in values]
         for path in expanded:
-            if path.startswith("~"):
+            if not path:
+                yield f"--{flag}: {EMPTY}"
+            elif path.startswith("~"):
                 yield (
                     f"--{flag} {path}: no user {path.partition('/')[0][1:]}; for a folder of that name write "
                     f"./{path}"
