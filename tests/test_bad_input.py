@@ -411,7 +411,7 @@ FLAGS = [
     ),
     ("run_sparsification.py", [], ["--model_path"]),
     ("run_sparsification.py", ["--model_path", ""], ["--model_path: is empty"]),
-    ("run_finetuning.py", ["--output_dir", ""], ["--output_dir: is empty"]),
+    ("run_finetuning.py", ["--data_dir", ""], ["--data_dir: is empty"]),
     (
         "run_evaluation.py",
         [*"--model_path {nested} --sparsities 0,42".split()],

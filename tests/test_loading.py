@@ -418,3 +418,22 @@ def test_freeze():
     assert models.crop(nest(model), 50).classifier.weight.requires_grad, (
         "a student of a frozen teacher is trained"
     )
+
+
+def test_a_hub_that_cannot_be_reached_is_tried_once(monkeypatch):
+    """The library tries five times; another name, and the same again, are answered by what is known."""
+    import huggingface_hub
+
+    tried = []
+
+    def download(name, file, *, local_files_only):
+        tried.append(local_files_only)
+        raise huggingface_hub.errors.LocalEntryNotFoundError("nothing") from OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(checkpoints, "_out_of_reach", [])
+    for name in ("nobody/one", "nobody/two", "nobody/one"):
+        with pytest.raises(CheckpointError, match=rf"{name}: .*\(no network\).*HF_HUB_OFFLINE=1"):
+            checkpoints.read_config(name)
+    assert tried == [False, True, True]

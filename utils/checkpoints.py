@@ -8,6 +8,7 @@ from utils import config_values, families, files
 from utils.errors import CheckpointError
 
 _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")  # configuration, weights, tokenizer
+_out_of_reach = []  # why the hub could not be reached, once that is known: it is not tried again
 EMPTY = "is empty (an unset variable?)"  # of a path, behind the name of its flag
 
 
@@ -52,8 +53,8 @@ def folder_of(path) -> str:
 
 
 def read_config(path) -> dict | None:
-    """config.json of a local checkpoint or finished run, or of a model on the hub; None for one that is out
-    of reach.
+    """config.json of a local checkpoint or finished run, or of a model on the hub; None for one that cannot
+    be had now.
 
     Raises CheckpointError where folder_of() does, where config.json is not a JSON object, and for a family
     that is not supported.
@@ -81,24 +82,28 @@ def read_config(path) -> dict | None:
 def _hub_file(name, file) -> Path | None:
     """A file of a model on the hub, in the cache where it is there; None where it cannot be had now.
 
-    Raises CheckpointError where the hub has no such model.
+    Raises CheckpointError where the hub has no such model or cannot be reached, which is tried once.
     """
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
-        return Path(huggingface_hub.hf_hub_download(name, file))
+        return Path(huggingface_hub.hf_hub_download(name, file, local_files_only=bool(_out_of_reach)))
+    except errors.LocalEntryNotFoundError as error:
+        if huggingface_hub.is_offline_mode():
+            return None
+        if not _out_of_reach:
+            _out_of_reach.append(" ".join(str(error.__cause__ or error).split())[:200])
+        raise CheckpointError(
+            f"{name}: no such folder, no such model in the hub's cache, and the hub cannot be reached "
+            f"({_out_of_reach[0]}); check the name, or copy the checkpoint here and give its folder; "
+            "HF_HUB_OFFLINE=1 does not try"
+        ) from error
     except errors.RepositoryNotFoundError as error:
         raise CheckpointError(
             f"{name}: no such folder, and no such model on the hub (or it is private)"
         ) from error
-    except (
-        errors.HfHubHTTPError,
-        errors.LocalEntryNotFoundError,
-        errors.HFValidationError,
-        OSError,
-        ValueError,
-    ):
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError):
         return None  # loading says what is the matter
 
 
