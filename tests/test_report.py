@@ -320,7 +320,7 @@ def test_a_stage_and_a_runtime_look_the_same_in_every_chart():
     style = STAGES["distillation"]
     one = Series("distillation", [(1, 1)], line=False, style=style)
     other = Series("finetuning", [(2, 2)], line=False, style=STAGES["finetuning"])
-    mark = f'<circle cx="11.0" cy="6.0" r="4.5" fill="{style.color}">'
+    mark = f'<circle cx="11.0" cy="6.0" r="4.5" fill="{style.color}"'
     assert all(mark in chart(series, x="x", y="y") for series in ([one], [other, one]))
     for styles in (STAGES, RUNTIMES):
         assert len({style.marker for style in styles.values()}) == len(styles)

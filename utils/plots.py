@@ -195,7 +195,8 @@ def costs(path, panels, *, metric, title):
         ):
             for row, size in zip(rows, _sizes(rows)):
                 color, marker = styles[row["kind"]]
-                axes.plot(row["cost"], row["metric"], marker, color=color, markersize=size, zorder=3)
+                drawn = {"color": color, "markersize": size, "markeredgecolor": "white"}
+                axes.plot(row["cost"], row["metric"], marker, **drawn, markeredgewidth=0.8, zorder=3)
             _logarithmic(axes)
             axes.set_xlabel(label)
             axes.margins(x=0.25, y=0.2)
@@ -234,8 +235,7 @@ def _sizes(rows):
     """Of the markers, in points: what lies under others is larger, so that each is seen."""
     covers = _covers(rows)
     return [
-        (13 if row["kind"] == "teacher" else SETTINGS["lines.markersize"])
-        + 4 * sum(covers(other, row) for other in rows[number + 1 :])
+        (14 if row["kind"] == "teacher" else 7) + 4 * sum(covers(other, row) for other in rows[number + 1 :])
         for number, row in enumerate(rows)
     ]
 

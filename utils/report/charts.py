@@ -17,9 +17,9 @@ _LETTER = 6.6  # pixels across, of a name
 _PLACES = [
     ("start", 1, 0),
     ("end", -1, 0),
-    ("middle", 0, -13),
-    ("middle", 0, 15),
-    *((anchor, side, down) for down in (-12, 12, -22, 22) for anchor, side in (("start", 1), ("end", -1))),
+    ("middle", 0, -14),
+    ("middle", 0, 16),
+    *((anchor, side, down) for down in (-13, 13, -24, 24) for anchor, side in (("start", 1), ("end", -1))),
 ]
 _PLUS = [(-0.4, 1.2), (0.4, 1.2), (0.4, 0.4), (1.2, 0.4), (1.2, -0.4), (0.4, -0.4)]
 _PLUS += [(-x, -y) for x, y in _PLUS]
@@ -195,10 +195,11 @@ def _drawn(one, places, style, dash, radii):
 
 
 def _mark(x, y, style, radius, *, told=""):
+    edged = f'fill="{style.color}" stroke="#fff" stroke-width="0.8"'  # apart in grey where they overlap
     if style.marker not in _CORNERS:
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{style.color}">{told}</circle>'
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" {edged}>{told}</circle>'
     corners = " ".join(f"{x + radius * a:.1f},{y + radius * b:.1f}" for a, b in _CORNERS[style.marker])
-    return f'<polygon points="{corners}" fill="{style.color}">{told}</polygon>'
+    return f'<polygon points="{corners}" {edged}>{told}</polygon>'
 
 
 def _named(placed, sizes, width, height):
@@ -234,7 +235,7 @@ def _written(x, y, radius, name, taken, width, height):
     long, away = _LETTER * len(name), radius + 3.5
     for anchor, left, shift in _PLACES:
         start = x + left * (away + long * (left < 0)) if left else x - long / 2
-        box = start - 3, y + shift - 6, start + long + 3, y + shift + 5
+        box = start - 3, y + shift - 7, start + long + 3, y + shift + 6
         inside = _LEFT <= box[0] and box[2] <= width and _TOP <= box[1] and box[3] <= height - _BOTTOM
         if inside and not any(_overlap(box, other) for other in taken):
             taken.append(box)
