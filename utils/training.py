@@ -23,10 +23,10 @@ from utils.errors import RunError
 from utils.evaluation import Score, autocast
 from utils.interruptions import Interrupted
 from utils.updates import Settings, learning_rate, micro_batches, num_warmup, optimizer
+from utils.window import Window
 
 logger = logs.logger
 _MOST_GRAPHS = 256  # of a compiled model; torch's own limit is 8
-_MOST_TERMS = 6  # that a line of the log lists one by one; metrics.jsonl has all
 
 
 @dataclass
@@ -164,11 +164,10 @@ class _Loop:
         self.student.to(self.device).train()
         self.optimizer = optimizer(self.student, self.settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
+        self.window = Window(self.device, self.watch)
         num_rows = self._restore(snapshot) if snapshot is not None else 0
         if self.run.metrics is not None:
             self.run.metrics.rewind(self.stage, num_rows, step=self.step)
-        if snapshot is None:
-            self._window()
         self.module = self._wrap()
         self._announce()
         planned = self._plan() if self.run.plans is not None else None
@@ -226,10 +225,8 @@ class _Loop:
         norm = self._step(terms)
         self.position += 1
         self.progress.update(1)
-        self.logged["examples"] += len(update)
-        self.logged["norm"] += norm
-        self.logged["updates"] += 1
         stepped = self.step > before
+        self.window.add(terms, examples=len(update), norm=norm, done=stepped)
         if (stepped and self.step % self.settings.log_interval == 0) or self.position == self.total:
             self._log(rate)
         self.evaluation_due = (stepped and self.step % self.eval_interval == 0) or self.position == self.total
@@ -287,9 +284,7 @@ class _Loop:
         if skipped and scale < 1:
             self._not_finite(terms, float(norm))
         self.step += not skipped
-        for name, term in terms.items():
-            self.sums[name] = self.sums[name] + term.float() * (not skipped)
-        return 0.0 if skipped else float(norm)
+        return float(norm)
 
     def _agree(self, loss, norm) -> _Agreed:
         due = distributed.is_main() and 0 < 60 * self.settings.save_minutes < time.time() - self.saved_at
@@ -392,7 +387,7 @@ class _Loop:
         if improved:
             self.best_value, self.best, self.best_step = score.value, score, self.step
         self.evaluation_due = False
-        self.window_started += time.time() - started  # the speed is that of training
+        self.window.leave_out(time.time() - started)
         if improved or self.state_is_due or self.settings.save_minutes == 0:
             self._snapshot(save_best=(lambda folder: self.save(folder, score)) if improved else None)
 
@@ -432,7 +427,7 @@ class _Loop:
 
     def _snapshot(self, *, save_best=None, done=False):
         started = time.time()
-        sums = distributed.gather({name: float(total) for name, total in self.sums.items()})
+        window = self.window.state()
         if distributed.is_main() or self.shared_out:
             tensors = {}
             if not done:
@@ -449,12 +444,7 @@ class _Loop:
                 "best": vars(self.best) if self.best else None,
                 "last": vars(self.last) if self.last else None,
                 "scaler": self.scaler.state_dict(),
-                "window": {
-                    "sums": sums,
-                    "logged": self.logged,
-                    "seconds": started - self.window_started,
-                    "watch": self.watch and self.watch.state(),
-                },
+                "window": window,
                 "rows": self.run.metrics.sync(self.stage) if self.run.metrics is not None else 0,
                 "seconds": self.seconds + time.time() - self.started,
                 "save_seconds": self.save_seconds,
@@ -472,7 +462,7 @@ class _Loop:
         distributed.barrier()
         self.saved, self.saved_at = (self.position, self.evaluation_due), time.time()
         self.save_seconds = self.saved_at - started
-        self.window_started += self.save_seconds
+        self.window.leave_out(self.save_seconds)
 
     def _restore(self, snapshot) -> int:
         """Continue from a state; returns how many rows of metrics.jsonl belong to it."""
@@ -511,7 +501,7 @@ class _Loop:
         self.seconds, self.save_seconds = values["seconds"], values["save_seconds"]
         self.evaluation_due = values["evaluation_due"]
         self.saved = self.position, self.evaluation_due
-        self._window(values["window"])
+        self.window.begin(values["window"])
         logger.info("%s: continued from update %d", self.stage, self.step)
         return values["rows"]
 
@@ -548,63 +538,13 @@ class _Loop:
         first, other = limits if self.total == steps else limits[::-1]
         return f"; {first} ends it, not {other}"
 
-    def _window(self, kept=None):
-        """Begin what the next logged row is about, or go on with what a state has kept of it.
-
-        sums: {name: sum of a term}, each process its own.  logged: {"examples", "norm", "updates"}: sums of
-        all of them.
-        """
-        kept = kept or {"sums": [{}] * distributed.world(), "logged": {}, "seconds": 0.0, "watch": None}
-        sums = {
-            name: torch.tensor(total, device=self.device)
-            for name, total in kept["sums"][distributed.rank()].items()
-        }
-        self.sums, self.logged = defaultdict(float, sums), defaultdict(float, kept["logged"])
-        self.window_started = time.time() - kept["seconds"]
-        if self.watch is not None:
-            self.watch.reset(kept["watch"])
-
     def _log(self, rate):
-        names = list(self.sums)
-        means = distributed.all_reduce(
-            torch.stack([self.sums[name] for name in names]).float() / self.logged["updates"]
-        )
-        values = dict(zip(names, (means / distributed.world()).tolist()))
-        loss, seconds = sum(values.values()), time.time() - self.window_started
-        speed, norm = self.logged["examples"] / seconds, self.logged["norm"] / self.logged["updates"]
-        eta = (self.total - self.position) * seconds / self.logged["updates"]
-        shown = values if len(values) <= _MOST_TERMS else _by_part(values)
-        terms = " + ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        logger.info(
-            "step %d/%d %d%% | loss %.4f = %s | lr %.2e | %.0f ex/s | eta %s",
-            self.step,
-            self.total,
-            100 * self.position // self.total,
-            loss,
-            terms,
-            rate,
-            speed,
-            logs.duration(eta),
-        )
-        row = {
-            "loss": loss,
-            **values,
-            "grad_norm": norm,
-            "lr": rate,
-            "examples_per_second": speed,
-            "eta_seconds": round(eta),
-        }
-        self._row({**row, **(self.watch.values() if self.watch is not None else {})})
-        self._window()
+        row, said = self.window.row(lr=rate, updates_left=self.total - self.position)
+        done = 100 * self.position // self.total
+        logger.info("step %d/%d %d%% | %s", self.step, self.total, done, said)
+        self._row(row)
+        self.window.begin()
 
     def _row(self, values):
         if self.run.metrics is not None:
             self.run.metrics.add(self.stage, self.step, values)
-
-
-def _by_part(terms) -> dict:
-    """Loss terms summed by what stands before the stroke: 90/hidden and 90/soft_label make 90."""
-    sums = defaultdict(float)
-    for name, value in terms.items():
-        sums[name.partition("/")[0]] += value
-    return sums
