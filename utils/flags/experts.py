@@ -17,7 +17,7 @@ DEFAULTS = {
 
 def experts(parser):
     """The flag group of a student's experts; the weight of their balance loss is in teachers.balance."""
-    add = parser.add_argument_group("experts").add_argument
+    add = parser.group("experts").add_argument
     add(
         "--moe",
         type=counts,

@@ -88,7 +88,7 @@ def unlabelled(parser):
 
 def balance(parser):
     """The flag group of stages that train a student which may have experts."""
-    add = parser.add_argument_group("experts").add_argument
+    add = parser.group("experts").add_argument
     add(
         "--load_balance_weight",
         type=non_negative,
