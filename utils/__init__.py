@@ -28,8 +28,8 @@ cards, card_snippets: what a model card says, and the lines of Python in it.
 Training and evaluation:
 batch: one mini-batch.
 training: the loop; when a state is saved.  updates: its settings, learning rate, optimiser, micro-batches.
-window: what the next logged row sums up.
 plan: what it takes of memory and disk, for dry runs.
+window: what the next logged row sums up.
 evaluation: a model over a split.
 frozen_outputs: a frozen model's outputs, kept or computed anew.  kept_on_disk: what is kept there of them.
 metrics, answers: scores.
