@@ -290,7 +290,7 @@ def test_names_stand_beside_points(tmp_path):
 def test_names_of_a_crowded_chart():
     """Letters are taken to be as wide as the widest of common fonts: no name lies on another, on a point, on a
     curve or beyond the frame; whoever's name has no room has a number there and stands in the legend."""
-    models = [(10 + number % 4, 0.6 + number / 90, "told", f"stage/mrpc_{number}S") for number in range(24)]
+    models = [(10 + number % 7 / 2, 0.6 + number / 90, "told", f"stage/mrpc_{number}S") for number in range(24)]
     curve = [(10, 0.6), (11, 0.9), (12, 0.7), (13, 0.85)]
     text = chart([Series("m", models, line=False), Series("cut", curve)], x="x", y="y")
     written = re.findall(r'class="name" x="(\S+)" y="(\S+)" text-anchor="(\w+)">([^<]+)<', text)

@@ -235,7 +235,7 @@ def _sizes(rows):
     """Of the markers, in points: what lies under others is larger, so that each is seen."""
     covers = _covers(rows)
     return [
-        (14 if row["kind"] == "teacher" else 7) + 4 * sum(covers(other, row) for other in rows[number + 1 :])
+        (14 if row["kind"] == "teacher" else 7) + 6 * sum(covers(other, row) for other in rows[number + 1 :])
         for number, row in enumerate(rows)
     ]
 
