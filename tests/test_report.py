@@ -290,7 +290,9 @@ def test_names_stand_beside_points(tmp_path):
 def test_names_of_a_crowded_chart():
     """Letters are taken to be as wide as the widest of common fonts: no name lies on another, on a point, on a
     curve or beyond the frame; whoever's name has no room has a number there and stands in the legend."""
-    models = [(10 + number % 7 / 2, 0.6 + number / 90, "told", f"stage/mrpc_{number}S") for number in range(24)]
+    models = [
+        (10 + number % 7 / 2, 0.6 + number / 90, "told", f"stage/mrpc_{number}S") for number in range(24)
+    ]
     curve = [(10, 0.6), (11, 0.9), (12, 0.7), (13, 0.85)]
     text = chart([Series("m", models, line=False), Series("cut", curve)], x="x", y="y")
     written = re.findall(r'class="name" x="(\S+)" y="(\S+)" text-anchor="(\w+)">([^<]+)<', text)
@@ -302,11 +304,13 @@ def test_names_of_a_crowded_chart():
     (line,) = re.findall(r'polyline points="([^"]+)"', text)
     marks = [tuple(map(float, place)) for place in re.findall(r'<circle cx="(\S+)" cy="(\S+)"', text)]
     ends = [tuple(map(float, place.split(","))) for place in line.split()]
+    crossed = []
     for (x, y), (to_x, to_y) in pairwise(ends):
-        marks += [(x + (to_x - x) * share / 50, y + (to_y - y) * share / 50) for share in range(51)]
+        crossed += [(x + (to_x - x) * share / 50, y + (to_y - y) * share / 50) for share in range(51)]
     for index, (left, top, right, bottom) in enumerate(boxes):
         assert 58 <= left and right <= 520 and 10 <= top and bottom <= 210
-        assert not any(left < x < right and top < y < bottom for x, y in marks)
+        assert not any(left < x < right and top < y < bottom for x, y in crossed)
+        assert not any(left - 4 < x < right + 4 and top - 4 < y < bottom + 4 for x, y in marks)
         for other in boxes[index + 1 :]:
             assert other[2] < left or right < other[0] or other[3] < top or bottom < other[1]
     numbered = dict(re.findall(r"<span>(\d+): ([^<]+)</span>", text))
