@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import shutil
 
 import numpy as np
@@ -389,6 +390,20 @@ def test_a_compiled_model_has_a_graph_for_each_of_its_sizes(tmp_path):
     frames = torch._dynamo.utils.counters["frames"]
     assert frames["ok"] == frames["total"] > 8
     assert equal(compiled, train(tmp_path / "b", "--max_steps", "1", model=Cut(), objective=sizes)[1])
+
+
+def test_updates_that_fp16_skips_count_for_no_mean(tmp_path, caplog):
+    """A large loss overflows until the scale is small enough; then the first row is its, not a part of it."""
+
+    def large(model, batch):
+        return {"task": 1000 * objective(model, batch)["task"]}
+
+    caplog.set_level("INFO", logger="compression")
+    train(tmp_path / "run", "--precision", "fp16", "--log_interval", "1", objective=large)
+    first = next(row for row in rows(tmp_path / "run") if "loss" in row)
+    assert first["step"] == 1 and 300 < first["loss"] < 1500 and first["grad_norm"] > 50
+    (skipped,) = re.findall(r"fp16 skipped (\d+) of 21 updates", caplog.text)
+    assert 2 < int(skipped) < 21
 
 
 def test_patience_stops(tmp_path):

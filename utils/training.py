@@ -193,6 +193,9 @@ class _Loop:
             raise
         finally:
             self.progress.close()
+        if self.step < self.position:
+            skipped, tried = self.position - self.step, self.position
+            logger.info("%s: fp16 skipped %d of %d updates to find its scale", self.stage, skipped, tried)
         if planned is not None:
             planned.say_measured(cost.peak_memory(self.device))
         self._snapshot(done=True)

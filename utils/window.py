@@ -27,7 +27,7 @@ class Window:
             name: torch.tensor(total, device=self._device)
             for name, total in kept["sums"][distributed.rank()].items()
         }
-        # {name: sum of a term}, each process its own; {"examples", "norm", "updates"}, of all of them
+        # {name: sum of a term}, each process its own; {"examples", "norm", "updates", "skipped"}, of all
         self._sums, self._logged = defaultdict(float, sums), defaultdict(float, kept["logged"])
         self._started = time.time() - kept["seconds"]
         if self._watch is not None:
@@ -51,24 +51,25 @@ class Window:
         self._logged["examples"] += examples
         self._logged["norm"] += norm if done else 0.0
         self._logged["updates"] += 1
+        self._logged["skipped"] += not done
 
     def leave_out(self, seconds: float):
         """So much of the time was not training: the speed is that of training."""
         self._started += seconds
 
     def row(self, *, lr: float, updates_left: int) -> tuple[dict, str]:
-        """(the row for metrics.jsonl; the same for a line of the log): means over updates and processes."""
+        """(the row for metrics.jsonl; the same for a line of the log): means over the updates that were done,
+        and processes."""
         names, logged = list(self._sums), self._logged
-        means = distributed.all_reduce(
-            torch.stack([self._sums[name] for name in names]).float() / logged["updates"]
-        )
+        num_done = max(logged["updates"] - logged["skipped"], 1)
+        means = distributed.all_reduce(torch.stack([self._sums[name] for name in names]).float() / num_done)
         terms = dict(zip(names, (means / distributed.world()).tolist()))
         loss, seconds = sum(terms.values()), time.time() - self._started
         speed, eta = logged["examples"] / seconds, updates_left * seconds / logged["updates"]
         row = {
             "loss": loss,
             **terms,
-            "grad_norm": logged["norm"] / logged["updates"],
+            "grad_norm": logged["norm"] / num_done,
             "lr": lr,
             "examples_per_second": speed,
             "eta_seconds": round(eta),
