@@ -118,11 +118,29 @@ def main(args):
                 chosen, picture = entry["pick"], run.folder / f"tradeoff_{number}.png"
                 plots.tradeoff(picture, entry["table"], chosen=chosen, lam=args.lam, **labels)
         found = evaluation.outcome(result, load, data, **run.inference)
+        if len(hops) > 1:
+            note_better_slice(own_slice, found["metrics"], data=data, metric=args.selection_metric)
         picks = [entry["pick"] for entry in hops[:-1]]
         run.finish(path, **found, hops=hops, assistants=picks, model=models.describe(load(path)))
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint
+
+
+def note_better_slice(own_slice, student, *, data, metric):
+    """Say so where the slice of the first hop, which costs nothing more, is worth more than the student.
+    Both: {split: {metric: value}}."""
+    split = next(iter(data.selection))
+    slice_score, score = own_slice[split][metric], student[split][metric]
+    if slice_score > score:
+        logs.logger.info(
+            "the slice of the first hop is better than the student (%s/%s %.4f against %.4f): train it for "
+            "more epochs, or at another learning rate",
+            split,
+            metric,
+            slice_score,
+            score,
+        )
 
 
 def hop(iteration, teacher, points, eligible, *, data, run):
@@ -137,7 +155,13 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     if args.learning_rates:
         settings = dataclasses.replace(settings, learning_rate=args.learning_rates[iteration - 1])
     run.report(
-        **{stage: {"teacher": f"{models.sparsity(teacher):g}%", "trained": points, "candidates": eligible}}
+        **{
+            stage: {
+                "teacher": f"{models.sparsity(teacher):g}% sparse",
+                "trained": points,
+                "candidates": eligible,
+            }
+        }
     )
     if (result := training.finished(run, stage)) is not None:
         return result

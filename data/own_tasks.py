@@ -105,9 +105,7 @@ def read_description(path) -> dict:
     if not given:
         given = {split: f"{split}.csv" for split in SPLITS if (path.parent / f"{split}.csv").exists()}
     name = value.get("name") or (path.parent.resolve().name if path.name == DESCRIPTION else path.stem)
-    absolute = {
-        split: str((path.parent / Path(file).expanduser()).absolute()) for split, file in given.items()
-    }
+    absolute = {split: files.absolute(path.parent / Path(file).expanduser()) for split, file in given.items()}
     return {**value, "name": name, "files": absolute}
 
 
@@ -369,7 +367,7 @@ def summary(task) -> list[str]:
 def _contents(task, split):
     examples = task.read("", split)
     lengths = sorted(len(text if isinstance(text, list) else text.split()) for text in examples.first)
-    said = f"{len(examples)} rows, {lengths[len(lengths) // 2]} words in the middle, {lengths[-1]} at most"
+    said = f"{len(examples)} rows, {lengths[len(lengths) // 2]} words a row (median), {lengths[-1]} at most"
     if examples.labels is None:
         return f"{said}; no labels"
     if task.kind == "regression":

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from utils import logs
+from utils.run import as_text
 
 
 def metrics(folder):
@@ -68,3 +69,10 @@ def test_rows_after_the_state_are_taken_back(tmp_path, number):
         "two/loss": [(1, 0.01), (2, 0.02), (3, 0.03), (4, 0.04)],
         "two/dev/acc": [(3, 0.5)],
     }
+
+
+def test_numbers_as_people_write_them():
+    """Sparsities are percentages, without decimals that they do not have."""
+    rows = [{"sparsity": 0.0, "acc": 0.5}, {"sparsity": 10, "acc": 1.0}, {"sparsity": 92.5, "acc": 1.0}]
+    assert logs.table(rows).split()[2::2] == ["0", "10", "92.5"]
+    assert as_text({"sparsity": 90.0, "acc": 0.5}) == "sparsity 90%, acc 0.5000"

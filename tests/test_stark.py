@@ -1,6 +1,7 @@
 """StarK as a user runs it: the trial, sorting, rewinding; kill and resume; what users get wrong."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -95,7 +96,7 @@ def test_stark_names_of_students(base, tuned_demo, nested_demo, trial_demo, tmp_
         assert {key: found[key] for key in model} == model
 
 
-def test_lambda(base, small_demo, tuned_demo, trial_demo, tmp_path):
+def test_lambda(base, small_demo, tuned_demo, nested_demo, trial_demo, tmp_path):
     """1 is plain sparsification: the same bytes and grid, from the same rows in the same batches; at 0.5 they
     differ."""
     grid = ("--grid", "0,30,70")
@@ -128,6 +129,11 @@ def test_lambda(base, small_demo, tuned_demo, trial_demo, tmp_path):
     hashes = [sha256(folder / "model.safetensors") for folder in folders]
     grids = [read_json(folder / "config.json")["compression"]["grid"] for folder in folders]
     assert hashes[0] == hashes[1] != hashes[2] and grids[0] == grids[1]
+    # What the run proposes next starts as the trial did
+    (words,) = re.findall(r"INFO next: python run_stark.py (.*)", (tmp_path / "0.5" / "log.txt").read_text())
+    args = run_stark.parse([*words.split(), "--use_cpu"])
+    assert (args.teacher_model_path, args.do_rewind) == (str(tmp_path / "0.5"), True)
+    assert (args.student_init_path, args.student_sparsity) == (str(nested_demo), 70)
     # at 0.5 the grid is that of K as it is, which another normalisation would change
     data = TaskData(
         tasks.get("demo"),

@@ -23,6 +23,12 @@ _LARGEST_JSON = 1 << 28  # bytes: an index of ten million weights is smaller
 _in_use = []  # descriptors that stay open as long as this process lives
 
 
+def absolute(path) -> str:
+    """The path of a file, by its own name, from the root of the file system, without .. in it."""
+    path = Path(path)
+    return str(path.parent.resolve() / path.name)
+
+
 def sha256(path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:

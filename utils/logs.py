@@ -99,7 +99,9 @@ def interval(found: dict) -> str:
 def table(rows: list[dict], columns: list[str] | None = None) -> str:
     """Rows as aligned text; numbers to four significant places, large ones with separators."""
 
-    def cell(value):
+    def cell(value, column):
+        if column.endswith("sparsity") and isinstance(value, int | float):
+            return f"{value:g}"
         if isinstance(value, bool) or value is None:
             return "" if value is None else str(value)
         if isinstance(value, float):
@@ -113,7 +115,7 @@ def table(rows: list[dict], columns: list[str] | None = None) -> str:
         return f"{value:,}" if isinstance(value, int) else str(value)
 
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns] + [[cell(row.get(column)) for column in columns] for row in rows]
+    lines = [columns] + [[cell(row.get(column), column) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths)) for line in lines)
 

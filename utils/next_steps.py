@@ -2,6 +2,8 @@
 
 import shlex
 
+from utils import checkpoints
+
 # Stage: (script, flag that takes the run folder, other flags that go with it)
 _NEXT = {
     "finetuning": ("run_sparsification.py", "--model_path", []),
@@ -27,6 +29,8 @@ def command(args) -> str | None:
     if args.stage not in _NEXT or task == "corpus":  # sorted on a corpus: several ways lead on
         return None
     script, flag, more = _NEXT[args.stage]
+    if args.stage == "stark" and not args.do_rewind:
+        script, flag, more = "run_stark.py", "--teacher_model_path", ["--do_rewind", *_trial(args)]
     words = ["python", script, flag, str(args.output_dir)]
     if task is not None:
         words += ["--task_name", str(task)]
@@ -34,3 +38,16 @@ def command(args) -> str | None:
     grid = getattr(args, "grid", None) or [90]
     known = {**vars(args), "target": 90 if 90 in grid else max(grid)}
     return shlex.join([*words, *(word.format_map(known) for word in more)])
+
+
+def _trial(args) -> list[str]:
+    """The flags that say what the trial student of run_stark.py began as, as its own run has them."""
+    trial, words = checkpoints.settings_of(args.student_model_path), []
+    if start := trial.get("student_model_path") or trial.get("teacher_model_path"):
+        words += ["--student_init_path", str(start)]
+    whole = str(trial.get("layer_or_sparsity") or "")
+    parts = {"L": trial.get("student_layer"), "S": trial.get("student_sparsity")}
+    parts[whole[-1:]] = whole[:-1] or parts.get(whole[-1:])
+    for unit, flag in (("L", "--student_layer"), ("S", "--student_sparsity")):
+        words += [flag, f"{float(parts[unit]):g}"] if parts[unit] is not None else []
+    return words

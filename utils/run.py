@@ -146,6 +146,12 @@ class Run:
         """Print facts before step 1, and keep them for results.json."""
         for key, value in values.items():
             text = "\n" + logs.table(value) if isinstance(value, list) else as_text(value)
+            if (
+                isinstance(value, dict)
+                and len(value) > 1
+                and all(isinstance(v, dict) for v in value.values())
+            ):
+                text = "".join(f"\n{name}: {as_text(item)}" for name, item in value.items())
             logger.info("%s: %s", key.replace("_", " "), text)
         self._report.update(values)
 
@@ -268,5 +274,9 @@ def together(folder, work):
 def as_text(value):
     """Results as one line of a log."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {as_text(item)}" for key, item in value.items())
+        shown = {
+            key: f"{v:g}%" if key == "sparsity" and isinstance(v, int | float) else as_text(v)
+            for key, v in value.items()
+        }
+        return ", ".join(f"{key} {text}" for key, text in shown.items())
     return logs.number(value)

@@ -375,16 +375,9 @@ class _Loop:
         self.last = score
         row = {f"{split}/{name}": v for split, values in score.metrics.items() for name, v in values.items()}
         text = " ".join(f"{name} {logs.number(value)}" for name, value in row.items())
-        choice = (
-            " | "
-            + " ".join(
-                f"{name} {logs.number(value)}"
-                for name, value in score.choice.items()
-                if not isinstance(value, list | dict)
-            )
-            if score.choice
-            else ""
-        )
+        choice = {name: v for name, v in score.choice.items() if not isinstance(v, list | dict)}
+        text += f" of the pick, {choice.pop('pick'):g}S" if "pick" in choice else ""
+        choice = "".join(f" | {name} {logs.number(value)}" for name, value in choice.items())
         logger.info("step %d/%d | %s%s%s", self.step, self.total, text, choice, " | best" if improved else "")
         self._row({**row, "score": score.value, **({"choice": score.choice} if score.choice else {})})
         if improved:

@@ -1,5 +1,6 @@
 """What the next logged row of training is about: terms, examples and seconds since the row before."""
 
+import re
 import time
 from collections import defaultdict
 
@@ -7,6 +8,7 @@ import torch
 
 from utils import distributed, logs
 
+_SPARSITY = re.compile(r"^[\d.]+(?=/|$)")  # what the terms of one of several students begin with
 _MOST_TERMS = 6  # that a line of the log lists one by one; metrics.jsonl has all
 
 
@@ -76,7 +78,8 @@ class Window:
             **(self._watch.values() if self._watch is not None else {}),
         }
         shown = terms if len(terms) <= _MOST_TERMS else _by_part(terms)
-        added = " + ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        named = {_SPARSITY.sub(r"\g<0>S", name): value for name, value in shown.items()}
+        added = " + ".join(f"{name} {value:.4f}" for name, value in named.items())
         return row, f"loss {loss:.4f} = {added} | lr {lr:.2e} | {speed:.0f} ex/s | eta {logs.duration(eta)}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils import checkpoints
 from utils.errors import UserError
+from utils.files import absolute
 
 _FILES = {"train_file": "train", "validation_file": "dev", "test_file": "test"}
 _OTHERS = ("text_columns", "label_column", "task_kind", "dataset_name", "dataset_config_name")
@@ -99,7 +100,7 @@ def resolve(args, parser):
 
 def _described(given, stored, tasks) -> dict:
     """The description that the flags give.  stored: of a checkpoint, which they change."""
-    files = {split: str(Path(given[flag]).absolute()) for flag, split in _FILES.items() if flag in given}
+    files = {split: absolute(given[flag]) for flag, split in _FILES.items() if flag in given}
     if "dataset_name" in given:
         description = tasks.of_dataset(given["dataset_name"], given.get("dataset_config_name"))
     elif "train_file" in given or stored is None:
