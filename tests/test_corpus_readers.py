@@ -295,6 +295,7 @@ def test_a_dry_run_replaces_no_downloads(server, tmp_path):
         codes, printed = outcome("run_corpus.py", *words.split(), *dry, before=hook)
         assert codes == [0] and kept.read_text() == content, printed
         assert ("--refetch: a dry run replaces no copies" in printed) == bool(dry)
+        assert "next: " not in printed  # no one command follows sentences alone
 
 
 OTHERS = {  # what is no UTF-8 text: what the message says

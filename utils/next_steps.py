@@ -26,7 +26,8 @@ def pictures(folder) -> list[str]:
 def command(args) -> str | None:
     """The command that usually comes after a stage, or None.  args: of a run that has finished."""
     task = getattr(args, "task_name", None)
-    if args.stage not in _NEXT or task == "corpus":  # sorted on a corpus: several ways lead on
+    # Sorted on a corpus, sentences alone: several ways lead on
+    if args.stage not in _NEXT or task == "corpus" or getattr(args, "sentences_only", False):
         return None
     script, flag, more = _NEXT[args.stage]
     if args.stage == "stark" and not args.do_rewind:
