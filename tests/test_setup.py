@@ -167,3 +167,16 @@ def test_a_python_without_the_libraries():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
     assert done.stderr.startswith(f"error: {sys.executable}: this Python has no torch and no transformers; ")
+
+
+@pytest.mark.parametrize("name, said", [("torch", "2.11"), ("transformers", "5.17")])
+def test_libraries_that_are_too_old(name, said, tmp_path):
+    """Named with the version that requirements.txt asks for, before the imports fail on it."""
+    assert f"\n{name}>={said}" in (ROOT / "requirements.txt").read_text()
+    (tmp_path / f"{name}-2.10.3.dist-info").mkdir()
+    (tmp_path / f"{name}-2.10.3.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: 2.10.3+cpu\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "run_sparsification.py", "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"error: {sys.executable}: this Python has no {name} from {said} on; ")

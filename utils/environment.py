@@ -1,21 +1,43 @@
 """Whether this Python has what the scripts import.  Nothing here imports more than Python's own library."""
 
 import importlib.util
+import re
 import sys
+from importlib import metadata
 
 from utils.printable import say
 
-_FIRST = ("torch", "transformers")  # of every script's imports
+_OLDEST = {
+    "torch": (2, 11),
+    "transformers": (5, 17),
+}  # what every script imports first, as requirements.txt has it
 # What is imported where it is needed
 LIBRARIES = ("datasets", "matplotlib", "pyarrow", "scipy", "sentencex", "seqeval", "sklearn", "tqdm")
 
 
 def require():
-    """End a script, before its imports, with exit code 2 and a message where a library is not there."""
-    lacking = [name for name in _FIRST if importlib.util.find_spec(name) is None]
+    """End a script, before its imports, with exit code 2 and a message where a library is not there, or too
+    old."""
+    lacking = [name for name in _OLDEST if importlib.util.find_spec(name) is None]
+    if not lacking:
+        lacking = [
+            f"{name} from {_words(oldest)} on" for name, oldest in _OLDEST.items() if _found(name) < oldest
+        ]
     if lacking:
         say(f"error: {lack(*lacking)}")
         sys.exit(2)
+
+
+def _found(name) -> tuple[int, ...]:
+    """(5, 17) of 5.17.0.dev0; what has no version is taken as it is."""
+    try:
+        return tuple(map(int, re.findall(r"\d+", metadata.version(name))[:2]))
+    except metadata.PackageNotFoundError:
+        return _OLDEST[name]
+
+
+def _words(version):
+    return ".".join(map(str, version))
 
 
 def lack(*names) -> str:
