@@ -9,8 +9,10 @@ that comes out (Task.own), under "found".  Nothing here imports torch.
 """
 
 import collections
+import json
 import math
 import re
+import shlex
 from pathlib import Path
 
 from data import opening, readers, tables, tagged_words
@@ -119,7 +121,7 @@ def resolve(description: dict) -> dict:
         if split not in given and "labels" not in description:
             raise DataError(
                 f"{description['name']}: found no {split} file; expected train and dev (--train_file, "
-                "--validation_file, or the files of a task file)"
+                f"--validation_file, or the files of a task file){_how_to_split(given)}"
             )
     result = {**description, "name": re.sub(r"[^\w.-]", "_", description["name"]), "found": []}
     first = given.get("train") or next(iter(given.values()), None)
@@ -132,6 +134,20 @@ def resolve(description: dict) -> dict:
         )
     _add_labels(result, first)
     return result
+
+
+def _how_to_split(given) -> str:
+    """The end of a message: a command that keeps a tenth of a CSV apart."""
+    file = given.get("train", "")
+    if not file.lower().endswith(".csv"):
+        return ""
+    file, dev, train = (json.dumps(file[:-4] + ending) for ending in (file[-4:], "_dev.csv", "_train.csv"))
+    code = (
+        f"import pandas; t = pandas.read_csv({file}, dtype=str, keep_default_na=False, sep=None, "
+        f'engine="python"); d = t.sample(frac=0.1, random_state=0); d.to_csv({dev}, index=False); '
+        f"t.drop(d.index).to_csv({train}, index=False)"
+    )
+    return f"; this keeps a tenth of the rows apart: {shlex.join(['python', '-c', code])}"
 
 
 # ---- Columns and kind

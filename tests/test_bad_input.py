@@ -441,7 +441,7 @@ FLAGS = [
     (
         "run_finetuning.py",
         [*"--learning_rate -1 --seed x --epochs 3".split()],
-        ["--learning_rate", "--seed", "--epochs: no"],
+        ["--learning_rate", "--seed", "--epochs: no such flag; is --num_train_epochs meant?"],
     ),
 ]
 

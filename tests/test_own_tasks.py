@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -154,6 +155,22 @@ def test_bad_files(case, tmp_path):
     with pytest.raises(DataError, match=said):
         task = described(tmp_path, (name, content))
         own_tasks.summary(task)
+
+
+def test_one_csv_alone(tmp_path):
+    """The message's command keeps a tenth of the rows apart, whatever their cells hold."""
+    text = CSV + "".join(f'"x, {i}",NA\n' for i in range(17))
+    (tmp_path / "it's.csv").write_text(text)
+    with pytest.raises(DataError, match="found no dev file") as raised:
+        own_tasks.resolve({"name": "mine", "files": {"train": str(tmp_path / "it's.csv")}})
+    words = shlex.split(str(raised.value).partition("apart: ")[2])
+    subprocess.run([sys.executable, *words[1:]], check=True)
+    rows = []
+    for split in ("train", "dev"):
+        with open(tmp_path / f"it's_{split}.csv", newline="", encoding="utf-8") as file:
+            rows += list(csv.reader(file))[1:]
+        assert len(rows) == {"train": 18, "dev": 20}[split]
+    assert sorted(map(tuple, rows)) == sorted([*ROWS, *((f"x, {i}", "NA") for i in range(17))])
 
 
 OBJECTS = {

@@ -241,8 +241,21 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     return args
 
 
+# What other programs call them, too short to be near
+_SHORT = {
+    "--lr": "--learning_rate",
+    "--epochs": "--num_train_epochs",
+    "--batch_size": "--per_device_train_batch_size",
+}
+
+
 def _unknown(flag, known):
-    near = difflib.get_close_matches(flag.partition("=")[0], known, n=1, cutoff=0.7)
+    name = flag.partition("=")[0]
+    near = (
+        [_SHORT[name]]
+        if _SHORT.get(name) in known
+        else difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    )
     return f"{flag}: no such flag; " + (f"is {near[0]} meant?" if near else "see --help")
 
 
