@@ -76,8 +76,9 @@ def parse(argv=None):
             )
             if config and flag == ("student_model_path" if args.student_model_path else "teacher_model_path"):
                 yield from flags.check_balance(args, config)
+                source = f"{flag.partition('_')[0]} (--{flag} {getattr(args, flag)})"
                 for part_flag, part in flags.student_parts(args):
-                    yield from flags.check_student(part, config, part_flag, source=flag.partition("_")[0])
+                    yield from flags.check_student(part, config, part_flag, source=source)
         yield from flags.model_types.check_unlabelled(args, "sparse", objectives.OBJECTIVES)
         learning = flags.model_types.objective_of(args.model_type, "sparse", objectives.OBJECTIVES)
         yield from flags.model_types.check_terms(args, learning, objectives.OBJECTIVES)

@@ -385,7 +385,11 @@ FLAGS = [
     ("run_distillation.py", [*TEACHER, "--model_type", "bert"], ["--model_type", "'bert'"]),
     ("run_minidisc.py", [*TEACHER, "--model_type", "ftbert_cls"], ["--model_type", "'ftbert_cls'"]),
     ("run_minidisc.py", [*TEACHER, "--target_sparsity", 42], ["--target_sparsity 42S", "grid"]),
-    ("run_minidisc.py", [*STUDENT, "--target_sparsity", 90], ["--target_sparsity 90S", "not nested"]),
+    (
+        "run_minidisc.py",
+        [*STUDENT, "--target_sparsity", 90],
+        ["--target_sparsity 90S", "--teacher_model_path", "not nested"],
+    ),
     ("run_minidisc.py", TEACHER + ["--lam", "much"], ["--lam", "'much'"]),
     (
         "run_minidisc.py",

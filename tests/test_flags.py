@@ -274,7 +274,7 @@ def test_card_says_how_to_load_and_names_no_folder():
     provenance = {
         "stage": "distillation",
         "settings": settings,
-        "command": ["/home/somebody/run.py", "--seed", "1"],
+        "command": ["/home/somebody/run.py", "--seed", "1", "--model_path", "/home/somebody/mini"],
         "versions": {"torch": "2"},
         "git_commit": "abc",
     }
@@ -286,6 +286,7 @@ def test_card_says_how_to_load_and_names_no_folder():
     }
     text = cards.card(provenance, results, config)
     assert "text-classification" in text and "import models" in text and "somebody" not in text
+    assert "run.py --seed 1 --model_path mini  # local files or folders: mini\n" in text
     assert "acc 0.5000" in text and "1,000" in text and "| scored on | 20 rows of dev |" in text
 
 

@@ -268,7 +268,9 @@ def _shown(value):
 
 def _command(made_by):
     """A line of a shell.  made_by: has "command"."""
-    return "python " + shlex.join(_public(word) for word in made_by["command"])
+    line = "python " + shlex.join(_public(word) for word in made_by["command"])
+    local = dict.fromkeys(_public(word) for word in made_by["command"][1:] if Path(word).is_absolute())
+    return f"{line}  # local files or folders: {', '.join(local)}" if local else line
 
 
 def _public(word: str) -> str:

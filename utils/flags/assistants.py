@@ -159,7 +159,8 @@ def check_minidisc(args, task, *, objectives):
     name = model_types.objective_of(args.model_type, "sparse", objectives)
     yield from model_types.check_terms(args, name, objectives)
     if teacher:
-        yield from check_student(f"{args.target_sparsity:g}S", teacher, "--target_sparsity")
+        source = f"teacher (--teacher_model_path {args.teacher_model_path})"
+        yield from check_student(f"{args.target_sparsity:g}S", teacher, "--target_sparsity", source=source)
         yield from _check_candidates(args, teacher)
     if args.learning_rates and len(args.learning_rates) != args.target_iteration:
         yield (
