@@ -113,11 +113,11 @@ class Sleeper(nn.Module):
 
 def test_latency():
     """The slow first calls are warm-up; median and quartiles are those of the others."""
-    model = Sleeper([200, 200, 5, 10, 20, 30, 60]).eval()
-    found = cost.latency(model, {"input_ids": torch.zeros(2, 3)}, repeats=5, warmup=2)
-    assert found["median_ms"] == pytest.approx(20, abs=5)
-    assert found["quartiles_ms"] == pytest.approx([10, 30], abs=5)
-    assert model.calls == [((2, 3), True)] * 7
+    model = Sleeper([400] * 4 + [5, 10, 20, 30, 60]).eval()  # with them: quartiles of 20 and 400, median 60
+    found = cost.latency(model, {"input_ids": torch.zeros(2, 3)}, repeats=5, warmup=4)
+    low, high = found["quartiles_ms"]
+    assert 10 <= low and 20 <= found["median_ms"] < 60 and 30 <= high < 400
+    assert model.calls == [((2, 3), True)] * 9
     assert all(type(number) is float for number in (found["median_ms"], *found["quartiles_ms"]))  # for JSON
 
 

@@ -141,7 +141,7 @@ def test_killed_between_hops_ends_with_the_same_bytes(small_demo, nested_demo, t
     "path, message",
     [
         ("90,80S", "a higher sparsity"),
-        ("80,99S", "not in the teacher's grid"),
+        ("80,99S", "not in the grid of the teacher"),
         ("3,4L", "fewer layers"),
         ("80,90X", "expected"),
         ("3L,90S", "sparsities go first"),

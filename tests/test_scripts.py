@@ -280,7 +280,12 @@ def test_every_command_is_accepted(command, written, copy, monkeypatch):
             "sparsebert_ner",
             "rte is a classification task",
         ),
-        ("bert_scripts/run_minidisc_rte.sh", "TARGET:-90", "TARGET:-91", "91S: not in the teacher's grid"),
+        (
+            "bert_scripts/run_minidisc_rte.sh",
+            "TARGET:-90",
+            "TARGET:-91",
+            "91S: not in the grid of the teacher",
+        ),
         (
             "bert_scripts/run_minidisc_rte.sh",
             "sparsification/rte",

@@ -423,7 +423,7 @@ def test_a_crop_is_distilled_and_fine_tuned(sparsified, demo_corpus, small_demo,
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--sparsity", "80"], "--sparsity 80S: not in the student's grid: 0, 50, 90, 99"),
+        (["--sparsity", "80"], "--sparsity 80S: not in the grid of the student: 0, 50, 90, 99"),
         (
             [*"--sparsity 90 --layer 2".split()],
             "--student_layer: --sparsity says what the student is; leave this out",

@@ -384,7 +384,7 @@ BAD = [
     ),
     (
         [*SPARSE, *"--student_init_path {nested} --student_sparsity 75".split()],
-        ["--student_sparsity 75S: not in the checkpoint's grid"],
+        ["--student_sparsity 75S: not in the grid of the checkpoint"],
     ),
     (
         [*TEACHER, "--student_model_path", "{tagger}"],
@@ -463,13 +463,22 @@ BAD_STUDENTS = [
         ["--student_sparsity and --student_layer: each says"],
     ),
     (["--layer_or_sparsity", "2L", "--student_layer", 2], ["--layer_or_sparsity and --student_layer"]),
-    ([*STUDENT, "--student_sparsity", 42], ["--student_sparsity 42S: not in the student's grid: 0, 50"]),
+    (
+        [*STUDENT, "--student_sparsity", 42],
+        ["--student_sparsity 42S: not in the grid of the student (--student_model_path ", ": 0, 50"],
+    ),
     (
         ["--student_model_path", "{tuned}", "--student_sparsity", 70],
-        ["--student_sparsity 70S: the student is not nested"],
+        ["--student_sparsity 70S: the student (--student_model_path ", ") is not nested"],
     ),
-    (["--student_sparsity", 70], ["--student_sparsity 70S: the teacher is not nested"]),
-    ([*STUDENT, "--student_layer", 9], ["--student_layer 9L: the student has 4 layers"]),
+    (
+        ["--student_sparsity", 70],
+        ["--student_sparsity 70S: the teacher (--teacher_model_path ", ") is not nested"],
+    ),
+    (
+        [*STUDENT, "--student_layer", 9],
+        ["--student_layer 9L: the student (--student_model_path ", ") has 4 layers"],
+    ),
 ]
 
 

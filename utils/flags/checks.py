@@ -234,6 +234,6 @@ def check_student(wanted: str, config: dict, flag: str, *, source="teacher"):
             "run_sparsification.py"
         )
     elif number not in grid:
-        yield f"{flag} {wanted}: not in the {source}'s grid: {', '.join(f'{s:g}' for s in grid)}"
+        yield f"{flag} {wanted}: not in the grid of the {source}: {', '.join(f'{s:g}' for s in grid)}"
     elif number < compression.get("sparsity", 0):
-        yield f"{flag} {wanted}: the {source}'s own sparsity is {compression['sparsity']:g} already"
+        yield f"{flag} {wanted}: the sparsity of the {source} is {compression['sparsity']:g} already"
