@@ -104,7 +104,7 @@ NESTED = {
         ("90S", NESTED, None),
         ("6L", NESTED, None),
         ("7L", NESTED, "6 layers"),
-        ("80S", NESTED, "grid: 50, 90, 100"),
+        ("80S", NESTED, "grid of the teacher: 50, 90, 100"),
         ("90S", {"model_type": "bert"}, "not nested"),
     ],
 )
