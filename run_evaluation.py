@@ -31,7 +31,6 @@ from data import answer_lines, new_rows, tasks
 from data.task_data import TaskData
 from models import exporting, measuring
 from utils import (
-    cards,
     checkpoints,
     distributed,
     evaluation,
@@ -40,7 +39,6 @@ from utils import (
     flags,
     logs,
     plots,
-    provenance,
     report,
     runs,
     timing,
@@ -88,9 +86,8 @@ def score_and_export(args):
     rows, answers, model, data = measured(paths, task, load=load, run=run)
     run.begin()
     exports, of_graphs = exported(model, targets, data, rows[-1], run=run)
-    for row, found in of_graphs:
-        rows.append(row)
-        answers.append(found)
+    rows += [row for row, _ in of_graphs]
+    answers += [found for _, found in of_graphs]
 
     # ---- Differences, tables, picture
     splits = data.labelled(args.split)
@@ -177,7 +174,7 @@ def exported(model, targets, data, row, *, run):
                 own |= {"bytes": size, "disk_bytes": size, "teacher": False}
                 of_graphs.append(({**row, **own}, found))
             scored = [each for each, _ in of_graphs]
-        files.write_text(folder / "README.md", export_card(kind, folder, scored, splits=splits, run=run))
+        exporting.write_card(kind, folder, scored, splits=splits, run=run)
     return exports, of_graphs
 
 
@@ -187,10 +184,7 @@ def write_submissions(args):
     run = runs.start(args, inputs={"data": list(task.files(args.data_dir).values()), "model": path})
     data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
     run.report(data={name: len(split) for name, split in data.inferred.items()})
-    options = {"max_length": args.max_length, "unnamed_labels": args.label_names}
-    model = models.loader(task, device=run.device, **options)(path)
-    if args.sparsities:
-        model = models.crop(model, args.sparsities[0])
+    model = model_to_answer(args, task, run.device)
     if not run.finished:
         run.begin()
         run.finish(None, metrics={})
@@ -207,10 +201,7 @@ def answer_rows(args):
     data = TaskData(task, tokenizer_path=path, **flags.data_options(args))
     can_be_said = partial(answer_lines.check, kind=task.kind, format=args.predict_format)
     new_rows.check_file(args.predict, task, can_be_said)
-    options = {"max_length": args.max_length, "unnamed_labels": args.label_names}
-    model = models.loader(task, device=device, **options)(path)
-    if args.sparsities:
-        model = models.crop(model, args.sparsities[0])
+    model = model_to_answer(args, task, device)
     runner = timing.AutocastModel(model, device=device, precision=args.precision)
     lines = answer_lines.heading(task, args.predict_format)
     for examples in new_rows.read_parts(args.predict, task, size=args.per_device_eval_batch_size):
@@ -224,28 +215,11 @@ def answer_rows(args):
         print(line)
 
 
-def export_card(kind, folder, rows, *, splits, run) -> str:
-    """The model card of an export, README.md of its folder.  rows: of the model, or of its graphs."""
-
-    def metrics(row):
-        return {
-            split: {key.partition("/")[2]: row[key] for key in row if key.partition("/")[0] == split}
-            for split in splits
-        }
-
-    results = {
-        "stage": f"{kind} export",
-        "task": run.args.task_name,
-        "metrics": metrics(rows[0]),
-        "model": rows[0],
-        "notes": exporting.NOTES[kind],
-    }
-    graph = {}
-    if kind == "onnx":
-        results["metrics_of"] = {exporting.GRAPHS[row["runtime"]]: metrics(row) for row in rows}
-        graph = {"graph": exporting.GRAPH, "disabled": exporting.NOT_FUSED}
-    record, config = files.read_json(run.folder / "args.json"), files.read_json(folder / "config.json")
-    return cards.card(record, results, config, read=provenance.names_read(), **graph)
+def model_to_answer(args, task, device):
+    """The model of --model_path, cut where a sparsity is asked for."""
+    options = {"max_length": args.max_length, "unnamed_labels": args.label_names}
+    model = models.loader(task, device=device, **options)(args.model_path[0])
+    return models.crop(model, args.sparsities[0]) if args.sparsities else model
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from models.loading import load_model
 from models.moe_bert import with_plain_experts
 from models.saving import save_model
 from models.sparse_bert import export_dense
-from utils import files
+from utils import cards, files, provenance
 from utils.batch import Batch
 from utils.errors import CheckpointError, FlagError, RunError
 from utils.logs import logger
@@ -69,6 +69,32 @@ def note_begun(kind, *, run):
     begun = run.state("exports")
     begun.mkdir(parents=True, exist_ok=True)
     (begun / kind).touch()
+
+
+def write_card(kind, folder, rows, *, splits, run):
+    """Write the model card of an export, README.md of its folder.
+
+    rows: of the table of run_evaluation.py, of the model or of its graphs.  splits: those that were scored.
+    """
+
+    def metrics(row):
+        named = [(key.partition("/"), value) for key, value in row.items()]
+        return {split: {name: value for (at, _, name), value in named if at == split} for split in splits}
+
+    results = {
+        "stage": f"{kind} export",
+        "task": run.args.task_name,
+        "metrics": metrics(rows[0]),
+        "model": rows[0],
+        "notes": NOTES[kind],
+    }
+    graph = {}
+    if kind == "onnx":
+        results["metrics_of"] = {GRAPHS[row["runtime"]]: metrics(row) for row in rows}
+        graph = {"graph": GRAPH, "disabled": NOT_FUSED}
+    record, config = files.read_json(run.folder / "args.json"), files.read_json(folder / "config.json")
+    card = cards.card(record, results, config, read=provenance.names_read(), **graph)
+    files.write_text(folder / "README.md", card)
 
 
 def export(model, kind, folder, split, *, tokenizer, task_kind, batch_size) -> dict:
