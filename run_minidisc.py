@@ -133,14 +133,9 @@ def note_better_slice(own_slice, student, *, data, metric):
     split = next(iter(data.selection))
     slice_score, score = own_slice[split][metric], student[split][metric]
     if slice_score > score:
-        logs.logger.info(
-            "the slice of the first hop is better than the student (%s/%s %.4f against %.4f): train it for "
-            "more epochs, or at another learning rate",
-            split,
-            metric,
-            slice_score,
-            score,
-        )
+        said = "the slice of the first hop is better than the student (%s/%s %.4f against %.4f)"
+        advice = "; train the student for more epochs, or at another learning rate"
+        logs.logger.info(said + advice, split, metric, slice_score, score)
 
 
 def hop(iteration, teacher, points, eligible, *, data, run):
@@ -154,15 +149,8 @@ def hop(iteration, teacher, points, eligible, *, data, run):
     args, stage, settings = run.args, f"iteration_{iteration}", run.training
     if args.learning_rates:
         settings = dataclasses.replace(settings, learning_rate=args.learning_rates[iteration - 1])
-    run.report(
-        **{
-            stage: {
-                "teacher": f"{models.sparsity(teacher):g}% sparse",
-                "trained": points,
-                "candidates": eligible,
-            }
-        }
-    )
+    facts = {"teacher": f"{models.sparsity(teacher):g}% sparse", "trained": points, "candidates": eligible}
+    run.report(**{stage: facts})
     if (result := training.finished(run, stage)) is not None:
         return result
     student = models.for_training(models.crop(teacher, points[0]), **flags.how_trained(args)).to(run.device)
