@@ -107,14 +107,19 @@ class _Divergence(torch.autograd.Function):
                     by_rows_CKL = torch.bmm(right_CKL, G_CLL.transpose(1, 2)).mul_(weights_CL[:, None])
                     gradients_NKL[0][part] += by_rows_CKL.mul_(scale)
                     gradients_NKL[-1][part].baddbmm_(left_CKL * weights_CL[:, None], G_CLL, alpha=scale)
-        ctx.save_for_backward(*(_merge(gradient_NKL, like=left_BLD) for gradient_NKL in gradients_NKL))
+        ctx.dtype = left_BLD.dtype
+        # Until it is scaled, float16 would make 0 of most of it
+        kept = torch.float32 if ctx.dtype == torch.float16 else ctx.dtype
+        ctx.save_for_backward(
+            *(_merge(gradient_NKL, len(left_BLD)).to(kept) for gradient_NKL in gradients_NKL)
+        )
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream):
         # Of one tensor where m = n
-        gradients = [upstream * gradient_BLD for gradient_BLD in ctx.saved_tensors]
+        gradients = [(upstream * gradient_BLD).to(ctx.dtype) for gradient_BLD in ctx.saved_tensors]
         return *gradients, *[None] * (8 - len(gradients))
 
 
@@ -133,9 +138,9 @@ def _heads(left_BLD, right_BLD, num_heads):
     return made[id(left_BLD)], made[id(right_BLD)]
 
 
-def _merge(gradient_NKL, *, like):
-    """Back to [B, L, D] and the vectors' own precision."""
-    return gradient_NKL.unflatten(0, (len(like), -1)).permute(0, 3, 1, 2).flatten(2).to(like.dtype)
+def _merge(gradient_NKL, num_sequences):
+    """Back to [B, L, D]."""
+    return gradient_NKL.unflatten(0, (num_sequences, -1)).permute(0, 3, 1, 2).flatten(2)
 
 
 def _scores(left_CKL, right_CKL, scale, padding_C1L):

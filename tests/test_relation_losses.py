@@ -210,6 +210,22 @@ def test_float32_is_near_and_stays_so_under_autocast():
     assert half[0]["q"].grad.dtype == torch.bfloat16 and half[0]["k"].grad is None
 
 
+def test_gradients_too_small_for_float16_arrive_scaled():
+    """A real update's are some 1e-8, which float16 does not hold; the loss scale is for that."""
+    student, teacher, mask = draw((40, 17), (48, 96), 40)
+    half = {kind: tensor.detach().half().requires_grad_() for kind, tensor in student.items()}
+    full = {kind: tensor.detach().float().requires_grad_() for kind, tensor in half.items()}
+    of_update = {"examples": 2e6, "tokens": 2e8}
+    for side, scale in ((half, 2.0**16), (full, 1.0)):
+        theirs = {kind: tensor.detach().float() for kind, tensor in teacher.items()}
+        terms = loss_of(side, theirs, mask, num_heads=12, divisors=of_update)
+        (scale * sum(terms.values())).backward()
+    for kind, tensor in half.items():
+        exact = full[kind].grad
+        assert exact.abs().max() < 6e-8 and tensor.grad.dtype == torch.float16
+        assert (tensor.grad.double() / 2.0**16 - exact).norm() < 0.01 * exact.norm()
+
+
 # ---- Properties
 
 
