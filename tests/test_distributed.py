@@ -7,10 +7,14 @@ update of an epoch is a short one.
 """
 
 import json
+import os
 import shutil
+import signal as signals
+import threading
+import time
 
 import pytest
-from commands import kill_when, run
+from commands import kill_when, outcome, run
 from safetensors.torch import load_file
 
 from utils.files import read_json, sha256
@@ -194,6 +198,51 @@ def test_every_process_stops_at_an_error(words, tmp_path):
         done = run("run_finetuning.py", *flags, "--use_cpu", processes=2, code=2, seconds=60)
         assert "Traceback" not in done.stderr and "error: " in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "notes"]
+
+
+def dies_at_row(folder, number):
+    """Have this process killed when the main one has logged so many rows."""
+    reached = at_row(folder, number)
+
+    def die():
+        while not reached():
+            time.sleep(0.002)
+        os.kill(os.getpid(), signals.SIGKILL)
+
+    threading.Thread(target=die, daemon=True).start()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_others_end_soon_where_one_is_killed(victim, words, tmp_path):
+    """With a message; as many processes go on."""
+    flags = words(*SHORT, "--model_path", "{tuned}", "--output_dir", tmp_path / "run")
+    before = [None, None]
+    before[victim] = dies_at_row, (tmp_path / "run", 7)
+    codes, text = outcome("run_finetuning.py", *flags, processes=2, before=before)
+    assert codes[victim] == -signals.SIGKILL and codes[1 - victim] == 2, text
+    assert "Traceback" not in text and text.count("error: ") == 1
+    assert "connection to another process is lost" in text and "FutureWarning" not in text
+    done = run("run_finetuning.py", *flags, processes=2)
+    assert "continued from update" in done.stderr
+
+
+def set_variables(values):
+    os.environ.update(values)
+
+
+@pytest.mark.parametrize(
+    "values, code, said",
+    [
+        ({"WORLD_SIZE": "2"}, 2, "start them with torchrun, or unset WORLD_SIZE"),
+        ({"WORLD_SIZE": "two"}, 2, "WORLD_SIZE='two'"),
+        ({"WORLD_SIZE": ""}, 0, "1 process(es)"),
+    ],
+    ids=["no launcher", "no number", "empty"],
+)
+def test_variables_that_no_launcher_has_set(values, code, said, words, tmp_path):
+    flags = words("--model_path", "{tuned}", "--max_steps", 1, "--use_cpu", "--output_dir", tmp_path / "run")
+    codes, text = outcome("run_finetuning.py", *flags, before=[(set_variables, (values,))])
+    assert codes == [code] and said in text and "Traceback" not in text, text
 
 
 def test_predictions_in_the_order_of_the_file(words, tmp_path):

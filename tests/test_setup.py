@@ -180,3 +180,17 @@ def test_libraries_that_are_too_old(name, said, tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.startswith(f"error: {sys.executable}: this Python has no {name} from {said} on; ")
+
+
+def test_a_start_that_libraries_do_not_take(tmp_path):
+    """In a folder that is gone MKL cannot be loaded; without docstrings transformers cannot."""
+    script = ROOT / "run_sparsification.py"
+    (tmp_path / "gone").mkdir()
+    gone = ["sh", "-c", f"rmdir ../gone; exec '{sys.executable}' '{script}' --help"]
+    for command, said in (
+        (gone, "error: the folder that this was started in is no longer there"),
+        ([sys.executable, "-OO", str(script), "--help"], "error: python -OO"),
+    ):
+        cwd = tmp_path / "gone" if (tmp_path / "gone").exists() else tmp_path
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == 1

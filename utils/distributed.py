@@ -10,9 +10,12 @@ that is asked for.
 import functools
 import math
 import os
+import re
 import sys
 
 from utils.errors import RunError, UserError, of_machine
+
+_LOST = re.compile(r"gloo/|Connection (closed|reset) by peer|NCCL (error|communicator)")
 
 
 def _group():
@@ -21,20 +24,67 @@ def _group():
     return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
 
+def wanted() -> int:
+    """The number of processes that the environment describes; 1 where it says nothing, or nonsense."""
+    number = os.environ.get("WORLD_SIZE", "")
+    return int(number) if number.isdecimal() else 1
+
+
 def start(use_cpu: bool):
     """Join the process group that torchrun's environment describes, if any; returns this process's
-    torch.device."""
+    torch.device.
+
+    Raises RunError where that cannot be done, or where there are fewer GPUs than processes.
+    """
     import torch
     import torch.distributed as dist
 
+    described = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "LOCAL_RANK")}
+    for name, value in described.items():
+        if value and not value.isdecimal():
+            raise RunError(
+                f"{name}={value!r} in the environment: expected a number, as torchrun sets it; unset it"
+            )
     cuda = torch.cuda.is_available() and not use_cpu
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    local_rank, there = int(described["LOCAL_RANK"] or 0), torch.cuda.device_count()
+    if cuda and local_rank >= there:
+        raise RunError(
+            f"torchrun has started more processes than there are GPUs ({there}) on this machine; choose "
+            f"--nproc_per_node {there}, or --use_cpu"
+        )
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
+    if wanted() > 1 and not dist.is_initialized():
+        try:
+            dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
+        except (ValueError, dist.DistError) as error:
+            raise RunError(
+                f"WORLD_SIZE={wanted()} in the environment, but the processes cannot join "
+                f"({_line(error)}); start them with torchrun, or unset WORLD_SIZE for one alone"
+            ) from error
     return device
+
+
+def lost(error: Exception) -> str | None:
+    """What to say of an error that means that another process has ended or cannot be reached; None of
+    others."""
+    dist = sys.modules.get("torch.distributed")
+    if dist is None or not (
+        isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _LOST.search(str(error)))
+    ):
+        return None
+    return (
+        f"the connection to another process is lost ({_line(error)}); what that one said last tells why, or, "
+        "where it said nothing, it was killed: for lack of memory, maybe. The same command with as many "
+        "processes goes on from what was saved"
+    )
+
+
+def _line(error):
+    """The first line of an error of torch's, without the place in its source."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^\[\S+\] ", "", lines[0]).partition(". This is typically")[0]
 
 
 def stop():

@@ -1,6 +1,7 @@
 """Whether this Python has what the scripts import.  Nothing here imports more than Python's own library."""
 
 import importlib.util
+import os
 import re
 import sys
 from importlib import metadata
@@ -17,15 +18,27 @@ LIBRARIES = ("datasets", "matplotlib", "pyarrow", "scipy", "sentencex", "seqeval
 
 def require():
     """End a script, before its imports, with exit code 2 and a message where a library is not there, or too
-    old."""
+    old, or cannot be imported as Python was started."""
+    if sys.flags.optimize > 1:
+        _refuse(
+            "python -OO (PYTHONOPTIMIZE=2): transformers, and --help, need docstrings; choose -O, or none"
+        )
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        _refuse("the folder that this was started in is no longer there; change to another one")
     lacking = [name for name in _OLDEST if importlib.util.find_spec(name) is None]
     if not lacking:
         lacking = [
             f"{name} from {_words(oldest)} on" for name, oldest in _OLDEST.items() if _found(name) < oldest
         ]
     if lacking:
-        say(f"error: {lack(*lacking)}")
-        sys.exit(2)
+        _refuse(lack(*lacking))
+
+
+def _refuse(said):
+    say(f"error: {said}")
+    sys.exit(2)
 
 
 def _found(name) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ class Interrupted(KeyboardInterrupt):
     it."""
 
 
-_several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+_several = distributed.wanted() > 1
 _hurried = False  # whether torchrun waits for an end
 _held = False
 _signalled = _asked = (
@@ -44,7 +44,7 @@ def listen(clean_up=None):
     """
     global _several, _hurried, _watched, _clean_up
     _clean_up = clean_up
-    _several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    _several = distributed.wanted() > 1
     _hurried = _several or "TORCHELASTIC_RUN_ID" in os.environ
     if _hurried and _watched is None:
         reader, _watched = os.pipe()

@@ -179,8 +179,8 @@ def _outcome(main, parse) -> int:
     except BrokenPipeError:  # whoever read what is printed has left; the rest goes nowhere
         pass
     except Exception as error:
-        said = str(error) if isinstance(error, UserError) else of_machine(error)
-        if debug or said is None:
+        said = str(error) if isinstance(error, UserError) else of_machine(error) or distributed.lost(error)
+        if debug or said is None or (interruptions.asked() and distributed.lost(error)):
             raise
         lines = [f"error: {message(flags.with_flag_name(args, said))}", *_what_is_kept(args, error)]
         say("\n".join(lines))

@@ -10,6 +10,7 @@ does not change it.
 
 import math
 import time
+import warnings
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -505,6 +506,8 @@ class _Loop:
         if distributed.world() == 1 or self.shared_out:
             return self.student
         devices = [self.device] if self.device.type == "cuda" else None
+        # Its successor is not in the oldest torch that is supported
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         return torch.nn.parallel.DistributedDataParallel(self.student, devices, broadcast_buffers=False)
 
     def _announce(self):

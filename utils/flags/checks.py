@@ -2,10 +2,9 @@
 here."""
 
 import importlib.util
-import os
 from pathlib import Path
 
-from utils import checkpoints, families
+from utils import checkpoints, distributed, families
 from utils.errors import CheckpointError
 from utils.flags.groups import SPANS
 
@@ -139,7 +138,7 @@ def check_config(args, flag: str):
 
 def check_shard(args):
     """Yield what --shard does not go with, whatever the checkpoints are."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if distributed.wanted() == 1:
         yield (
             "--shard: shares a model out among several processes, and this is one; start the script with "
             "torchrun --nproc_per_node 2 (or more), or leave the flag out"

@@ -5,10 +5,9 @@ Nothing here imports torch.
 """
 
 import importlib.util
-import os
 from pathlib import Path
 
-from utils import checkpoints
+from utils import checkpoints, distributed
 from utils.errors import CheckpointError
 from utils.flags import model_types
 from utils.flags.checks import check_dense, check_hold_out, check_student
@@ -136,7 +135,7 @@ def _subject(args):
 def check_evaluation(args, tasks):
     """Yield what is wrong; fill in what follows from the rest.  tasks: data.tasks."""
     args.model_type = args.data_type = None
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if distributed.wanted() > 1:
         for flag in ("export", "predict", "report"):
             if getattr(args, flag):
                 yield f"--{flag}: needs one process; start it without torchrun"

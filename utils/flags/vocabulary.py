@@ -4,10 +4,9 @@ Nothing here imports torch.
 """
 
 import importlib.util
-import os
 from pathlib import Path
 
-from utils import families
+from utils import distributed, families
 from utils.flags import corpus
 from utils.flags.checks import check_config, check_hold_out, check_spans
 from utils.flags.evaluation import ONNX_PACKAGES
@@ -88,7 +87,7 @@ def check_vocabulary(args, given, *, tasks):
 
     given: names of the flags that the command line has.  tasks: data.tasks.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if distributed.wanted() > 1:
         yield "run_vocabulary.py trains nothing: start it without torchrun"
     model = yield from check_config(args, "model_path")
     task = tasks.find(args.task_name)
