@@ -245,6 +245,9 @@ def test_what_is_printed():
     with pytest.raises(UnicodeEncodeError) as caught:
         "\xfc".encode("ascii")
     assert "PYTHONIOENCODING" in of_machine(caught.value)
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "caf\udce9".encode()
+    assert of_machine(caught.value).startswith("'caf\\udce9': the name of a file or folder that is not UTF-8")
 
 
 @pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@a", "\ta"])

@@ -379,6 +379,12 @@ def test_tables_know_their_numbers():
     )
 
 
+def test_a_folder_whose_name_is_not_utf8(tmp_path):
+    write(tmp_path / "caf\udce9", {"stage": "ted", "task": "mine", "metrics": {"dev": {"acc": 0.75}}})
+    text = report.write(tmp_path).read_text(encoding="utf-8")
+    assert "caf\\udce9" in text and "0.7500" in text
+
+
 def test_the_script(tuned_demo, tmp_path):
     done = run("run_evaluation.py", "--report", tuned_demo.parent, "--output_dir", tmp_path)
     assert (

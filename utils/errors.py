@@ -54,6 +54,8 @@ def of_machine(error: Exception) -> str | None:
     if isinstance(error, OSError):
         number, said = error.errno, error.strerror or str(error) or type(error).__name__
     elif isinstance(error, UnicodeEncodeError):
+        if "\ud800" <= error.object[error.start] <= "\udfff":  # as Python reads such bytes
+            return f"{error.object[:80]!a}: the name of a file or folder that is not UTF-8; rename it"
         return (
             f"{error.object[error.start]!a} cannot be written as {error.encoding}; set PYTHONIOENCODING=utf-8"
         )

@@ -138,8 +138,9 @@ def scratch_folder(name) -> Path:
 
 
 def write_text(path, text: str):
-    """Replace a file's content in one step."""
-    with new_file(path) as aside, open(aside, "w", encoding="utf-8") as file:
+    """Replace a file's content in one step.  What is not UTF-8, in names of files, is written as escapes."""
+    how = {"encoding": "utf-8", "errors": "backslashreplace"}
+    with new_file(path) as aside, open(aside, "w", **how) as file:
         file.write(text)
 
 
