@@ -191,6 +191,23 @@ def test_a_last_line_that_was_cut(unfinished):
     assert all(json.loads(line) for line in (unfinished / "metrics.jsonl").read_text().splitlines())
 
 
+def test_rows_and_a_log_that_somebody_has_removed(unfinished, caplog, monkeypatch):
+    """It is said how many rows are missing; the log begins again, also while the run goes on."""
+    lines = (unfinished / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (unfinished / "metrics.jsonl").write_text("".join(lines[1:]))
+    (unfinished / "log.txt").unlink()
+    monkeypatch.setattr(logs.logger, "handlers", [])
+    logs.start(is_main=True)
+    logs.write_to(unfinished)
+    logs.logger.addHandler(caplog.handler)
+    metrics = logs.Metrics(unfinished, tracker="none", name="", settings={})
+    metrics.rewind("train", len(lines), step=2)
+    assert f"has {len(lines) - 1} rows of train, of {len(lines)} that had been written" in caplog.text
+    (unfinished / "log.txt").unlink()
+    logs.logger.warning("the next line")
+    assert (unfinished / "log.txt").read_text().endswith("WARNING the next line\n")
+
+
 def test_a_damaged_hop(nested_demo, small_demo, tmp_path):
     """A finished hop of another run whose record is no JSON."""
     flags = [

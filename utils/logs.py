@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 from collections import Counter
-from logging.handlers import MemoryHandler
+from logging.handlers import MemoryHandler, WatchedFileHandler
 from pathlib import Path
 
 from utils import files
@@ -34,8 +34,8 @@ class _Console(logging.StreamHandler):
             tqdm.write(self.format(record), file=sys.stderr)
 
 
-class _File(logging.FileHandler):
-    """log.txt.  A line that cannot be written ends the run."""
+class _File(WatchedFileHandler):
+    """log.txt, begun again where somebody has removed it.  A line that cannot be written ends the run."""
 
     def handleError(self, record):
         with files.writing(self.baseFilename):
@@ -160,6 +160,14 @@ class Metrics:
                 self._counts[stage] += 1
                 last += [row] if row["step"] == step else []
             kept.append(line)
+        if self._counts[stage] < number:
+            logger.warning(
+                "%s: has %d rows of %s, of %d that had been written; the others are lost, no weights are",
+                self.path,
+                self._counts[stage],
+                stage,
+                number,
+            )
         text = "".join(line + "\n" for line in kept).encode()
         if self.path.exists() and text != self.path.read_bytes():
             files.write_text(self.path, text.decode())

@@ -38,7 +38,7 @@ class Run:
 
     def __init__(self, folder, args, device, *, finished, record=None):
         self.folder, self.args, self.device, self.finished = Path(folder), args, device, finished
-        self.started = time.time()
+        self.started = time.monotonic()
         self.seconds_before = 0.0
         self.metrics, self.inputs, self.plans = None, {}, None
         self._record, self._report = record, {}
@@ -56,7 +56,7 @@ class Run:
     @property
     def seconds(self) -> float:
         """Seconds spent on this run, those of earlier starts included as far as they were saved."""
-        return self.seconds_before + time.time() - self.started
+        return self.seconds_before + time.monotonic() - self.started
 
     def begin(self):
         """Make the run folder, unless this run began in an earlier start.  Nothing is written to it before.

@@ -149,11 +149,11 @@ class _Loop:
         # scale is found
         self.position = self.step = self.best_step = 0
         self.best_value, self.best, self.last = -math.inf, None, None
-        self.seconds, self.started = 0.0, time.time()
+        self.seconds, self.started = 0.0, time.monotonic()
         self.order_of, self.order = None, None
         self.evaluation_due = self.state_is_due = self.stop = False
         # Which state is on the disk; since when
-        self.saved, self.saved_at, self.save_seconds = (None, time.time(), 0.0)
+        self.saved, self.saved_at, self.save_seconds = (None, time.monotonic(), 0.0)
 
     def run_to_end(self) -> Result:
         result = finished(self.run, self.stage)
@@ -291,7 +291,7 @@ class _Loop:
         return float(norm)
 
     def _agree(self, loss, norm) -> _Agreed:
-        due = distributed.is_main() and 0 < 60 * self.settings.save_minutes < time.time() - self.saved_at
+        due = distributed.is_main() and 0 < 60 * self.settings.save_minutes < time.monotonic() - self.saved_at
         # Whether it has been asked to stop is read once: a signal that comes later waits for the next update
         own = torch.tensor([interruptions.asked(), due], dtype=torch.float, device=loss.device)
         found = torch.cat([torch.stack([~loss.isfinite(), ~norm.isfinite()]).float(), own])
@@ -367,7 +367,7 @@ class _Loop:
     # ---- Evaluation, states, the log
 
     def _evaluate(self):
-        started = time.time()
+        started = time.monotonic()
         score = self.evaluate()
         if score.value is None:
             score.value = self.position
@@ -384,7 +384,7 @@ class _Loop:
         if improved:
             self.best_value, self.best, self.best_step = score.value, score, self.step
         self.evaluation_due = False
-        self.window.leave_out(time.time() - started)
+        self.window.leave_out(time.monotonic() - started)
         if improved or self.state_is_due or self.settings.save_minutes == 0:
             self._snapshot(save_best=(lambda folder: self.save(folder, score)) if improved else None)
 
@@ -423,7 +423,7 @@ class _Loop:
             )
 
     def _snapshot(self, *, save_best=None, done=False):
-        started = time.time()
+        started = time.monotonic()
         window = self.window.state()
         if distributed.is_main() or self.shared_out:
             tensors = {}
@@ -443,7 +443,7 @@ class _Loop:
                 "scaler": self.scaler.state_dict(),
                 "window": window,
                 "rows": self.run.metrics.sync(self.stage) if self.run.metrics is not None else 0,
-                "seconds": self.seconds + time.time() - self.started,
+                "seconds": self.seconds + time.monotonic() - self.started,
                 "save_seconds": self.save_seconds,
             }
             snapshots.write(
@@ -457,7 +457,7 @@ class _Loop:
         if distributed.is_main():
             self.run.save_clock()
         distributed.barrier()
-        self.saved, self.saved_at = (self.position, self.evaluation_due), time.time()
+        self.saved, self.saved_at = (self.position, self.evaluation_due), time.monotonic()
         self.save_seconds = self.saved_at - started
         self.window.leave_out(self.save_seconds)
 

@@ -31,13 +31,13 @@ class Window:
         }
         # {name: sum of a term}, each process its own; {"examples", "norm", "updates", "skipped"}, of all
         self._sums, self._logged = defaultdict(float, sums), defaultdict(float, kept["logged"])
-        self._started = time.time() - kept["seconds"]
+        self._started = time.monotonic() - kept["seconds"]
         if self._watch is not None:
             self._watch.reset(kept["watch"])
 
     def state(self) -> dict:
         """What begin() goes on from, as JSON can hold it."""
-        seconds = time.time() - self._started
+        seconds = time.monotonic() - self._started
         return {
             "sums": distributed.gather({name: float(total) for name, total in self._sums.items()}),
             "logged": self._logged,
@@ -66,7 +66,7 @@ class Window:
         num_done = max(logged["updates"] - logged["skipped"], 1)
         means = distributed.all_reduce(torch.stack([self._sums[name] for name in names]).float() / num_done)
         terms = dict(zip(names, (means / distributed.world()).tolist()))
-        loss, seconds = sum(terms.values()), time.time() - self._started
+        loss, seconds = sum(terms.values()), time.monotonic() - self._started
         speed, eta = logged["examples"] / seconds, updates_left * seconds / logged["updates"]
         row = {
             "loss": loss,
