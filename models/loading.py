@@ -15,7 +15,7 @@ from models import architectures, enct5, heads, moe_bert, slicing
 from models.checkpoint_files import local_folder, stored_dtype, weight_names
 from models.from_tensors import share_out
 from models.saving import check_finite, quiet
-from utils import checkpoints, families
+from utils import checkpoints, config_values, families
 from utils.errors import CheckpointError
 from utils.logs import logger
 
@@ -89,6 +89,15 @@ def load_model(
     if None not in (max_length, positions) and positions < max_length:
         raise CheckpointError(
             f"{path}: found {positions} positions; --max_length {max_length} needs as many; lower it"
+        )
+    known = config.get(config_values.LENGTH)
+    if not has_head and None not in (max_length, positions, known) and known < max_length:
+        logger.warning(
+            "%s: distilled on blocks of %d tokens; the positions behind them, which --max_length %d uses, "
+            "have learnt nothing there",
+            path,
+            known,
+            max_length,
         )
     vars(model.config).pop("auto_map", None)  # of code beside the checkpoint, which is neither run nor copied
     for tensor in [*model.buffers(), *(() if shard else model.parameters())]:

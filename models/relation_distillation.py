@@ -14,7 +14,7 @@ from models.resized import given_student
 from models.saving import saver
 from models.students import describe
 from modules.relation_losses import KINDS
-from utils import distributed, logs, plots, training
+from utils import config_values, distributed, logs, plots, training
 from utils.student_sizes import Hop
 
 UNTRAINED = (
@@ -113,8 +113,12 @@ def train(encoder, objective, hop, blocks, heldout, *, tokenizer, run, stage, ba
 
     encoder, objective: of encoder_and_objective(), or their likes for parts (models/once_for_all.py).  hop:
     utils.student_sizes.Hop.
-    blocks, heldout: parts of a corpus.  balance: models.Balance of a student with experts.
+    blocks, heldout: parts of a corpus; the student's config says how long the blocks are.  balance:
+    models.Balance of a student with experts.
     """
+    config = encoder.model.config
+    length = max(blocks.max_length, getattr(config, config_values.LENGTH, 0))  # a given student's may be more
+    setattr(config, config_values.LENGTH, length)
     before = objective.score(encoder, heldout, **run.inference).metrics["heldout"]
     run.report(**{stage: objective.facts(encoder, before)})
     result = training.fit(

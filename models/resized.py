@@ -10,7 +10,7 @@ from models.checkpoint_files import local_folder
 from models.derived_classes import become
 from models.from_tensors import share_out
 from models.loading import load_model
-from utils import distributed, families
+from utils import config_values, distributed, families
 from utils.errors import CheckpointError
 from utils.families import stock_type
 from utils.logs import logger
@@ -47,6 +47,7 @@ def resized(teacher, hop, *, init, seed):
     config = resized_config(
         teacher.config, layers=hop.layers, hidden=hop.hidden, heads=hop.heads, intermediate=hop.intermediate
     )
+    vars(config).pop(config_values.LENGTH, None)  # the teacher's
     stock = architectures.stock_class(stock_type(config.model_type))
     become(config, stock.config_class)
     student = _drawn(stock, config, seed)

@@ -6,12 +6,14 @@ import argparse
 import pytest
 import transformers
 from commands import kill_when, run
-from corpus_runs import LENGTH, SHORT, SIZES
+from corpus_runs import LENGTH, SHORT, SIZES, save_teacher
 from corpus_texts import save_normalised
 from run_folders import at_row, history, weights
 
+import models
 import run_minilmv2
-from utils.files import read_json, sha256
+from utils.config_values import LENGTH as LENGTH_KEY
+from utils.files import read_json, sha256, write_json
 from utils.flags import relations
 from utils.flags.hops import hops_of
 
@@ -73,6 +75,35 @@ def test_from_teacher_to_a_fine_tuned_student(base, flags, small_teacher, small_
     more = tmp_path / "more"
     run("run_minilmv2.py", *base, "--student_model_path", folder, "--output_dir", more)
     assert read_json(more / "results.json")["hops"][0]["heldout_before"] == pytest.approx(heldout, rel=1e-5)
+
+
+def test_positions_behind_the_blocks_are_told_of(demo_corpus, demo_tokenizer, tmp_path, caplog):
+    """A student's head is trained on rows that are longer than any block it has seen; a head that is there
+    was, maybe, too."""
+    teacher = save_teacher(tmp_path / "teacher", demo_tokenizer, max_position_embeddings=40)
+    config = read_json(teacher / "config.json")
+    write_json(teacher / "config.json", config | {LENGTH_KEY: 39})  # the student's begins anew
+    made = (
+        "--corpus",
+        demo_corpus,
+        "--teacher_model_path",
+        teacher,
+        "--num_relation_heads",
+        6,
+        *SHORT,
+        *SIZES,
+    )
+    run("run_minilmv2.py", *made, "--max_steps", 1, "--output_dir", tmp_path / "run")
+    assert read_json(tmp_path / "run" / "ckpt" / "config.json")[LENGTH_KEY] == LENGTH
+    options = {"kind": "classification", "label_names": ("no", "yes"), "new_head": True}
+    models.load_model(tmp_path / "run", **options, max_length=LENGTH)
+    assert "blocks of" not in caplog.text
+    model = models.load_model(tmp_path / "run", **options, max_length=LENGTH + 1)
+    assert f"distilled on blocks of {LENGTH} tokens" in caplog.text
+    caplog.clear()
+    models.save_model(model, tmp_path / "tuned", tokenizer=demo_tokenizer)
+    models.load_model(tmp_path / "tuned", **options, max_length=LENGTH + 1)
+    assert "blocks of" not in caplog.text
 
 
 CASES = {

@@ -22,6 +22,9 @@ _KINDS_OF_TASK = {  # what stands under it: name of the value, whether it is one
     "spans": (lambda value: isinstance(value, dict) and _are_numbers([*value.values()]), "numbers by name"),
 }
 HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
+LENGTH = (
+    "distilled_length"  # key of config.json: most tokens of a block that relation distillation trained on
+)
 
 
 def require_kinds(config: dict, file):
@@ -39,6 +42,9 @@ def _problems(config):
         value, most = config.get(name), _MOST.get(which, _LARGEST)
         if value is not None and (type(value) is not int or not 1 <= value <= most):
             yield f"{name}: found {_shown(value)}, expected a whole number from 1 to {most}"
+    length = config.get(LENGTH)
+    if length is not None and (type(length) is not int or not 1 <= length <= _LARGEST):
+        yield f"{LENGTH}: found {_shown(length)}, expected a number of tokens"
     pad, pieces = config.get("pad_token_id"), config.get("vocab_size") or _LARGEST
     if pad is not None and (type(pad) is not int or not -pieces <= pad < pieces):
         yield f"pad_token_id: found {_shown(pad)}, expected the number of a piece, below vocab_size"

@@ -127,6 +127,11 @@ class Corpus(LengthGrouped):
         self._blocks, self._tokenizer, self._rows, self.name = blocks, tokenizer, rows, name
         self.lengths = blocks.lengths if rows is None else blocks.lengths[rows]
 
+    @property
+    def max_length(self) -> int:
+        """Tokens of a full block."""
+        return self._blocks.max_length
+
     def hold_out_blocks(self, num_heldout: int, *, at_least: int = 1) -> tuple["Corpus", "Corpus"]:
         """(train, heldout): a sample of num_heldout blocks, the same in every run, and all others.
 
@@ -145,7 +150,7 @@ class Corpus(LengthGrouped):
 
     def require_positions(self, max_positions: int | None):
         """Raise FlagError where blocks are longer than the models' longest input; None: it has no limit."""
-        check_length(self._blocks.max_length, max_positions, self.name)
+        check_length(self.max_length, max_positions, self.name)
 
     def counts(self, indices) -> dict[str, int]:
         """What the loss terms of these blocks average over: blocks, real tokens."""

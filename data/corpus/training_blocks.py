@@ -21,8 +21,8 @@ def train_and_heldout(
     seed: int = 0,
     buffer: int | None = None,
 ):
-    """(train, heldout): blocks to train on, which have require_positions, and to evaluate with; both have
-    counts, epoch and collate.
+    """(train, heldout): blocks to train on, which have require_positions and max_length, and to evaluate
+    with; both have counts, epoch and collate.
 
     paths: the folder of a built corpus, or text files.  num_heldout: blocks that are never trained on.
     batch_size: blocks of a micro-batch of one process; num_accumulated: micro-batches of an update.
