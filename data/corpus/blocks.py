@@ -171,7 +171,7 @@ def document_blocks(ids, lengths, layout: Layout) -> dict:
 
 def pair_blocks(ids, lengths, sizes, first: int, layout: Layout) -> tuple[dict, dict]:
     """Segment pairs as BERT's, from sentences (Devlin et al. 2019, appendix A.2; the draws as in its
-    create_pretraining_data).
+    create_pretraining_data, but for the target length, which that draws once for a document).
 
     Sentences of a document are collected until the target length is reached (for one pair in ten a random
     one, from 2 tokens on) and cut at a random sentence into A and B.  In half of the pairs, and always when
