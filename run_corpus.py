@@ -53,7 +53,7 @@ def parse(argv=None):
         help="download URLs again, and replace the copies that earlier downloads left",
     )
     flags.idle(parser, "the tokenizer knows it", "--do_lower_case")
-    flags.idle(parser, "pairs are filled up to their length", "--short_seq_prob")
+    flags.idle(parser, "one pair in ten has a random length, packed blocks are full", "--short_seq_prob")
     add(
         "--tokenizer_name_or_path",
         metavar="PATH",
