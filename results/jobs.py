@@ -231,6 +231,7 @@ def minidisc(jobs, kind, task, *, nested, target, epochs, hops, candidates, seed
 
 BASE = {"mrpc": 4, "stsb": 4, "cola": 3, "rte": 4, "sst2": 2}  # task: epochs of its teacher
 BASE_RATES, BASE_HOP_RATES = ("1e-4", "3e-4", "6e-4"), ("5e-5", "1e-4", "3e-4")
+LATER_BASE_RATES = ("3e-5", "1e-4", "3e-4")  # of B4: in B1 the lowest was the best
 
 
 def b1(jobs):
@@ -313,7 +314,7 @@ def b4(jobs):
             task,
             nested=Run(f"B4/{task}_nested"),
             target=90,
-            rates=BASE_RATES,
+            rates=LATER_BASE_RATES,
             hop_rates=BASE_HOP_RATES,
             candidates="70,80",
             seeds=SEEDS[:2],
@@ -330,7 +331,7 @@ def b4(jobs):
 
 # ---- Study A, small teacher
 
-SMALL_RATES, SMALL_HOP_RATES = ("3e-4", "6e-4", "1.2e-3"), ("1e-4", "3e-4", "6e-4")
+SMALL_RATES, SMALL_HOP_RATES = ("1e-4", "3e-4", "6e-4"), ("5e-5", "1e-4", "3e-4")
 SMALL = {"mrpc": (4, "5e-5", 16), "stsb": (4, "5e-5", 16), "sst2": (2, "5e-5", 32), "conll": (3, "1e-4", 16)}
 
 
@@ -427,6 +428,7 @@ def a3(jobs):
 # ---- Study V, vocabularies of the small teacher
 
 PIECES = (30522, 16000, 12000, 8000)  # the first one is the whole vocabulary
+V1_RATES = ("3e-4", "6e-4", "1.2e-3")
 
 
 def v1(jobs):
@@ -443,7 +445,7 @@ def v1(jobs):
             flags = student(Run(f"V1/{name}_nested"), task, "90S", epochs=2 * HOP_EPOCHS.get(task, 8))
             kind, whole = f"V1/{name}_direct_90S", f"V1/{task}_{PIECES[0]}_direct_90S"
             if kind == whole:
-                jobs.add(kind, "run_distillation.py", {**flags, **SCORED}, seeds=seeds, rates=SMALL_RATES)
+                jobs.add(kind, "run_distillation.py", {**flags, **SCORED}, seeds=seeds, rates=V1_RATES)
             else:
                 flags |= {**SCORED, "--learning_rate": Chosen(whole)}
                 jobs.add(kind, "run_distillation.py", flags, seeds=seeds)
