@@ -13,6 +13,7 @@ from run_folders import at_row, history, weights
 import models
 import run_minilmv2
 from utils.config_values import LENGTH as LENGTH_KEY
+from utils.errors import FlagError
 from utils.files import read_json, sha256, write_json
 from utils.flags import relations
 from utils.flags.hops import hops_of
@@ -222,6 +223,24 @@ def test_presets(family, layers, width, layer, heads, small_teacher):
     assert [hop.teacher_layer for hop in hops_of(args, config)] == [layer, 12]
     args.iteration = 2  # the teacher is a student, which was trained in its last layer
     assert [hop.teacher_layer for hop in hops_of(args, config)] == [layers, 12]
+
+
+def test_layers_without_heads_have_no_relations(small_teacher):
+    """Of a cropped encoder whichever layer is asked for; extra projections do without the student's."""
+    args = run_minilmv2.parse(["--corpus", "c", "--teacher_model_path", str(small_teacher)])
+    whole = read_json(small_teacher / "config.json")
+    sizes = {"original_heads": 4, "original_neurons": 96, "neurons": [96, 96, 96]}
+    cropped = {**whole, "compression": {"kind": "sparse", "sparsity": 50.0, "heads": [4, 2, 0], **sizes}}
+    args.num_relation_heads, args.student_init = 6, None
+    with pytest.raises(FlagError, match="teacher's layer 3: no heads are left"):
+        hops_of(args, cropped, whole)
+    args.teacher_layer = 2
+    assert hops_of(args, cropped, whole)[0].teacher_layer == 2
+    args.teacher_layer = 3
+    with pytest.raises(FlagError, match="student's last layer: no heads are left"):
+        hops_of(args, whole, cropped)
+    args.relation_source = "extra"
+    assert hops_of(args, whole, cropped)[0].layers == 3
 
 
 @pytest.mark.parametrize("text, expected", [

@@ -59,6 +59,13 @@ def _hop(args, teacher, student, wrong, *, layer, is_ours):
     )
     if args.relation_source == "extra":  # new ones, as wide as the states
         widths = widths[0], dict.fromkeys("qkv", ours["hidden"])
+    places = {
+        f"teacher's layer {layer}": "another --teacher_layer",
+        "student's last layer": "--relation_source extra",
+    }
+    for found, (place, choice) in zip(widths, places.items()):
+        if 0 in found.values():
+            wrong.append(f"{place}: no heads are left in it, so it has no relations; choose {choice}")
     for whose, found in zip(("teacher", "student"), widths):
         if unlike := [name for name in args.relations if found[name[0]] != found[name[1]]]:
             wrong.append(
