@@ -363,6 +363,16 @@ def test_no_room(size, words, said, tuned, small_demo, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="for root every file can be written")
+def test_no_compiler():
+    """What torch.compile raises then."""
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    said = of_machine(InvalidCxxCompiler())
+    assert (
+        said.startswith("--compile: torch.compile has failed (No working C++ compiler") and "\n" not in said
+    )
+
+
 def test_a_log_of_somebody_else(unfinished):
     (unfinished / "log.txt").chmod(0o444)
     one_message(

@@ -51,6 +51,12 @@ def of_machine(error: Exception) -> str | None:
         return f"{path}: {said}"
     if (lacking := _lack_of_memory(error)) is not None:
         return lacking
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return (
+            f"--compile: torch.compile has failed ({_first_line(error)}); on a CPU it needs a C++ compiler "
+            "(g++), on a GPU Triton; install what is missing, or leave --compile out, with --overwrite where "
+            "the run has begun"
+        )
     if isinstance(error, OSError):
         number, said = error.errno, error.strerror or str(error) or type(error).__name__
     elif isinstance(error, UnicodeEncodeError):
@@ -76,14 +82,18 @@ def of_machine(error: Exception) -> str | None:
 
 def _lack_of_memory(error):
     """The line where what was asked for is memory, of the machine or of a GPU; else None."""
-    said = str(error).strip().split("\n")[0]
+    said = _first_line(error)
     known = ("can't allocate memory", "out of memory")  # torch, on a CPU and on a GPU
     if not isinstance(error, MemoryError) and not (
         isinstance(error, RuntimeError) and any(words in said for words in known)
     ):
         return None
     return (
-        f"not enough memory ({said or type(error).__name__}); choose smaller batches or shorter inputs "
+        f"not enough memory ({said}); choose smaller batches or shorter inputs "
         "(--per_device_train_batch_size, --per_device_eval_batch_size, --max_length; --num_grad_accum_steps "
         "keeps the update), or smaller sizes; with other settings a run starts afresh (--overwrite)"
     )
+
+
+def _first_line(error):
+    return str(error).strip().split("\n")[0] or type(error).__name__
