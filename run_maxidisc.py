@@ -150,10 +150,12 @@ def one_hop(folder, wanted, stage, *, data, run, load) -> dict:
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder_of_hops = run.folder if args.dry_run else args.hops_dir or run.folder.parent / "hops"
     kept = Path(folder_of_hops) / f"{args.task_name}_{wanted}_{key}"
-    if distributed.from_main((kept / "hop.json").exists):  # another run may be about to keep this hop
+    if distributed.from_main(kept.exists):  # another run may be about to keep this hop
         logs.logger.info("%s: trained before, taken from %s", stage, kept)
         by_another = training.finished(run, stage) is None
         advice = f"remove {kept} to train it again"
+        if not (kept / "ckpt" / "config.json").is_file():
+            raise RunError(f"{kept}: damaged (no ckpt/config.json in it); {advice}")
         found = files.read_object(kept / "hop.json", HOP, error=RunError, advice=advice)
         return {**found, "checkpoint": str(kept / "ckpt"), "reused": by_another}
     teacher = models.freeze(load(folder))

@@ -209,7 +209,7 @@ def test_rows_and_a_log_that_somebody_has_removed(unfinished, caplog, monkeypatc
 
 
 def test_a_damaged_hop(nested_demo, small_demo, tmp_path):
-    """A finished hop of another run whose record is no JSON."""
+    """A finished hop of another run whose record is no JSON, or of which somebody has removed a part."""
     flags = [
         *FINE,
         "--data_dir",
@@ -221,10 +221,10 @@ def test_a_damaged_hop(nested_demo, small_demo, tmp_path):
     ]
     run("run_maxidisc.py", *flags, "--output_dir", tmp_path / "a")
     hop = next(tmp_path.glob("hops/*/hop.json"))
-    cut(hop)
-    one_message(
-        run("run_maxidisc.py", *flags, "--output_dir", tmp_path / "b", code=2), hop, f"remove {hop.parent}"
-    )
+    for damage in (cut, os.unlink, lambda hop: shutil.rmtree(hop.parent / "ckpt")):
+        damage(hop)
+        done = run("run_maxidisc.py", *flags, "--output_dir", tmp_path / "b", code=2)
+        one_message(done, hop.parent, f"remove {hop.parent}")
 
 
 # ---- What the machine refuses
@@ -262,6 +262,16 @@ def test_a_full_disk_keeps_the_run_that_was_there(small_disk, tuned_demo, small_
     subprocess.run(["mount", "-o", "remount,size=40m", small_disk], check=True)
     run(*flags)
     assert not (small_disk / "run/replaced-1").exists()
+
+
+def test_a_finished_run_where_nobody_can_write(small_disk, tuned_demo):
+    """It is reported; what would write there is refused."""
+    shutil.copytree(tuned_demo, small_disk / "run")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    flags = command(small_disk / "run")
+    assert "finished before" in run("run_finetuning.py", *flags).stderr
+    done = run("run_finetuning.py", *flags, "--do_test", code=2)
+    one_message(done, small_disk / "run", "Read-only file system; choose another place")
 
 
 def test_a_log_that_cannot_grow(unfinished):

@@ -109,7 +109,8 @@ def status(folder, wanted: dict, *, overwrite: bool) -> tuple[str, str | None]:
             f"{where}: {part} is {'a broken link' if part.is_symlink() else 'a file'}; expected a folder for "
             "the run",
         )
-    if not os.access(part, os.W_OK | os.X_OK):
+    reported = not overwrite and os.path.lexists(folder / "results.json")  # which needs no writing
+    if not os.access(part, os.X_OK | (0 if reported else os.W_OK)):
         return "new", f"{where}: {part} cannot be written to; {_ANOTHER}"
     names = (
         {entry.name for entry in folder.iterdir() if not _is_left_over(entry.name)}
@@ -287,7 +288,7 @@ def claim(folder, wanted, *, overwrite, answers, trains=True):
         try:
             run_lock.lock(folder)
             put_back(folder)
-        except RunError as error:
+        except (RunError, OSError) as error:  # OSError: nobody can write here
             in_use = error
     found, problem = status(folder, wanted, overwrite=overwrite)
     if in_use is not None and (found != "finished" or problem is not None or answers):

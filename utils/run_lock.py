@@ -61,7 +61,9 @@ def share_lock(folder) -> bool:
     if not path.exists():
         return False
     entry = os.stat(path)
-    descriptor = _held[entry.st_dev, entry.st_ino]
+    descriptor = _held.get((entry.st_dev, entry.st_ino))
+    if descriptor is None:  # another's, whose run is reported only
+        return False
     if locks.take(descriptor, shared=True) is False:  # the change is no single step
         raise _in_use(folder, descriptor)
     return True
