@@ -4,6 +4,7 @@ have in common."""
 from models.architectures import layers
 from models.balance import Balance
 from models.saving import saver
+from models.students import freeze_unreached
 from modules.losses import matched_layers
 from modules.objectives import Objective, Targets
 from utils import evaluation, training
@@ -12,10 +13,15 @@ from utils.frozen_outputs import FrozenOutputs
 
 def objective_for(student, teacher, *, name, kind, temperature=1.0, weights=None) -> Objective:
     """The objective of that name for a pair, whose layers are matched by their numbers.  The rest: see
-    modules.objectives."""
-    return Objective(
-        name, kind, matched_layers(len(layers(student)), len(layers(teacher))), temperature, weights
-    )
+    modules.objectives.
+
+    What of the student lies behind all that the terms look at, its task head, is frozen.
+    """
+    matches = matched_layers(len(layers(student)), len(layers(teacher)))
+    objective = Objective(name, kind, matches, temperature, weights)
+    if not objective.needs_answers:
+        freeze_unreached(student, lambda **inputs: student(**inputs, output_hidden_states=True).hidden_states)
+    return objective
 
 
 def teacher_targets(teacher, objective, train, *, cached, batch_size, precision, reads=None):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models import architectures, hidden_dimensions, sharding
+from models.students import freeze_unreached
 from modules.relation_losses import KINDS
 from utils import distributed
 
@@ -58,7 +59,7 @@ class RelationEncoder(nn.Module):
             for module in filter(None, (self.extra, self.vocabulary)):
                 sharding.gather_at_once(module)
         self.eval()
-        self._freeze_unreached()
+        freeze_unreached(self, self._everything)
 
     def forward(self, chosen_BL=None, **inputs):
         """inputs: what the stock model takes.  chosen_BL: bool, the tokens whose logits are wanted.
@@ -85,19 +86,9 @@ class RelationEncoder(nn.Module):
 
         return hook
 
-    @torch.enable_grad()
-    def _freeze_unreached(self):
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        # A model without values can be called with another's, not trained
-        if not trained or trained[0].is_meta:
-            return
-        ids_BL = torch.full((1, 4), 2, device=trained[0].device)
-        chosen = {} if self.vocabulary is None else {"chosen_BL": ids_BL == 2}
-        answer = self(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL), **chosen)
-        sum(tensor.sum() for tensor in answer.values()).backward()
-        for parameter in trained:
-            parameter.requires_grad_(parameter.grad is not None)
-            parameter.grad = None
+    def _everything(self, **inputs):
+        chosen = {} if self.vocabulary is None else {"chosen_BL": inputs["input_ids"] > 0}
+        return self(**inputs, **chosen).values()
 
 
 class ExtraProjections(nn.ModuleDict):

@@ -2,6 +2,8 @@
 
 import copy
 
+import torch
+
 from models import architectures
 from models.from_tensors import rebuilt
 from models.gradient_checkpointing import recompute_layers
@@ -25,6 +27,26 @@ def for_training(model, *, gradient_checkpointing=False, **dropouts):
     once more in the backward, see models/gradient_checkpointing.py."""
     model = with_dropout(model, **dropouts)
     return recompute_layers(model) if gradient_checkpointing else model
+
+
+@torch.enable_grad()
+def freeze_unreached(module, answer):
+    """Ask for no gradient of parameters that cannot get one, so that neither the optimiser nor DDP waits for
+    them.
+
+    answer: a function of inputs that gives the tensors that a loss looks at.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    # A model without values can be called with another's, not trained
+    if not trained or trained[0].is_meta:
+        return
+    ids_BL = torch.full((1, 4), 2, device=trained[0].device)
+    sum(
+        tensor.sum() for tensor in answer(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL))
+    ).backward()
+    for parameter in trained:
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
 
 
 def with_dropout(model, *, hidn_dropout=None, att_dropout=None, cls_dropout=None):

@@ -152,6 +152,11 @@ class Objective:
         return any(TERMS[name].needs_teacher for name in self.weights)
 
     @property
+    def needs_answers(self) -> bool:
+        """Whether any term looks at the student's logits."""
+        return any(TERMS[name].states == "none" for name in self.weights)
+
+    @property
     def of_tokens(self) -> list[str]:
         """The terms that hold each token of the student against the same one of the teacher."""
         tokens = self.kind in losses.PER_TOKEN

@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import tiny_models
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 import models
+from models import architectures
 from modules import losses
 from modules.losses import matched_layers
 from modules.objectives import OBJECTIVES, Objective, Targets
@@ -127,6 +129,24 @@ def test_a_weight_of_zero_is_not_computed():
     )
     assert not objective.needs_teacher
     assert set(objective(pair()[0], batch(), None)) == {"task"}
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "t5"])
+def test_a_head_that_nothing_teaches_is_frozen(family):
+    """Hidden states alone: what is trained has a gradient; several processes would wait for what has none."""
+    student, teacher = tiny_models.build(family), models.freeze(tiny_models.build(family, seed=1))
+    trained = {name for name, _ in student.named_parameters()}
+    options = {"name": "sparse", "kind": "classification"}
+    models.objective_for(student, teacher, **options)
+    assert trained == {name for name, p in student.named_parameters() if p.requires_grad}
+    objective = models.objective_for(student, teacher, **options, weights={"soft_label": 0.0})
+    data = batch()
+    data.inputs = tiny_models.inputs()
+    sum(objective(student, data, targets(teacher, objective, data)).values()).backward()
+    reached = {name for name, p in student.named_parameters() if p.grad is not None}
+    assert reached == {name for name, p in student.named_parameters() if p.requires_grad}
+    head = [f"{name}." for name in architectures.of(student).task_heads]
+    assert trained - reached and not any(name.startswith(tuple(head)) for name in reached)
 
 
 GOLDEN = {  # one MiniDisc update: 50% and 0% of a nested student learn from a teacher, half each
