@@ -72,6 +72,12 @@ def test_every_flag_has_a_help(script, capsys):
     assert task is None or all(name in task for name in tasks.NAMES)
 
 
+def test_words_that_are_not_utf8():
+    """Names of files in Latin-1; anything but ASCII where the locale has nothing else."""
+    with pytest.raises(FlagError, match=r"'caf\\udce9': not UTF-8; .* PYTHONUTF8=1"):
+        importlib.import_module("run_corpus").parse(["--input", "caf\udce9"])
+
+
 def test_students_are_spelled_one_way():
     assert [flags.layer_or_sparsity(text) for text in ("4L", "4l", "90S", "90.0s", "2.5S")] == [
         "4L",

@@ -1,6 +1,7 @@
 """The teacher's outputs on the disk: the bits of those in memory; shared, continued, refused."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -146,6 +147,28 @@ def test_two_processes_share_the_work(tmp_path):
         assert (tmp_path / f"number{rank}").read_text() == "4"  # the first batch, and half of six
         assert same(torch.load(tmp_path / f"answers{rank}.pt"), whole)
     assert kept(tmp_path / "kept").number == 1  # what they have left serves one process too
+
+
+def test_removed_while_it_is_filled(tmp_path, monkeypatch):
+    """What another run has there then is not said to be whole."""
+    monkeypatch.setattr(kept_on_disk, "_PARTS", 3)
+    outputs = Outputs(teacher(), layers=(0, 2), precision="fp32")
+    outputs.dies_at, run = None, outputs._run
+
+    def removing(batch):
+        if outputs.number == 3:
+            (place,) = tmp_path.iterdir()
+            shutil.rmtree(place)
+            place.mkdir()
+            for name in ("logits.bin", "states.bin"):
+                (place / name).touch()
+        return run(batch)
+
+    monkeypatch.setattr(outputs, "_run", removing)
+    with pytest.raises(RunError, match="removed while it was filled"):
+        outputs.cache(Rows(), batch_size=4, where=tmp_path)
+    assert not [*tmp_path.glob("*/*.json")]
+    assert same(answers(kept(tmp_path)), answers(kept(MEMORY)))
 
 
 def test_damage_is_refused(tmp_path):

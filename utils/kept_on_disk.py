@@ -115,11 +115,17 @@ def _fill(place, description, sizes, batches, done, compute):
 
 
 def _save(place, written, progress):
-    """What has been written so far is on the disk, of all processes, before it is said."""
+    """What has been written so far is on the disk, of all processes, before it is said.
+
+    Raises RunError where somebody has removed the files: what is there now may be another run's.
+    """
+    gone = False
     for file in written.values():
         file.flush()
         os.fsync(file.fileno())
-    distributed.barrier()
+        gone = gone or not (os.path.exists(file.name) and os.path.samefile(file.name, file.fileno()))
+    if distributed.any_of(gone):
+        raise RunError(f"{place}: removed while it was filled; the same command fills it again")
     if distributed.is_main():
         files.write_json(place / _FILLING, progress)
 

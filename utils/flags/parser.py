@@ -33,6 +33,7 @@ NOT_SETTINGS = {
     "gradient_checkpointing",
     "cache_dir",
 }
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python reads such bytes as
 
 
 class Parser(argparse.ArgumentParser):
@@ -196,6 +197,11 @@ def resolve(parser: Parser, argv=None, *, stage: str, name, check=None) -> argpa
     args, unknown = parser.parse_known_args(argv)
     known = [option for action in parser._actions for option in action.option_strings]
     problems = parser.problems
+    problems += [
+        f"{word!a}: not UTF-8; rename the file, or, if the locale is another one, set PYTHONUTF8=1"
+        for word in (sys.argv[1:] if argv is None else argv)
+        if _NOT_UTF8.search(str(word))
+    ]
     problems += [_unknown(flag, known) for flag in unknown if flag.startswith("-")]
     problems += [f"{word!r}: belongs to no flag" for word in unknown if not word.startswith("-")]
     problems += [

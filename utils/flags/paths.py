@@ -53,10 +53,6 @@ def unusable(path) -> str | None:
     if any(len(os.fsencode(part)) > _LONGEST for part in Path(path).parts):
         return os.strerror(errno.ENAMETOOLONG)
     try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "a name that is not UTF-8; rename it, or, if the locale is another one, set PYTHONUTF8=1"
-    try:
         os.stat(path)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
