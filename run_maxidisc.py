@@ -7,9 +7,10 @@ al. 2024).
         --all_paths
 Each hop takes the current teacher, cuts the next model from it as run_distillation.py does, and distils it;
 what is best on dev, or on the rows held out, is the teacher of the next hop. --all_paths is the maximal
-effort that MiniDisc is measured against: every grid point between teacher and target as the assistant, and
-none. A hop that was trained before from the same teacher with the same settings is found in --hops_dir and
-used again. Writes the best student, score and seconds of every trial, and a picture.
+effort that MiniDisc is measured against: every grid point between teacher and target as the assistant (from
+--trunc_sparsity on, 50 by default), and none. A hop that was trained before from the same teacher with the
+same settings is found in --hops_dir and used again. Writes the best student, score and seconds of every
+trial, and a picture.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -93,10 +94,13 @@ def main(args):
         # ---- The best trial, the table, the picture
         best = max(trials, key=lambda trial: trial["score"])
         rows = [{**trial, "path": " > ".join(trial["path"])} for trial in trials]
-        run.report(trials=[{key: row[key] for key in ("path", "score", "seconds")} for row in rows])
+        kept = [{key: row[key] for key in ("path", "score", "seconds")} for row in rows]
+        run.report(trials=[{**row, "chosen": trial is best} for row, trial in zip(kept, trials)])
         if distributed.is_main() and len(trials) > 1:
             title = f"{task.name}: {args.target} students over the assistant's sparsity"
-            draw_trials(run.folder, trials, metric=metric_label(split, args.selection_metric), title=title)
+            draw_trials(
+                run.folder, trials, best, metric=metric_label(split, args.selection_metric), title=title
+            )
         checkpoint, seconds = best["checkpoint"], sum(trial["seconds"] for trial in trials)
         for trial in trials:
             del trial["checkpoint"]
@@ -118,8 +122,9 @@ def all_paths(teacher, args) -> list[list[str]]:
     return [[args.target], *([assistant, args.target] for assistant in between)]
 
 
-def draw_trials(folder, trials, *, metric, title):
-    """The picture trials.png: students and assistants over the assistant's sparsity, where it has one."""
+def draw_trials(folder, trials, chosen, *, metric, title):
+    """The picture trials.png: students and assistants over the assistant's sparsity, where it has one; a star
+    for the chosen trial.  Returns the matplotlib figure, or None."""
     direct = next((("no assistant", trial["score"]) for trial in trials if len(trial["path"]) == 1), None)
     rows, best = [], None
     for trial in trials:
@@ -127,11 +132,12 @@ def draw_trials(folder, trials, *, metric, title):
             sparsity = float(trial["path"][0][:-1])
             for series, value in (("student", trial["score"]), ("assistant", trial["assistants"][0])):
                 rows.append({"sparsity": sparsity, "metric": value, "series": series})
-            if trial["score"] == max(other["score"] for other in trials):
+            if trial is chosen:
                 best = (" > ".join(trial["path"]), sparsity, trial["score"])
-    if rows:
-        levels = {"reference": direct, "best": best}
-        plots.over_sparsity(folder / "trials.png", rows, metric=metric, title=title, **levels)
+    if not rows:
+        return None
+    levels = {"reference": direct, "best": best}
+    return plots.over_sparsity(folder / "trials.png", rows, metric=metric, title=title, **levels)
 
 
 def one_hop(folder, wanted, stage, *, data, run, load) -> dict:

@@ -169,9 +169,14 @@ def rewind(folder, data, *, load, run):
     if distributed.is_main():
         plots.over_sparsity(
             run.folder / "rewinds.png",
-            [{"sparsity": s, "metric": results[s].metrics[chooser][metric]} for s in points],
+            [
+                {"sparsity": s, "metric": results[s].metrics[chooser][metric], "series": "student"}
+                for s in points
+            ],
             metric=metric_label(chooser, metric),
+            x_label="Teacher's sparsity (% of heads and neurons removed)",
             reference=("student of the dense teacher", scores[0][chooser][metric]),
+            best=(f"chosen, teacher of {chosen:g}%", chosen, results[chosen].metrics[chooser][metric]),
             title=f"{data.task.name}: the student over the teacher's sparsity",
         )
     return chosen, results, scores

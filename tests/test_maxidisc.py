@@ -7,6 +7,7 @@ import pytest
 from commands import kill_when, outcome, run
 from run_folders import SHORT, stage_done
 
+import run_maxidisc
 from utils.files import read_json, sha256
 
 
@@ -53,6 +54,8 @@ def test_finished_hops_are_found_by_what_they_are(small_demo, nested_demo, tmp_p
     assert reused == {"90S": [True], "70S 90S": [False, False], "80S 90S": [False, False]}
     assert results["metrics"]["dev"]["acc"] == max(trial["score"] for trial in results["trials"])
     assert (tmp_path / "all" / "trials.png").stat().st_size > 10_000
+    chosen = [trial["path"].split(" > ") for trial in results["trials"] if trial["chosen"]]
+    assert chosen == [results["path"]]
     run(
         "run_maxidisc.py",
         *words,
@@ -64,6 +67,13 @@ def test_finished_hops_are_found_by_what_they_are(small_demo, nested_demo, tmp_p
         tmp_path / "other",
     )
     assert not any(read_json(tmp_path / "other" / "results.json")["trials_in_full"][0]["reused"])
+
+
+def test_the_star_is_at_the_chosen_path(tmp_path):
+    """Also where another one is as good: the run keeps the first."""
+    trials = [{"path": [f"{s}S", "90S"], "score": 0.5, "assistants": [0.6]} for s in (70, 80)]
+    (axes,) = run_maxidisc.draw_trials(tmp_path, trials, trials[0], metric="dev F1", title="t").axes
+    assert "70S > 90S: 0.5000" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_a_dry_run_leaves_no_hop(small_demo, nested_demo, tmp_path):

@@ -267,6 +267,10 @@ def test_fine_tuning(tuned, student, small_demo, tmp_path):
         *f"--data_dir {small_demo} --model_path {student} --output_dir {tmp_path / 'run'}".split(),
         *"--load_balance_weight 0 --max_length 24".split(),
     )
+    # nothing is removed from experts: the next command exports
+    log = (tuned / "log.txt").read_text()
+    assert f"next: python run_evaluation.py --model_path {tuned} --task_name demo" in log
+    assert log.rstrip().endswith("--export compact onnx")
     without = [row for row in history(tmp_path / "run") if "lr" in row]
     assert all("balance" not in row and len(row["experts/ffn/1"]) == 4 for row in without)
 
@@ -297,6 +301,12 @@ def test_distillation_and_evaluation(tuned, tuned_demo, small_demo, tmp_path):
     )
     table = read_json(tmp_path / "evaluation" / "results.json")["rows"]
     assert [row.get("experts") for row in table] == ["1,4", "1,4", None]
+    done = run(
+        "run_evaluation.py",
+        *f"--task_name demo --use_cpu --model_path {tuned} --export dense".split(),
+        code=2,
+    )
+    assert "--export dense: the model has experts" in done.stderr
 
 
 @pytest.mark.parametrize(

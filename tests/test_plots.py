@@ -112,6 +112,11 @@ def test_curve_with_series_and_reference(tmp_path):
     ]
     assert set(axes.lines[-1].get_ydata()) == {0.876}
     assert_readable(figure)
+    long = "student of the dense teacher"
+    figure = plots.over_sparsity(
+        tmp_path / "long.png", ROWS, metric="dev F1 (mean over classes)", title=TITLE, reference=(long, 0.876)
+    )
+    assert_readable(figure)
 
 
 @pytest.mark.parametrize(

@@ -805,6 +805,16 @@ def test_bad_flags_and_checkpoints(words, messages, base, wrong, tmp_path):
         assert message in done.stderr, done.stderr
 
 
+def test_filters_that_are_not_there_are_not_counted(base, made, tmp_path):
+    """One message, not a second one about how many there would be."""
+    flags = (
+        *f"--mode ted --teacher_model_path {made.plain} --student_model_path {made.student}".split(),
+        *WEIGHTS,
+    )
+    done = run("run_ted.py", *base, "--use_cpu", *flags, "--output_dir", tmp_path / "run", code=2)
+    assert "no filters (filters.json)" in done.stderr and "matched one to one" not in done.stderr
+
+
 def test_filters_of_another_size_are_refused(base, made, tmp_path):
     """The count agrees, what they make does not; both sizes are shown."""
     run(

@@ -529,6 +529,8 @@ def test_a_pretrained_model_with_a_corpus(tuned, texts, tmp_path):
     assert growths == sorted(growths, reverse=True) and growths[-1] == 1
     card = (tmp_path / "run" / "ckpt" / "README.md").read_text()
     assert "counted in | `text.txt`" in card and "a smaller vocabulary" in card
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert f"next: python run_finetuning.py --model_path {tmp_path / 'run'} --task_name mrpc" in log
     train = flags_of(tuned, "encoder", tmp_path / "tuned", "--max_steps", 1, "--model_path", tmp_path / "run")
     run("run_finetuning.py", *train)
     config = files.read_json(tmp_path / "tuned" / "ckpt" / "config.json")

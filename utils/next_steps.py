@@ -2,17 +2,18 @@
 
 import shlex
 
-from utils import checkpoints
+from utils import checkpoints, families
 
 # Stage: (script, flag that takes the run folder, other flags that go with it)
 _NEXT = {
     "finetuning": ("run_sparsification.py", "--model_path", []),
     "sparsification": ("run_minidisc.py", "--teacher_model_path", ["--target_sparsity", "{target}"]),
     "corpus": ("run_minilmv2.py", "--corpus", ["--teacher_model_path", "{tokenizer_name_or_path}"]),
+    "vocabulary": ("run_finetuning.py", "--model_path", []),
     "minilmv2": ("run_finetuning.py", "--model_path", ["--task_name", "mrpc"]),
     "minimoe": ("run_finetuning.py", "--model_path", ["--task_name", "mrpc"]),
     **dict.fromkeys(
-        ("distillation", "maxidisc", "minidisc", "stark"),
+        ("distillation", "maxidisc", "minidisc", "stark", "ted"),
         ("run_evaluation.py", "--model_path", ["--teacher_model_path", "{teacher_model_path}", "--compare"]),
     ),
 }
@@ -26,12 +27,21 @@ def pictures(folder) -> list[str]:
 def command(args) -> str | None:
     """The command that usually comes after a stage, or None.  args: of a run that has finished."""
     task = getattr(args, "task_name", None)
-    # Sorted on a corpus, sentences alone: several ways lead on
-    if args.stage not in _NEXT or task == "corpus" or getattr(args, "sentences_only", False):
+    # Sorted on a corpus, sentences alone, filters of one side: several ways lead on
+    several = task == "corpus" or getattr(args, "sentences_only", False)
+    if args.stage not in _NEXT or several or getattr(args, "mode", None) == "filters":
         return None
     script, flag, more = _NEXT[args.stage]
     if args.stage == "stark" and not args.do_rewind:
         script, flag, more = "run_stark.py", "--teacher_model_path", ["--do_rewind", *_trial(args)]
+    if args.stage == "finetuning" and families.has_experts(checkpoints.read_config(args.output_dir)):
+        script, more = "run_evaluation.py", ["--export", "compact", "onnx"]  # nothing is removed from experts
+    if args.stage == "ted" and args.mode == "ft":
+        script, more = "run_ted.py", ["--mode", "filters"]
+    if args.stage == "vocabulary" and args.trim_embeddings:
+        script, more = "run_evaluation.py", ["--teacher_model_path", "{model_path}", "--compare"]
+    elif args.stage == "vocabulary" and task is None:
+        more = ["--task_name", "mrpc"]
     words = ["python", script, flag, str(args.output_dir)]
     if task is not None:
         words += ["--task_name", str(task)]

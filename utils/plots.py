@@ -13,6 +13,7 @@ from utils.styles import RUNTIMES, SERIES, TEACHER, short_number
 
 CHOSEN = TEACHER.color
 X_LABEL = "Sparsity (% of heads and neurons removed)"
+LEGEND_WIDTH = 55  # characters of the longest labels of two columns
 SETTINGS = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -324,8 +325,12 @@ def _y_label(axes, label):
 
 
 def _legend(axes):
-    """Above the axes, where no line can run through it."""
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2)
+    """Above the axes, where no line can run through it; in one column where two would not fit."""
+    labels = axes.get_legend_handles_labels()[1]
+    rows = math.ceil(len(labels) / 2)  # of two columns
+    width = sum(max(map(len, column), default=0) for column in (labels[:rows], labels[rows:]))
+    ncols = 2 if width <= LEGEND_WIDTH else 1
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=ncols, borderaxespad=0.2)
     for text in legend.get_texts():
         text.set_parse_math(False)
 

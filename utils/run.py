@@ -4,6 +4,7 @@ args.json  log.txt  metrics.jsonl  results.json  ckpt/  state/  predictions/
 """
 
 import contextlib
+import shlex
 import time
 from pathlib import Path
 
@@ -240,11 +241,12 @@ class Run:
         distributed.barrier()
         for split, values in metrics.items():
             logger.info("%s: %s", split, as_text(values))
-        drawn, command = next_steps.pictures(self.folder), next_steps.command(self.args)
         logger.info("finished in %s", logs.duration(self.seconds))
-        if drawn and not self.args.dry_run:
-            logger.info("pictures, beside each the same as SVG: %s", " ".join(drawn))
-        if command and not self.args.dry_run:
+        if self.args.dry_run:
+            return self.checkpoint
+        if drawn := next_steps.pictures(self.folder):
+            logger.info("pictures, beside each the same as SVG: %s", shlex.join(drawn))
+        if command := next_steps.command(self.args):
             logger.info("next: %s", command)
         return self.checkpoint
 

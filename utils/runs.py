@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -92,7 +93,7 @@ def start(args, *, inputs: dict) -> Run:
         run.report(teacher_dtype=args.teacher_dtype)
     logger.info(
         "%s -> %s | %s",
-        " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "nothing, a dry run" if args.dry_run else folder,
         _hardware(device, args),
     )

@@ -104,7 +104,7 @@ class _Blocks:
                 f"{facts['max_length']}; build the corpus again"
             )
         logger.info(
-            "%s: %d files, as they were written (SHA-256), in %.1f s",
+            "%s: %d file(s), as they were written (SHA-256), in %.1f s",
             folder,
             len(facts["shards"]),
             time.monotonic() - started,
@@ -143,6 +143,13 @@ class Corpus(LengthGrouped):
                 f"{self.name}: found {len(self)} blocks; expected {num_heldout} for --num_heldout_blocks and "
                 f"at least {at_least} (one update) to train on; use more text, smaller batches or fewer "
                 "held-out blocks"
+            )
+        if num_heldout > len(self) / 10:
+            logger.info(
+                "%s: %d of its %d blocks are held out and not trained on (--num_heldout_blocks)",
+                self.name,
+                num_heldout,
+                len(self),
             )
         order = np.random.Generator(np.random.PCG64(_HELDOUT_SEED)).permutation(len(self))
         parts = np.sort(order[num_heldout:]), np.sort(order[:num_heldout])

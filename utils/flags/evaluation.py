@@ -7,10 +7,10 @@ Nothing here imports torch.
 import importlib.util
 from pathlib import Path
 
-from utils import checkpoints, distributed
+from utils import checkpoints, distributed, families
 from utils.errors import CheckpointError
 from utils.flags import model_types
-from utils.flags.checks import check_dense, check_hold_out, check_student
+from utils.flags.checks import check_hold_out, check_student
 from utils.flags.groups import held_out, spans, unnamed_labels
 from utils.flags.own_task import own_task
 from utils.flags.parser import count, percentages, positive_int, samples, threads
@@ -230,7 +230,8 @@ def _check_export(args, config):
     args.export = [kind for kind in EXPORTS if kind in args.export]
     args.export_dir = args.export_dir or str(Path("outputs") / "export" / _subject(args))
     if "dense" in args.export:
-        yield from check_dense(config, "--export dense: the model")
+        if families.has_experts(config):
+            yield "--export dense: the model has experts, and no stock model has; export compact or onnx"
     if "onnx" in args.export:
         missing = [package for package in ONNX_PACKAGES if importlib.util.find_spec(package) is None]
         if missing:

@@ -262,6 +262,7 @@ def _check_filters(args, task, configs):
             spec = filter_specs.read_spec(path)
         except CheckpointError as error:
             yield f"--{side}_model_path: {error}"
+            layers.pop(side, None)
             continue
         if spec is None:  # on the hub: checked when it is loaded
             continue
