@@ -14,7 +14,7 @@ import warnings
 import torch
 
 from models import architectures
-from utils import allocator, distributed
+from utils import allocator, distributed, files
 
 
 def gather_for_forward(model):
@@ -58,6 +58,15 @@ def gathered(model, folder):
         for name, tensor in model.state_dict().items():
             found = distributed.whole(tensor)
             file = os.path.join(aside, str(len(mapped)))
+            _reserve(file, found.numel() * found.element_size())
             held = torch.from_file(file, shared=True, size=found.numel(), dtype=found.dtype)
             mapped[name] = held.view(found.shape).copy_(found)
         yield mapped
+
+
+def _reserve(file, num_bytes):
+    """A file that has its room on the disk: one that has none ends whoever writes into its map, without a
+    word."""
+    with files.writing(file), open(file, "wb") as made:
+        if num_bytes and hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(made.fileno(), 0, num_bytes)

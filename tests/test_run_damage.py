@@ -274,6 +274,26 @@ def test_a_finished_run_where_nobody_can_write(small_disk, tuned_demo):
     one_message(done, small_disk / "run", "Read-only file system; choose another place")
 
 
+def test_a_full_disk_while_parts_are_gathered(small_disk, tuned_demo, small_demo):
+    """Room for the state of both processes, 6.9 MB, and not for the model beside it."""
+    subprocess.run(["mount", "-o", "remount,size=8500k", small_disk], check=True)
+    flags = [
+        *(
+            "--task_name",
+            "demo",
+            "--data_dir",
+            small_demo,
+            "--model_path",
+            tuned_demo,
+            "--use_cpu",
+            "--shard",
+        ),
+        *("--max_steps", 1, "--max_eval_samples", 16, "--output_dir", small_disk / "run"),
+    ]
+    done = run("run_finetuning.py", *flags, processes=2, code=2)
+    assert "No space left on device; make room" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_log_that_cannot_grow(unfinished):
     (unfinished / "log.txt").unlink()
     (unfinished / "log.txt").symlink_to("/dev/full")
