@@ -105,7 +105,8 @@ def main(args):
         for trial in trials:
             del trial["checkpoint"]
         found = {"metrics": best["metrics"], "path": best["path"], "total_seconds": seconds}
-        run.finish(checkpoint, **found, trials_in_full=trials)
+        found["best_step"] = best["hops"][-1]["best_step"]
+        run.finish(checkpoint, **found, trials_in_full=trials, model=models.describe(load(checkpoint)))
 
     evaluation.test_and_infer(run, load(run.checkpoint), data)
     return run.checkpoint

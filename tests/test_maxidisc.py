@@ -56,6 +56,9 @@ def test_finished_hops_are_found_by_what_they_are(small_demo, nested_demo, tmp_p
     assert (tmp_path / "all" / "trials.png").stat().st_size > 10_000
     chosen = [trial["path"].split(" > ") for trial in results["trials"] if trial["chosen"]]
     assert chosen == [results["path"]]
+    # what the page about all runs shows of it
+    hop = next(each for each in results["trials_in_full"] if each["path"] == results["path"])["hops"][-1]
+    assert results["best_step"] == hop["best_step"] and results["model"]["sparsity"] == 90
     run(
         "run_maxidisc.py",
         *words,

@@ -153,7 +153,8 @@ def _local(word) -> list[str]:
             raise DataError(f"{word}: the folder holds no files; expected files with text")
         return found
     if not glob.has_magic(word):
-        raise DataError(f"{word}: no such file or folder; expected files, folders, globs or URLs")
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise DataError(f"{word}: no such file or folder{where}; expected files, folders, globs or URLs")
     found = sorted(file for file in glob.glob(str(path), recursive=True) if os.path.isfile(file))
     if not found:
         raise DataError(f"{word}: matches no file; expected files with text")
