@@ -201,6 +201,15 @@ def test_a_name_covers_no_star(tmp_path):
         assert not any(box.overlaps(star) for box in names)
 
 
+def test_small_losses_over_few_updates(tmp_path):
+    """Updates are whole; no power of ten above an axis, where the legend is."""
+    rows = [{"step": step, "qq": 9e-5 - step * 1e-6, "loss": 0.5} for step in range(5)]
+    figure = plots.history(tmp_path / "heldout.png", rows, value="held-out loss (nats)", title=TITLE)
+    assert all(axes.yaxis.get_offset_text().get_text() == "" for axes in figure.axes)
+    assert all(float(tick).is_integer() for tick in figure.axes[-1].get_xticks())
+    assert_readable(figure)
+
+
 def test_many_updates_have_few_marks_and_each_expert_its_own(tmp_path):
     rows = [{"step": step, "ffn/0": [0.5, 0.5]} for step in range(100)]
     figure = plots.shares(tmp_path / "experts.png", rows, title=TITLE)

@@ -135,9 +135,10 @@ def history(path, rows, *, value, title):
                 SERIES[number % len(SERIES)],
                 x="step",
             )
+            axes.ticklabel_format(axis="y", style="plain", useOffset=False)  # no power of ten in the legend
             _legend(axes)
         figure.supylabel(value, fontsize=SETTINGS["font.size"])
-        axes.set_xlabel("Updates")
+        _over_updates(axes)
 
     return _save(path, title, draw, None, height=1.2 + 1.5 * len(names))
 
@@ -168,7 +169,7 @@ def shares(path, rows, *, title):
             )
         axes.set_ylim(bottom=0)  # of all panels, once all are drawn
         figure.supylabel("Tokens of each expert (%)", fontsize=SETTINGS["font.size"])
-        axes.set_xlabel("Updates")
+        _over_updates(axes)
         named = panels[sublayers.index(most)].get_legend_handles_labels()
         figure.legend(*named, loc="outside lower center", ncols=5)
 
@@ -322,6 +323,11 @@ def _logarithmic(axes):
 
 def _y_label(axes, label):
     axes.set_ylabel(textwrap.fill(label, 22), parse_math=False)
+
+
+def _over_updates(axes):
+    axes.set_xlabel("Updates")
+    axes.locator_params(axis="x", integer=True)
 
 
 def _legend(axes):
