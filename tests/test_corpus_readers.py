@@ -387,6 +387,16 @@ def test_bad_files(name, content, said, corpus_tokenizer_dir, built_corpus, tmp_
     refused(["--input", path, "--max_seq_length", 16], said, corpus_tokenizer_dir, built_corpus, tmp_path)
 
 
+def test_a_picture_among_texts(corpus_tokenizer_dir, built_corpus, tmp_path):
+    """Of a folder with other files the texts can be named."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"\x89PNG\r\n")
+    (folder / "b.txt").write_text("Some text.\n")
+    said = [f"{folder / 'a.png'}:1: found the byte 0x89", f"name those that are: '{folder / '*.txt'}'"]
+    refused(["--input", folder], said, corpus_tokenizer_dir, built_corpus, tmp_path)
+
+
 @pytest.mark.parametrize(
     "words, said",
     [

@@ -70,7 +70,16 @@ def find_sources(inputs, *, format=None, columns=None, sample_by=None, refetch=F
     sources = []
     for path in dict.fromkeys(paths):
         source = Source(path, format or "", names, sample_by or "paragraph")
-        sources.append(source if format else Source(path, _format(source), names, source.sample_by))
+        if not format:
+            try:
+                source = Source(path, _format(source), names, source.sample_by)
+            except DataError as error:
+                if path in inputs:
+                    raise
+                pattern = Path(path).parent / "*.txt"
+                advice = f"where not all files of a folder are text, name those that are: '{pattern}'"
+                raise DataError(f"{error}; {advice}") from error
+        sources.append(source)
     for flag, value, formats in (
         ("columns", given, ("json", "csv", "parquet")),
         ("sample_by", sample_by, ("text",)),
