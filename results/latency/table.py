@@ -1,5 +1,5 @@
 """Print the table of latencies from the results.json files beside this script, and draw the README's picture:
-costs.png.
+costs.png, of study B's models on MRPC and of study V's, each as measured.
 
     python -m results.latency.table
 
@@ -14,8 +14,19 @@ from utils.files import read_json
 from utils.metrics import label as metric_label
 
 HERE = Path(__file__).resolve().parent
-MODELS = {"encoder": "22M encoder", "bert_base": "BERT-base, random"}
-SIZES = {"encoder": ("teacher", "direct_90S", "direct_95S"), "bert_base": ("teacher", "90S", "95S")}
+SMALL = HERE.parent / "V/V1"  # the records of study V
+MODELS = {"encoder": "22M encoder", "mpnet": "109M encoder (MPNet)", "bert_base": "BERT-base, random"}
+SIZES = {
+    "encoder": ("teacher", "direct_90S", "direct_95S"),
+    "mpnet": ("teacher", "direct_90S"),
+    "bert_base": ("teacher", "90S", "95S"),
+}
+DRAWN = {  # name in the picture: folder
+    "109M": HERE / "mpnet_teacher",
+    "109M, 90S": HERE / "mpnet_direct_90S",
+    "22M": SMALL / "mrpc_30522_onnx_teacher",
+    "22M, 90S": SMALL / "mrpc_30522_onnx_direct_90S",
+}
 RUNTIMES = ("torch", "onnx", "onnx int8")
 CASES = ("1x128", "32x128")
 
@@ -38,7 +49,8 @@ def main():
         for size in SIZES[model]:
             found = rows(model, size)
             ends = found["torch"], found["onnx int8"]
-            scores = ", ".join(f"{row['dev/acc_and_f1']:.3f}" for row in ends) if model == "encoder" else ""
+            random = model == "bert_base"
+            scores = "" if random else ", ".join(f"{row['dev/acc_and_f1']:.3f}" for row in ends)
             megabytes = ", ".join(f"{(row['disk_bytes'] or row['bytes']) / 1e6:.0f}" for row in ends)
             ratio = f"1/{dense['torch']['macs'] / found['torch']['macs']:.1f}"
             cells = [f"{label}, {size.removeprefix('direct_')}", ratio, scores, megabytes]
@@ -48,21 +60,17 @@ def main():
 
 
 def draw(path):
-    """The score of the small encoder and its students over what they cost, in each runtime."""
+    """The scores of two encoders and their students over what they cost, in each runtime."""
     milliseconds, megabytes = [], []
-    for size in SIZES["encoder"]:
-        name = size.removeprefix("direct_")
-        for runtime, row in rows("encoder", size).items():
-            kind = "teacher" if (size, runtime) == ("teacher", "torch") else runtime
-            point = {"name": name, "metric": row["dev/acc_and_f1"], "kind": kind}
+    for name, folder in DRAWN.items():
+        for runtime, row in read(folder).items():
+            kind = "teacher" if runtime == "torch" and row["sparsity"] == 0 else runtime
+            point = {"name": name, "metric": row["dev/f1"], "kind": kind}
             milliseconds.append({**point, "cost": row["speed"]["1x128"]["median_ms"]})
             megabytes.append({**point, "cost": (row["disk_bytes"] or row["bytes"]) / 1e6})
     panels = [("ms for one text of 128 tokens", milliseconds), ("MB on disk", megabytes)]
-    metric, title = (
-        metric_label("dev", "acc_and_f1"),
-        "MRPC: teacher of 22M parameters, students of 90% and 95% sparsity",
-    )
-    plots.costs(path, panels, metric=metric, title=title)
+    title = "MRPC: encoders of 109M and 22M parameters, and their students of 90% sparsity"
+    plots.costs(path, panels, metric=metric_label("dev", "f1"), title=title)
 
 
 def times(row, dense):
@@ -75,9 +83,13 @@ def times(row, dense):
 
 
 def rows(model, size):
-    """{runtime: row} of a model's results; {} where it has not been measured."""
-    path = HERE / f"{model}_{size}" / "results.json"
-    return {row["runtime"]: row for row in read_json(path)["rows"]} if path.exists() else {}
+    """{runtime: row} of a model."""
+    return read(HERE / f"{model}_{size}")
+
+
+def read(folder):
+    """{runtime: row} of a run of run_evaluation.py."""
+    return {row["runtime"]: row for row in read_json(folder / "results.json")["rows"]}
 
 
 if __name__ == "__main__":
