@@ -22,9 +22,7 @@ _KINDS_OF_TASK = {  # what stands under it: name of the value, whether it is one
     "spans": (lambda value: isinstance(value, dict) and _are_numbers([*value.values()]), "numbers by name"),
 }
 HOLD_OUT = "hold_out"  # key of config.json: {task: share of its training rows that no training has seen}
-LENGTH = (
-    "distilled_length"  # key of config.json: most tokens of a block that relation distillation trained on
-)
+LENGTH = "distilled_length"  # key of config.json: tokens of the longest block of a relation distillation
 
 
 def require_kinds(config: dict, file):
